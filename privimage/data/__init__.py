@@ -1,0 +1,16 @@
+"""Public and sensitive images as two distinct types, and the loaders that make them from a configuration."""
+
+from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.data.load import load_public, load_sensitive
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, stratified_split
+
+__all__ = [
+    "PrivateSet",
+    "PublicConfig",
+    "PublicSet",
+    "SensitiveConfig",
+    "SensitiveData",
+    "load_public",
+    "load_sensitive",
+    "stratified_split",
+]

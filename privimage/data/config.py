@@ -1,0 +1,81 @@
+"""What a sweep file may say about data: one model for the sensitive set, one for the public set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from privimage.schema import Frozen
+
+VisionName = Literal["mnist", "fashion-mnist", "cifar10"]
+
+TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split 3,600 / 400 / 1,000
+VALIDATION_SHARE = 0.08
+MIN_GLYPHS = 10
+
+_EMBEDDED = ("digits", "glyphs")
+
+
+class _ImageConfig(Frozen):
+    """What both sets share: where the images are and the shape that they are brought to."""
+
+    name: str
+    root: str | None = None
+    download: bool = False
+    size: int | None = Field(default=None, ge=8, le=1024)
+    channels: Literal[1, 3] | None = None
+
+    @model_validator(mode="after")
+    def _source(self) -> _ImageConfig:
+        if self.name in _EMBEDDED:
+            if self.root is not None or self.download:
+                raise ValueError(f"{self.name} comes with the package; remove root and download")
+        elif self.root is None:
+            what = "one directory per class" if self.name == "folder" else "the files that torchvision keeps"
+            raise ValueError(f"name {self.name} needs root: the path of the folder that holds {what}")
+        if self.name == "folder" and self.download:
+            raise ValueError("an image folder cannot be downloaded; remove download")
+        return self
+
+
+class SensitiveConfig(_ImageConfig):
+    """The sensitive set: where it is, the name of its ledger, how it is split.
+
+    `size` and `channels` are the side in pixels and 1 (grey) or 3 (colour) of every image; None keeps the
+    set's own. A folder and the digits are cut into train, validation and test, each class by the same shares;
+    the torchvision sets keep their official test split, and validation is cut from their train split.
+    """
+
+    name: Literal["digits", "folder", "mnist", "fashion-mnist", "cifar10"]
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
+    validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
+    test: float = Field(default=TEST_SHARE, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _split(self) -> SensitiveConfig:
+        official = self.name not in ("digits", "folder")
+        if official and self.test != TEST_SHARE:
+            raise ValueError(f"{self.name} has its own test split; remove test")
+        if not official and self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation:g} + test {self.test:g} leave nothing to train on")
+        return self
+
+
+class PublicConfig(_ImageConfig):
+    """The public labelled set. A torchvision set stands for its train split.
+
+    `limit_classes` keeps at most this many classes, the first ones in class order: for quick runs.
+    `min_images` is the number of distinct images below which a glyph is left out.
+    """
+
+    name: Literal["glyphs", "folder", "mnist", "fashion-mnist", "cifar10"]
+    min_images: int = Field(default=MIN_GLYPHS, ge=1)
+    limit_classes: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _glyphs(self) -> PublicConfig:
+        if self.name != "glyphs" and self.min_images != MIN_GLYPHS:
+            raise ValueError("min_images is for glyphs only; remove it")
+        return self

@@ -1,0 +1,80 @@
+"""From a configuration to images: the three splits of the sensitive set, or the public set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.data.digits import CLASSES, read_digits
+from privimage.data.fit import Pixels, fit_all
+from privimage.data.folder import read_folder
+from privimage.data.glyphs import load_glyphs
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, stratified_split
+from privimage.errors import InputError
+
+Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
+PARTS = ("train", "validation", "test")
+
+
+def load_sensitive(config: SensitiveConfig) -> SensitiveData:
+    """The train, validation and test parts of the sensitive set: disjoint, and the same on every call."""
+    if config.name in ("digits", "folder"):
+        x, y, classes = _whole(config)
+        shares = (1 - config.validation - config.test, config.validation, config.test)
+        parts = [(x[i], y[i]) for i in stratified_split(y, fractions=shares, seed=config.split_seed)]
+    else:
+        x, y, classes = _vision(config, train=True)
+        halves = (1 - config.validation, config.validation)
+        parts = [(x[i], y[i]) for i in stratified_split(y, fractions=halves, seed=config.split_seed)]
+        parts.append(_vision(config, train=False)[:2])
+    for part, (_, labels) in zip(PARTS, parts, strict=True):
+        missing = np.setdiff1d(np.arange(len(classes)), labels)
+        if len(missing):
+            where, name = config.root or config.name, classes[missing[0]]
+            raise InputError(f"{where}: class {name!r} has too few images to split, none is left for {part}")
+    sets = [PrivateSet(x=x, y=y, name=config.name, id=config.id, classes=classes) for x, y in parts]
+    return SensitiveData(train=sets[0], validation=sets[1], test=sets[2])
+
+
+def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
+    """The public set; what has to be drawn is drawn once and kept under `cache`."""
+    if config.name == "glyphs":
+        drawn = load_glyphs(cache=cache, min_images=config.min_images, limit_classes=config.limit_classes)
+        x, y, classes = drawn.x, drawn.y, drawn.classes
+    elif config.name == "folder":
+        x, y, classes = read_folder(
+            _root(config), size=config.size, channels=config.channels, limit_classes=config.limit_classes
+        )
+    else:
+        x, y, classes = _vision(config, train=True)
+        classes = classes[: config.limit_classes]
+        kept = y < len(classes)
+        x, y = x[kept], y[kept]
+    return PublicSet(
+        x=fit_all(x, size=config.size, channels=config.channels), y=y, name=config.name, classes=classes
+    )
+
+
+def _whole(config: SensitiveConfig) -> Labelled:
+    if config.name == "folder":
+        return read_folder(_root(config), size=config.size, channels=config.channels)
+    x, y = read_digits()
+    return fit_all(x, size=config.size, channels=config.channels), y, CLASSES
+
+
+def _vision(config: SensitiveConfig | PublicConfig, *, train: bool) -> Labelled:
+    from privimage.data.vision import (
+        read_vision,
+    )  # here: it imports torch
+
+    assert config.name in ("mnist", "fashion-mnist", "cifar10"), config.name
+    x, y, classes = read_vision(config.name, root=_root(config), train=train, download=config.download)
+    return fit_all(x, size=config.size, channels=config.channels), y, classes
+
+
+def _root(config: SensitiveConfig | PublicConfig) -> Path:
+    assert config.root is not None, "checked when the configuration was made"
+    return Path(config.root).expanduser()

@@ -1,0 +1,45 @@
+"""Draws: examples with their K noise draws each (noise multiplicity, DPDM), the input of every gradient engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from privimage.edm import EDM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """n examples x K draws: z [n, ...] clean, noise [n, K, ...], sigma [n, K], label [n, K]."""
+
+    z: Tensor
+    noise: Tensor
+    sigma: Tensor
+    label: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, K)."""
+        return self.sigma.shape[0], self.sigma.shape[1]
+
+    def flat(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(z, noise, sigma, label) with the draws of an example in consecutive rows [n*K, ...]."""
+        z = self.z.repeat_interleave(self.shape[1], dim=0)
+        return z, self.noise.flatten(0, 1), self.sigma.flatten(), self.label.flatten()
+
+
+def draw(
+    z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, generator: torch.Generator
+) -> Draws:
+    """K draws of (noise, noise level, kept or dropped label) for every example; ln sigma ~ N(P_mean, P_std^2).
+
+    All randomness comes from `generator` (on the CPU, so that every device sees the same draws).
+    """
+    n = len(z)
+    sigma = torch.exp(torch.randn(n, K, generator=generator) * edm.P_std + edm.P_mean)
+    noise = torch.randn((n, K, *z.shape[1:]), generator=generator)
+    dropped = torch.rand(n, K, generator=generator) < label_dropout
+    label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))
+    return Draws(z=z, noise=noise.to(z.device), sigma=sigma.to(z.device), label=label.to(z.device))

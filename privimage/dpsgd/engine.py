@@ -1,0 +1,37 @@
+"""Gradient engines: the sum over examples of clipped per-example gradients, added to every `p.grad`.
+
+The gradient of one example is that of the mean over its K draws, and it is clipped once, over all trainable
+parameters together (PrivImage, Algorithm 2, with DPDM's noise multiplicity). An engine is any function with this
+signature; `loop` is the definition, the others must agree with it. A trainable parameter that an engine cannot see
+is an error, never a zero norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from privimage.dpsgd import linear, loop, vmap
+from privimage.dpsgd.draws import Draws
+from privimage.edm import EDM
+
+Engine = Callable[..., Tensor]  # (F, draws, *, edm, C) -> norms before clipping [n]
+EngineName = Literal["auto", "linear", "vmap", "loop"]
+
+ENGINES: dict[str, Engine] = {
+    "linear": linear.add_clipped_sum,
+    "vmap": vmap.add_clipped_sum,
+    "loop": loop.add_clipped_sum,
+}
+
+
+def choose(name: EngineName, F: nn.Module) -> Engine:
+    """The engine of that name; `auto` is the fastest one that supports every trainable layer of F."""
+    if name == "auto":
+        name = "linear" if linear.supports(F) else "vmap"
+    return ENGINES[name]
+
+
+__all__ = ["ENGINES", "EDM", "Draws", "Engine", "EngineName", "choose"]

@@ -1,0 +1,30 @@
+"""The definition of the clipped sum, one example at a time. Slow; the oracle of the other engines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from privimage import edm as diffusion
+from privimage.dpsgd.clip import clip_factor
+from privimage.dpsgd.draws import Draws
+from privimage.edm import EDM
+
+
+def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
+    """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`."""
+    parameters = [p for p in F.parameters() if p.requires_grad]
+    norms = []
+    for i in range(draws.shape[0]):
+        z = draws.z[i : i + 1].expand(draws.shape[1], *draws.z.shape[1:])
+        each = diffusion.loss(
+            F, z, draws.noise[i], draws.sigma[i], draws.label[i], sigma_data=edm.sigma_data
+        )
+        g = torch.autograd.grad(each.mean(), parameters)  # an unused parameter raises
+        norm = torch.stack([part.square().sum() for part in g]).sum().sqrt()
+        factor = clip_factor(norm, C)
+        for p, part in zip(parameters, g, strict=True):
+            clipped = (part * factor).nan_to_num(0.0, 0.0, 0.0)
+            p.grad = clipped if p.grad is None else p.grad + clipped
+        norms.append(norm)
+    return torch.stack(norms) if norms else torch.zeros(0)

@@ -1,0 +1,109 @@
+"""EDM (Karras et al. 2022), the diffusion of PrivImage: preconditioning, loss, and two deterministic samplers.
+
+Symbols are the paper's. z is a clean image (or its coefficients) [N, ...], n unit noise, sigma noise levels [N],
+F the raw network F_theta(c_in * x, c_noise, label), D the denoiser. A label equal to n_classes means "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from privimage.schema import Frozen
+
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDM:
+    """The constants of EDM, Table 1: standard deviation of the data and the training distribution of ln sigma."""
+
+    sigma_data: float = (1 / 3) ** 0.5  # images in [-1, 1], as in PrivImage
+    P_mean: float = -1.2
+    P_std: float = 1.2
+
+
+class SampleConfig(Frozen):
+    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
+
+    solver: Literal["dpm++2m", "euler"] = "dpm++2m"
+    steps: int = Field(default=12, ge=2, le=2000)
+    sigma_max: float = Field(default=20.0, gt=0)
+    sigma_min: float = Field(default=0.2, gt=0)
+    rho: float = Field(default=5.0, gt=0)
+    guidance: float = Field(default=0.0, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    batch: int = Field(default=500, ge=1)
+
+
+def _column(sigma: Tensor, x: Tensor) -> Tensor:
+    return sigma.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float) -> Tensor:
+    """D(x; sigma) [N, ...]: the network behind EDM's preconditioning, eq. 7 with Table 1."""
+    s = _column(sigma, x)
+    v = s**2 + sigma_data**2
+    c_skip, c_out, c_in = sigma_data**2 / v, s * sigma_data / v.sqrt(), 1 / v.sqrt()
+    return c_skip * x + c_out * F(c_in * x, sigma.log() / 4, label)
+
+
+def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float) -> Tensor:
+    """EDM loss of every draw [N]: lambda(sigma) * |D(z + sigma n) - z|^2, mean over coordinates (Table 1)."""
+    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    error = denoise(F, z + _column(sigma, z) * n, sigma, label, sigma_data=sigma_data) - z
+    return weight * error.square().flatten(1).mean(1)
+
+
+def grid(config: SampleConfig) -> Tensor:
+    """Noise levels [steps + 1] from sigma_max to sigma_min, then 0 (EDM, eq. 5)."""
+    ramp = torch.linspace(0, 1, config.steps, dtype=torch.float64)
+    high, low = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+    return torch.cat([(high + ramp * (low - high)) ** config.rho, torch.zeros(1, dtype=torch.float64)])
+
+
+@torch.no_grad()
+def sample(F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float) -> Tensor:
+    """Clean images [N, ...] from unit noise `x`, by `config.solver`; `null` is the label that means "none"."""
+
+    def D(x: Tensor, t: Tensor) -> Tensor:
+        sigma = t.to(x.dtype).expand(len(x))
+        given = denoise(F, x, sigma, label, sigma_data=sigma_data)
+        if config.guidance == 0:
+            return given
+        free = denoise(F, x, sigma, torch.full_like(label, null), sigma_data=sigma_data)
+        return given + config.guidance * (given - free)
+
+    t = grid(config).to(x.device)
+    solve = dpm_solver_2m if config.solver == "dpm++2m" else euler
+    for x_next in solve(D, x * t[0].to(x.dtype), t):
+        x = x_next
+    return x
+
+
+def euler(D: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Iterator[Tensor]:
+    """States of Euler's method on dx/dt = (x - D(x; t)) / t, which is DDIM; PrivImage's sampler."""
+    for a, b in zip(t[:-1], t[1:], strict=True):
+        x = x + ((b - a) / a).to(x.dtype) * (x - D(x, a))
+        yield x
+
+
+def dpm_solver_2m(D: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Iterator[Tensor]:
+    """States of DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), one network call a step."""
+    before: Tensor | None = None
+    h_before = torch.ones((), dtype=t.dtype)
+    for a, b in zip(t[:-1], t[1:], strict=True):
+        d = D(x, a)
+        if b == 0:
+            x = d
+        else:
+            h = (a / b).log()
+            slope = d if before is None else d + (h / (2 * h_before)).to(x.dtype) * (d - before)
+            x = (b / a).to(x.dtype) * x + (1 - b / a).to(x.dtype) * slope
+            h_before = h
+        before = d
+        yield x

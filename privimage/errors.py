@@ -1,0 +1,21 @@
+"""The errors a caller may catch. Each carries one message and survives pickling across processes."""
+
+
+class PrivImageError(Exception):
+    """Root of every error that privimage raises on purpose."""
+
+
+class InputError(PrivImageError, ValueError):
+    """The user's input cannot be run: a key, a value, a file. The command line exits with 2."""
+
+
+class BudgetExceeded(InputError):
+    """What was asked for costs more privacy than the budget or the ledger's cap allows."""
+
+
+class LostAnswer(PrivImageError):
+    """A private answer was paid for but its record is gone or damaged; it is never asked again silently."""
+
+
+class TrialFailed(PrivImageError):
+    """One trial of a sweep failed; the message names the trial and the cause."""

@@ -1,0 +1,108 @@
+"""Generators by the name of their size: a network, the diffusion constants it is trained with, and its image codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from privimage import unet
+from privimage.dct_mlp import DctMLP, dct_basis
+from privimage.edm import EDM
+from privimage.errors import InputError
+
+Shape = tuple[int, int, int]  # (channels, height, width)
+COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
+
+
+class PixelCodec(nn.Module):
+    """uint8 images [B, C, H, W] as floats in [-1, 1] of the same shape."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Floats in [-1, 1]."""
+        return x.float() / 127.5 - 1
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Uint8 images."""
+        return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class DctCodec(nn.Module):
+    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k]."""
+
+    def __init__(self, *, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
+        self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Coefficients of 2 * x / 255."""
+        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Uint8 images; what the low pass smeared into the black background is cut (BLACK, WHITE below)."""
+        z = z.unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
+        x = (self.rows.T @ z @ self.columns) / 2
+        return (((x - BLACK) / (WHITE - BLACK)).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+BLACK, WHITE = 0.25, 0.95
+
+
+class Generator(nn.Module):
+    """A network F_theta with its codec and its diffusion constants; the state of F is what is trained and stored."""
+
+    def __init__(self, *, F: nn.Module, codec: PixelCodec | DctCodec, edm: EDM, n_classes: int) -> None:
+        super().__init__()
+        self.F = F
+        self.codec = codec
+        self.edm = edm
+        self.n_classes = n_classes
+
+    @property
+    def null(self) -> int:
+        """The label that means "no label"."""
+        return self.n_classes
+
+    def latent_shape(self, shape: Shape) -> tuple[int, ...]:
+        """Shape of one encoded image."""
+        device = next(self.F.parameters()).device
+        return tuple(self.codec.encode(torch.zeros(1, *shape, dtype=torch.uint8, device=device)).shape[1:])
+
+
+def _dct(width: int) -> Callable[[Shape, int], Generator]:
+    def make(shape: Shape, n_classes: int) -> Generator:
+        if min(shape[1:]) < COEFFICIENTS:
+            raise InputError(f"method.model.size: dct_mlp needs images of at least {COEFFICIENTS} pixels a side")
+        F = DctMLP(channels=shape[0], n_classes=n_classes, width=width, blocks=3, k=COEFFICIENTS)
+        edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+        return Generator(F=F, codec=DctCodec(shape=shape), edm=edm, n_classes=n_classes)
+
+    return make
+
+
+def _unet(size: unet.Size) -> Callable[[Shape, int], Generator]:
+    def make(shape: Shape, n_classes: int) -> Generator:
+        F = unet.UNet(
+            channels=shape[0], image_size=shape[1], n_classes=n_classes,
+            width=size.width, multipliers=size.multipliers, attention=size.attention,
+        )  # fmt: skip
+        return Generator(F=F, codec=PixelCodec(), edm=EDM(), n_classes=n_classes)
+
+    return make
+
+
+SIZES: dict[str, Callable[[Shape, int], Generator]] = {
+    "dct-mlp-192": _dct(192),
+    "dct-mlp-512": _dct(512),
+    **{name: _unet(size) for name, size in unet.SIZES.items()},
+}
+
+
+def build(size: str, *, shape: Shape, n_classes: int, seed: int) -> Generator:
+    """A freshly initialised generator of that size for images of `shape`; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SIZES[size](shape, n_classes)

@@ -1,0 +1,79 @@
+"""The one owner of file names: what lies where under the root folder of all runs.
+
+    ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
+    ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run
+    ROOT/NAME/             one run: its sweep, its records, its study, its report
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RESERVED = ("store", "ledgers")  # no run may be called so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """The folder of all runs (`runs` by default; on storage that all nodes see when the cluster has several)."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """The shared content-addressed store."""
+        return self.path / "store"
+
+    @property
+    def rendered(self) -> Path:
+        """Public sets that were rendered or decoded once."""
+        return self.store / "rendered"
+
+    def ledger(self, id: str) -> Path:
+        """The ledger of a sensitive set."""
+        return self.path / "ledgers" / f"{id}.jsonl"
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of one run."""
+        return RunFolder(path=self.path / name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def root(self) -> Root:
+        """The folder of all runs that this one lies in."""
+        return Root(path=self.path.parent)
+
+    @property
+    def sweep(self) -> Path:
+        """The resolved sweep, as it ran."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def records(self) -> Path:
+        """One JSON line a finished trial."""
+        return self.path / "records.jsonl"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's journal of all studies of this run."""
+        return self.path / "study.journal"
+
+    @property
+    def ray(self) -> Path:
+        """Ray Tune's own files."""
+        return self.path / "ray"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained report."""
+        return self.path / "report.html"
+
+    def front(self, suffix: str) -> Path:
+        """The Pareto front as `png` or `csv`."""
+        return self.path / f"front.{suffix}"

@@ -1,0 +1,120 @@
+"""Record: the fact of one trial, one JSON line. Everything that is shown later is computed from these lines."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from privimage.accounting import epsilon
+from privimage.budget import Budget, Event
+from privimage.errors import InputError
+from privimage.metrics.metric import Metric
+from privimage.schema import Frozen
+
+
+class Paid(Frozen):
+    """One access to the sensitive set as the ledger charged it; trials that share an answer carry the same id."""
+
+    id: str
+    what: str
+    events: tuple[Event, ...]
+
+
+class StageRecord(Frozen):
+    """One stage of a trial: whether it was computed here, and what it took."""
+
+    name: str
+    origin: Literal["hit", "built", "joined"]
+    seconds: float
+    peak_mib: float
+
+
+class Record(Frozen):
+    """What a trial was, what it cost in privacy, time and memory, and how good its images are.
+
+    `epsilon` and `epsilon_rdp` are None when the trial has no privacy guarantee (a comparison row); `events` is
+    the price of this trial alone, `paid` what the ledger was charged for it (a shared query appears in many).
+    """
+
+    id: str
+    sweep: str
+    role: Literal["search", "compare"]
+    method: str
+    config: dict[str, Any]
+    budget: Budget
+    seed: int
+    events: tuple[Event, ...]
+    paid: tuple[Paid, ...]
+    epsilon: float | None
+    epsilon_rdp: float | None
+    metrics: tuple[Metric, ...]
+    stages: tuple[StageRecord, ...]
+    artefacts: dict[str, str]  # kind -> key in the store: generator, samples, selection, ...
+    started: str
+    seconds: float
+    versions: dict[str, str]
+
+    @property
+    def private(self) -> bool:
+        """Whether this trial's generator and images have a privacy guarantee."""
+        return self.epsilon is not None
+
+    def value(self, metric: str) -> float | None:
+        """The value of the metric of that name, or None if it was not measured."""
+        return next((m.value for m in self.metrics if m.name == metric), None)
+
+
+def finite(epsilon: float) -> float | None:
+    """The epsilon of a record: None instead of infinity."""
+    return epsilon if math.isfinite(epsilon) else None
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one line to the records file, whole and on disk before this returns."""
+    with FileLock(str(path) + ".lock"), path.open("ab") as file:
+        file.write((record.model_dump_json() + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(path: Path) -> list[Record]:
+    """All records of a run, oldest first, one an id. A last line cut by a crash is left out.
+
+    Raises InputError if the file is missing or a whole line is damaged.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no records; is this the folder of a run, and has a trial finished?")
+    records: dict[str, Record] = {}
+    raw = path.read_bytes()
+    for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines()):
+        try:
+            record = Record.model_validate_json(line)
+        except ValueError:
+            raise InputError(f"{path}: line {number + 1} is not a record of this version of privimage") from None
+        records[record.id] = record
+    return list(records.values())
+
+
+def composition(records: Iterable[Record], *, delta: float) -> float:
+    """Epsilon at `delta` of everything the records paid together, each access once: the price of showing them all.
+
+    Comparison rows without a guarantee are diagnostics; they are not covered by this number.
+    """
+    paid = {access.id: access for record in records for access in record.paid}
+    events = [event for access in paid.values() for event in access.events if event.private]
+    return epsilon(events, delta)
+
+
+def best(records: Sequence[Record], *, metric: str, direction: Literal["min", "max"]) -> Record | None:
+    """The record with the best value of `metric`, or None if none has it."""
+    measured = [(record.value(metric), record) for record in records]
+    ranked = [(value, record) for value, record in measured if value is not None]
+    if not ranked:
+        return None
+    sign = 1 if direction == "min" else -1
+    return min(ranked, key=lambda pair: sign * pair[0])[1]

@@ -1,0 +1,142 @@
+"""The one door for YAML: strict models, dotted overrides, and errors that name the key, the value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from privimage.errors import InputError
+
+
+class Frozen(BaseModel):
+    """Base of every configuration: immutable, no unknown keys, no NaN. Fields are public information."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def digest(value: Any) -> str:
+    """Sha-256 (64 hex digits) of the canonical JSON of plain values and models.
+
+    >>> digest({"b": 1, "a": (1, 2)}) == digest({"a": [1, 2], "b": 1})
+    True
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"not plain data: {type(value).__name__}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError if it is missing, unreadable, or not a mapping."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}:" if where is not None else ""
+        raise InputError(f"{path}:{line} not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: expected a mapping of keys, got {type(loaded).__name__}")
+    return loaded
+
+
+def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:
+    """An instance of `model`. Raises InputError naming the dotted path, the value, and what is allowed."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_one_line(model, error, where)) from None
+
+
+def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    dotted = ".".join(([where] if where else []) + path) or "(top level)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_at(model, first["loc"][:-1])
+        return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
+    if first["type"] == "missing":
+        return f"{dotted}: missing; it has no default{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"{dotted}: got {_short(first['input'])}; {message}{more}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the model that sits at `location` below `model`."""
+    current: type[BaseModel] | None = model
+    for part in location:
+        if current is None or part not in current.model_fields:
+            continue  # list indices and union tags carry no field
+        annotation = current.model_fields[str(part)].annotation
+        current = _model_in(annotation) or current
+    return sorted(current.model_fields) if current is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def get_dotted(values: Mapping[str, Any], dotted: str) -> Any:
+    """The value at a dotted path, or None when any part of the path is absent.
+
+    >>> get_dotted({"method": {"query": {"sigma": 5}}}, "method.query.sigma")
+    5
+    """
+    current: Any = values
+    for part in dotted.split("."):
+        if not isinstance(current, Mapping) or part not in current:
+            return None
+        current = current[part]
+    return current
+
+
+def set_dotted(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of `values` with the value at a dotted path replaced; missing levels are made.
+
+    >>> set_dotted({"a": {"b": 1}}, "a.c", 2)
+    {'a': {'b': 1, 'c': 2}}
+    """
+    head, _, rest = dotted.partition(".")
+    copy = dict(values)
+    if rest:
+        below = copy.get(head)
+        copy[head] = set_dotted(below if isinstance(below, Mapping) else {}, rest, value)
+    else:
+        copy[head] = value
+    return copy

@@ -1,0 +1,229 @@
+"""PrivImage's first half: the semantic query function, the noisy histogram, and the selection.
+
+    F_q : image -> public classes            trained on the public set                         (public)
+    S[y, c] = number of sensitive images with label y whose top-k1 semantics contain c
+    S~ = S + N(0, (sqrt(k1) sigma_s)^2)      one draw over the whole matrix                    (private release #1)
+    top-k2 classes of every row of S~        k2 from the selection ratio N                     (post-processing)
+
+Adding or removing one image changes k1 entries of one row by 1, so the L2 sensitivity of S is sqrt(k1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from privimage.budget import Event, Release
+from privimage.data.sets import Images, PrivateSet, PublicSet
+from privimage.entropy import generator as generator_of
+from privimage.errors import InputError
+from privimage.schema import Frozen
+
+
+class SemanticsConfig(Frozen):
+    """How the query function is trained on the public set."""
+
+    steps: int = Field(default=450, ge=1)
+    batch: int = Field(default=256, ge=2)
+    lr: float = Field(default=2e-3, gt=0)
+    augment: bool = True  # affine, elastic and stroke-width changes: for glyphs and handwriting
+
+
+class QueryConfig(Frozen):
+    """The private query: noise multiplier sigma_s and how many semantics an image names."""
+
+    sigma: float = Field(default=5.0, gt=0, le=1e6)
+    k1: int = Field(default=1, ge=1)
+    function: SemanticsConfig = SemanticsConfig()
+
+
+class SelectConfig(Frozen):
+    """N: the share of the public classes that is selected, over all sensitive labels together."""
+
+    ratio: float = Field(default=0.05, gt=0, le=1)
+
+    def k2(self, *, n_public: int, n_labels: int) -> int:
+        """Classes per sensitive label. Raises InputError if the ratio selects none.
+
+        >>> SelectConfig(ratio=0.05).k2(n_public=1000, n_labels=10)
+        5
+        """
+        k2 = min(round(self.ratio * n_public / n_labels), n_public // n_labels)
+        if k2 < 1:
+            least = n_labels / n_public
+            raise InputError(
+                f"method.select.ratio: got {self.ratio:g}, which selects no class for {n_labels} labels of "
+                f"{n_public} public classes; use at least {least:.3g}"
+            )
+        return k2
+
+
+def query_network(*, channels: int, n_classes: int) -> nn.Sequential:
+    """A small convolutional classifier; logits [B, n_classes] of images [B, channels, H, W] in [0, 1]."""
+
+    def block(i: int, o: int, kernel: int) -> list[nn.Module]:
+        return [nn.Conv2d(i, o, kernel, 2, kernel // 2), nn.BatchNorm2d(o), nn.ReLU()]
+
+    return nn.Sequential(
+        *block(channels, 32, 5), *block(32, 64, 3), *block(64, 128, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        nn.Linear(2048, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, n_classes),
+    )  # fmt: skip
+
+
+def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
+    """Images [B, C, H, W] under random affine and elastic maps, some strokes thickened or thinned."""
+    B, side = len(x), x.shape[-2:]
+
+    def spread(*shape: int) -> Tensor:  # uniform in [-1/2, 1/2)
+        return (torch.rand(*shape, generator=rng) - 0.5).to(x.device)
+
+    turn, shear = spread(B) * 0.5, spread(B) * 0.5
+    affine = torch.zeros(B, 2, 3, device=x.device)
+    affine[:, 0, 0] = turn.cos() * (1 + spread(B) * 0.3)
+    affine[:, 0, 1] = shear - turn.sin()
+    affine[:, 1, 0] = turn.sin()
+    affine[:, 1, 1] = turn.cos() * (1 + spread(B) * 0.3)
+    affine[:, :, 2] = spread(B, 2) * 0.15
+    elastic = functional.interpolate(spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False)
+    field = functional.affine_grid(affine, list(x.shape), align_corners=False) + elastic.permute(0, 2, 3, 1)
+    x = functional.grid_sample(x, field, align_corners=False)
+    thick = functional.max_pool2d(x, 3, 1, 1)
+    thin = functional.pad(-functional.max_pool2d(-x, 2, 1, 0), (0, 1, 0, 1))
+    pick = spread(B)[:, None, None, None]
+    return torch.where(pick < -0.25, thick, torch.where(pick > 0.35, thin, x))
+
+
+def train_query_function(
+    public: PublicSet, *, config: SemanticsConfig, seed: int, device: torch.device,
+    progress: Callable[[int, int], None],
+) -> dict[str, Tensor]:
+    """Weights of a `query_network` that classifies the public set. Touches public data only."""  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = query_network(channels=public.shape[0], n_classes=len(public.classes)).to(device).train()
+    rng = torch.Generator().manual_seed(seed)
+    order = np.random.default_rng((seed, 2))
+    adam = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=1e-3, fused=True)
+    for step in range(config.steps):
+        for group in adam.param_groups:
+            group["lr"] = config.lr * max(0.02, 1 - step / config.steps)
+        index = order.integers(0, len(public), config.batch)
+        x = _unit(public.x[index], device)
+        logits = net(augment(x, rng=rng) if config.augment else x)
+        adam.zero_grad(set_to_none=True)
+        functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        progress(step + 1, config.steps)
+    return {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
+
+
+def _unit(x: NDArray[np.uint8], device: torch.device) -> Tensor:
+    return torch.from_numpy(x).to(device).float() / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryFunction:
+    """The trained query function: the top-k1 public classes of an image."""
+
+    net: nn.Sequential
+    n_classes: int
+
+    @staticmethod
+    def load(state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device) -> QueryFunction:
+        """The function with the given weights."""
+        net = query_network(channels=channels, n_classes=n_classes)
+        net.load_state_dict(state)
+        return QueryFunction(net=net.to(device).eval(), n_classes=n_classes)
+
+    @torch.no_grad()
+    def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
+        """Classes [n, k1], most likely first."""
+        device = next(self.net.parameters()).device
+        parts = [
+            self.net(_unit(images.x[i : i + 500], device)).topk(k1, dim=1).indices.cpu().numpy()
+            for i in range(0, len(images), 500)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
+
+
+def ask(
+    function: QueryFunction, sensitive: PrivateSet, *, k1: int, event: Event, entropy: int
+) -> Release[NDArray[np.float64]]:
+    """The noisy histogram S~ [labels, public classes] and the event it cost (PrivImage, Algorithm 1)."""
+    S = np.zeros((len(sensitive.classes), function.n_classes))
+    for semantics in function.top(sensitive, k1=k1).T:
+        np.add.at(S, (sensitive.y, semantics), 1)
+    noisy = event.perturb(
+        torch.from_numpy(S), sensitivity=k1**0.5, generator=generator_of(entropy, "histogram")
+    )
+    return Release(value=noisy.numpy(), events=(event,))
+
+
+def noisier(
+    histogram: NDArray[np.float64], *, k1: int, asked: float, wanted: float, entropy: int
+) -> NDArray[np.float64]:
+    """An answer of noise multiplier `wanted` derived from one of `asked` <= wanted, at no further cost.
+
+    Adds N(0, k1 (wanted^2 - asked^2)): the sum has the law of a query at `wanted` (post-processing).
+    """
+    assert wanted >= asked, (wanted, asked)
+    extra = torch.randn(histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64).numpy()
+    return histogram + extra * (k1 * (wanted**2 - asked**2)) ** 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The selected public images: `index` into the public set, the sensitive `label` that chose each, `weight`s
+    that sum to 1, and the `classes` [labels, k2] they come from."""
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    classes: NDArray[np.int64]
+
+
+def select(histogram: NDArray[np.float64], public: PublicSet, *, k2: int) -> Selection:
+    """The images of the k2 public classes with the largest noisy counts of every label; no class serves two labels.
+
+    (label, class) pairs are taken by falling noisy count while the class is free and the label has room, so the
+    order of the labels does not matter. Within a label classes weigh as their noisy counts; labels weigh the same.
+    """
+    classes: list[list[int]] = [[] for _ in histogram]
+    taken: set[int] = set()
+    for flat in np.argsort(-histogram, axis=None, kind="stable"):
+        y, c = divmod(int(flat), histogram.shape[1])
+        if c not in taken and len(classes[y]) < k2:
+            classes[y].append(c)
+            taken.add(c)
+    chosen = np.array(classes)
+    assert chosen.shape == (len(histogram), k2), "k2 * labels is at most the number of public classes"
+    counts = np.take_along_axis(histogram, chosen, axis=1).clip(min=1.0)
+    return _gather(public, chosen, counts)
+
+
+def select_at_random(public: PublicSet, *, n_labels: int, k2: int, seed: int) -> Selection:
+    """A control without any query: k2 random public classes for every label, disjoint, all weighted the same."""
+    order = np.random.default_rng((seed, 3)).permutation(len(public.classes))
+    classes = order[: n_labels * k2].reshape(n_labels, k2)
+    return _gather(public, classes, np.ones(classes.shape))
+
+
+def _gather(public: PublicSet, classes: NDArray[np.int64], counts: NDArray[np.float64]) -> Selection:
+    members = [np.flatnonzero(public.y == c) for c in range(len(public.classes))]
+    share = counts / counts.sum(axis=1, keepdims=True) / len(counts)
+    index, label, weight = [], [], []
+    for y, row in enumerate(classes):
+        for c, w in zip(row, share[y], strict=True):
+            index.append(members[c])
+            label.append(np.full(len(members[c]), y))
+            weight.append(np.full(len(members[c]), w / len(members[c])))
+    return Selection(
+        index=np.concatenate(index), label=np.concatenate(label), weight=np.concatenate(weight), classes=classes
+    )

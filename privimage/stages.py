@@ -1,0 +1,154 @@
+"""Stages: what a method sees of the world it runs in. Every stage goes through the cache, on all workers together."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from privimage.budget import Event
+from privimage.errors import LostAnswer
+from privimage.ledger import Ledger
+from privimage.record import Paid, StageRecord
+from privimage.schema import digest
+from privimage.store import Artefact, Built, Cache, Store
+from privimage.workers import Workers
+
+Progress = Callable[[str, int, int], None]  # (stage, steps done, steps in all)
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """Nothing: the progress of a trial that nobody watches."""
+
+
+class Stages:
+    """Runs the stages of one trial: looks in the cache, builds on all workers, charges the ledger, keeps the times."""
+
+    def __init__(
+        self, *, workers: Workers, store: Store, cache: Cache, ledger: Ledger, progress: Progress = ignore_progress
+    ) -> None:
+        self.workers = workers
+        self.store = store
+        self.ledger = ledger
+        self._cache = cache
+        self._progress = progress
+        self.records: list[StageRecord] = []
+        self.paid: dict[str, Paid] = {}
+        self.artefacts: dict[str, str] = {}
+
+    def public(self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]) -> Artefact:
+        """The artefact of a stage that touches no sensitive data; `build` gets a progress callback."""
+        return self._run(kind, digest({"kind": kind, **inputs}), lambda: build(self._reporter(kind)))
+
+    def alone(self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]) -> Artefact:
+        """As `public`, for the first worker only: the others take no part (metrics and their references)."""
+        assert self.workers.first
+        key = digest({"kind": kind, **inputs})
+        return self._timed(kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind))))
+
+    def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
+        """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
+        key = digest({"kind": "diagnostic", **inputs})
+        if self.workers.first:
+            self.ledger.charge(id=key, what=what, events=(event,))
+        self.paid[key] = Paid(id=key, what=what, events=(event,))
+
+    def private(
+        self, kind: str, inputs: dict[str, Any], *, what: str, events: Sequence[Event],
+        build: Callable[[int, Callable[[int, int], None]], Built],
+    ) -> Artefact:
+        """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.
+
+        Its entropy is kept on disk first. So a killed access is finished with the same noise and is not charged
+        again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised.
+        """  # fmt: skip
+        key = digest({"kind": kind, **inputs})
+        name = f"{kind}-{key}"
+
+        def charged_build() -> Built:
+            entropy = 0
+            if self.workers.first:
+                if self.ledger.charged(key) and not self.store.has_entropy(name):
+                    raise LostAnswer(
+                        f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it, or "
+                        "change the seed to ask again at a new price"
+                    )
+                entropy = self.store.entropy(name)
+                self.ledger.charge(id=key, what=what, events=events)
+            return build(self.workers.broadcast(entropy), self._reporter(kind))
+
+        artefact = self._run(kind, key, charged_build)
+        if self.workers.first:
+            self.store.forget(name)
+        self.paid[key] = Paid(id=key, what=what, events=tuple(events))
+        return artefact
+
+    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+        last = 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if self.workers.first and (done == total or time.monotonic() - last > 0.5):
+                last = time.monotonic()
+                self._progress(stage, done, total)
+
+        return report
+
+    def _run(self, kind: str, key: str, build: Callable[[], Built]) -> Artefact:
+        return self._timed(kind, key, lambda: self._fetch(kind, key, build))
+
+    def _timed(self, kind: str, key: str, fetch: Callable[[], tuple[Artefact, Any]]) -> Artefact:
+        if self.workers.first:
+            self._progress(kind, 0, 0)
+        _reset_peak()
+        start = time.perf_counter()
+        artefact, origin = fetch()
+        self.records.append(
+            StageRecord(name=kind, origin=origin, seconds=time.perf_counter() - start, peak_mib=_peak_mib())
+        )
+        self.artefacts[kind] = key
+        return artefact
+
+    def _fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Any]:
+        """As Cache.fetch, on every worker: the first one asks the cache, all build if it has to be built."""
+        workers = self.workers
+        if workers.size == 1:
+            return self._cache.fetch(kind, key, build)
+        if not workers.first:
+            message: Any = workers.broadcast(None)
+            if message == "build":
+                build()
+                message = workers.broadcast(None)
+            return message  # type: ignore[no-any-return]
+
+        def together() -> Built:
+            workers.broadcast("build")
+            return build()
+
+        return workers.broadcast(self._cache.fetch(kind, key, together))
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident size starts anew
+    except OSError:
+        return
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process since `_reset_peak` (GPU memory where there is one), MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,182 @@
+"""Store: the content-addressed folder of artefacts, each with its privacy class. Single flight across processes.
+
+An artefact is named arrays plus a small JSON `meta`, at `artefacts/<kind>/<key>/`, where the key is the digest of
+everything that determines it (so a hit is the answer, and a cache needs no invalidation). Written to a temporary
+folder and renamed, so that a reader sees all of it or nothing. `public` and `released` artefacts may be shared and
+shown; `internal` ones never leave the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from privimage.budget import Event
+from privimage.errors import InputError, LostAnswer
+from privimage.schema import Frozen
+
+Arrays = Mapping[str, NDArray[Any]]
+PrivacyClass = Literal["public", "released", "internal"]
+Origin = Literal["hit", "built", "joined"]  # from the cache; built here; waited for another that was building it
+
+
+class Manifest(Frozen):
+    """What an artefact is: kind, key, privacy class, the events behind it, its meta data and content hash."""
+
+    kind: str
+    key: str
+    privacy: PrivacyClass
+    events: tuple[Event, ...] = ()
+    meta: dict[str, Any] = {}
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """Arrays with their manifest. Treat the arrays as read-only: they may be shared between trials."""
+
+    manifest: Manifest
+    arrays: Arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a builder returns: the arrays and what to remember with them."""
+
+    arrays: Arrays
+    privacy: PrivacyClass
+    events: tuple[Event, ...] = ()
+    meta: Mapping[str, Any] | None = None
+
+
+class Cache(Protocol):
+    """Where stages look before they compute: the Store itself, or the cluster's shared cache in front of it."""
+
+    def fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+        """The artefact of this key, and whether it was found, built by this call, or built by another meanwhile."""
+        ...
+
+
+class Store:
+    """The artefacts under the folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, kind: str, key: str) -> Path:
+        """The folder of an artefact, whether or not it exists."""
+        return self.root / "artefacts" / kind / key
+
+    def get(self, kind: str, key: str) -> Artefact | None:
+        """The artefact, or None if it is not there. A damaged one that can be recomputed is removed and is None.
+
+        Raises LostAnswer if a damaged artefact is an answer that privacy was paid for.
+        """
+        folder = self.folder(kind, key)
+        try:
+            manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+            raw = (folder / "arrays.safetensors").read_bytes()
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise InputError(f"{folder}/manifest.json: damaged; remove this folder to recompute it") from None
+        if hashlib.sha256(raw).hexdigest() != manifest.sha256:
+            if manifest.privacy == "released" and manifest.meta.get("paid"):
+                raise LostAnswer(f"{folder}: damaged, and asking again would cost privacy; restore it from a backup")
+            shutil.rmtree(folder)
+            return None
+        try:
+            return Artefact(manifest=manifest, arrays=load_safetensors(raw))
+        except SafetensorError:
+            raise InputError(f"{folder}/arrays.safetensors: unreadable; remove this folder to recompute it") from None
+
+    def put(self, kind: str, key: str, built: Built) -> Artefact:
+        """The stored artefact. If this key was stored meanwhile, the earlier one stays and is returned."""
+        raw = save_safetensors({name: np.ascontiguousarray(array) for name, array in built.arrays.items()})
+        manifest = Manifest(
+            kind=kind, key=key, privacy=built.privacy, events=built.events, meta=dict(built.meta or {}),
+            sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw),
+        )  # fmt: skip
+        folder = self.folder(kind, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+        try:
+            _write(draft / "arrays.safetensors", raw)
+            _write(draft / "manifest.json", manifest.model_dump_json(indent=1).encode())
+            os.rename(draft, folder)
+        except OSError as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            earlier = self.get(kind, key)
+            if earlier is None:
+                raise InputError(f"{folder}: cannot be written ({error.strerror}); nothing was lost") from error
+            return earlier
+        return Artefact(manifest=manifest, arrays=dict(built.arrays))
+
+    def fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+        """See Cache.fetch. Processes that share this folder take turns on a file lock: one builds, the others wait."""
+        found = self.get(kind, key)
+        if found is not None:
+            return found, "hit"
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(locks / f"{kind}-{key[:32]}.lock")):
+            found = self.get(kind, key)
+            if found is not None:
+                return found, "joined"
+            return self.put(kind, key, build()), "built"
+
+    def entropy(self, name: str) -> int:
+        """128 bits from the operating system, drawn once for `name` and kept until `forget`.
+
+        They seed the noise of one private access. Kept on disk (`internal`, mode 600) before the access is charged,
+        so that an access that was killed is finished with the same noise instead of being asked again.
+        """
+        path = self._entropy_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            text = path.read_text()
+            if len(text) != 32:
+                path.unlink()  # cut while being written, so it was never used
+                return self.entropy(name)
+            return int(text, 16)
+        with os.fdopen(handle, "w") as file:
+            value = secrets.randbits(128)
+            file.write(f"{value:032x}")
+            file.flush()
+            os.fsync(file.fileno())
+        return value
+
+    def has_entropy(self, name: str) -> bool:
+        """Whether an access of that name was begun and not finished."""
+        return self._entropy_path(name).exists()
+
+    def forget(self, name: str) -> None:
+        """Remove the entropy of `name`: once the answer is stored, nobody may be able to subtract its noise."""
+        self._entropy_path(name).unlink(missing_ok=True)
+
+    def _entropy_path(self, name: str) -> Path:
+        return self.root / "internal" / f"{name}.seed"
+
+
+def _write(path: Path, raw: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from privimage.data import PublicConfig, SensitiveConfig, load_public, load_sensitive
+from privimage.data.folder import read_folder
+from privimage.errors import InputError
+
+
+def save(path, colour=(200, 30, 90), size=(20, 20), mode="RGB", **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grey = colour if isinstance(colour, int) else colour[0]
+    Image.new(mode, size, colour if mode == "RGB" else grey).save(path, **options)
+
+
+def fail(root, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        read_folder(root, **({"size": 8, "channels": None} | options))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for suffix in ("png", "bmp", "WEBP"):
+        save(tmp_path / "red" / f"a.{suffix}", (200, 30, 90))
+    for suffix in ("jpg", "jpeg", "pgm"):
+        save(tmp_path / "grey" / f"a.{suffix}", 77, mode="L")
+    return tmp_path
+
+
+def test_every_format_is_read_in_the_order_of_names(root) -> None:
+    x, y, classes = read_folder(root, size=8, channels=None)
+    assert classes == ("grey", "red")
+    assert y.tolist() == [0, 0, 0, 1, 1, 1]
+    assert x.shape == (6, 3, 8, 8)
+    assert np.abs(x[:3].astype(int) - 77).max() <= 2
+    assert np.abs(x[3:].astype(int) - np.reshape([200, 30, 90], (3, 1, 1))).max() <= 6  # webp is lossy
+
+
+def test_grey_images_stay_grey_and_colour_can_be_asked_away(root) -> None:
+    x, _, _ = read_folder(root, size=8, channels=1)
+    assert x.shape == (6, 1, 8, 8)
+    for path in (root / "red").iterdir():
+        path.unlink()
+    save(root / "red" / "a.png", 5, mode="L")
+    assert read_folder(root, size=8, channels=None)[0].shape == (4, 1, 8, 8)
+
+
+def test_images_are_cropped_at_the_centre_and_antialiased(tmp_path) -> None:
+    wide = np.zeros((16, 48), np.uint8)
+    wide[:, :16] = 255  # cut away
+    wide[:, 16:32:2] = 200  # stripes finer than the result: only a filter gives their mean
+    (tmp_path / "a").mkdir()
+    Image.fromarray(wide).save(tmp_path / "a" / "x.png")
+    x, _, _ = read_folder(tmp_path, size=8, channels=1)
+    assert abs(int(x[0, 0, :, 2:6].mean()) - 100) < 15
+    assert x.max() < 160
+
+
+def test_hidden_files_are_ignored_and_other_files_are_named(root, caplog) -> None:
+    save(root / ".cache" / "a.png")
+    (root / "red" / "._a.png").write_bytes(b"junk")
+    (root / "red" / "notes.txt").write_text("x")
+    (root / "README.md").write_text("x")
+    x, _, classes = read_folder(root, size=8, channels=3)
+    assert len(x) == 6 and classes == ("grey", "red")
+    assert ["(.txt)" in record.message for record in caplog.records] == [True]
+
+
+def test_links_are_followed(root, tmp_path_factory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    save(elsewhere / "blue" / "b.png")
+    (root / "blue").symlink_to(elsewhere / "blue")
+    assert read_folder(root, size=8, channels=3)[2] == ("blue", "grey", "red")
+
+
+def test_transparent_pixels_become_white(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a" / "x.png")
+    assert read_folder(tmp_path, size=8, channels=None)[0].tolist() == np.full((1, 3, 8, 8), 255).tolist()
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.full((8, 8), 257 * 60, np.uint16)).save(tmp_path / "a" / "x.png")
+    assert (read_folder(tmp_path, size=8, channels=None)[0] == 60).all()
+
+
+def test_missing_folder(tmp_path) -> None:
+    assert fail(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder"
+    (tmp_path / "file").write_text("x")
+    assert fail(tmp_path / "file") == f"{tmp_path / 'file'}: not a folder"
+
+
+def test_no_class_directories(tmp_path) -> None:
+    save(tmp_path / "a.png")
+    assert "no class directories" in fail(tmp_path)
+
+
+def test_an_empty_class_directory_is_named(root) -> None:
+    (root / "void").mkdir()
+    message = fail(root)
+    assert str(root / "void") in message and "empty class directory" in message and ".png" in message
+
+
+@pytest.mark.parametrize("content", ["text", "truncated", "empty", "gif"])
+@pytest.mark.parametrize("size", [8, None])
+def test_an_unreadable_image_is_named_and_not_quoted(root, content, size) -> None:
+    bad = root / "red" / "z.png"
+    whole = (root / "red" / "a.png").read_bytes()
+    if content == "gif":
+        Image.new("L", (20, 20)).save(bad, format="GIF")
+    else:
+        bad.write_bytes({"text": b"secret", "truncated": whole[: len(whole) - 30], "empty": b""}[content])
+    assert fail(root, size=size) == f"{bad}: damaged, or not a PNG, JPEG, BMP, WEBP or PGM image"
+
+
+def test_without_a_size_images_must_share_one(root) -> None:
+    assert read_folder(root, size=None, channels=3)[0].shape == (6, 3, 20, 20)
+    save(root / "red" / "z.png", size=(20, 21))
+    message = fail(root, size=None)
+    assert str(root / "red" / "z.png") in message and "20 x 21" in message and "give size" in message
+
+
+def config(root, **changes) -> SensitiveConfig:
+    return SensitiveConfig(**({"name": "folder", "id": "mine", "root": str(root), "size": 8} | changes))
+
+
+def test_a_class_too_small_to_split_is_named(root) -> None:
+    with pytest.raises(InputError, match=r"class 'grey' has too few images to split, none is left for \w+$"):
+        load_sensitive(config(root))
+
+
+def test_a_sensitive_folder_is_split_by_class(tmp_path) -> None:
+    for i in range(10):
+        save(tmp_path / "a" / f"{i}.png", 10 + i, mode="L")
+        save(tmp_path / "b" / f"{i}.png", 110 + i, mode="L")
+    data = load_sensitive(config(tmp_path, validation=0.1, test=0.2))
+    parts = [data.train, data.validation, data.test]
+    assert [np.bincount(part.y).tolist() for part in parts] == [[7, 7], [1, 1], [2, 2]]
+    values = sorted(int(value) for part in parts for value in part.x[:, 0, 0, 0])
+    assert values == [*range(10, 20), *range(110, 120)]
+    assert all((part.x[:, 0, 0, 0] > 100).astype(int).tolist() == part.y.tolist() for part in parts)
+    assert (data.train.id, data.train.name, data.train.classes) == ("mine", "folder", ("a", "b"))
+
+
+def test_a_public_folder_keeps_the_first_classes(root, tmp_path) -> None:
+    save(root / "blue" / "b.png")
+    public = load_public(PublicConfig(name="folder", root=str(root), size=8, limit_classes=2), cache=tmp_path)
+    assert public.classes == ("blue", "grey") and public.y.tolist() == [0, 1, 1, 1]
