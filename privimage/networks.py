@@ -85,10 +85,9 @@ def _dct(width: int) -> Callable[[Shape, int], Generator]:
 
 def _unet(size: unet.Size) -> Callable[[Shape, int], Generator]:
     def make(shape: Shape, n_classes: int) -> Generator:
-        F = unet.UNet(
-            channels=shape[0], image_size=shape[1], n_classes=n_classes,
-            width=size.width, multipliers=size.multipliers, attention=size.attention,
-        )  # fmt: skip
+        if shape[1] != shape[2]:
+            raise InputError(f"method.model.size: a UNet needs square images, got {shape[1]}x{shape[2]}")
+        F = size.make(channels=shape[0], image_size=shape[1], n_classes=n_classes)
         return Generator(F=F, codec=PixelCodec(), edm=EDM(), n_classes=n_classes)
 
     return make

@@ -1,9 +1,9 @@
 """The one way to import torchvision: it also works beside a torch that its compiled operators do not fit.
 
 A torchvision built for CUDA cannot load its operators beside a CPU build of torch, and then its import fails,
-because it registers two operators that nobody defined. We define those two by name. What needs no compiled code
-(datasets, models, transforms, make_grid) then works; `torchvision.ops.nms` says that it has no kernel. Packages
-that import torchvision themselves (torch_fidelity) need `import_torchvision()` first, in every process.
+because it registers two operators that nobody defined. We define those two by name. What needs no compiled
+code (datasets, models, transforms, make_grid) then works; `torchvision.ops.nms` says that it has no kernel.
+What imports torchvision itself (torch_fidelity) needs `import_torchvision()` first, in every process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The embedded public set: glyphs drawn from the fonts in pretix-fontpack-free, one character = one class.
 
-Drawn once (about 20 s on two cores) and kept as one npz file under a cache folder. The file's name is a
+Drawn once (half a minute on two cores) and kept as one npz file under a cache folder. The file's name is a
 digest of everything that determines the pixels; its content carries its own digest, and a file that does not
 match is drawn again.
 """

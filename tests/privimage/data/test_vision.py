@@ -1,4 +1,4 @@
-"""Small files in the real on-disk formats. CIFAR-10's own md5 sums would refuse ours, so they are replaced by ours."""
+"""Small files in the real on-disk formats. CIFAR-10's md5 sums would refuse ours, so they are replaced."""
 
 import hashlib
 import pickle

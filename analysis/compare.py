@@ -1,0 +1,107 @@
+"""Compare: the best searched trial against every comparison row, in a table's rows and in honest sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis import front, words
+from analysis.facts import Facts
+from privimage.budget import Budget
+from privimage.metrics.metric import Metric
+from privimage.record import Record
+
+RIVALS = ("pdp-diffusion", "dpdm", "random-selection")  # expected to be behind at the same epsilon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The best record of a method at a budget, and the records that it was chosen from."""
+
+    record: Record
+    among: tuple[Record, ...]
+
+
+def rows(facts: Facts, budget: Budget) -> list[Row]:
+    """One row a method at this budget, the searched one first, each chosen by the first objective.
+
+    Rows that do not spend the budget (no guarantee, or the query alone) are the same at every budget and stand in
+    each table.
+    """
+    found = []
+    for method in front.methods(facts.records):
+        mine = [record for record in facts.records if record.method == method]
+        here = [record for record in mine if record.budget == budget]
+        here = here or [record for record in mine if not front.spends_its_budget(record)]
+        best = front.best_of(here, metric=facts.lead)
+        if best is not None:
+            found.append(Row(record=best, among=tuple(here)))
+    return found
+
+
+def sentences(facts: Facts, budget: Budget) -> list[str]:
+    """What the table at this budget shows: one sentence a comparison row, and how far to trust it."""
+    table = rows(facts, budget)
+    main = front.main_method(facts.records)
+    mine = next((row for row in table if row.record.method == main), None)
+    if mine is None or not front.spends_its_budget(mine.record):
+        return [f"At epsilon {budget.epsilon:g} there is no finished trial of {main} to compare."]
+    others = [row for row in table if row is not mine]
+    metrics = list(facts.metrics.values())
+    spoken = [_sentence(mine.record, row.record, budget, metrics) for row in others]
+    return [*spoken, *_caution(mine, others, facts.lead)]
+
+
+def _sentence(main: Record, other: Record, budget: Budget, metrics: Sequence[Metric]) -> str:
+    pairs = [
+        (metric, a, b) for metric in metrics
+        if (a := main.value(metric.name)) is not None and (b := other.value(metric.name)) is not None
+    ]  # fmt: skip
+    at = f"At epsilon {budget.epsilon:g}"
+    if not pairs:
+        return f"{at} {main.method} and {other.method} have no metric in common."
+    clauses = words.listed([_clause(metric, a, b) for metric, a, b in pairs])
+    gains = [_gain(metric, a, b) > 0 for metric, a, b in pairs]
+    if not other.private:
+        return f"{at} {main.method} against {other.method}, which has no privacy: {clauses}."
+    if other.method == "selection-only":
+        verdict = _verdict(gains, "fine-tuning pays", "fine-tuning does not pay", "fine-tuning pays in part")
+        return f"{at} {verdict}: against selection-only (epsilon {words.epsilon(other.epsilon)}) {main.method} {clauses}."
+    if other.method in RIVALS:
+        yes, no, part = "holds", "does NOT hold", "holds only in part"
+        return f"{at} the expected order {_verdict(gains, yes, no, part)}: {main.method} {clauses} than {other.method}."
+    return f"{at} {main.method} {clauses} than {other.method}."
+
+
+def _clause(metric: Metric, a: float, b: float) -> str:
+    name = words.metric(metric)
+    values = f"({words.number(a)} against {words.number(b)})"
+    if a == b:
+        return f"has the same {name} {values}"
+    if metric.name.startswith("accuracy["):
+        return f"is {words.number(abs(a - b) * 100, digits=3)} points of {name} {'higher' if a > b else 'lower'} {values}"
+    good = "better" if _gain(metric, a, b) > 0 else "worse"
+    return f"has a {'lower' if a < b else 'higher'} ({good}) {name} {values}"
+
+
+def _gain(metric: Metric, a: float, b: float) -> float:
+    return a - b if metric.direction == "max" else b - a
+
+
+def _verdict(gains: Sequence[bool], yes: str, no: str, part: str) -> str:
+    return yes if all(gains) else part if any(gains) else no
+
+
+def _caution(mine: Row, others: Sequence[Row], lead: Metric) -> list[str]:
+    """How the two sides were chosen, which the numbers alone do not say."""
+    if not others:
+        return ["There is no comparison row at this budget."]
+    most = max(len(row.among) for row in others)
+    seeds = len({record.seed for record in mine.among})
+    chosen = (
+        f"{mine.record.method} is the best of {words.count(len(mine.among), 'trial')} by {words.metric(lead)}, the "
+        f"comparison rows of at most {words.count(most, 'trial')} each"
+    )
+    unfair = ": the search favours it" if len(mine.among) > most else ""
+    once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
+    return [f"Read with care: {chosen}{unfair}{once}."]

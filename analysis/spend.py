@@ -1,0 +1,190 @@
+"""Spend: what was paid in privacy, and what no epsilon covers, in sentences for a data officer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis import words
+from analysis.facts import Facts
+from privimage import accounting
+from privimage.budget import Event
+from privimage.errors import InputError
+from privimage.ledger import Charge, Ledger
+from privimage.metrics.metric import Metric
+from privimage.record import Paid, Record, composition
+
+
+def budget_line(record: Record) -> str:
+    """What one trial spent, event by event, against its budget.
+
+    For example: "query sigma_s 10 -> epsilon 0.34; DP-SGD sigma 1.93, q 0.5, 50 steps -> epsilon 9.98; together
+    epsilon 9.9996 (PLD) <= 10 at delta 1e-05; RDP 10.85".
+    """
+    if not record.events:
+        return "no access to sensitive data: epsilon 0"
+    parts = [_event(event, record) for event in record.events]
+    if record.epsilon is None or record.epsilon_rdp is None:
+        return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
+    target = record.budget.epsilon
+    fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
+    together = f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
+    return "; ".join([*parts, together, f"RDP {words.epsilon(record.epsilon_rdp)}"])
+
+
+def _event(event: Event, record: Record) -> str:
+    if not event.private:
+        return f"fine-tuning or scoring WITHOUT noise, q {event.q:g}, {words.count(event.steps, 'step')}"
+    cost = words.epsilon(accounting.epsilon([event], record.budget.delta))
+    if event.purpose == "query":
+        return f"query sigma_s {event.sigma:g}{_derived(event, record)} -> epsilon {cost}"
+    steps = words.count(event.steps, "step")
+    return f"DP-SGD sigma {event.sigma:.4g}, q {event.q:g}, {steps} -> epsilon {cost}"
+
+
+def _derived(event: Event, record: Record) -> str:
+    """Where this trial's query came from, if it is a noisier copy of one that the whole sweep asked once."""
+    asked = [e.sigma for access in record.paid for e in access.events if e.purpose == "query"]
+    return f" (derived from the sweep's one query at sigma_s {min(asked):g})" if asked and event.sigma not in asked else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """The price of showing everything that the records made: each private access once, at `delta`."""
+
+    delta: float
+    epsilon: float
+    queries: int
+    trainings: int
+    trials: int  # private trials, which may share accesses
+
+    def __str__(self) -> str:
+        asked = f"{words.count(self.queries, 'semantic query')} and {words.count(self.trainings, 'DP-SGD training')}"
+        return (
+            f"All {words.count(self.trials, 'private trial')} together cost epsilon {words.epsilon(self.epsilon)} at "
+            f"delta {self.delta:g}: {asked}, each counted once however many trials share it."
+        )
+
+
+def accesses(records: Sequence[Record]) -> list[Paid]:
+    """Everything that the records paid for, each access once, in order."""
+    return list({access.id: access for record in records for access in record.paid}.values())
+
+
+def compositions(records: Sequence[Record]) -> list[Composition]:
+    """The composition of all records, at every delta that a budget names, largest delta first."""
+    private = [access for access in accesses(records) if all(event.private for event in access.events)]
+    queries = sum(any(event.purpose == "query" for event in access.events) for access in private)
+    return [
+        Composition(
+            delta=delta, epsilon=composition(records, delta=delta), queries=queries,
+            trainings=len(private) - queries, trials=sum(record.private for record in records),
+        )
+        for delta in sorted({record.budget.delta for record in records}, reverse=True)
+    ]  # fmt: skip
+
+
+def ledger_sentences(facts: Facts) -> list[str]:
+    """What the ledger of every sensitive set says about this run, and what all runs on that set have paid."""
+    return [sentence for id in facts.sensitive_ids for sentence in _ledger(facts, id)]
+
+
+def _ledger(facts: Facts, id: str) -> list[str]:
+    path = facts.folder.root.ledger(id)
+    if not path.exists():
+        return [f"WARNING: the ledger of {id} is not beside this run, so its charges could not be checked."]
+    ledger = Ledger(path)
+    try:
+        charges = ledger.charges()
+    except InputError as error:
+        return [f"WARNING: the ledger of {id} does not verify: {error}"]
+    mine = [r for r in facts.records if f"{id}" == _set_of(r)]
+    return [_checked(id, charges, accesses(mine)), *_all_runs(id, ledger, mine)]
+
+
+def _set_of(record: Record) -> str | None:
+    return (record.config.get("data") or {}).get("sensitive", {}).get("id")
+
+
+def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
+    known = {charge.id: charge.events for charge in charges}
+    wrong = [access for access in paid if known.get(access.id) != access.events]
+    if wrong:
+        return f"WARNING: {words.count(len(wrong), 'access')} of this run cannot be found in the ledger of {id}."
+    return f"The ledger of {id} verifies, and all {words.count(len(paid), 'access')} of this run are in it."
+
+
+def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
+    return [
+        f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(ledger.epsilon(delta))} at delta "
+        f"{delta:g}."
+        for delta in sorted({record.budget.delta for record in mine}, reverse=True)
+    ]
+
+
+COVERED = (
+    f"A guarantee protects {words.UNIT} in the training split of the sensitive set ({words.ADJACENCY}). The composition "
+    "covers every generator, every synthetic image and every noisy answer of all private trials together, also when they "
+    "are all published, and also that each trial could depend on the results of earlier ones."
+)
+
+
+def not_covered(facts: Facts) -> list[str]:
+    """What no epsilon of this run covers, one plain sentence or two each."""
+    return [
+        *_numbers(facts), *_steering(facts), *_rows(facts),
+        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and how much memory "
+        "it used are treated as public knowledge.",
+        "Not covered: several images of the same person. If one person is in k images, the protection of that person is "
+        "weaker than the epsilon says.",
+    ]  # fmt: skip
+
+
+def _numbers(facts: Facts) -> list[str]:
+    dagger = [metric for metric in facts.metrics.values() if metric.non_private]
+    if not dagger:
+        return []
+    names = words.listed([words.metric(metric) for metric in dagger])
+    return [
+        f"Not covered: the values of {names}. They were computed from {_touched(dagger)} without noise. They are for the "
+        "people who may see those images; nothing bounds what such a number reveals about one of them."
+    ]
+
+
+def _touched(metrics: Sequence[Metric]) -> str:
+    touched = dict.fromkeys(t for metric in metrics for t in metric.touches if t.startswith("private-"))
+    return words.listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched])
+
+
+def _steering(facts: Facts) -> list[str]:
+    """Whether the choice of trials depended on sensitive images that no noise protects."""
+    if not any(record.role == "search" for record in facts.records):
+        return []
+    names = [name for name in facts.objectives if name in facts.metrics] or list(facts.metrics)
+    by = [facts.metrics[name] for name in names if facts.metrics[name].non_private]
+    which = words.listed([words.metric(facts.metrics[name]) for name in names])
+    if not by:
+        return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
+    said = "" if facts.objectives else " (the sweep file names no objective, so any metric may have been)"
+    sentences = [
+        f"Not covered: the choice itself. The search was steered by {which}{said}, which read{'s' * (len(names) == 1)} "
+        f"{_touched(by)} without noise. Which settings were tried, and which trial is called the best, therefore reveals "
+        "something about those images that has no epsilon."
+    ]
+    if any("private-train" in metric.touches for metric in by):
+        sentences.append(
+            "WARNING: one of these reads the training split, so the adaptive choice also weakens the guarantee of the "
+            "training images; the composition above does not account for it."
+        )
+    return sentences
+
+
+def _rows(facts: Facts) -> list[str]:
+    rows = list(dict.fromkeys(record.method for record in facts.records if not record.private))
+    if not rows:
+        return []
+    return [
+        f"Not covered: the comparison {'row' if len(rows) == 1 else 'rows'} {words.listed(rows)}. They use the sensitive "
+        "images without any noise and have no guarantee; they are in the ledger as diagnostics, their images are not "
+        "shown and their generators cannot be pulled."
+    ]

@@ -1,0 +1,187 @@
+"""The shared cache: one actor that keeps artefacts in Ray's object store and gives out leases (single flight).
+
+It is only a cache in front of the content-addressed Store. The actor itself puts the arrays, so they outlive the
+worker that made them; readers on a node share one copy. If the actor dies, callers go on with the Store alone.
+
+    claim(key) -> "value" + refs | "build" + token | "wait"     at most one live lease a key
+    renew(key, token)                                           heartbeat of the builder
+    publish(key, token, ...)                                    ends the lease; waiters are told
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from privimage.store import Artefact, Built, Manifest, Origin, Store
+
+LEASE_SECONDS = 20.0  # a builder that was silent for so long is taken for dead
+RENEW_SECONDS = 4.0
+CACHE_BYTES = 2 * 2**30
+
+
+@dataclass
+class _Lease:
+    token: int
+    expires: float
+
+
+class CacheState:
+    """The actor's bookkeeping, without Ray: who may build what, and which values are there. Least recently used go."""
+
+    def __init__(self, *, limit_bytes: int = CACHE_BYTES) -> None:
+        self._limit = limit_bytes
+        self._leases: dict[str, _Lease] = {}
+        self._values: OrderedDict[str, tuple[str, dict[str, Any], int]] = OrderedDict()
+        self._tokens = itertools.count(1)
+
+    def claim(self, key: str, *, now: float) -> tuple[str, Any]:
+        """("value", (manifest, refs)), ("build", token), or ("wait", None) while another's lease is alive."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            manifest, refs, _ = self._values[key]
+            return "value", (manifest, refs)
+        lease = self._leases.get(key)
+        if lease is not None and lease.expires > now:
+            return "wait", None
+        self._leases[key] = _Lease(token=next(self._tokens), expires=now + LEASE_SECONDS)
+        return "build", self._leases[key].token
+
+    def renew(self, key: str, token: int, *, now: float) -> bool:
+        """Whether the lease is still this holder's; if so it lives on."""
+        lease = self._leases.get(key)
+        if lease is None or lease.token != token:
+            return False
+        lease.expires = now + LEASE_SECONDS
+        return True
+
+    def release(self, key: str, token: int) -> None:
+        """End the lease if it is still this holder's: the next claim may build."""
+        lease = self._leases.get(key)
+        if lease is not None and lease.token == token:
+            del self._leases[key]
+
+    def keep(self, key: str, manifest: str, refs: dict[str, Any], size: int) -> None:
+        """Remember a value; forget the least recently used ones beyond the byte limit."""
+        self._values[key] = (manifest, refs, size)
+        self._values.move_to_end(key)
+        while sum(entry[2] for entry in self._values.values()) > self._limit and len(self._values) > 1:
+            self._values.popitem(last=False)
+
+
+class CacheActor:
+    """The actor: CacheState plus Ray's object store, and the board that shows which trial is at which stage."""
+
+    def __init__(self) -> None:
+        self._state = CacheState()
+        self._changed = asyncio.Condition()
+        self._board: dict[str, tuple[str, int, int]] = {}
+
+    async def claim(self, key: str, wait_seconds: float) -> tuple[str, Any]:
+        """As CacheState.claim; "wait" only after `wait_seconds` without news."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            answer = self._state.claim(key, now=time.monotonic())
+            left = deadline - time.monotonic()
+            if answer[0] != "wait" or left <= 0:
+                return answer
+            async with self._changed:
+                try:
+                    await asyncio.wait_for(self._changed.wait(), timeout=left)
+                except TimeoutError:
+                    continue
+
+    async def renew(self, key: str, token: int) -> bool:
+        """As CacheState.renew."""
+        return self._state.renew(key, token, now=time.monotonic())
+
+    async def publish(self, key: str, token: int, manifest: str, arrays: Mapping[str, Any] | None) -> None:
+        """End the lease; with arrays, put them into the object store for everyone (None: the build failed)."""
+        if arrays is not None:
+            refs = {name: ray.put(array) for name, array in arrays.items()}
+            self._state.keep(key, manifest, refs, sum(array.nbytes for array in arrays.values()))
+        self._state.release(key, token)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def show(self, trial: str, stage: str, done: int, total: int) -> None:
+        """Write one line of the board; an empty stage takes the trial off it."""
+        if stage:
+            self._board[trial] = (stage, done, total)
+        else:
+            self._board.pop(trial, None)
+
+    async def board(self) -> dict[str, tuple[str, int, int]]:
+        """Running trials: (stage, steps done, steps in all)."""
+        return dict(self._board)
+
+
+def start_cache(name: str) -> Any:
+    """A handle on the cache actor of that name, started on the head node if it is not there."""
+    return (
+        ray.remote(CacheActor)
+        .options(name=name, namespace="privimage", get_if_exists=True, num_cpus=0, max_concurrency=1000)
+        .remote()
+    )
+
+
+class SharedCache:
+    """The cache actor in front of a Store, with the Store's `fetch`."""
+
+    def __init__(self, *, store: Store, actor: Any) -> None:
+        self._store = store
+        self._actor = actor
+
+    def fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+        """See Cache.fetch. Internal artefacts bypass the actor: they do not enter shared memory."""
+        waited = False
+        while True:
+            try:
+                answer, payload = ray.get(self._actor.claim.remote(f"{kind}/{key}", 5.0), timeout=60)
+                if answer == "value":
+                    return _read(*payload), "joined" if waited else "hit"
+            except RayError:
+                return self._store.fetch(kind, key, build)  # the actor or its objects are gone: the Store has it all
+            if answer == "build":
+                return self._build(kind, key, payload, build)
+            waited = True
+
+    def _build(self, kind: str, key: str, token: int, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+        stop = threading.Event()
+        beat = threading.Thread(target=self._renew, args=(f"{kind}/{key}", token, stop), daemon=True)
+        beat.start()
+        artefact: Artefact | None = None
+        try:
+            artefact, origin = self._store.fetch(kind, key, build)
+            return artefact, origin
+        finally:
+            stop.set()
+            shared = artefact is not None and artefact.manifest.privacy != "internal"
+            manifest = artefact.manifest.model_dump_json() if artefact is not None else ""
+            arrays = dict(artefact.arrays) if artefact is not None and shared else None
+            try:
+                ray.get(self._actor.publish.remote(f"{kind}/{key}", token, manifest, arrays), timeout=60)
+            except RayError:
+                pass  # the artefact is in the Store; only the shortcut is lost
+
+    def _renew(self, key: str, token: int, stop: threading.Event) -> None:
+        while not stop.wait(RENEW_SECONDS):
+            try:
+                if not ray.get(self._actor.renew.remote(key, token), timeout=30):
+                    return
+            except RayError:
+                return
+
+
+def _read(manifest: str, refs: dict[str, Any]) -> Artefact:
+    values = ray.get(list(refs.values()))
+    return Artefact(manifest=Manifest.model_validate_json(manifest), arrays=dict(zip(refs, values, strict=True)))

@@ -1,0 +1,102 @@
+"""evaluate: every metric asked for, with what it touches. Real statistics are computed once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privimage.data.sets import PrivateSet
+from privimage.errors import InputError
+from privimage.metrics.accuracy import accuracy
+from privimage.metrics.features import features
+from privimage.metrics.fid import Statistics, fid
+from privimage.metrics.metric import Metric, direction_of, parts_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_known: dict[tuple[str, str, Path | None], Statistics] = {}  # real statistics of this process
+
+
+def reference_statistics(
+    test: PrivateSet, network: str, *, device: str | torch.device = "cpu", weights: Path | None = None
+) -> dict[str, NDArray[Any]]:
+    """Arrays `mean`, `covariance`, `n` of the real features: `internal`, they never leave the run."""
+    if len(test) < 2:
+        raise InputError("fid: the real test split holds fewer than 2 images")
+    return _statistics(test, network, device=device, weights=weights).arrays
+
+
+def _statistics(
+    test: PrivateSet, network: str, *, device: str | torch.device, weights: Path | None
+) -> Statistics:
+    key = (test.fingerprint, network, weights)
+    if key not in _known:
+        _known[key] = Statistics.of(features(test.x, network=network, device=device, weights=weights))
+    return _known[key]
+
+
+def evaluate(
+    names: Sequence[str],
+    *,
+    synthetic_x: NDArray[np.uint8],
+    synthetic_y: NDArray[np.int64],
+    train: PrivateSet,
+    test: PrivateSet,
+    reference: Callable[[str], Arrays] | None = None,
+    device: str | torch.device = "cpu",
+    weights: Path | None = None,
+) -> list[Metric]:
+    """The named metrics of the synthetic images, in the order of `names`.
+
+    FID is against the private test split. `reference` maps a feature network's name to what
+    `reference_statistics` returned; without it they are computed once per process. A missing class or
+    constant images are scored (badly); images that cannot be scored raise InputError. `train` is only
+    compared with `test`: they must differ.
+    """
+    for name in names:
+        direction_of(name)
+    _check(synthetic_x, synthetic_y, train, test)
+    out = []
+    for name in names:
+        family, variant = parts_of(name)
+        start = time.perf_counter()
+        if family == "fid":
+            real = (
+                Statistics.from_arrays(reference(variant))
+                if reference is not None
+                else _statistics(test, variant, device=device, weights=weights)
+            )
+            made = features(synthetic_x, network=variant, device=device, weights=weights)
+            value = fid(real, Statistics.of(made), device=device)
+        else:
+            value = accuracy(synthetic_x, synthetic_y, classifier=variant, test=test, device=device)
+        out.append(
+            Metric(
+                name=name, value=value, touches=("synthetic", "private-test"), direction=direction_of(name),
+                n=len(synthetic_x), seconds=time.perf_counter() - start,
+            )
+        )  # fmt: skip
+    return out
+
+
+def _check(x: NDArray[np.uint8], y: NDArray[np.int64], train: PrivateSet, test: PrivateSet) -> None:
+    if x.dtype != np.uint8 or x.ndim != 4 or y.shape != (len(x),):
+        raise InputError(
+            f"synthetic images: expected uint8 [n, c, h, w] and n labels, got {x.dtype} {x.shape}, {y.shape}"
+        )
+    if len(x) < 2 or len(test) < 2:
+        raise InputError(
+            f"metrics: need at least 2 images a side, got {len(x)} synthetic and {len(test)} real"
+        )
+    if x.shape[1:] != test.shape:
+        raise InputError(f"synthetic images: shape {x.shape[1:]}, the real ones have {test.shape}")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(test.classes):
+        raise InputError(f"synthetic labels: expected integers in 0 .. {len(test.classes) - 1}")
+    if train.fingerprint == test.fingerprint:
+        raise InputError(f"{test.name}: the test split is the training split; scores would reward copying")

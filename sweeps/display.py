@@ -1,0 +1,96 @@
+"""What a sweep shows while it runs: trials done, the stage of every running trial, and the best so far."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray.exceptions import RayError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from privimage import record as records
+from privimage.paths import RunFolder
+from privimage.record import Record
+from sweeps.sweep import Sweep
+
+
+class Display:
+    """A live bar on a terminal, one line a finished trial elsewhere. Shows no private pixel, label or per-image value."""
+
+    def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int, quiet: bool) -> None:
+        self._sweep, self._folder, self._actor, self._total = sweep, folder, actor, total
+        self._quiet = quiet
+        self._console = Console(file=sys.stderr)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Self:
+        if not self._quiet:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            task = progress.add_task(self._sweep.name, total=self._total)
+            last = time.monotonic()
+            while True:
+                ending = self._stop.is_set()
+                found = self._records()
+                for record in found:
+                    if record.id not in self._seen:
+                        self._seen.add(record.id)
+                        progress.console.print(describe(record, self._sweep), highlight=False)
+                running = self._running()
+                progress.update(task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}")
+                if not self._console.is_terminal and time.monotonic() - last > 30:
+                    last = time.monotonic()
+                    self._console.print(f"  {len(found)}/{self._total} trials done; running: {running}", highlight=False)
+                if ending:
+                    return
+                self._stop.wait(1.0)
+
+    def _records(self) -> list[Record]:
+        return records.load(self._folder.records) if self._folder.records.exists() else []
+
+    def _running(self) -> str:
+        try:
+            board = ray.get(self._actor.board.remote(), timeout=5)
+        except RayError:
+            return ""
+        parts = [
+            f"{trial[:4]} {stage}" + (f" {100 * done // total}%" if total else "")
+            for trial, (stage, done, total) in sorted(board.items())
+        ]
+        return ", ".join(parts)
+
+
+def describe(record: Record, sweep: Sweep) -> str:
+    """One line on a finished trial: what it was, what it cost, how good it is."""
+    price = f"epsilon {record.epsilon:.3f}" if record.epsilon is not None else "NOT private"
+    values = "  ".join(f"{m.name} {m.value:.3f}" for m in record.metrics)
+    searched = "  ".join(
+        f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search
+    ) if record.role == "search" else ""  # fmt: skip
+    built = sum(stage.origin == "built" for stage in record.stages)
+    return (
+        f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}"
+        f"  ({record.seconds:.0f} s, {built}/{len(record.stages)} stages computed)"
+    )
+
+
+def _at(config: dict[str, Any], dotted: str) -> Any:
+    for part in dotted.split("."):
+        config = config[part]
+    return config

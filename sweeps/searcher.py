@@ -1,0 +1,119 @@
+"""The order of work of a sweep as one Ray Tune searcher: first the comparison rows, then one Optuna study a budget.
+
+Optuna's journal is the memory: an interrupted sweep finds its finished trials there. Trials that were running when
+the sweep was killed are told as failed and asked again with the same values, so they resume as the same trials.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from privimage.budget import Budget
+from sweeps.sweep import Sweep
+
+Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
+
+
+def study_name(budget: Budget) -> str:
+    """The name of a budget's study in the journal."""
+    return f"epsilon={budget.epsilon:g} delta={budget.delta:g}"
+
+
+class SweepSearcher(Searcher):  # type: ignore[misc]
+    """Gives Tune the jobs of a sweep; results go to the study that asked for them."""
+
+    def __init__(self, sweep: Sweep, *, journal: Path, n_fixed: int) -> None:
+        self._objectives = list(sweep.objectives)
+        super().__init__(metric=self._objectives, mode=list(sweep.objectives.values()))
+        self._fixed = list(range(n_fixed))
+        self._where: dict[str, int | None] = {}
+        self._finished: set[str] = set()
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        self._studies: list[OptunaSearch] = []
+        self._left: list[int] = []
+        for budget in sweep.budgets:
+            done, again = _settle(storage, study_name(budget))
+            self._left.append(sweep.trials - done if sweep.search else min(1, sweep.trials - done))
+            self._studies.append(_study(sweep, storage, study_name(budget), first=again, done=done))
+
+    @property
+    def jobs_left(self) -> int:
+        """How many jobs Tune will be given."""
+        return len(self._fixed) + sum(max(0, left) for left in self._left)
+
+    def suggest(self, trial_id: str) -> Job | str:
+        """The next job, or FINISHED."""
+        if self._fixed:
+            self._where[trial_id] = None
+            return {"fixed": self._fixed.pop(0)}
+        budget = max(range(len(self._left)), key=lambda i: self._left[i])
+        if self._left[budget] <= 0:
+            return str(Searcher.FINISHED)
+        self._left[budget] -= 1
+        self._where[trial_id] = budget
+        params = self._studies[budget].suggest(trial_id)
+        return {"budget": budget, "params": params}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: objectives are known at the end of a trial only."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study that asked."""
+        budget = self._where.get(trial_id)
+        if budget is None or trial_id in self._finished:
+            return
+        self._finished.add(trial_id)
+        self._studies[budget].on_trial_complete(trial_id, result=result, error=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal is on disk already."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Not used: a sweep resumes from its journal and its records."""
+        raise NotImplementedError
+
+
+def _settle(storage: JournalStorage, name: str) -> tuple[int, list[dict[str, Any]]]:
+    """(number of finished trials, parameters of those that an earlier process left running)."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return 0, []
+    again: list[dict[str, Any]] = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.RUNNING:
+            if trial.params:
+                again.append(dict(trial.params))
+            study.tell(trial.number, state=TrialState.FAIL)
+    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    return done, again
+
+
+def _study(
+    sweep: Sweep, storage: JournalStorage, name: str, *, first: Sequence[dict[str, Any]], done: int
+) -> OptunaSearch:
+    logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
+    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    space = {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
+    return OptunaSearch(
+        space=space or {"method.name": optuna.distributions.CategoricalDistribution([_name(sweep)])},
+        metric=list(sweep.objectives), mode=list(sweep.objectives.values()),
+        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * done), storage=storage, study_name=name,
+        points_to_evaluate=list(first) or None,
+    )  # fmt: skip
+
+
+def _name(sweep: Sweep) -> str:
+    return str(sweep.method.get("name", "privimage+d"))

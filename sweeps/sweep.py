@@ -1,0 +1,129 @@
+"""Sweep: the YAML file as one frozen value, and every trial it can contain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from cluster.resources import Resources
+from privimage import metrics
+from privimage.budget import Budget
+from privimage.errors import InputError
+from privimage.methods.privimage import PRESETS
+from privimage.paths import RESERVED
+from privimage.schema import Frozen, get_dotted, parse, read_yaml, set_dotted
+from privimage.trial import DataConfig, Trial
+from sweeps.space import Dimension
+
+QUERY_SIGMA = "method.query.sigma"
+
+
+class Tuning(Frozen):
+    """How the search is run. `explore`: any sampler; every trial states its own epsilon, the sweep the sum of all."""
+
+    mode: Literal["explore"] = "explore"
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = 0  # of the sampler only; private noise never has a seed
+
+
+class Sweep(Frozen):
+    """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    data: DataConfig
+    budgets: tuple[Budget, ...] = Field(min_length=1)
+    tuning: Tuning = Tuning()
+    method: dict[str, Any] = {}
+    search: dict[str, Dimension] = {}
+    compare: tuple[str, ...] = ()  # rows run beside the search, with the fixed part of the method
+    objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
+    metrics: tuple[str, ...] = ()  # measured beside the objectives
+    trials: int = Field(default=10, ge=0)  # of the search, for every budget
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    resources: Resources = Resources()
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(f"{name} is reserved; use another name")
+        return name
+
+    @field_validator("compare")
+    @classmethod
+    def _rows(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
+        for row in rows:
+            if row not in PRESETS:
+                raise ValueError(f"unknown row '{row}'; allowed: {', '.join(PRESETS)}")
+        return rows
+
+    @field_validator("objectives")
+    @classmethod
+    def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
+        for name, direction in objectives.items():
+            if metrics.direction_of(name) != direction:
+                raise ValueError(f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}")
+        return objectives
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of all metrics: the objectives first."""
+        return tuple(dict.fromkeys((*self.objectives, *self.metrics)))
+
+    def smallest_sigma(self) -> float:
+        """The smallest query noise multiplier of the space: the query is asked once, there."""
+        default = Trial.model_fields["method"].annotation().query.sigma  # type: ignore[misc]
+        values = [float(get_dotted({"method": self.method}, QUERY_SIGMA) or default)]
+        if QUERY_SIGMA in self.search:
+            values += [float(value) for value in self.search[QUERY_SIGMA].corners()]
+        return min(values)
+
+    def trial(
+        self, *, budget: Budget, seed: int, asked_sigma: float, overrides: Mapping[str, Any] | None = None
+    ) -> Trial:
+        """The resolved trial with some dotted fields replaced. Raises InputError naming the field."""
+        values: dict[str, Any] = {
+            "data": self.data, "budget": budget, "method": self.method, "metrics": self.measured,
+            "seed": seed, "asked_sigma": asked_sigma,
+        }  # fmt: skip
+        for dotted, value in (overrides or {}).items():
+            values = set_dotted(values, dotted, value)
+        return parse(Trial, values)
+
+    def fixed_trials(self, *, asked_sigma: float) -> Iterator[Trial]:
+        """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
+        for row, seed in itertools.product(self.compare, self.seeds):
+            budgets = self.budgets if PRESETS[row].finetune == "private" else self.budgets[-1:]
+            for budget in budgets:
+                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row})
+
+    def corner_trials(self) -> Iterator[tuple[str, Trial]]:
+        """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
+        sigma, budget, seed = self.smallest_sigma(), self.budgets[0], self.seeds[0]
+        for budget in self.budgets:
+            yield "method", self.trial(budget=budget, seed=seed, asked_sigma=sigma)
+        for dotted, dimension in self.search.items():
+            if not dotted.startswith("method."):
+                raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
+            for value in dimension.corners():
+                try:
+                    yield dotted, self.trial(
+                        budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}
+                    )
+                except InputError as error:
+                    raise InputError(f"search.{dotted}: {error}") from None
+
+
+def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """The sweep in a YAML file, with dotted fields replaced. Raises InputError in one line."""
+    values = read_yaml(path)
+    for dotted, value in (overrides or {}).items():
+        values = set_dotted(values, dotted, value)
+    sweep = parse(Sweep, values)
+    for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
+        pass
+    return sweep
