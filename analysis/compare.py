@@ -25,18 +25,24 @@ class Row:
 def rows(facts: Facts, budget: Budget) -> list[Row]:
     """One row a method at this budget, the searched one first, each chosen by the first objective.
 
-    Rows that do not spend the budget (no guarantee, or the query alone) are the same at every budget and stand in
-    each table.
+    Rows that do not spend a budget (no guarantee, or the query alone) were perhaps run once and stand in each table.
     """
     found = []
     for method in front.methods(facts.records):
         mine = [record for record in facts.records if record.method == method]
         here = [record for record in mine if record.budget == budget]
-        here = here or [record for record in mine if not front.spends_its_budget(record)]
+        here = here or [record for record in mine if _fits(record, budget)]
         best = front.best_of(here, metric=facts.lead)
         if best is not None:
             found.append(Row(record=best, among=tuple(here)))
     return found
+
+
+def _fits(record: Record, budget: Budget) -> bool:
+    """Whether a record of another budget may stand in this table: it has no epsilon, or a smaller one of its own."""
+    if record.epsilon is None:
+        return True
+    return record.epsilon <= budget.epsilon and not front.spends_its_budget(record)
 
 
 def sentences(facts: Facts, budget: Budget) -> list[str]:
@@ -62,15 +68,30 @@ def _sentence(main: Record, other: Record, budget: Budget, metrics: Sequence[Met
         return f"{at} {main.method} and {other.method} have no metric in common."
     clauses = words.listed([_clause(metric, a, b) for metric, a, b in pairs])
     gains = [_gain(metric, a, b) > 0 for metric, a, b in pairs]
+    return f"{at}, compared with {_named(other)}, {main.method} {clauses}{_conclusion(other, gains)}."
+
+
+def _named(other: Record) -> str:
     if not other.private:
-        return f"{at} {main.method} against {other.method}, which has no privacy: {clauses}."
+        return f"{other.method} (no privacy)"
+    return (
+        f"{other.method} (epsilon {words.epsilon(other.epsilon)})"
+        if not front.spends_its_budget(other)
+        else other.method
+    )
+
+
+def _conclusion(other: Record, gains: Sequence[bool]) -> str:
+    if not other.private:
+        return ""
     if other.method == "selection-only":
-        verdict = _verdict(gains, "fine-tuning pays", "fine-tuning does not pay", "fine-tuning pays in part")
-        return f"{at} {verdict}: against selection-only (epsilon {words.epsilon(other.epsilon)}) {main.method} {clauses}."
+        return _verdict(
+            gains, ": fine-tuning pays", ": fine-tuning does NOT pay", ": fine-tuning pays only in part"
+        )
     if other.method in RIVALS:
-        yes, no, part = "holds", "does NOT hold", "holds only in part"
-        return f"{at} the expected order {_verdict(gains, yes, no, part)}: {main.method} {clauses} than {other.method}."
-    return f"{at} {main.method} {clauses} than {other.method}."
+        order = ": the expected order"
+        return _verdict(gains, f"{order} holds", f"{order} does NOT hold", f"{order} holds only in part")
+    return ""
 
 
 def _clause(metric: Metric, a: float, b: float) -> str:
@@ -103,5 +124,7 @@ def _caution(mine: Row, others: Sequence[Row], lead: Metric) -> list[str]:
         f"comparison rows of at most {words.count(most, 'trial')} each"
     )
     unfair = ": the search favours it" if len(mine.among) > most else ""
-    once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
+    once = (
+        "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
+    )
     return [f"Read with care: {chosen}{unfair}{once}."]

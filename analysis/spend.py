@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis import words
 from analysis.facts import Facts
 from privimage import accounting
-from privimage.budget import Event
+from privimage.budget import Budget, Event
 from privimage.errors import InputError
 from privimage.ledger import Charge, Ledger
 from privimage.metrics.metric import Metric
@@ -28,7 +28,9 @@ def budget_line(record: Record) -> str:
         return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
     target = record.budget.epsilon
     fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
-    together = f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
+    together = (
+        f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
+    )
     return "; ".join([*parts, together, f"RDP {words.epsilon(record.epsilon_rdp)}"])
 
 
@@ -45,7 +47,11 @@ def _event(event: Event, record: Record) -> str:
 def _derived(event: Event, record: Record) -> str:
     """Where this trial's query came from, if it is a noisier copy of one that the whole sweep asked once."""
     asked = [e.sigma for access in record.paid for e in access.events if e.purpose == "query"]
-    return f" (derived from the sweep's one query at sigma_s {min(asked):g})" if asked and event.sigma not in asked else ""
+    return (
+        f" (derived from the sweep's one query at sigma_s {min(asked):g})"
+        if asked and event.sigma not in asked
+        else ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +116,9 @@ def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
     known = {charge.id: charge.events for charge in charges}
     wrong = [access for access in paid if known.get(access.id) != access.events]
     if wrong:
-        return f"WARNING: {words.count(len(wrong), 'access')} of this run cannot be found in the ledger of {id}."
+        return (
+            f"WARNING: {words.count(len(wrong), 'access')} of this run cannot be found in the ledger of {id}."
+        )
     return f"The ledger of {id} verifies, and all {words.count(len(paid), 'access')} of this run are in it."
 
 
@@ -125,14 +133,14 @@ def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
 COVERED = (
     f"A guarantee protects {words.UNIT} in the training split of the sensitive set ({words.ADJACENCY}). The composition "
     "covers every generator, every synthetic image and every noisy answer of all private trials together, also when they "
-    "are all published, and also that each trial could depend on the results of earlier ones."
+    "are all published."
 )
 
 
 def not_covered(facts: Facts) -> list[str]:
     """What no epsilon of this run covers, one plain sentence or two each."""
     return [
-        *_numbers(facts), *_steering(facts), *_rows(facts),
+        *_numbers(facts), *_steering(facts), *_path(facts), *_rows(facts),
         "Not covered: the names of the labels, the number of sensitive images, how long a trial took and how much memory "
         "it used are treated as public knowledge.",
         "Not covered: several images of the same person. If one person is in k images, the protection of that person is "
@@ -153,7 +161,9 @@ def _numbers(facts: Facts) -> list[str]:
 
 def _touched(metrics: Sequence[Metric]) -> str:
     touched = dict.fromkeys(t for metric in metrics for t in metric.touches if t.startswith("private-"))
-    return words.listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched])
+    return words.listed(
+        [f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched]
+    )
 
 
 def _steering(facts: Facts) -> list[str]:
@@ -164,7 +174,9 @@ def _steering(facts: Facts) -> list[str]:
     by = [facts.metrics[name] for name in names if facts.metrics[name].non_private]
     which = words.listed([words.metric(facts.metrics[name]) for name in names])
     if not by:
-        return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
+        return [
+            f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."
+        ]
     said = "" if facts.objectives else " (the sweep file names no objective, so any metric may have been)"
     sentences = [
         f"Not covered: the choice itself. The search was steered by {which}{said}, which read{'s' * (len(names) == 1)} "
@@ -177,6 +189,21 @@ def _steering(facts: Facts) -> list[str]:
             "training images; the composition above does not account for it."
         )
     return sentences
+
+
+def _path(facts: Facts) -> list[str]:
+    """A caution where trials of one budget were priced differently: the search may have chosen the prices."""
+    prices: dict[Budget, set[tuple[Event, ...]]] = {}
+    for record in facts.records:
+        if record.role == "search" and record.private:
+            prices.setdefault(record.budget, set()).add(record.events)
+    if all(len(events) == 1 for events in prices.values()):
+        return []
+    return [
+        "Caution: the search varied settings that change what a trial asks (query noise, sampling rate or steps). If it "
+        "chose them after seeing earlier results, the composition is the price of the path that was taken, not a bound "
+        "that was fixed before the first trial."
+    ]
 
 
 def _rows(facts: Facts) -> list[str]:

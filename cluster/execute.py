@@ -84,7 +84,12 @@ def _work(trial: Trial, site: Site, role: Literal["search", "compare"], workers:
         ledger=Ledger(root.ledger(trial.data.sensitive.id)), progress=progress,
     )  # fmt: skip
     record = run(
-        trial, public=site.public, sensitive=site.sensitive, stages=stages, sweep=site.folder.path.name, role=role
+        trial,
+        public=site.public,
+        sensitive=site.sensitive,
+        stages=stages,
+        sweep=site.folder.path.name,
+        role=role,
     )
     if workers.first:
         records.append(site.folder.records, record)

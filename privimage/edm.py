@@ -36,7 +36,9 @@ class SampleConfig(Frozen):
     sigma_max: float = Field(default=20.0, gt=0)
     sigma_min: float = Field(default=0.2, gt=0)
     rho: float = Field(default=5.0, gt=0)
-    guidance: float = Field(default=0.0, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    guidance: float = Field(
+        default=0.0, ge=0, le=20
+    )  # w of classifier-free guidance: (1+w) D_label - w D_none
     batch: int = Field(default=500, ge=1)
 
 
@@ -67,7 +69,9 @@ def grid(config: SampleConfig) -> Tensor:
 
 
 @torch.no_grad()
-def sample(F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float) -> Tensor:
+def sample(
+    F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float
+) -> Tensor:
     """Clean images [N, ...] from unit noise `x`, by `config.solver`; `null` is the label that means "none"."""
 
     def D(x: Tensor, t: Tensor) -> Tensor:

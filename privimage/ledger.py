@@ -93,10 +93,18 @@ class Ledger:
             try:
                 charge = Charge.model_validate_json(line)
             except ValueError:
-                raise InputError(f"{self.path}: line {number + 1} is not a charge; the ledger is damaged") from None
+                raise InputError(
+                    f"{self.path}: line {number + 1} is not a charge; the ledger is damaged"
+                ) from None
             previous = charges[-1].hash if charges else GENESIS
-            if charge.number != number or charge.previous != previous or charge.hash != charge.expected_hash():
-                raise InputError(f"{self.path}: line {number + 1} breaks the hash chain; the ledger was changed")
+            if (
+                charge.number != number
+                or charge.previous != previous
+                or charge.hash != charge.expected_hash()
+            ):
+                raise InputError(
+                    f"{self.path}: line {number + 1} breaks the hash chain; the ledger was changed"
+                )
             charges.append(charge)
         return charges
 

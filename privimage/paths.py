@@ -1,8 +1,8 @@
 """The one owner of file names: what lies where under the root folder of all runs.
 
-    ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
-    ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run
-    ROOT/NAME/             one run: its sweep, its records, its study, its report
+ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
+ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run
+ROOT/NAME/             one run: its sweep, its records, its study, its report
 """
 
 from __future__ import annotations

@@ -29,8 +29,15 @@ class PretrainConfig(Frozen):
 
 
 def pretrain(
-    generator: Generator, x: NDArray[np.uint8], y: NDArray[np.int64], *, weights: NDArray[np.float64] | None,
-    config: PretrainConfig, seed: int, workers: Workers, progress: Callable[[int, int], None],
+    generator: Generator,
+    x: NDArray[np.uint8],
+    y: NDArray[np.int64],
+    *,
+    weights: NDArray[np.float64] | None,
+    config: PretrainConfig,
+    seed: int,
+    workers: Workers,
+    progress: Callable[[int, int], None],
 ) -> dict[str, Tensor]:
     """The averaged weights of F after `config.images` images drawn from (x, y) with probabilities `weights`.
 

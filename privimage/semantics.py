@@ -91,7 +91,9 @@ def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
     affine[:, 1, 0] = turn.sin()
     affine[:, 1, 1] = turn.cos() * (1 + spread(B) * 0.3)
     affine[:, :, 2] = spread(B, 2) * 0.15
-    elastic = functional.interpolate(spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False)
+    elastic = functional.interpolate(
+        spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False
+    )
     field = functional.affine_grid(affine, list(x.shape), align_corners=False) + elastic.permute(0, 2, 3, 1)
     x = functional.grid_sample(x, field, align_corners=False)
     thick = functional.max_pool2d(x, 3, 1, 1)
@@ -101,7 +103,11 @@ def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
 
 
 def train_query_function(
-    public: PublicSet, *, config: SemanticsConfig, seed: int, device: torch.device,
+    public: PublicSet,
+    *,
+    config: SemanticsConfig,
+    seed: int,
+    device: torch.device,
     progress: Callable[[int, int], None],
 ) -> dict[str, Tensor]:
     """Weights of a `query_network` that classifies the public set. Touches public data only."""  # fmt: skip
@@ -136,7 +142,9 @@ class QueryFunction:
     n_classes: int
 
     @staticmethod
-    def load(state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device) -> QueryFunction:
+    def load(
+        state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device
+    ) -> QueryFunction:
         """The function with the given weights."""
         net = query_network(channels=channels, n_classes=n_classes)
         net.load_state_dict(state)
@@ -174,7 +182,9 @@ def noisier(
     Adds N(0, k1 (wanted^2 - asked^2)): the sum has the law of a query at `wanted` (post-processing).
     """
     assert wanted >= asked, (wanted, asked)
-    extra = torch.randn(histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64).numpy()
+    extra = torch.randn(
+        histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64
+    ).numpy()
     return histogram + extra * (k1 * (wanted**2 - asked**2)) ** 0.5
 
 
@@ -225,5 +235,8 @@ def _gather(public: PublicSet, classes: NDArray[np.int64], counts: NDArray[np.fl
             label.append(np.full(len(members[c]), y))
             weight.append(np.full(len(members[c]), w / len(members[c])))
     return Selection(
-        index=np.concatenate(index), label=np.concatenate(label), weight=np.concatenate(weight), classes=classes
+        index=np.concatenate(index),
+        label=np.concatenate(label),
+        weight=np.concatenate(weight),
+        classes=classes,
     )

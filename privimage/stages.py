@@ -29,7 +29,13 @@ class Stages:
     """Runs the stages of one trial: looks in the cache, builds on all workers, charges the ledger, keeps the times."""
 
     def __init__(
-        self, *, workers: Workers, store: Store, cache: Cache, ledger: Ledger, progress: Progress = ignore_progress
+        self,
+        *,
+        workers: Workers,
+        store: Store,
+        cache: Cache,
+        ledger: Ledger,
+        progress: Progress = ignore_progress,
     ) -> None:
         self.workers = workers
         self.store = store
@@ -40,15 +46,21 @@ class Stages:
         self.paid: dict[str, Paid] = {}
         self.artefacts: dict[str, str] = {}
 
-    def public(self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]) -> Artefact:
+    def public(
+        self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
+    ) -> Artefact:
         """The artefact of a stage that touches no sensitive data; `build` gets a progress callback."""
         return self._run(kind, digest({"kind": kind, **inputs}), lambda: build(self._reporter(kind)))
 
-    def alone(self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]) -> Artefact:
+    def alone(
+        self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
+    ) -> Artefact:
         """As `public`, for the first worker only: the others take no part (metrics and their references)."""
         assert self.workers.first
         key = digest({"kind": kind, **inputs})
-        return self._timed(kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind))))
+        return self._timed(
+            kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind)))
+        )
 
     def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
         """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
@@ -58,7 +70,12 @@ class Stages:
         self.paid[key] = Paid(id=key, what=what, events=(event,))
 
     def private(
-        self, kind: str, inputs: dict[str, Any], *, what: str, events: Sequence[Event],
+        self,
+        kind: str,
+        inputs: dict[str, Any],
+        *,
+        what: str,
+        events: Sequence[Event],
         build: Callable[[int, Callable[[int, int], None]], Built],
     ) -> Artefact:
         """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.

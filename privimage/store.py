@@ -31,7 +31,9 @@ from privimage.schema import Frozen
 
 Arrays = Mapping[str, NDArray[Any]]
 PrivacyClass = Literal["public", "released", "internal"]
-Origin = Literal["hit", "built", "joined"]  # from the cache; built here; waited for another that was building it
+Origin = Literal[
+    "hit", "built", "joined"
+]  # from the cache; built here; waited for another that was building it
 
 
 class Manifest(Frozen):
@@ -97,13 +99,17 @@ class Store:
             raise InputError(f"{folder}/manifest.json: damaged; remove this folder to recompute it") from None
         if hashlib.sha256(raw).hexdigest() != manifest.sha256:
             if manifest.privacy == "released" and manifest.meta.get("paid"):
-                raise LostAnswer(f"{folder}: damaged, and asking again would cost privacy; restore it from a backup")
+                raise LostAnswer(
+                    f"{folder}: damaged, and asking again would cost privacy; restore it from a backup"
+                )
             shutil.rmtree(folder)
             return None
         try:
             return Artefact(manifest=manifest, arrays=load_safetensors(raw))
         except SafetensorError:
-            raise InputError(f"{folder}/arrays.safetensors: unreadable; remove this folder to recompute it") from None
+            raise InputError(
+                f"{folder}/arrays.safetensors: unreadable; remove this folder to recompute it"
+            ) from None
 
     def put(self, kind: str, key: str, built: Built) -> Artefact:
         """The stored artefact. If this key was stored meanwhile, the earlier one stays and is returned."""
@@ -123,7 +129,9 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
             earlier = self.get(kind, key)
             if earlier is None:
-                raise InputError(f"{folder}: cannot be written ({error.strerror}); nothing was lost") from error
+                raise InputError(
+                    f"{folder}: cannot be written ({error.strerror}); nothing was lost"
+                ) from error
             return earlier
         return Artefact(manifest=manifest, arrays=dict(built.arrays))
 

@@ -87,12 +87,19 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)
     if trial.method.samples < 2 * n_labels:
-        raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
+        raise InputError(
+            f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels"
+        )
     method.events(trial.method, trial.budget)
 
 
 def run(
-    trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages, sweep: str,
+    trial: Trial,
+    *,
+    public: PublicSet,
+    sensitive: SensitiveData,
+    stages: Stages,
+    sweep: str,
     role: Literal["search", "compare"] = "search",
 ) -> Record:
     """The record of the trial: its stages computed or found, its images made and measured."""  # fmt: skip
@@ -128,8 +135,13 @@ def _measure(
 
     return tuple(
         metrics.evaluate(
-            trial.metrics, synthetic_x=images.x, synthetic_y=images.y, train=sensitive.train, test=sensitive.test,
-            reference=reference, device=stages.workers.device,
+            trial.metrics,
+            synthetic_x=images.x,
+            synthetic_y=images.y,
+            train=sensitive.train,
+            test=sensitive.test,
+            reference=reference,
+            device=stages.workers.device,
         )  # fmt: skip
     )
 

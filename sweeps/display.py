@@ -18,6 +18,8 @@ from privimage.paths import RunFolder
 from privimage.record import Record
 from sweeps.sweep import Sweep
 
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
+
 
 class Display:
     """A live bar on a terminal, one line a finished trial elsewhere. Shows no private pixel, label or per-image value."""
@@ -35,7 +37,9 @@ class Display:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
@@ -51,12 +55,16 @@ class Display:
                 for record in found:
                     if record.id not in self._seen:
                         self._seen.add(record.id)
-                        progress.console.print(describe(record, self._sweep), highlight=False)
+                        progress.console.print(describe(record, self._sweep), **PLAIN)
                 running = self._running()
-                progress.update(task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}")
+                progress.update(
+                    task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}"
+                )
                 if not self._console.is_terminal and time.monotonic() - last > 30:
                     last = time.monotonic()
-                    self._console.print(f"  {len(found)}/{self._total} trials done; running: {running}", highlight=False)
+                    self._console.print(
+                        f"  {len(found)}/{self._total} trials done; running: {running}", **PLAIN
+                    )
                 if ending:
                     return
                 self._stop.wait(1.0)

@@ -43,7 +43,9 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
+        raise InputError(
+            f"{folder.path}: another process is running this sweep; wait for it or stop it"
+        ) from None
     try:
         _claim(sweep, folder)
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
@@ -62,7 +64,9 @@ def _claim(sweep: Sweep, folder: RunFolder) -> None:
     resolved = sweep.model_dump(mode="json")
     if folder.sweep.exists():
         before = yaml.safe_load(folder.sweep.read_text())
-        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))]
+        changed = [
+            key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))
+        ]
         if changed:
             raise InputError(
                 f"{folder.path}: holds a sweep with another '{changed[0]}'; give this one another name, or remove the folder"
@@ -127,8 +131,17 @@ def _tune(
     total = len(fixed) + len(sweep.budgets) * sweep.trials
     if searcher.jobs_left == 0:
         return Outcome(folder=folder, failures=())
-    site = Site(folder=RunFolder(path=folder.path.resolve()), resources=sweep.resources, actor=actor, public=public, sensitive=sensitive)
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    site = Site(
+        folder=RunFolder(path=folder.path.resolve()),
+        resources=sweep.resources,
+        actor=actor,
+        public=public,
+        sensitive=sensitive,
+    )
+    os.environ |= {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }  # Display shows instead
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_job, sweep=sweep, fixed=fixed, asked=asked, site=site), _driver(sweep.resources)
@@ -162,7 +175,9 @@ def _job(job: Job, *, sweep: Sweep, fixed: tuple[Trial, ...], asked: float, site
         budget = sweep.budgets[job["budget"]]
         results = [
             execute(
-                sweep.trial(budget=budget, seed=seed, asked_sigma=asked, overrides=job["params"]), site=site, role="search"
+                sweep.trial(budget=budget, seed=seed, asked_sigma=asked, overrides=job["params"]),
+                site=site,
+                role="search",
             )
             for seed in sweep.seeds
         ]

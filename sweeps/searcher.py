@@ -67,7 +67,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: objectives are known at the end of a trial only."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Tell the study that asked."""
         budget = self._where.get(trial_id)
         if budget is None or trial_id in self._finished:

@@ -66,7 +66,9 @@ class Sweep(Frozen):
     def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
         for name, direction in objectives.items():
             if metrics.direction_of(name) != direction:
-                raise ValueError(f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}")
+                raise ValueError(
+                    f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}"
+                )
         return objectives
 
     @property
@@ -99,7 +101,9 @@ class Sweep(Frozen):
         for row, seed in itertools.product(self.compare, self.seeds):
             budgets = self.budgets if PRESETS[row].finetune == "private" else self.budgets[-1:]
             for budget in budgets:
-                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row})
+                yield self.trial(
+                    budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row}
+                )
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
@@ -108,11 +112,16 @@ class Sweep(Frozen):
             yield "method", self.trial(budget=budget, seed=seed, asked_sigma=sigma)
         for dotted, dimension in self.search.items():
             if not dotted.startswith("method."):
-                raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
+                raise InputError(
+                    f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio"
+                )
             for value in dimension.corners():
                 try:
-                    yield dotted, self.trial(
-                        budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}
+                    yield (
+                        dotted,
+                        self.trial(
+                            budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}
+                        ),
                     )
                 except InputError as error:
                     raise InputError(f"search.{dotted}: {error}") from None

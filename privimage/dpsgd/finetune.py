@@ -48,7 +48,9 @@ class FinetuneConfig(Frozen):
     ema: float = Field(default=0.9, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     engine: EngineName = "auto"
-    physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
+    physical_batch: int = Field(
+        default=512, ge=1
+    )  # examples in memory at once; changes no result but rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,15 @@ class FineTuned:
 
 
 def fine_tune(
-    generator: Generator, sensitive: PrivateSet, *, config: FinetuneConfig, event: Event, entropy: int,
-    seed: int, workers: Workers, progress: Progress = lambda done, total: None,
+    generator: Generator,
+    sensitive: PrivateSet,
+    *,
+    config: FinetuneConfig,
+    event: Event,
+    entropy: int,
+    seed: int,
+    workers: Workers,
+    progress: Progress = lambda done, total: None,
 ) -> Release[FineTuned]:
     """The fine-tuned weights and the event they cost. `entropy` seeds batches and noise; `seed` the K draws.
 
@@ -69,7 +78,9 @@ def fine_tune(
     F, device = generator.F.to(workers.device), workers.device
     F.train()
     C = config.C if event.private else NO_CLIP
-    optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=generator_of(entropy, "noise", device))
+    optimizer = _optimizer(
+        F, config, event, C=C, n=len(sensitive), noise=generator_of(entropy, "noise", device)
+    )
     batches = poisson_batches(
         n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches")
     )
@@ -102,8 +113,14 @@ def _set_lr(optimizer: DPOptimizerFastGradientClipping, config: FinetuneConfig, 
 
 
 def _add_clipped_sums(
-    generator: Generator, sensitive: PrivateSet, batch: Tensor, *, config: FinetuneConfig, C: float,
-    seed: tuple[int, int], workers: Workers,
+    generator: Generator,
+    sensitive: PrivateSet,
+    batch: Tensor,
+    *,
+    config: FinetuneConfig,
+    C: float,
+    seed: tuple[int, int],
+    workers: Workers,
 ) -> None:
     """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
 

@@ -38,9 +38,7 @@ def supports(F: nn.Module) -> bool:
 
 
 def _layers(F: nn.Module) -> list[nn.Linear]:
-    return [
-        m for m in F.modules() if type(m) is nn.Linear and any(p.requires_grad for p in m.parameters())
-    ]
+    return [m for m in F.modules() if type(m) is nn.Linear and any(p.requires_grad for p in m.parameters())]
 
 
 @contextmanager

@@ -45,15 +45,23 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "privimage+d": Preset(pretrain_on="selected", finetune="private", what="PrivImage with a diffusion model"),
-    "pdp-diffusion": Preset(pretrain_on="public", finetune="private", what="pre-trained on all public images"),
+    "privimage+d": Preset(
+        pretrain_on="selected", finetune="private", what="PrivImage with a diffusion model"
+    ),
+    "pdp-diffusion": Preset(
+        pretrain_on="public", finetune="private", what="pre-trained on all public images"
+    ),
     "dpdm": Preset(pretrain_on="nothing", finetune="private", what="DP-SGD from scratch"),
     "selection-only": Preset(pretrain_on="selected", finetune="none", what="PrivImage without fine-tuning"),
     "random-selection": Preset(
         pretrain_on="random", finetune="private", what="random labelled classes in place of the query"
     ),
-    "nonprivate-tune": Preset(pretrain_on="selected", finetune="nonprivate", what="fine-tuned without noise or clipping"),
-    "real": Preset(pretrain_on="nothing", finetune="nonprivate", what="the sensitive training images themselves"),
+    "nonprivate-tune": Preset(
+        pretrain_on="selected", finetune="nonprivate", what="fine-tuned without noise or clipping"
+    ),
+    "real": Preset(
+        pretrain_on="nothing", finetune="nonprivate", what="the sensitive training images themselves"
+    ),
 }
 
 
@@ -109,7 +117,10 @@ def events(config: MethodConfig, budget: Budget) -> tuple[Event, ...]:
     query = (Event(purpose="query", sigma=config.query.sigma),) if config.preset.queries else ()
     match config.preset.finetune:
         case "private":
-            return (*query, calibrate(budget=budget, q=config.finetune.q, steps=config.finetune.steps, others=query))
+            return (
+                *query,
+                calibrate(budget=budget, q=config.finetune.q, steps=config.finetune.steps, others=query),
+            )
         case "nonprivate":
             return (*query, Event(purpose="none", sigma=0, q=config.finetune.q, steps=config.finetune.steps))
         case "none":
@@ -146,7 +157,9 @@ class Run:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
         (event,) = events(self.config, self.budget)
         what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
-        self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
+        self.stages.diagnostic(
+            {"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event
+        )
         train = self.sensitive.train
         return Images(x=train.x, y=train.y, events=(event,))
 
@@ -157,10 +170,14 @@ class Run:
         device = self.stages.workers.device
 
         def build(progress: Callable[[int, int], None]) -> Built:
-            state = semantics.train_query_function(public, config=config, seed=0, device=device, progress=progress)
+            state = semantics.train_query_function(
+                public, config=config, seed=0, device=device, progress=progress
+            )
             return Built(arrays=_numpy(state), privacy="public")
 
-        artefact = self.stages.public("query-function", query_inputs(self.identity, self.config.query)["function"], build)
+        artefact = self.stages.public(
+            "query-function", query_inputs(self.identity, self.config.query)["function"], build
+        )
         return QueryFunction.load(
             _torch(artefact.arrays), channels=public.shape[0], n_classes=len(public.classes), device=device
         ), artefact.manifest.key
@@ -173,11 +190,22 @@ class Run:
 
         def ask(entropy: int, progress: Callable[[int, int], None]) -> Built:
             release = semantics.ask(function, self.sensitive.train, k1=query.k1, event=event, entropy=entropy)
-            meta = {"paid": True, "sigma": self.asked_sigma, "k1": query.k1, "family": query_family(self.identity, query)}
-            return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
+            meta = {
+                "paid": True,
+                "sigma": self.asked_sigma,
+                "k1": query.k1,
+                "family": query_family(self.identity, query),
+            }
+            return Built(
+                arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta
+            )
 
         answer = self.stages.private(
-            "histogram", inputs, what=f"semantic query, sigma_s {self.asked_sigma:g}", events=(event,), build=ask
+            "histogram",
+            inputs,
+            what=f"semantic query, sigma_s {self.asked_sigma:g}",
+            events=(event,),
+            build=ask,
         )
         if query.sigma == self.asked_sigma:
             return answer.arrays["histogram"]
@@ -230,7 +258,11 @@ class Run:
         else:
             selection, source = self._selection()
             x, y, weights = self.public.x[selection.index], selection.label, selection.weight
-        inputs |= {"source": source, "public": self.identity["public"], "pretrain": self.config.pretrain.model_dump()}
+        inputs |= {
+            "source": source,
+            "public": self.identity["public"],
+            "pretrain": self.config.pretrain.model_dump(),
+        }
         query = tuple(e for e in events(self.config, self.budget) if e.purpose == "query")
 
         def build(progress: Callable[[int, int], None]) -> Built:
@@ -244,7 +276,9 @@ class Run:
         generator.F.load_state_dict(_torch(artefact.arrays))
         return inputs
 
-    def _finetune(self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]) -> dict[str, Any]:
+    def _finetune(
+        self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]
+    ) -> dict[str, Any]:
         """Load the fine-tuned weights into `generator`; returns what determines them."""
         if self.config.preset.finetune == "none":
             return start
@@ -260,9 +294,15 @@ class Run:
                 seed=self.seed, workers=self.stages.workers, progress=progress,
             )  # fmt: skip
             privacy: Literal["released", "internal"] = "released" if release.private else "internal"
-            return Built(arrays=_numpy(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
+            return Built(
+                arrays=_numpy(release.value.state), privacy=privacy, events=paid, meta={"paid": True}
+            )
 
-        what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
+        what = (
+            f"DP-SGD, sigma {event.sigma:.4g}"
+            if event.private
+            else "fine-tuning WITHOUT privacy (a comparison row)"
+        )
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
         generator.F.load_state_dict(_torch(artefact.arrays))
         return inputs
@@ -278,13 +318,24 @@ class Run:
             private = all(event.private for event in paid)
             return Built(arrays={"x": x, "y": y}, privacy="released" if private else "internal", events=paid)
 
-        inputs = {"generator": final, "sample": config.sample.model_dump(), "n": config.samples, "seed": self.seed}
+        inputs = {
+            "generator": final,
+            "sample": config.sample.model_dump(),
+            "n": config.samples,
+            "seed": self.seed,
+        }
         arrays = self.stages.public("samples", inputs, build).arrays
         return Images(x=arrays["x"], y=arrays["y"], events=paid)
 
 
 def draw_images(
-    generator: Generator, *, n: int, shape: networks.Shape, config: SampleConfig, seed: int, device: torch.device,
+    generator: Generator,
+    *,
+    n: int,
+    shape: networks.Shape,
+    config: SampleConfig,
+    seed: int,
+    device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""  # fmt: skip

@@ -56,7 +56,7 @@ def direction_of(name: str) -> Direction:
     """
     if name in DIRECTIONS:
         return DIRECTIONS[name]
-    close = difflib.get_close_matches(name, DIRECTIONS, n=1)
+    close = difflib.get_close_matches(name.lower(), DIRECTIONS, n=1)
     hint = f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(DIRECTIONS))}"
     raise InputError(f"metric '{name}': unknown{hint}")
 

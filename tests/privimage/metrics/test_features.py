@@ -21,7 +21,7 @@ def images(*shape, seed=0):
 def test_noise_moves_digits_away_in_order():
     x, y = read_digits()
     index = np.random.default_rng(0).permutation(len(y))
-    real, other = x[index[:150]], x[index[150:300]]
+    real, other = x[index[:100]], x[index[100:200]]
     noise = np.random.default_rng(1).normal(size=other.shape)
     versions = [np.clip(other + sd * noise, 0, 255).astype(np.uint8) for sd in (0, 10, 25, 64)]
     reference = Statistics.of(features(real, network=NET))

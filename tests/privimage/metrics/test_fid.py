@@ -51,6 +51,17 @@ def test_it_agrees_with_torch_fidelity(n):
     assert fid(a, b) == pytest.approx(theirs[KEY_METRIC_FID], rel=1e-6)
 
 
+def test_features_that_never_vary_change_nothing_but_their_mean():
+    x, y = sample(50, 6, 0), sample(50, 6, 1)
+    plain = fid(Statistics.of(x), Statistics.of(y))
+    x0, y0 = np.pad(x, ((0, 0), (0, 3))), np.pad(y, ((0, 0), (0, 3)))
+    y0[:, 6] = 2
+    assert fid(Statistics.of(x0), Statistics.of(y0)) == pytest.approx(plain + 4)
+    x0[:, 7], y0[:, 8] = x[:, 0], y[:, 0]  # these vary on one side only
+    ab, ba = fid(Statistics.of(x0), Statistics.of(y0)), fid(Statistics.of(y0), Statistics.of(x0))
+    assert ab == pytest.approx(ba) and ab >= plain + 4
+
+
 def test_statistics_survive_a_store():
     a, b = Statistics.of(sample(20, 5, 0)), Statistics.of(sample(20, 5, 1))
     again = Statistics.from_arrays(a.arrays)

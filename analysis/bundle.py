@@ -1,0 +1,90 @@
+"""Bundle: the folder that an exported generator lies in. One owner of its file names and of what config.json says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from privimage import networks
+from privimage.budget import Event
+from privimage.edm import SampleConfig
+from privimage.errors import InputError
+from privimage.networks import Generator
+from privimage.schema import Frozen, parse
+
+MODEL, CONFIG, SAMPLES, CARD = "model.safetensors", "config.json", "samples.png", "card.md"
+
+
+class BundleConfig(Frozen):
+    """Everything needed to rebuild the generator and to draw images, and the price of this trial alone."""
+
+    format: Literal[1] = 1
+    trial: str
+    sweep: str
+    method: str
+    size: str
+    shape: tuple[int, int, int]  # (channels, height, width)
+    n_classes: int
+    classes: tuple[str, ...] | None = None  # names of the labels, where the run kept them
+    sample: SampleConfig
+    epsilon: float
+    delta: float
+    events: tuple[Event, ...]
+    model_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A generator read back from its folder."""
+
+    config: BundleConfig
+    generator: Generator
+
+
+def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
+    """The generator of these weights. Raises InputError if they are damaged or do not fit its size."""
+    if hashlib.sha256(raw).hexdigest() != config.model_sha256:
+        raise InputError(
+            f"{where}: does not match the digest in {CONFIG}; pull it again with `privimage best`"
+        )
+    if config.size not in networks.SIZES:
+        raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(networks.SIZES)}")
+    generator = networks.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
+    try:
+        generator.F.load_state_dict(load_tensors(raw))
+    except (SafetensorError, RuntimeError):
+        raise InputError(
+            f"{where}: these are not the weights of a {config.size} for {config.n_classes} labels"
+        ) from None
+    return generator
+
+
+def read(directory: Path) -> Bundle:
+    """The bundle in a folder. Raises InputError in one line if a file is missing, damaged or from another version."""
+    config = parse(BundleConfig, _json(directory / CONFIG), where=f"{directory / CONFIG}")
+    return Bundle(
+        config=config, generator=rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL))
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise InputError(f"{path}: no such file; expected a folder made by `privimage best`") from None
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        values = json.loads(_bytes(path))
+    except ValueError:
+        raise InputError(f"{path}: not valid JSON; pull it again with `privimage best`") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of keys, got {type(values).__name__}")
+    return values

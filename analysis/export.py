@@ -1,0 +1,133 @@
+"""Export: the best private generator of a run as a folder that can be given away, with the statement of its price."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save as save_arrays
+
+from analysis import bundle, card, facts, front, pictures
+from analysis.bundle import BundleConfig
+from analysis.facts import Facts
+from privimage.edm import SampleConfig
+from privimage.errors import InputError
+from privimage.paths import RunFolder
+from privimage.record import Record
+from privimage.schema import get_dotted, parse
+from privimage.store import Artefact
+
+
+def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str, to: Path) -> Record:
+    """The best private record at a budget's epsilon (any if None), its generator now written to the folder `to`.
+
+    Search trials only, where the run has some. Raises InputError if there is none, or `to` holds files already.
+    """
+    found = facts.read(folder)
+    record = choose(found, epsilon=epsilon, metric=metric)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"{to}: exists and is not an empty folder; name a new one")
+    write(found, record, metric=metric, to=to)
+    return record
+
+
+def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
+    """The record that `pull_best` would write."""
+    private = [record for record in found.records if record.private]
+    if not private:
+        raise InputError(f"{found.folder.path}: no trial has a privacy guarantee, so none may be pulled")
+    rows = [record for record in private if record.role == "search"] or private
+    known = front.measured(rows)
+    if metric not in known:
+        raise InputError(f"metric: got {metric!r}; allowed: {', '.join(known)}")
+    here = [r for r in rows if epsilon is None or math.isclose(r.budget.epsilon, epsilon, rel_tol=1e-9)]
+    best = front.best_of(here, metric=known[metric])
+    if best is None:
+        epsilons = sorted({r.budget.epsilon for r in rows if r.value(metric) is not None})
+        raise InputError(
+            f"epsilon: got {epsilon:g}; allowed: {', '.join(f'{value:g}' for value in epsilons)}"
+        )
+    return best
+
+
+def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
+    """Write the bundle of a record: all of it, or nothing."""
+    samples = pictures.samples_of(found.store, record)
+    if samples is None:
+        raise InputError(
+            f"trial {record.id}: its samples are gone from {found.store.root} or may not be shown"
+        )
+    weights = releasable(found, record)
+    raw = save_arrays(dict(weights.arrays))
+    config = _config(found, record, samples, raw)
+    bundle.rebuild(
+        config, raw, where=f"trial {record.id}"
+    )  # refuses weights that do not fit, before they are given away
+    to.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=".draft-"))
+    try:
+        (draft / bundle.MODEL).write_bytes(raw)
+        (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples))
+        (draft / bundle.CARD).write_text(
+            card.write_card(found, record, config, metric=metric), encoding="utf-8"
+        )
+        draft.chmod(0o755)
+        os.replace(draft, to)  # onto a new name or an empty folder
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def releasable(found: Facts, record: Record) -> Artefact:
+    """The weights of a private record: fine-tuned, or pre-trained where nothing was fine-tuned.
+
+    Refuses what is internal, and what cost other events than the record says.
+    """
+    if not record.private:
+        raise InputError(
+            f"trial {record.id} ({record.method}) has no privacy guarantee, so it may not be pulled"
+        )
+    kind = next((kind for kind in ("generator", "pretrained") if kind in record.artefacts), None)
+    if kind is None:
+        raise InputError(f"trial {record.id} ({record.method}) has no generator")
+    artefact = found.store.get(kind, record.artefacts[kind])
+    if artefact is None:
+        raise InputError(
+            f"trial {record.id}: its {kind} is gone from {found.store.root}; run the sweep again"
+        )
+    if artefact.manifest.privacy == "internal":
+        raise InputError(f"trial {record.id}: its {kind} is internal and never leaves the run folder")
+    if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, record.events)):
+        raise InputError(f"trial {record.id}: its {kind} was not made at the price that the record states")
+    return artefact
+
+
+def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes) -> BundleConfig:
+    assert record.epsilon is not None
+    sample: Any = get_dotted(record.config, "method.sample") or {}
+    channels, height, width = samples.x.shape[1:]
+    n_classes = int(samples.y.max()) + 1  # labels go round in turn, so every one is there
+    return BundleConfig(
+        trial=record.id, sweep=record.sweep, method=record.method,
+        size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
+        n_classes=n_classes, classes=_classes(found, record, n_classes),
+        sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
+        epsilon=record.epsilon, delta=record.budget.delta, events=record.events,
+        model_sha256=hashlib.sha256(raw).hexdigest(),
+    )  # fmt: skip
+
+
+def _classes(found: Facts, record: Record, n_classes: int) -> tuple[str, ...] | None:
+    """Names of the labels, where the samples' meta data or the configuration of the data keeps them."""
+    artefact = found.store.get("samples", record.artefacts["samples"])
+    named: Sequence[Any] | None = artefact.manifest.meta.get("classes") if artefact is not None else None
+    named = named or get_dotted(record.config, "data.sensitive.classes")
+    return tuple(map(str, named)) if named and len(named) == n_classes else None

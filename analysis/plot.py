@@ -1,0 +1,173 @@
+"""Plot: the front as a picture, one panel a metric, readable at 900 pixels wide and without telling red from green."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from analysis import front, words
+from analysis.facts import Facts
+from privimage.metrics.metric import Metric
+from privimage.record import Record
+
+# Okabe and Ito's colours, safe for every kind of colour vision; the marker says the same thing a second time.
+STYLES = {
+    "privimage+d": ("#0072B2", "o"),
+    "pdp-diffusion": ("#D55E00", "s"),
+    "dpdm": ("#009E73", "^"),
+    "random-selection": ("#CC79A7", "D"),
+    "selection-only": ("#B87F00", "*"),
+    "nonprivate-tune": ("#555555", "x"),
+    "real": ("#000000", "+"),
+}
+SPARE = (("#56B4E9", "v"), ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"))
+DPI = 160
+FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
+
+
+def panels(facts: Facts) -> list[Metric]:
+    """The metrics that get a panel: the first FID (else the first objective), and accuracy[cnn] if measured."""
+    first = next((m for m in facts.metrics.values() if m.name.startswith("fid[")), facts.lead)
+    second = facts.metrics.get("accuracy[cnn]")
+    return [first] if second is None or second.name == first.name else [first, second]
+
+
+def draw_front(facts: Facts) -> bytes:
+    """A PNG of every panel, one above the other on one epsilon axis."""
+    metrics = panels(facts)
+    figure = Figure(figsize=(9, 0.9 + 3.1 * len(metrics)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, metric in zip(axes, metrics, strict=True):
+        _panel(ax, facts, metric)
+    axes[-1].set_xlabel("epsilon of one trial (log scale)", fontsize=11)
+    handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside upper center",
+            ncols=min(4, len(handles)),
+            frameon=False,
+            fontsize=10,
+        )
+    if any(metric.non_private for metric in metrics):
+        axes[-1].annotate(
+            f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it", (0, -0.27),
+            xycoords="axes fraction", fontsize=9, color="#444444",
+        )  # fmt: skip
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_front(facts: Facts, to: Path) -> Path:
+    """The path of the PNG that now holds the front."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(draw_front(facts))
+    return to
+
+
+def style(method: str, order: Sequence[str]) -> tuple[str, str]:
+    """Colour and marker of a method; methods that have none of their own take the spare ones in turn."""
+    if method in STYLES:
+        return STYLES[method]
+    return SPARE[[name for name in order if name not in STYLES].index(method) % len(SPARE)]
+
+
+def _panel(ax: Axes, facts: Facts, metric: Metric) -> None:
+    records = [record for record in facts.records if record.value(metric.name) is not None]
+    order = front.methods(facts.records)
+    budgets = sorted({budget.epsilon for budget in front.budgets(facts.records)})
+    lines: list[tuple[float, str, str]] = []
+    for method in order:
+        mine = [record for record in records if record.method == method]
+        points = [
+            r
+            for r in mine
+            if (e := front.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
+        ]
+        _series(ax, points, method, metric, style(method, order))
+        rest = front.best_of([r for r in mine if r not in points], metric=metric)
+        if rest is not None:
+            own = f"epsilon {words.epsilon(rest.epsilon)}" if rest.private else "no privacy"
+            lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
+    better = "lower is better" if metric.direction == "min" else "higher is better"
+    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
+    ax.set_ylabel(words.metric(metric), fontsize=11)
+    _epsilon_axis(ax, budgets)
+    _reference_lines(ax, lines)
+
+
+def _series(ax: Axes, points: Sequence[Record], method: str, metric: Metric, look: tuple[str, str]) -> None:
+    """The trials of one method as faint points; the best at every epsilon emphasised and joined."""
+    colour, marker = look
+    xy = [(front.epsilon_shown(r) or 0.0, r.value(metric.name) or 0.0) for r in points]
+    if not xy:
+        return
+    if any(record.role == "search" for record in points) and len(xy) > 1:
+        ax.scatter(
+            *zip(*xy, strict=True), s=28, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=2
+        )
+    pick = min if metric.direction == "min" else max
+    best = sorted((x, pick(y for e, y in xy if e == x)) for x in {x for x, _ in xy})
+    main = any(record.role == "search" for record in points)
+    size = 13 if marker == "*" else 8
+    ax.plot(
+        *zip(*best, strict=True), color=colour, marker=marker, markersize=size, linewidth=2.4 if main else 1.4,
+        markeredgecolor=colour if marker in "x+" else "white", label=f"{method}{', best' if main else ''}", zorder=4 if main else 3,
+    )  # fmt: skip
+
+
+def _epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = ax.get_xlim()
+    ends = [*budgets, low, high] if budgets else [low, high]
+    ax.set_xlim(min(ends) / 1.25, max(ends) * 1.25)
+    if budgets:
+        ax.set_xticks([value for value in dict.fromkeys([*budgets, *_decades(ax)])])
+    ax.grid(color="#dddddd", linewidth=0.7)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=10)
+
+
+def _decades(ax: Axes) -> list[float]:
+    low, high = ax.get_xlim()
+    return [10.0**power for power in range(-4, 5) if low <= 10.0**power <= high]
+
+
+def _reference_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
+    """Dashed horizontal lines, their labels at the right edge and moved apart where they would overlap."""
+    for value, _, colour in lines:
+        ax.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
+    low, high = ax.get_ylim()
+    at = spread([(value - low) / (high - low) for value, _, _ in lines], gap=0.085)
+    for (value, text, colour), y in zip(lines, at, strict=True):
+        ax.annotate(
+            f"{text} {words.number(value)}",
+            (1.01, y),
+            xycoords="axes fraction",
+            color=colour,
+            fontsize=9,
+            va="center",
+        )
+
+
+def spread(positions: Sequence[float], *, gap: float) -> list[float]:
+    """The positions moved so that no two are closer than `gap`, in the same order, as little as a sweep from below.
+
+    >>> spread([0.5, 0.5, 0.1], gap=0.1)
+    [0.5, 0.6, 0.1]
+    """
+    moved, last = list(positions), float("-inf")
+    for index in sorted(range(len(positions)), key=positions.__getitem__):
+        moved[index] = last = max(positions[index], last + gap)
+    return moved

@@ -1,0 +1,67 @@
+"""Synthesise: images from an exported generator, without the sensitive data and at no further privacy cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from analysis import bundle, pictures
+from privimage.errors import InputError
+from privimage.methods.privimage import draw_images
+
+Progress = Callable[[int, int], None]  # (images done, images in all)
+PNG_COLUMNS = 100  # images a label that a picture may show
+
+
+def sample_from(
+    directory: Path, *, n: int, seed: int, device: str = "cpu", progress: Progress = lambda done, total: None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """n images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed and device.
+
+    Raises InputError in one line if the folder is not an intact bundle, or the device is not there.
+    """
+    if n < 1:
+        raise InputError(f"n: got {n}; at least 1 image")
+    where = _device(device)
+    found = bundle.read(directory)
+    return draw_images(
+        found.generator, n=n, shape=found.config.shape, config=found.config.sample, seed=seed, device=where,
+        progress=progress,
+    )  # fmt: skip
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(
+            f"device: got {name!r}, which this machine does not have; cpu always works"
+        ) from None
+    return device
+
+
+def write_samples(x: NDArray[np.uint8], y: NDArray[Any], to: Path) -> Path:
+    """The path of the .npz (arrays x and y) or .png (a row a label) that now holds all images."""
+    if to.suffix not in (".npz", ".png"):
+        raise InputError(f"{to}: unknown suffix {to.suffix!r}; allowed: .npz, .png")
+    most = int(np.unique(y, return_counts=True)[1].max())
+    if to.suffix == ".png" and most > PNG_COLUMNS:
+        raise InputError(
+            f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz"
+        )
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with to.open("wb") as file:
+            if to.suffix == ".npz":
+                np.savez_compressed(file, x=x, y=y)
+            else:
+                file.write(pictures.enlarged(pictures.Samples(x=x, y=y), columns=most, rows=None))
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written ({error.strerror})") from None
+    return to

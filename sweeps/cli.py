@@ -1,0 +1,225 @@
+"""The command line: one verb a question. Exit 0 done, 2 the user's input, 1 our fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from privimage.errors import InputError, PrivImageError
+from privimage.paths import Root, RunFolder
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Differentially private synthetic images: one YAML file to a sweep on Ray, with the whole privacy bill.",
+)  # fmt: skip
+
+out = Console()
+err = Console(stderr=True)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo.")]
+RootOption = Annotated[
+    Path, typer.Option("--root", help="Folder of all runs, their store and their ledgers.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")
+]
+
+
+def _overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """Dotted fields and their YAML values. Raises InputError if there is no '='."""
+    values: dict[str, Any] = {}
+    for pair in pairs or []:
+        dotted, equals, text = pair.partition("=")
+        if not equals or not dotted:
+            raise InputError(f"--set: got '{pair}'; expected KEY=VALUE, e.g. --set method.query.sigma=10")
+        try:
+            values[dotted] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {dotted}: '{text}' is not a YAML value") from None
+    return values
+
+
+def _recipe(file: Path) -> Path:
+    """The file, or the recipe of that name that comes with the package."""
+    shipped = Path(__file__).parent / "recipes" / f"{file.name.removesuffix('.yaml')}.yaml"
+    if not file.exists() and file.parent == Path(".") and shipped.exists():
+        return shipped
+    return file
+
+
+def _run_folder(run: Path) -> RunFolder:
+    if not run.is_dir():
+        raise InputError(f"{run}: no such folder; expected the folder of a run, e.g. runs/demo")
+    return RunFolder(path=run)
+
+
+@app.command(epilog="Example: privimage sweep demo.yaml --set trials=4")
+def sweep(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")
+    ],
+    root: RootOption = Path("runs"),
+    address: Annotated[str | None, typer.Option(help="A Ray cluster; this machine if absent.")] = None,
+    set_: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run a sweep, or what is left of it: the same command after a crash goes on where it was."""
+    from sweeps.run import run_sweep
+    from sweeps.sweep import load_sweep
+
+    loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
+    outcome = run_sweep(loaded, root=Root(path=root), address=address, quiet=quiet)
+    for line in outcome.failures:
+        err.print(f"failed: {line}", style="red", highlight=False, markup=False)
+    out.print(
+        f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", highlight=False
+    )
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: privimage front runs/demo --metric 'fid[efficientnet-lite0]'")
+def front(
+    run: RunArgument,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")
+    ] = None,
+) -> None:
+    """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
+    from analysis.front import write_front
+
+    folder = _run_folder(run)
+    rows = write_front(folder, metric=metric)
+    table = Table(*map(str, rows.columns))
+    for row in rows.itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    out.print(table)
+    out.print(f"{folder.front('png')}  {folder.front('csv')}", highlight=False)
+
+
+@app.command(epilog="Example: privimage report runs/demo")
+def report(run: RunArgument) -> None:
+    """One self-contained HTML file: the bill first, then the front, the comparison, the images, every trial."""
+    from analysis.report import write_report
+
+    out.print(str(write_report(_run_folder(run))), highlight=False)
+
+
+@app.command(epilog="Example: privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to best/")
+def best(
+    run: RunArgument,
+    to: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    metric: Annotated[str, typer.Option(help="Which metric decides.")] = "accuracy[cnn]",
+    epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
+) -> None:
+    """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
+    from analysis.export import pull_best
+
+    record = pull_best(_run_folder(run), epsilon=epsilon, metric=metric, to=to)
+    out.print(f"{to}: trial {record.id}, {record.method}, epsilon {record.epsilon:.4g}", highlight=False)
+
+
+@app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
+def sample(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `best` wrote.")],
+    to: Annotated[Path, typer.Option(help="images.npz, or grid.png.")],
+    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+) -> None:
+    """Draw synthetic images from a pulled generator. Costs no privacy."""
+    from analysis.synthesise import sample_from, write_samples
+
+    with _progress("sampling") as advance:
+        x, y = sample_from(directory, n=n, seed=seed, device=device, progress=advance)
+    write_samples(x, y, to)
+    out.print(f"{to}: {len(x)} images", highlight=False)
+
+
+@app.command(epilog="Example: privimage status runs/demo")
+def status(run: RunArgument) -> None:
+    """How far a run is: trials done for every method, and what it has paid so far."""
+    from privimage import record as records
+
+    folder = _run_folder(run)
+    found = records.load(folder.records)
+    for method in dict.fromkeys(record.method for record in found):
+        out.print(f"{method:<18} {sum(record.method == method for record in found)} trials", highlight=False)
+    for delta in sorted({record.budget.delta for record in found}):
+        total = records.composition(found, delta=delta)
+        out.print(f"all of it together: epsilon {total:.3f} at delta {delta:g}", highlight=False)
+
+
+ledger_app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run.")
+app.add_typer(ledger_app, name="ledger")
+LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="E.g. runs/ledgers/digits-v1.jsonl.")]
+
+
+@ledger_app.command("show", epilog="Example: privimage ledger show runs/ledgers/digits-v1.jsonl")
+def ledger_show(path: LedgerArgument, delta: Annotated[float, typer.Option()] = 1e-5) -> None:
+    """Every charge, and the total of all of them."""
+    from privimage.ledger import Ledger, render
+
+    ledger = _ledger(Ledger, path)
+    table = Table("#", "at", "what", "events")
+    for row in render(ledger.charges()):
+        table.add_row(*map(str, row.values()))
+    out.print(table)
+    out.print(
+        f"total of all private charges: epsilon {ledger.epsilon(delta):.4f} at delta {delta:g}",
+        highlight=False,
+    )
+
+
+@ledger_app.command("verify", epilog="Example: privimage ledger verify runs/ledgers/digits-v1.jsonl")
+def ledger_verify(path: LedgerArgument) -> None:
+    """Check the hash chain; exits with 2 and names the line where it breaks."""
+    from privimage.ledger import Ledger
+
+    out.print(f"{path}: {len(_ledger(Ledger, path).charges())} charges, chain intact", highlight=False)
+
+
+def _ledger(make: Callable[[Path], Any], path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such ledger")
+    return make(path)
+
+
+class _progress:  # noqa: N801  (reads as a statement)
+    """A bar on a terminal for a step-counting callback."""
+
+    def __init__(self, label: str) -> None:
+        from rich.progress import Progress
+
+        self._bar = Progress(console=err, disable=not err.is_terminal, transient=True)
+        self._task = self._bar.add_task(label, total=None)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._bar.start()
+        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+
+def main() -> None:
+    """Run the command line; errors of the user end in one line and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except PrivImageError as error:
+        err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
