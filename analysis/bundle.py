@@ -50,9 +50,7 @@ class Bundle:
 def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
     """The generator of these weights. Raises InputError if they are damaged or do not fit its size."""
     if hashlib.sha256(raw).hexdigest() != config.model_sha256:
-        raise InputError(
-            f"{where}: does not match the digest in {CONFIG}; pull it again with `privimage best`"
-        )
+        raise InputError(f"{where}: does not match the digest in {CONFIG}; pull it again with `privimage best`")
     if config.size not in networks.SIZES:
         raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(networks.SIZES)}")
     generator = networks.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
@@ -68,9 +66,7 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
 def read(directory: Path) -> Bundle:
     """The bundle in a folder. Raises InputError in one line if a file is missing, damaged or from another version."""
     config = parse(BundleConfig, _json(directory / CONFIG), where=f"{directory / CONFIG}")
-    return Bundle(
-        config=config, generator=rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL))
-    )
+    return Bundle(config=config, generator=rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL)))
 
 
 def _bytes(path: Path) -> bytes:

@@ -85,9 +85,7 @@ def _conclusion(other: Record, gains: Sequence[bool]) -> str:
     if not other.private:
         return ""
     if other.method == "selection-only":
-        return _verdict(
-            gains, ": fine-tuning pays", ": fine-tuning does NOT pay", ": fine-tuning pays only in part"
-        )
+        return _verdict(gains, ": fine-tuning pays", ": fine-tuning does NOT pay", ": fine-tuning pays only in part")
     if other.method in RIVALS:
         order = ": the expected order"
         return _verdict(gains, f"{order} holds", f"{order} does NOT hold", f"{order} holds only in part")
@@ -100,7 +98,9 @@ def _clause(metric: Metric, a: float, b: float) -> str:
     if a == b:
         return f"has the same {name} {values}"
     if metric.name.startswith("accuracy["):
-        return f"is {words.number(abs(a - b) * 100, digits=3)} points of {name} {'higher' if a > b else 'lower'} {values}"
+        return (
+            f"is {words.number(abs(a - b) * 100, digits=3)} points of {name} {'higher' if a > b else 'lower'} {values}"
+        )
     good = "better" if _gain(metric, a, b) > 0 else "worse"
     return f"has a {'lower' if a < b else 'higher'} ({good}) {name} {values}"
 
@@ -124,7 +124,5 @@ def _caution(mine: Row, others: Sequence[Row], lead: Metric) -> list[str]:
         f"comparison rows of at most {words.count(most, 'trial')} each"
     )
     unfair = ": the search favours it" if len(mine.among) > most else ""
-    once = (
-        "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
-    )
+    once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
     return [f"Read with care: {chosen}{unfair}{once}."]

@@ -50,9 +50,7 @@ def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     best = front.best_of(here, metric=known[metric])
     if best is None:
         epsilons = sorted({r.budget.epsilon for r in rows if r.value(metric) is not None})
-        raise InputError(
-            f"epsilon: got {epsilon:g}; allowed: {', '.join(f'{value:g}' for value in epsilons)}"
-        )
+        raise InputError(f"epsilon: got {epsilon:g}; allowed: {', '.join(f'{value:g}' for value in epsilons)}")
     return best
 
 
@@ -60,9 +58,7 @@ def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
     """Write the bundle of a record: all of it, or nothing."""
     samples = pictures.samples_of(found.store, record)
     if samples is None:
-        raise InputError(
-            f"trial {record.id}: its samples are gone from {found.store.root} or may not be shown"
-        )
+        raise InputError(f"trial {record.id}: its samples are gone from {found.store.root} or may not be shown")
     weights = releasable(found, record)
     raw = save_arrays(dict(weights.arrays))
     config = _config(found, record, samples, raw)
@@ -75,9 +71,7 @@ def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples))
-        (draft / bundle.CARD).write_text(
-            card.write_card(found, record, config, metric=metric), encoding="utf-8"
-        )
+        (draft / bundle.CARD).write_text(card.write_card(found, record, config, metric=metric), encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
     except OSError as error:
@@ -92,17 +86,13 @@ def releasable(found: Facts, record: Record) -> Artefact:
     Refuses what is internal, and what cost other events than the record says.
     """
     if not record.private:
-        raise InputError(
-            f"trial {record.id} ({record.method}) has no privacy guarantee, so it may not be pulled"
-        )
+        raise InputError(f"trial {record.id} ({record.method}) has no privacy guarantee, so it may not be pulled")
     kind = next((kind for kind in ("generator", "pretrained") if kind in record.artefacts), None)
     if kind is None:
         raise InputError(f"trial {record.id} ({record.method}) has no generator")
     artefact = found.store.get(kind, record.artefacts[kind])
     if artefact is None:
-        raise InputError(
-            f"trial {record.id}: its {kind} is gone from {found.store.root}; run the sweep again"
-        )
+        raise InputError(f"trial {record.id}: its {kind} is gone from {found.store.root}; run the sweep again")
     if artefact.manifest.privacy == "internal":
         raise InputError(f"trial {record.id}: its {kind} is internal and never leaves the run folder")
     if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, record.events)):

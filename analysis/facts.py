@@ -60,6 +60,4 @@ def read(folder: RunFolder) -> Facts:
     objectives = sweep.get("objectives")
     mode = get_dotted(sweep, "tuning.mode")
     names = tuple(map(str, objectives)) if isinstance(objectives, dict | list) else ()
-    return Facts(
-        folder=folder, records=records, objectives=names, mode=mode if isinstance(mode, str) else None
-    )
+    return Facts(folder=folder, records=records, objectives=names, mode=mode if isinstance(mode, str) else None)

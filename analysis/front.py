@@ -31,9 +31,7 @@ def pareto(points: Sequence[Sequence[float]], *, directions: Sequence[Direction]
     signs = [1 if direction == "min" else -1 for direction in directions]
     costs = [tuple(s * v for s, v in zip(signs, point, strict=True)) for point in points]
     kept: list[int] = []
-    for index in sorted(
-        range(len(costs)), key=costs.__getitem__
-    ):  # so that no later point dominates an earlier one
+    for index in sorted(range(len(costs)), key=costs.__getitem__):  # so that no later point dominates an earlier one
         if not any(_dominates(costs[other], costs[index]) for other in kept):
             kept.append(index)
     return sorted(kept)

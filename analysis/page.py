@@ -63,9 +63,7 @@ def paragraph(text: str, *, kind: str = "") -> str:
 
 def bullets(texts: Sequence[str]) -> str:
     """A list of sentences; what begins with WARNING stands out."""
-    items = [
-        f"<li{_class('warn' if text.startswith('WARNING') else '')}>{escape(text)}</li>" for text in texts
-    ]
+    items = [f"<li{_class('warn' if text.startswith('WARNING') else '')}>{escape(text)}</li>" for text in texts]
     return f"<ul>{''.join(items)}</ul>"
 
 
@@ -77,9 +75,7 @@ def box(parts: Sequence[str]) -> str:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, strong: int | None = None) -> str:
     """A table that scrolls sideways on a narrow screen; the row `strong` stands out."""
     number = [_class("number" if column.number else "") for column in columns]
-    head = "".join(
-        f'<th scope="col"{c}>{escape(col.title)}</th>' for c, col in zip(number, columns, strict=True)
-    )
+    head = "".join(f'<th scope="col"{c}>{escape(col.title)}</th>' for c, col in zip(number, columns, strict=True))
     lines = [
         f"<tr{_class('strong' if index == strong else '')}>"
         + "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(number, row, strict=True))

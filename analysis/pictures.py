@@ -81,9 +81,7 @@ def best_panels(facts: Facts) -> list[Panel]:
     rows = front.best_rows([record for record in facts.records if record.private], metric=facts.lead)
     order = front.methods(facts.records)
     found, seen = [], set()
-    for (budget, method), record in sorted(
-        rows.items(), key=lambda r: (r[0][0].epsilon, order.index(r[0][1]))
-    ):
+    for (budget, method), record in sorted(rows.items(), key=lambda r: (r[0][0].epsilon, order.index(r[0][1]))):
         samples = samples_of(facts.store, record)
         if samples is None or record.artefacts["samples"] in seen:
             continue  # the same images again: a row that does not depend on the budget

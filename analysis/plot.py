@@ -89,9 +89,7 @@ def _panel(ax: Axes, facts: Facts, metric: Metric) -> None:
     for method in order:
         mine = [record for record in records if record.method == method]
         points = [
-            r
-            for r in mine
-            if (e := front.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
+            r for r in mine if (e := front.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
         ]
         _series(ax, points, method, metric, style(method, order))
         rest = front.best_of([r for r in mine if r not in points], metric=metric)
@@ -112,9 +110,7 @@ def _series(ax: Axes, points: Sequence[Record], method: str, metric: Metric, loo
     if not xy:
         return
     if any(record.role == "search" for record in points) and len(xy) > 1:
-        ax.scatter(
-            *zip(*xy, strict=True), s=28, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=2
-        )
+        ax.scatter(*zip(*xy, strict=True), s=28, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=2)
     pick = min if metric.direction == "min" else max
     best = sorted((x, pick(y for e, y in xy if e == x)) for x in {x for x, _ in xy})
     main = any(record.role == "search" for record in points)

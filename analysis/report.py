@@ -32,9 +32,7 @@ def html(found: Facts) -> str:
         summary(found, compositions), privacy(found, compositions), front_picture(found), comparison(found),
         sample_grids(found), trials(found), budget_lines(found), fine_print(found),
     ]  # fmt: skip
-    return page.page(
-        title=f"privimage: {found.folder.path.name}", body=[part for parts in sections for part in parts]
-    )
+    return page.page(title=f"privimage: {found.folder.path.name}", body=[part for parts in sections for part in parts])
 
 
 Parts = list[str]
@@ -77,17 +75,13 @@ def privacy(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
 def front_picture(found: Facts) -> Parts:
     """Quality against epsilon."""
     names = [metric.name for metric in plot.panels(found)]
-    alt = (
-        f"{words.listed(names)} against epsilon, a line a method; the same numbers stand in the tables below"
-    )
+    alt = f"{words.listed(names)} against epsilon, a line a method; the same numbers stand in the tables below"
     ahead = front.front(found.records, metrics=[found.lead.name])
     best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon)})" for record in ahead]
     return [
         page.heading("Quality against epsilon"),
         page.picture(plot.draw_front(found), alt=alt),
-        page.paragraph(
-            f"No trial beats these in both epsilon and {words.metric(found.lead)}: {words.listed(best)}."
-        ),
+        page.paragraph(f"No trial beats these in both epsilon and {words.metric(found.lead)}: {words.listed(best)}."),
         *_legend(found),
     ]
 
@@ -105,7 +99,9 @@ def comparison(found: Facts) -> Parts:
             page.heading(f"Epsilon {budget.epsilon:g}, delta {budget.delta:g}", level=3),
             page.bullets(compare.sentences(found, budget)), _comparison_table(found, budget),
         ]  # fmt: skip
-    note = "Seconds are those of the shown trial; stages found in the cache took almost none. The best of several is by "
+    note = (
+        "Seconds are those of the shown trial; stages found in the cache took almost none. The best of several is by "
+    )
     return [*parts, page.paragraph(f"{note}{words.metric(found.lead)}.", kind="soft"), *_legend(found)]
 
 
@@ -142,16 +138,16 @@ def _values(found: Facts, record: Record) -> list[str]:
 def sample_grids(found: Facts) -> Parts:
     """Images by method and epsilon, of the best trial of each."""
     panels = pictures.best_panels(found)
-    note = "A row a label, of the trial named. Rows without a privacy guarantee are not shown: their images are internal."
+    note = (
+        "A row a label, of the trial named. Rows without a privacy guarantee are not shown: their images are internal."
+    )
     if not panels:
         return [
             page.heading("Images"),
             page.paragraph("No private trial has its images in the store.", kind="soft"),
         ]
     shown = [
-        page.figure(
-            pictures.enlarged(panel.samples, columns=8), title=f"{panel.title}, trial {panel.record.id}"
-        )
+        page.figure(pictures.enlarged(panel.samples, columns=8), title=f"{panel.title}, trial {panel.record.id}")
         for panel in panels
     ]
     return [page.heading("Images"), page.paragraph(note, kind="soft"), page.figures(shown)]
@@ -167,9 +163,7 @@ def trials(found: Facts) -> Parts:
         Column(title="seconds", number=True), Column(title="peak MiB", number=True), Column(title="stages"),
     ]  # fmt: skip
     searched = f"The search varied {words.listed(paths)}. " if paths else ""
-    stages = (
-        "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
-    )
+    stages = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
     return [
         page.heading("All trials"),
         page.paragraph(searched + stages, kind="soft"),

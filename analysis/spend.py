@@ -28,9 +28,7 @@ def budget_line(record: Record) -> str:
         return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
     target = record.budget.epsilon
     fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
-    together = (
-        f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
-    )
+    together = f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
     return "; ".join([*parts, together, f"RDP {words.epsilon(record.epsilon_rdp)}"])
 
 
@@ -48,9 +46,7 @@ def _derived(event: Event, record: Record) -> str:
     """Where this trial's query came from, if it is a noisier copy of one that the whole sweep asked once."""
     asked = [e.sigma for access in record.paid for e in access.events if e.purpose == "query"]
     return (
-        f" (derived from the sweep's one query at sigma_s {min(asked):g})"
-        if asked and event.sigma not in asked
-        else ""
+        f" (derived from the sweep's one query at sigma_s {min(asked):g})" if asked and event.sigma not in asked else ""
     )
 
 
@@ -116,9 +112,7 @@ def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
     known = {charge.id: charge.events for charge in charges}
     wrong = [access for access in paid if known.get(access.id) != access.events]
     if wrong:
-        return (
-            f"WARNING: {words.count(len(wrong), 'access')} of this run cannot be found in the ledger of {id}."
-        )
+        return f"WARNING: {words.count(len(wrong), 'access')} of this run cannot be found in the ledger of {id}."
     return f"The ledger of {id} verifies, and all {words.count(len(paid), 'access')} of this run are in it."
 
 
@@ -161,9 +155,7 @@ def _numbers(facts: Facts) -> list[str]:
 
 def _touched(metrics: Sequence[Metric]) -> str:
     touched = dict.fromkeys(t for metric in metrics for t in metric.touches if t.startswith("private-"))
-    return words.listed(
-        [f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched]
-    )
+    return words.listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched])
 
 
 def _steering(facts: Facts) -> list[str]:
@@ -174,9 +166,7 @@ def _steering(facts: Facts) -> list[str]:
     by = [facts.metrics[name] for name in names if facts.metrics[name].non_private]
     which = words.listed([words.metric(facts.metrics[name]) for name in names])
     if not by:
-        return [
-            f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."
-        ]
+        return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
     said = "" if facts.objectives else " (the sweep file names no objective, so any metric may have been)"
     sentences = [
         f"Not covered: the choice itself. The search was steered by {which}{said}, which read{'s' * (len(names) == 1)} "

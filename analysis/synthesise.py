@@ -40,9 +40,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(
-            f"device: got {name!r}, which this machine does not have; cpu always works"
-        ) from None
+        raise InputError(f"device: got {name!r}, which this machine does not have; cpu always works") from None
     return device
 
 
@@ -52,9 +50,7 @@ def write_samples(x: NDArray[np.uint8], y: NDArray[Any], to: Path) -> Path:
         raise InputError(f"{to}: unknown suffix {to.suffix!r}; allowed: .npz, .png")
     most = int(np.unique(y, return_counts=True)[1].max())
     if to.suffix == ".png" and most > PNG_COLUMNS:
-        raise InputError(
-            f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz"
-        )
+        raise InputError(f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with to.open("wb") as file:

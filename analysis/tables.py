@@ -19,9 +19,7 @@ def trials(facts: Facts) -> pd.DataFrame:
     """
     paths = front.searched(facts.records)
     ahead = {record.id for record in front.front(facts.records, metrics=[facts.lead.name])}
-    return pd.DataFrame(
-        [_row(facts, record, paths) | {"on_front": record.id in ahead} for record in facts.records]
-    )
+    return pd.DataFrame([_row(facts, record, paths) | {"on_front": record.id in ahead} for record in facts.records])
 
 
 def _row(facts: Facts, record: Record, paths: list[str]) -> dict[str, Any]:

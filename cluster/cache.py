@@ -150,9 +150,7 @@ class SharedCache:
                 if answer == "value":
                     return _read(*payload), "joined" if waited else "hit"
             except RayError:
-                return self._store.fetch(
-                    kind, key, build
-                )  # the actor or its objects are gone: the Store has it all
+                return self._store.fetch(kind, key, build)  # the actor or its objects are gone: the Store has it all
             if answer == "build":
                 return self._build(kind, key, payload, build)
             waited = True
@@ -186,6 +184,4 @@ class SharedCache:
 
 def _read(manifest: str, refs: dict[str, Any]) -> Artefact:
     values = ray.get(list(refs.values()))
-    return Artefact(
-        manifest=Manifest.model_validate_json(manifest), arrays=dict(zip(refs, values, strict=True))
-    )
+    return Artefact(manifest=Manifest.model_validate_json(manifest), arrays=dict(zip(refs, values, strict=True)))

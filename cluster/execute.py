@@ -80,9 +80,12 @@ def _work(trial: Trial, site: Site, role: Literal["search", "compare"], workers:
             return  # the board is a courtesy
 
     stages = Stages(
-        workers=workers, store=store, cache=SharedCache(store=store, actor=site.actor),
-        ledger=Ledger(root.ledger(trial.data.sensitive.id)), progress=progress,
-    )  # fmt: skip
+        workers=workers,
+        store=store,
+        cache=SharedCache(store=store, actor=site.actor),
+        ledger=Ledger(root.ledger(trial.data.sensitive.id)),
+        progress=progress,
+    )
     record = run(
         trial,
         public=site.public,

@@ -31,9 +31,7 @@ def run_on_workers(
     TorchTrainer(
         loop,
         train_loop_config={},
-        torch_config=TorchConfig(
-            backend="cpu:gloo,cuda:nccl" if resources.gpu > 0 else "gloo", timeout_s=24 * 3600
-        ),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.gpu > 0 else "gloo", timeout_s=24 * 3600),
         scaling_config=train.ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpu > 0,

@@ -102,15 +102,9 @@ def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Event, ...]
 
     low, high = _bracket(total, budget)
     aim = budget.epsilon - TOLERANCE / 2
-    root = (
-        high
-        if total(high) > aim
-        else float(brentq(lambda s: total(s) - aim, low, high, xtol=1e-7, maxiter=60))
-    )
+    root = high if total(high) > aim else float(brentq(lambda s: total(s) - aim, low, high, xtol=1e-7, maxiter=60))
     sigma = _round_up(math.exp(root))
-    while (
-        total(math.log(sigma)) > budget.epsilon
-    ):  # the grid makes total() slightly stepped: never over target
+    while total(math.log(sigma)) > budget.epsilon:  # the grid makes total() slightly stepped: never over target
         sigma = _round_up(sigma * (1 + 1e-5))
     return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
 
@@ -127,9 +121,7 @@ def _bracket(total: Callable[[float], float], budget: Budget) -> tuple[float, fl
     while total(high) > budget.epsilon:
         low, high = high, high + math.log(2.0)
         if high > math.log(SIGMA_MAX):
-            raise BudgetExceeded(
-                f"budget {budget}: cannot be met with a noise multiplier up to {SIGMA_MAX:g}"
-            )
+            raise BudgetExceeded(f"budget {budget}: cannot be met with a noise multiplier up to {SIGMA_MAX:g}")
     while total(low) < budget.epsilon:
         low, high = low - math.log(2.0), low
         if low < math.log(SIGMA_MIN):

@@ -17,13 +17,15 @@ from torch.nn import functional
 def dct_basis(k: int, n: int) -> Tensor:
     """The k lowest DCT-II vectors of length n as orthonormal rows [k, n]."""
     position = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    basis = torch.cos(math.pi * torch.arange(k, dtype=torch.float64)[:, None] * position) * (2 / n) ** 0.5
+    basis: Tensor = torch.cos(math.pi * torch.arange(k, dtype=torch.float64)[:, None] * position) * (2 / n) ** 0.5
     basis[0] /= 2**0.5
     return basis.float()
 
 
 class DctMLP(nn.Module):
     """F_theta on coefficients [B, channels*k*k]; every trainable parameter belongs to a Linear layer."""
+
+    frequencies: Tensor
 
     def __init__(
         self, *, channels: int, n_classes: int, width: int, blocks: int, k: int = 16, embedding: int = 128

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -36,9 +37,7 @@ class SampleConfig(Frozen):
     sigma_max: float = Field(default=20.0, gt=0)
     sigma_min: float = Field(default=0.2, gt=0)
     rho: float = Field(default=5.0, gt=0)
-    guidance: float = Field(
-        default=0.0, ge=0, le=20
-    )  # w of classifier-free guidance: (1+w) D_label - w D_none
+    guidance: float = Field(default=0.0, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     batch: int = Field(default=500, ge=1)
 
 
@@ -69,9 +68,7 @@ def grid(config: SampleConfig) -> Tensor:
 
 
 @torch.no_grad()
-def sample(
-    F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float
-) -> Tensor:
+def sample(F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float) -> Tensor:
     """Clean images [N, ...] from unit noise `x`, by `config.solver`; `null` is the label that means "none"."""
 
     def D(x: Tensor, t: Tensor) -> Tensor:
@@ -91,7 +88,7 @@ def sample(
 
 def euler(D: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -> Iterator[Tensor]:
     """States of Euler's method on dx/dt = (x - D(x; t)) / t, which is DDIM; PrivImage's sampler."""
-    for a, b in zip(t[:-1], t[1:], strict=True):
+    for a, b in pairwise(t):
         x = x + ((b - a) / a).to(x.dtype) * (x - D(x, a))
         yield x
 
@@ -100,7 +97,7 @@ def dpm_solver_2m(D: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor) -
     """States of DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), one network call a step."""
     before: Tensor | None = None
     h_before = torch.ones((), dtype=t.dtype)
-    for a, b in zip(t[:-1], t[1:], strict=True):
+    for a, b in pairwise(t):
         d = D(x, a)
         if b == 0:
             x = d

@@ -61,9 +61,13 @@ class Ledger:
                     return False
             previous = charges[-1].hash if charges else GENESIS
             fields: dict[str, Any] = {
-                "number": len(charges), "id": id, "what": what, "events": tuple(events),
-                "at": datetime.now(UTC).isoformat(timespec="seconds"), "previous": previous,
-            }  # fmt: skip
+                "number": len(charges),
+                "id": id,
+                "what": what,
+                "events": tuple(events),
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "previous": previous,
+            }
             draft = Charge(**fields, hash="")
             self._append(draft.model_copy(update={"hash": draft.expected_hash()}))
         return True
@@ -93,18 +97,10 @@ class Ledger:
             try:
                 charge = Charge.model_validate_json(line)
             except ValueError:
-                raise InputError(
-                    f"{self.path}: line {number + 1} is not a charge; the ledger is damaged"
-                ) from None
+                raise InputError(f"{self.path}: line {number + 1} is not a charge; the ledger is damaged") from None
             previous = charges[-1].hash if charges else GENESIS
-            if (
-                charge.number != number
-                or charge.previous != previous
-                or charge.hash != charge.expected_hash()
-            ):
-                raise InputError(
-                    f"{self.path}: line {number + 1} breaks the hash chain; the ledger was changed"
-                )
+            if charge.number != number or charge.previous != previous or charge.hash != charge.expected_hash():
+                raise InputError(f"{self.path}: line {number + 1} breaks the hash chain; the ledger was changed")
             charges.append(charge)
         return charges
 

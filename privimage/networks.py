@@ -31,6 +31,9 @@ class PixelCodec(nn.Module):
 class DctCodec(nn.Module):
     """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k]."""
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, *, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -75,9 +78,7 @@ class Generator(nn.Module):
 def _dct(width: int) -> Callable[[Shape, int], Generator]:
     def make(shape: Shape, n_classes: int) -> Generator:
         if min(shape[1:]) < COEFFICIENTS:
-            raise InputError(
-                f"method.model.size: dct_mlp needs images of at least {COEFFICIENTS} pixels a side"
-            )
+            raise InputError(f"method.model.size: dct_mlp needs images of at least {COEFFICIENTS} pixels a side")
         F = DctMLP(channels=shape[0], n_classes=n_classes, width=width, blocks=3, k=COEFFICIENTS)
         edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
         return Generator(F=F, codec=DctCodec(shape=shape), edm=edm, n_classes=n_classes)

@@ -42,7 +42,7 @@ def pretrain(
     """The averaged weights of F after `config.images` images drawn from (x, y) with probabilities `weights`.
 
     Labels are those of the sensitive set; n_classes means "no label". Every worker takes a share of each batch.
-    """  # fmt: skip
+    """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
     steps = max(1, config.images // config.batch) if config.images else 0
@@ -57,13 +57,18 @@ def pretrain(
         index = order.choice(len(x), size=config.batch, p=weights)
         z = generator.codec.encode(pixels[index].to(device))
         draws = draw(
-            z, labels[index], K=1, edm=generator.edm, null=generator.null,
-            label_dropout=config.label_dropout, generator=rng,
-        )  # fmt: skip
+            z,
+            labels[index],
+            K=1,
+            edm=generator.edm,
+            null=generator.null,
+            label_dropout=config.label_dropout,
+            generator=rng,
+        )
         mine = [part[workers.rank :: workers.size] for part in draws.flat()]
         each = diffusion.loss(F, *mine, sigma_data=generator.edm.sigma_data)
         adam.zero_grad(set_to_none=True)
-        (each.sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        (each.sum() / config.batch).backward()
         workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
         adam.step()
         decay = min(config.ema, (1 + step) / (10 + step))

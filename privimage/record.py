@@ -95,9 +95,7 @@ def load(path: Path) -> list[Record]:
         try:
             record = Record.model_validate_json(line)
         except ValueError:
-            raise InputError(
-                f"{path}: line {number + 1} is not a record of this version of privimage"
-            ) from None
+            raise InputError(f"{path}: line {number + 1} is not a record of this version of privimage") from None
         records[record.id] = record
     return list(records.values())
 

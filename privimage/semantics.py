@@ -72,9 +72,16 @@ def query_network(*, channels: int, n_classes: int) -> nn.Sequential:
         return [nn.Conv2d(i, o, kernel, 2, kernel // 2), nn.BatchNorm2d(o), nn.ReLU()]
 
     return nn.Sequential(
-        *block(channels, 32, 5), *block(32, 64, 3), *block(64, 128, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-        nn.Linear(2048, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, n_classes),
-    )  # fmt: skip
+        *block(channels, 32, 5),
+        *block(32, 64, 3),
+        *block(64, 128, 3),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(2048, 256),
+        nn.BatchNorm1d(256),
+        nn.ReLU(),
+        nn.Linear(256, n_classes),
+    )
 
 
 def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
@@ -91,9 +98,7 @@ def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
     affine[:, 1, 0] = turn.sin()
     affine[:, 1, 1] = turn.cos() * (1 + spread(B) * 0.3)
     affine[:, :, 2] = spread(B, 2) * 0.15
-    elastic = functional.interpolate(
-        spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False
-    )
+    elastic = functional.interpolate(spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False)
     field = functional.affine_grid(affine, list(x.shape), align_corners=False) + elastic.permute(0, 2, 3, 1)
     x = functional.grid_sample(x, field, align_corners=False)
     thick = functional.max_pool2d(x, 3, 1, 1)
@@ -110,7 +115,7 @@ def train_query_function(
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> dict[str, Tensor]:
-    """Weights of a `query_network` that classifies the public set. Touches public data only."""  # fmt: skip
+    """Weights of a `query_network` that classifies the public set. Touches public data only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = query_network(channels=public.shape[0], n_classes=len(public.classes)).to(device).train()
@@ -124,7 +129,7 @@ def train_query_function(
         x = _unit(public.x[index], device)
         logits = net(augment(x, rng=rng) if config.augment else x)
         adam.zero_grad(set_to_none=True)
-        functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()  # type: ignore[no-untyped-call]
+        functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()
         adam.step()
         progress(step + 1, config.steps)
     return {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
@@ -142,9 +147,7 @@ class QueryFunction:
     n_classes: int
 
     @staticmethod
-    def load(
-        state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device
-    ) -> QueryFunction:
+    def load(state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device) -> QueryFunction:
         """The function with the given weights."""
         net = query_network(channels=channels, n_classes=n_classes)
         net.load_state_dict(state)
@@ -168,9 +171,7 @@ def ask(
     S = np.zeros((len(sensitive.classes), function.n_classes))
     for semantics in function.top(sensitive, k1=k1).T:
         np.add.at(S, (sensitive.y, semantics), 1)
-    noisy = event.perturb(
-        torch.from_numpy(S), sensitivity=k1**0.5, generator=generator_of(entropy, "histogram")
-    )
+    noisy = event.perturb(torch.from_numpy(S), sensitivity=k1**0.5, generator=generator_of(entropy, "histogram"))
     return Release(value=noisy.numpy(), events=(event,))
 
 
@@ -182,10 +183,9 @@ def noisier(
     Adds N(0, k1 (wanted^2 - asked^2)): the sum has the law of a query at `wanted` (post-processing).
     """
     assert wanted >= asked, (wanted, asked)
-    extra = torch.randn(
-        histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64
-    ).numpy()
-    return histogram + extra * (k1 * (wanted**2 - asked**2)) ** 0.5
+    extra = torch.randn(histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64).numpy()
+    wider: NDArray[np.float64] = histogram + extra * (k1 * (wanted**2 - asked**2)) ** 0.5
+    return wider
 
 
 @dataclass(frozen=True, kw_only=True)

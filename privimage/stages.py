@@ -58,9 +58,7 @@ class Stages:
         """As `public`, for the first worker only: the others take no part (metrics and their references)."""
         assert self.workers.first
         key = digest({"kind": kind, **inputs})
-        return self._timed(
-            kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind)))
-        )
+        return self._timed(kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind))))
 
     def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
         """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
@@ -82,7 +80,7 @@ class Stages:
 
         Its entropy is kept on disk first. So a killed access is finished with the same noise and is not charged
         again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised.
-        """  # fmt: skip
+        """
         key = digest({"kind": kind, **inputs})
         name = f"{kind}-{key}"
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
@@ -31,9 +32,7 @@ from privimage.schema import Frozen
 
 Arrays = Mapping[str, NDArray[Any]]
 PrivacyClass = Literal["public", "released", "internal"]
-Origin = Literal[
-    "hit", "built", "joined"
-]  # from the cache; built here; waited for another that was building it
+Origin = Literal["hit", "built", "joined"]  # from the cache; built here; waited for another that was building it
 
 
 class Manifest(Frozen):
@@ -43,7 +42,7 @@ class Manifest(Frozen):
     key: str
     privacy: PrivacyClass
     events: tuple[Event, ...] = ()
-    meta: dict[str, Any] = {}
+    meta: dict[str, Any] = Field(default_factory=dict)
     sha256: str
     bytes: int
 
@@ -99,25 +98,26 @@ class Store:
             raise InputError(f"{folder}/manifest.json: damaged; remove this folder to recompute it") from None
         if hashlib.sha256(raw).hexdigest() != manifest.sha256:
             if manifest.privacy == "released" and manifest.meta.get("paid"):
-                raise LostAnswer(
-                    f"{folder}: damaged, and asking again would cost privacy; restore it from a backup"
-                )
+                raise LostAnswer(f"{folder}: damaged, and asking again would cost privacy; restore it from a backup")
             shutil.rmtree(folder)
             return None
         try:
             return Artefact(manifest=manifest, arrays=load_safetensors(raw))
         except SafetensorError:
-            raise InputError(
-                f"{folder}/arrays.safetensors: unreadable; remove this folder to recompute it"
-            ) from None
+            raise InputError(f"{folder}/arrays.safetensors: unreadable; remove this folder to recompute it") from None
 
     def put(self, kind: str, key: str, built: Built) -> Artefact:
         """The stored artefact. If this key was stored meanwhile, the earlier one stays and is returned."""
         raw = save_safetensors({name: np.ascontiguousarray(array) for name, array in built.arrays.items()})
         manifest = Manifest(
-            kind=kind, key=key, privacy=built.privacy, events=built.events, meta=dict(built.meta or {}),
-            sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw),
-        )  # fmt: skip
+            kind=kind,
+            key=key,
+            privacy=built.privacy,
+            events=built.events,
+            meta=dict(built.meta or {}),
+            sha256=hashlib.sha256(raw).hexdigest(),
+            bytes=len(raw),
+        )
         folder = self.folder(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
@@ -129,9 +129,7 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
             earlier = self.get(kind, key)
             if earlier is None:
-                raise InputError(
-                    f"{folder}: cannot be written ({error.strerror}); nothing was lost"
-                ) from error
+                raise InputError(f"{folder}: cannot be written ({error.strerror}); nothing was lost") from error
             return earlier
         return Artefact(manifest=manifest, arrays=dict(built.arrays))
 

@@ -87,9 +87,7 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)
     if trial.method.samples < 2 * n_labels:
-        raise InputError(
-            f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels"
-        )
+        raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
     method.events(trial.method, trial.budget)
 
 
@@ -102,21 +100,38 @@ def run(
     sweep: str,
     role: Literal["search", "compare"] = "search",
 ) -> Record:
-    """The record of the trial: its stages computed or found, its images made and measured."""  # fmt: skip
+    """The record of the trial: its stages computed or found, its images made and measured."""
     started, clock = datetime.now(UTC), time.perf_counter()
     images = method.Run(
-        config=trial.method, budget=trial.budget, seed=trial.seed, asked_sigma=trial.asked_sigma,
-        public=public, sensitive=sensitive, identity=trial.identity, stages=stages,
-    ).images()  # fmt: skip
+        config=trial.method,
+        budget=trial.budget,
+        seed=trial.seed,
+        asked_sigma=trial.asked_sigma,
+        public=public,
+        sensitive=sensitive,
+        identity=trial.identity,
+        stages=stages,
+    ).images()
     values = _measure(trial, images, sensitive, stages)
     return Record(
-        id=trial.id, sweep=sweep, role=role, method=trial.method.name, config=trial.model_dump(mode="json"),
-        budget=trial.budget, seed=trial.seed, events=images.events, paid=tuple(stages.paid.values()),
+        id=trial.id,
+        sweep=sweep,
+        role=role,
+        method=trial.method.name,
+        config=trial.model_dump(mode="json"),
+        budget=trial.budget,
+        seed=trial.seed,
+        events=images.events,
+        paid=tuple(stages.paid.values()),
         epsilon=finite(accounting.epsilon(images.events, trial.budget.delta)),
         epsilon_rdp=finite(accounting.epsilon_rdp(images.events, trial.budget.delta)),
-        metrics=values, stages=tuple(stages.records), artefacts=stages.artefacts,
-        started=started.isoformat(timespec="seconds"), seconds=time.perf_counter() - clock, versions=_versions(),
-    )  # fmt: skip
+        metrics=values,
+        stages=tuple(stages.records),
+        artefacts=stages.artefacts,
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - clock,
+        versions=_versions(),
+    )
 
 
 def _measure(
@@ -133,17 +148,16 @@ def _measure(
         inputs = {"sensitive": trial.identity["sensitive"], "network": network, "split": "test"}
         return stages.alone("reference", inputs, build).arrays
 
-    return tuple(
-        metrics.evaluate(
-            trial.metrics,
-            synthetic_x=images.x,
-            synthetic_y=images.y,
-            train=sensitive.train,
-            test=sensitive.test,
-            reference=reference,
-            device=stages.workers.device,
-        )  # fmt: skip
+    measured = metrics.evaluate(
+        trial.metrics,
+        synthetic_x=images.x,
+        synthetic_y=images.y,
+        train=sensitive.train,
+        test=sensitive.test,
+        reference=reference,
+        device=stages.workers.device,
     )
+    return tuple(measured)
 
 
 def _versions() -> dict[str, str]:

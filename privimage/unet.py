@@ -143,9 +143,7 @@ class Embed(nn.Module):
 class Block(nn.Module):
     """[B,C_in,S,S] -> [B,C_out,S',S']: BigGAN residual block, then attention if asked. Song et al. 2021."""
 
-    def __init__(
-        self, C_in: int, C_out: int, D: int, resample: Resample = "keep", *, attend: bool = False
-    ) -> None:
+    def __init__(self, C_in: int, C_out: int, D: int, resample: Resample = "keep", *, attend: bool = False) -> None:
         super().__init__()
         self.resample: Resample = resample
         self.norm0, self.conv0 = _norm(C_in), _conv(C_in, C_out)

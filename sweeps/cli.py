@@ -16,17 +16,18 @@ from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Differentially private synthetic images: one YAML file to a sweep on Ray, with the whole privacy bill.",
-)  # fmt: skip
+)
 
 out = Console()
 err = Console(stderr=True)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo.")]
-RootOption = Annotated[
-    Path, typer.Option("--root", help="Folder of all runs, their store and their ledgers.")
-]
+RootOption = Annotated[Path, typer.Option("--root", help="Folder of all runs, their store and their ledgers.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")
 ]
@@ -62,9 +63,7 @@ def _run_folder(run: Path) -> RunFolder:
 
 @app.command(epilog="Example: privimage sweep demo.yaml --set trials=4")
 def sweep(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
     root: RootOption = Path("runs"),
     address: Annotated[str | None, typer.Option(help="A Ray cluster; this machine if absent.")] = None,
     set_: SetOption = None,
@@ -78,9 +77,7 @@ def sweep(
     outcome = run_sweep(loaded, root=Root(path=root), address=address, quiet=quiet)
     for line in outcome.failures:
         err.print(f"failed: {line}", style="red", highlight=False, markup=False)
-    out.print(
-        f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", highlight=False
-    )
+    out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", highlight=False)
     if outcome.failures:
         raise typer.Exit(1)
 
@@ -88,9 +85,7 @@ def sweep(
 @app.command(epilog="Example: privimage front runs/demo --metric 'fid[efficientnet-lite0]'")
 def front(
     run: RunArgument,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")
-    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")] = None,
 ) -> None:
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     from analysis.front import write_front
@@ -192,7 +187,7 @@ def _ledger(make: Callable[[Path], Any], path: Path) -> Any:
     return make(path)
 
 
-class _progress:  # noqa: N801  (reads as a statement)
+class _progress:
     """A bar on a terminal for a step-counting callback."""
 
     def __init__(self, label: str) -> None:

@@ -22,7 +22,7 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 class Display:
-    """A live bar on a terminal, one line a finished trial elsewhere. Shows no private pixel, label or per-image value."""
+    """A live bar on a terminal, one line a finished trial elsewhere. Never private pixels, labels or per-image values."""
 
     def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int, quiet: bool) -> None:
         self._sweep, self._folder, self._actor, self._total = sweep, folder, actor, total
@@ -57,14 +57,10 @@ class Display:
                         self._seen.add(record.id)
                         progress.console.print(describe(record, self._sweep), **PLAIN)
                 running = self._running()
-                progress.update(
-                    task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}"
-                )
+                progress.update(task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}")
                 if not self._console.is_terminal and time.monotonic() - last > 30:
                     last = time.monotonic()
-                    self._console.print(
-                        f"  {len(found)}/{self._total} trials done; running: {running}", **PLAIN
-                    )
+                    self._console.print(f"  {len(found)}/{self._total} trials done; running: {running}", **PLAIN)
                 if ending:
                     return
                 self._stop.wait(1.0)
@@ -88,9 +84,11 @@ def describe(record: Record, sweep: Sweep) -> str:
     """One line on a finished trial: what it was, what it cost, how good it is."""
     price = f"epsilon {record.epsilon:.3f}" if record.epsilon is not None else "NOT private"
     values = "  ".join(f"{m.name} {m.value:.3f}" for m in record.metrics)
-    searched = "  ".join(
-        f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search
-    ) if record.role == "search" else ""  # fmt: skip
+    searched = (
+        "  ".join(f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search)
+        if record.role == "search"
+        else ""
+    )
     built = sum(stage.origin == "built" for stage in record.stages)
     return (
         f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}"

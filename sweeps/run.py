@@ -43,9 +43,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(
-            f"{folder.path}: another process is running this sweep; wait for it or stop it"
-        ) from None
+        raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
     try:
         _claim(sweep, folder)
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
@@ -64,12 +62,10 @@ def _claim(sweep: Sweep, folder: RunFolder) -> None:
     resolved = sweep.model_dump(mode="json")
     if folder.sweep.exists():
         before = yaml.safe_load(folder.sweep.read_text())
-        changed = [
-            key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))
-        ]
+        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))]
         if changed:
             raise InputError(
-                f"{folder.path}: holds a sweep with another '{changed[0]}'; give this one another name, or remove the folder"
+                f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
             )
     draft = folder.sweep.with_suffix(".draft")
     draft.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
@@ -93,9 +89,7 @@ def asked_sigma(sweep: Sweep, root: Root) -> float:
 
 
 def _check_all(sweep: Sweep, fixed: tuple[Trial, ...], public: PublicSet, sensitive: SensitiveData) -> None:
-    sizes = {
-        "n_train": len(sensitive.train), "n_labels": len(sensitive.train.classes), "n_public": len(public.classes)
-    }  # fmt: skip
+    sizes = {"n_train": len(sensitive.train), "n_labels": len(sensitive.train.classes), "n_public": len(public.classes)}
     for dotted, trial in sweep.corner_trials():
         try:
             check(trial, **sizes)
@@ -122,9 +116,15 @@ def connect(address: str | None) -> None:
 
 
 def _tune(
-    sweep: Sweep, fixed: tuple[Trial, ...], asked: float, folder: RunFolder, public: PublicSet,
-    sensitive: SensitiveData, *, quiet: bool,
-) -> Outcome:  # fmt: skip
+    sweep: Sweep,
+    fixed: tuple[Trial, ...],
+    asked: float,
+    folder: RunFolder,
+    public: PublicSet,
+    sensitive: SensitiveData,
+    *,
+    quiet: bool,
+) -> Outcome:
     at_once = trials_at_once(sweep.resources, ray.cluster_resources())
     actor = start_cache(f"cache-{digest(str(folder.root.path.resolve()))[:12]}")
     searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(fixed))
@@ -150,10 +150,13 @@ def _tune(
             search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(folder.ray.resolve()), verbose=0,
-            failure_config=tune.FailureConfig(max_failures=1), checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            name="tune",
+            storage_path=str(folder.ray.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
-    )  # fmt: skip
+    )
     with Display(sweep=sweep, folder=folder, actor=actor, total=total, quiet=quiet):
         results = tuner.fit()
     failures = tuple(str(error).strip().splitlines()[-1] for error in results.errors)

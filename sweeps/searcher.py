@@ -67,9 +67,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: objectives are known at the end of a trial only."""
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the study that asked."""
         budget = self._where.get(trial_id)
         if budget is None or trial_id in self._finished:
@@ -111,10 +109,13 @@ def _study(
     space = {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
     return OptunaSearch(
         space=space or {"method.name": optuna.distributions.CategoricalDistribution([_name(sweep)])},
-        metric=list(sweep.objectives), mode=list(sweep.objectives.values()),
-        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * done), storage=storage, study_name=name,
+        metric=list(sweep.objectives),
+        mode=list(sweep.objectives.values()),
+        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * done),
+        storage=storage,
+        study_name=name,
         points_to_evaluate=list(first) or None,
-    )  # fmt: skip
+    )
 
 
 def _name(sweep: Sweep) -> str:

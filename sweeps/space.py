@@ -101,6 +101,6 @@ Dimension = Annotated[
     Discriminator(
         _kind,
         custom_error_type="dimension",
-        custom_error_message="expected one of {choice: [..]}, {uniform: [a, b]}, {log_uniform: [a, b]}, {integers: [a, b]}",
+        custom_error_message="expected {choice: [..]}, {uniform: [a, b]}, {log_uniform: [a, b]} or {integers: [a, b]}",
     ),
 ]

@@ -37,8 +37,8 @@ class Sweep(Frozen):
     data: DataConfig
     budgets: tuple[Budget, ...] = Field(min_length=1)
     tuning: Tuning = Tuning()
-    method: dict[str, Any] = {}
-    search: dict[str, Dimension] = {}
+    method: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Dimension] = Field(default_factory=dict)
     compare: tuple[str, ...] = ()  # rows run beside the search, with the fixed part of the method
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
     metrics: tuple[str, ...] = ()  # measured beside the objectives
@@ -66,9 +66,7 @@ class Sweep(Frozen):
     def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
         for name, direction in objectives.items():
             if metrics.direction_of(name) != direction:
-                raise ValueError(
-                    f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}"
-                )
+                raise ValueError(f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}")
         return objectives
 
     @property
@@ -89,9 +87,13 @@ class Sweep(Frozen):
     ) -> Trial:
         """The resolved trial with some dotted fields replaced. Raises InputError naming the field."""
         values: dict[str, Any] = {
-            "data": self.data, "budget": budget, "method": self.method, "metrics": self.measured,
-            "seed": seed, "asked_sigma": asked_sigma,
-        }  # fmt: skip
+            "data": self.data,
+            "budget": budget,
+            "method": self.method,
+            "metrics": self.measured,
+            "seed": seed,
+            "asked_sigma": asked_sigma,
+        }
         for dotted, value in (overrides or {}).items():
             values = set_dotted(values, dotted, value)
         return parse(Trial, values)
@@ -101,9 +103,7 @@ class Sweep(Frozen):
         for row, seed in itertools.product(self.compare, self.seeds):
             budgets = self.budgets if PRESETS[row].finetune == "private" else self.budgets[-1:]
             for budget in budgets:
-                yield self.trial(
-                    budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row}
-                )
+                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row})
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
@@ -112,16 +112,12 @@ class Sweep(Frozen):
             yield "method", self.trial(budget=budget, seed=seed, asked_sigma=sigma)
         for dotted, dimension in self.search.items():
             if not dotted.startswith("method."):
-                raise InputError(
-                    f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio"
-                )
+                raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
             for value in dimension.corners():
                 try:
                     yield (
                         dotted,
-                        self.trial(
-                            budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}
-                        ),
+                        self.trial(budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}),
                     )
                 except InputError as error:
                     raise InputError(f"search.{dotted}: {error}") from None

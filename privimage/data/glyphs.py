@@ -50,9 +50,7 @@ def load_glyphs(
     if drawn is None:
         drawn = _distinct(_draw(faces, min_images, limit_classes), min_images)
         if len(drawn[0]) == 0:
-            raise InputError(
-                f"data.public.min_images: got {min_images}; no character has so many distinct images"
-            )
+            raise InputError(f"data.public.min_images: got {min_images}; no character has so many distinct images")
         _write(path, drawn)
     codes, y = np.unique(drawn[0], return_inverse=True)
     classes = tuple(f"{chr(code)} U+{code:04X}" for code in codes)
@@ -104,9 +102,7 @@ def _draw(faces: Sequence[Path], min_images: int, limit_classes: int | None) -> 
             covered.append(sorted(code for code in font.getBestCmap() if usable(code)))
     count = Counter(code for codes in covered for code in codes)
     wanted = set(sorted(code for code, n in count.items() if n >= min_images)[:limit_classes])
-    jobs = [
-        (face, [code for code in codes if code in wanted]) for face, codes in zip(faces, covered, strict=True)
-    ]
+    jobs = [(face, [code for code in codes if code in wanted]) for face, codes in zip(faces, covered, strict=True)]
     jobs = [job for job in jobs if job[1]]
     drawn = list(tracked(draw_faces(jobs), total=len(jobs), label="drawing glyphs (once)")) if jobs else []
     if not drawn:
@@ -151,9 +147,7 @@ def _write(path: Path, drawn: Drawn) -> None:
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
-            np.savez_compressed(
-                file, codes=drawn[0], images=drawn[1], digest=np.array(_content_digest(*drawn))
-            )
+            np.savez_compressed(file, codes=drawn[0], images=drawn[1], digest=np.array(_content_digest(*drawn)))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

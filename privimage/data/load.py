@@ -53,9 +53,7 @@ def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
         classes = classes[: config.limit_classes]
         kept = y < len(classes)
         x, y = x[kept], y[kept]
-    return PublicSet(
-        x=fit_all(x, size=config.size, channels=config.channels), y=y, name=config.name, classes=classes
-    )
+    return PublicSet(x=fit_all(x, size=config.size, channels=config.channels), y=y, name=config.name, classes=classes)
 
 
 def _whole(config: SensitiveConfig) -> Labelled:

@@ -72,9 +72,7 @@ class SensitiveData:
     test: PrivateSet
 
 
-def stratified_split(
-    y: NDArray[np.int64], *, fractions: tuple[float, ...], seed: int
-) -> tuple[NDArray[np.int64], ...]:
+def stratified_split(y: NDArray[np.int64], *, fractions: tuple[float, ...], seed: int) -> tuple[NDArray[np.int64], ...]:
     """Indices of disjoint parts that together hold every example, each class split by `fractions`.
 
     The split is a public function of (labels, fractions, seed). Fractions sum to 1; shares are rounded per

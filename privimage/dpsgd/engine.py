@@ -34,4 +34,4 @@ def choose(name: EngineName, F: nn.Module) -> Engine:
     return ENGINES[name]
 
 
-__all__ = ["ENGINES", "EDM", "Draws", "Engine", "EngineName", "choose"]
+__all__ = ["EDM", "ENGINES", "Draws", "Engine", "EngineName", "choose"]

@@ -48,9 +48,7 @@ class FinetuneConfig(Frozen):
     ema: float = Field(default=0.9, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     engine: EngineName = "auto"
-    physical_batch: int = Field(
-        default=512, ge=1
-    )  # examples in memory at once; changes no result but rounding
+    physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +72,11 @@ def fine_tune(
     """The fine-tuned weights and the event they cost. `entropy` seeds batches and noise; `seed` the K draws.
 
     `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private.
-    """  # fmt: skip
+    """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
     C = config.C if event.private else NO_CLIP
-    optimizer = _optimizer(
-        F, config, event, C=C, n=len(sensitive), noise=generator_of(entropy, "noise", device)
-    )
+    optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=generator_of(entropy, "noise", device))
     batches = poisson_batches(
         n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches")
     )
@@ -102,9 +98,13 @@ def _optimizer(
     """Opacus's: noise of std sigma*C on the sum in p.grad, division by the expected batch, then an Adam step."""
     adam = torch.optim.Adam([p for p in F.parameters() if p.requires_grad], lr=config.lr, betas=(0.9, 0.99))
     return DPOptimizerFastGradientClipping(
-        adam, noise_multiplier=event.sigma, max_grad_norm=C,
-        expected_batch_size=event.q * n, loss_reduction="mean", generator=noise,
-    )  # fmt: skip
+        adam,
+        noise_multiplier=event.sigma,
+        max_grad_norm=C,
+        expected_batch_size=event.q * n,
+        loss_reduction="mean",
+        generator=noise,
+    )
 
 
 def _set_lr(optimizer: DPOptimizerFastGradientClipping, config: FinetuneConfig, done: float) -> None:
@@ -126,7 +126,7 @@ def _add_clipped_sums(
 
     Physical batch c of a step goes to worker c mod size and draws from a generator of its own, so the draws do not
     depend on the number of workers. An empty batch leaves zeros: it still takes its noise step.
-    """  # fmt: skip
+    """
     F, device = generator.F, workers.device
     for p in F.parameters():
         if p.requires_grad:
@@ -139,9 +139,14 @@ def _add_clipped_sums(
         index = part.numpy()
         z = generator.codec.encode(torch.from_numpy(sensitive.x[index]).to(device))
         draws = draw(
-            z, torch.from_numpy(sensitive.y[index]), K=config.K, edm=generator.edm, null=generator.null,
-            label_dropout=config.label_dropout, generator=rng,
-        )  # fmt: skip
+            z,
+            torch.from_numpy(sensitive.y[index]),
+            K=config.K,
+            edm=generator.edm,
+            null=generator.null,
+            label_dropout=config.label_dropout,
+            generator=rng,
+        )
         engine(F, draws, edm=generator.edm, C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
 

@@ -45,12 +45,8 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "privimage+d": Preset(
-        pretrain_on="selected", finetune="private", what="PrivImage with a diffusion model"
-    ),
-    "pdp-diffusion": Preset(
-        pretrain_on="public", finetune="private", what="pre-trained on all public images"
-    ),
+    "privimage+d": Preset(pretrain_on="selected", finetune="private", what="PrivImage with a diffusion model"),
+    "pdp-diffusion": Preset(pretrain_on="public", finetune="private", what="pre-trained on all public images"),
     "dpdm": Preset(pretrain_on="nothing", finetune="private", what="DP-SGD from scratch"),
     "selection-only": Preset(pretrain_on="selected", finetune="none", what="PrivImage without fine-tuning"),
     "random-selection": Preset(
@@ -59,9 +55,7 @@ PRESETS: dict[str, Preset] = {
     "nonprivate-tune": Preset(
         pretrain_on="selected", finetune="nonprivate", what="fine-tuned without noise or clipping"
     ),
-    "real": Preset(
-        pretrain_on="nothing", finetune="nonprivate", what="the sensitive training images themselves"
-    ),
+    "real": Preset(pretrain_on="nothing", finetune="nonprivate", what="the sensitive training images themselves"),
 }
 
 
@@ -145,9 +139,11 @@ class Run:
         if self.config.name == "real":
             return self._real()
         generator = networks.build(
-            self.config.model.size, shape=self.sensitive.train.shape,
-            n_classes=len(self.sensitive.train.classes), seed=self.seed,
-        )  # fmt: skip
+            self.config.model.size,
+            shape=self.sensitive.train.shape,
+            n_classes=len(self.sensitive.train.classes),
+            seed=self.seed,
+        )
         paid = events(self.config, self.budget)
         start = self._pretrain(generator)
         final = self._finetune(generator, start, paid)
@@ -157,9 +153,7 @@ class Run:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
         (event,) = events(self.config, self.budget)
         what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
-        self.stages.diagnostic(
-            {"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event
-        )
+        self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
         train = self.sensitive.train
         return Images(x=train.x, y=train.y, events=(event,))
 
@@ -170,9 +164,7 @@ class Run:
         device = self.stages.workers.device
 
         def build(progress: Callable[[int, int], None]) -> Built:
-            state = semantics.train_query_function(
-                public, config=config, seed=0, device=device, progress=progress
-            )
+            state = semantics.train_query_function(public, config=config, seed=0, device=device, progress=progress)
             return Built(arrays=_numpy(state), privacy="public")
 
         artefact = self.stages.public(
@@ -196,9 +188,7 @@ class Run:
                 "k1": query.k1,
                 "family": query_family(self.identity, query),
             }
-            return Built(
-                arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta
-            )
+            return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
 
         answer = self.stages.private(
             "histogram",
@@ -213,9 +203,12 @@ class Run:
         def derive(progress: Callable[[int, int], None]) -> Built:
             name = f"derived-{answer.manifest.key}-{query.sigma!r}"
             wider = semantics.noisier(
-                answer.arrays["histogram"], k1=query.k1, asked=self.asked_sigma, wanted=query.sigma,
+                answer.arrays["histogram"],
+                k1=query.k1,
+                asked=self.asked_sigma,
+                wanted=query.sigma,
                 entropy=self.stages.workers.broadcast(self.stages.store.entropy(name)),
-            )  # fmt: skip
+            )
             own = Event(purpose="query", sigma=query.sigma)
             return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
 
@@ -230,8 +223,10 @@ class Run:
             return chosen, {"random": self.seed, "k2": k2}
         histogram = self._histogram()
         inputs = query_inputs(self.identity, self.config.query) | {
-            "asked": self.asked_sigma, "sigma": self.config.query.sigma, "k2": k2,
-        }  # fmt: skip
+            "asked": self.asked_sigma,
+            "sigma": self.config.query.sigma,
+            "k2": k2,
+        }
 
         def build(progress: Callable[[int, int], None]) -> Built:
             chosen = semantics.select(histogram, self.public, k2=k2)
@@ -247,9 +242,12 @@ class Run:
         """Load the starting weights into `generator`; returns what determines them."""
         on = self.config.preset.pretrain_on
         inputs: dict[str, Any] = {
-            "size": self.config.model.size, "seed": self.seed, "shape": self.sensitive.train.shape,
-            "labels": len(self.sensitive.train.classes), "on": on,
-        }  # fmt: skip
+            "size": self.config.model.size,
+            "seed": self.seed,
+            "shape": self.sensitive.train.shape,
+            "labels": len(self.sensitive.train.classes),
+            "on": on,
+        }
         if on == "nothing":
             return inputs
         if on == "public":
@@ -267,42 +265,49 @@ class Run:
 
         def build(progress: Callable[[int, int], None]) -> Built:
             state = pretrain(
-                generator, x, y, weights=weights, config=self.config.pretrain, seed=self.seed,
-                workers=self.stages.workers, progress=progress,
-            )  # fmt: skip
+                generator,
+                x,
+                y,
+                weights=weights,
+                config=self.config.pretrain,
+                seed=self.seed,
+                workers=self.stages.workers,
+                progress=progress,
+            )
             return Built(arrays=_numpy(state), privacy="released" if query else "public", events=query)
 
         artefact = self.stages.public("pretrained", inputs, build)
         generator.F.load_state_dict(_torch(artefact.arrays))
         return inputs
 
-    def _finetune(
-        self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]
-    ) -> dict[str, Any]:
+    def _finetune(self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]) -> dict[str, Any]:
         """Load the fine-tuned weights into `generator`; returns what determines them."""
         if self.config.preset.finetune == "none":
             return start
         event = paid[-1]
         inputs = {
-            "start": start, "finetune": self.config.finetune.model_dump(exclude={"engine", "physical_batch"}),
-            "event": event.model_dump(), "seed": self.seed, "sensitive": self.identity["sensitive"],
-        }  # fmt: skip
+            "start": start,
+            "finetune": self.config.finetune.model_dump(exclude={"engine", "physical_batch"}),
+            "event": event.model_dump(),
+            "seed": self.seed,
+            "sensitive": self.identity["sensitive"],
+        }
 
         def build(entropy: int, progress: Callable[[int, int], None]) -> Built:
             release = fine_tune(
-                generator, self.sensitive.train, config=self.config.finetune, event=event, entropy=entropy,
-                seed=self.seed, workers=self.stages.workers, progress=progress,
-            )  # fmt: skip
-            privacy: Literal["released", "internal"] = "released" if release.private else "internal"
-            return Built(
-                arrays=_numpy(release.value.state), privacy=privacy, events=paid, meta={"paid": True}
+                generator,
+                self.sensitive.train,
+                config=self.config.finetune,
+                event=event,
+                entropy=entropy,
+                seed=self.seed,
+                workers=self.stages.workers,
+                progress=progress,
             )
+            privacy: Literal["released", "internal"] = "released" if release.private else "internal"
+            return Built(arrays=_numpy(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
 
-        what = (
-            f"DP-SGD, sigma {event.sigma:.4g}"
-            if event.private
-            else "fine-tuning WITHOUT privacy (a comparison row)"
-        )
+        what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
         generator.F.load_state_dict(_torch(artefact.arrays))
         return inputs
@@ -312,9 +317,14 @@ class Run:
 
         def build(progress: Callable[[int, int], None]) -> Built:
             x, y = draw_images(
-                generator, n=config.samples, shape=self.sensitive.train.shape, config=config.sample,
-                seed=self.seed, device=self.stages.workers.device, progress=progress,
-            )  # fmt: skip
+                generator,
+                n=config.samples,
+                shape=self.sensitive.train.shape,
+                config=config.sample,
+                seed=self.seed,
+                device=self.stages.workers.device,
+                progress=progress,
+            )
             private = all(event.private for event in paid)
             return Built(arrays={"x": x, "y": y}, privacy="released" if private else "internal", events=paid)
 
@@ -338,7 +348,7 @@ def draw_images(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""  # fmt: skip
+    """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""
     generator = generator.to(device).eval()
     labels = torch.arange(n) % generator.n_classes
     rng = torch.Generator().manual_seed(seed)
@@ -346,9 +356,13 @@ def draw_images(
     for label in labels.split(config.batch):
         noise = torch.randn((len(label), *latent), generator=rng).to(device)
         z = sample(
-            generator.F, noise, label.to(device), null=generator.null, config=config,
+            generator.F,
+            noise,
+            label.to(device),
+            null=generator.null,
+            config=config,
             sigma_data=generator.edm.sigma_data,
-        )  # fmt: skip
+        )
         images.append(generator.codec.decode(z).cpu())
         progress(sum(map(len, images)), n)
     return torch.cat(images).numpy(), labels.numpy()

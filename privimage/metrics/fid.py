@@ -40,9 +40,7 @@ class Statistics:
         values = features.astype(np.float64)
         if not np.isfinite(values).all():
             raise InputError("fid: features are not finite")
-        return Statistics(
-            mean=values.mean(0), covariance=np.atleast_2d(np.cov(values, rowvar=False)), n=len(values)
-        )
+        return Statistics(mean=values.mean(0), covariance=np.atleast_2d(np.cov(values, rowvar=False)), n=len(values))
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Statistics:

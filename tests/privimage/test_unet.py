@@ -46,9 +46,7 @@ def perturbed(size: Size, *, channels: int = 1, image_size: int = 8, n_classes: 
     return unet
 
 
-def batch(
-    B: int = 3, channels: int = 1, image_size: int = 8, n_classes: int = 3
-) -> tuple[Tensor, Tensor, Tensor]:
+def batch(B: int = 3, channels: int = 1, image_size: int = 8, n_classes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(1)
     z = torch.randn(B, channels, image_size, image_size, generator=g, dtype=torch.float64)
     return z, torch.randn(B, generator=g, dtype=torch.float64), torch.arange(B) % (n_classes + 1)
@@ -79,9 +77,7 @@ def test_small_sizes_are_small() -> None:
     assert counts == pytest.approx([0.112e6, 0.300e6], rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("channels", "image_size", "levels"), [(1, 28, 3), (3, 32, 3), (3, 64, 4), (2, 8, 1)]
-)
+@pytest.mark.parametrize(("channels", "image_size", "levels"), [(1, 28, 3), (3, 32, 3), (3, 64, 4), (2, 8, 1)])
 def test_output_has_the_shape_of_the_input(channels: int, image_size: int, levels: int) -> None:
     unet = Size(width=4, multipliers=(1, 2, 2, 3)[:levels], attention=(8, 16)).make(
         channels=channels, image_size=image_size, n_classes=10
@@ -210,10 +206,7 @@ def gradients_one_by_one(unet: UNet, z: Tensor, c_noise: Tensor, label: Tensor) 
     for i in range(len(z)):
         loss = unet(z[i : i + 1], c_noise[i : i + 1], label[i : i + 1]).square().sum()
         rows.append(torch.autograd.grad(loss, list(unet.parameters())))
-    return {
-        name: torch.stack(g)
-        for (name, _), g in zip(unet.named_parameters(), zip(*rows, strict=True), strict=True)
-    }
+    return {name: torch.stack(g) for (name, _), g in zip(unet.named_parameters(), zip(*rows, strict=True), strict=True)}
 
 
 def test_vmap_of_grad_agrees_with_a_loop() -> None:

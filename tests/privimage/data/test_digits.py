@@ -27,9 +27,7 @@ def test_pixels_are_in_reading_order() -> None:
     x, y = read_digits()
     ones = x[y == 1].mean(axis=(0, 1))
     assert ones.max(axis=0).argmax() in (13, 14, 15)  # the stroke of a one stands in the middle column
-    assert np.count_nonzero(ones.max(axis=1) > 50) > np.count_nonzero(
-        ones.max(axis=0) > 50
-    )  # taller than wide
+    assert np.count_nonzero(ones.max(axis=1) > 50) > np.count_nonzero(ones.max(axis=0) > 50)  # taller than wide
 
 
 def test_default_split(data) -> None:
@@ -48,9 +46,7 @@ def test_the_split_is_the_same_on_every_machine(data) -> None:
     # Recorded once: a changed split would move examples that were held out into training.
     assert data.train.fingerprint.startswith("126b3ee13206f650")
     assert data.test.fingerprint.startswith("db2e2d15db82cec7")
-    assert (
-        load_sensitive(CONFIG.model_copy(update={"split_seed": 1})).test.fingerprint != data.test.fingerprint
-    )
+    assert load_sensitive(CONFIG.model_copy(update={"split_seed": 1})).test.fingerprint != data.test.fingerprint
 
 
 def test_size_and_channels_are_honoured() -> None:

@@ -63,9 +63,7 @@ def test_a_second_call_reads_the_cache(drawn, monkeypatch) -> None:
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
 def test_a_damaged_cache_file_is_drawn_again_with_one_warning(tmp_path, caplog, monkeypatch, damage) -> None:
-    monkeypatch.setattr(
-        glyphs, "draw_faces", lambda jobs: [draw_face(*job) for job in jobs]
-    )  # no new process
+    monkeypatch.setattr(glyphs, "draw_faces", lambda jobs: [draw_face(*job) for job in jobs])  # no new process
     changes = {"limit_classes": 3, "_faces": FACES[:3], "min_images": 1}
     fresh = small(tmp_path, **changes)
     (path,) = tmp_path.iterdir()
@@ -82,9 +80,7 @@ def test_a_damaged_cache_file_is_drawn_again_with_one_warning(tmp_path, caplog, 
     with caplog.at_level(logging.WARNING):
         again = small(tmp_path, **changes)
     assert again.fingerprint == fresh.fingerprint
-    assert [record.message for record in caplog.records] == [
-        f"{path}: damaged cache file, drawing the glyphs again"
-    ]
+    assert [record.message for record in caplog.records] == [f"{path}: damaged cache file, drawing the glyphs again"]
     assert path.read_bytes() != b"" and list(tmp_path.iterdir()) == [path]
     caplog.clear()
     small(tmp_path, **changes)

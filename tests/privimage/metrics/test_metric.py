@@ -6,9 +6,7 @@ from privimage.metrics.metric import DIRECTIONS, Metric, direction_of, parts_of
 
 
 def test_a_metric_says_what_it_touches():
-    private = Metric(
-        name="accuracy[lr]", value=0.5, touches=("synthetic", "private-test"), direction="max", n=10
-    )
+    private = Metric(name="accuracy[lr]", value=0.5, touches=("synthetic", "private-test"), direction="max", n=10)
     public = Metric(name="accuracy[lr]", value=0.5, touches=("synthetic", "public"), direction="max", n=10)
     assert private.non_private and not public.non_private
     with pytest.raises(ValidationError):
@@ -29,9 +27,7 @@ def test_a_metric_that_contradicts_itself_is_refused(wrong):
         Metric.model_validate(good | wrong)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"), [("fid[incepton]", "fid[inception]"), ("accuracy[CNN]", "accuracy[cnn]")]
-)
+@pytest.mark.parametrize(("wrong", "right"), [("fid[incepton]", "fid[inception]"), ("accuracy[CNN]", "accuracy[cnn]")])
 def test_an_unknown_name_is_answered_with_the_nearest(wrong, right):
     with pytest.raises(InputError, match="did you mean") as error:
         direction_of(wrong)
