@@ -1,0 +1,37 @@
+# The whole interface of a developer: demo, test, check, bench. Each builds .venv first if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test slow check lint types bench clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch .venv/ready
+
+demo: .venv/ready ## the demo sweep on embedded data, its front and its report
+	$(BIN)/privimage sweep demo
+	$(BIN)/privimage front runs/demo
+	$(BIN)/privimage report runs/demo
+	$(BIN)/privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to runs/demo/best-epsilon-10 --replace
+
+test: .venv/ready ## quick tests, doctests included
+	$(BIN)/python -m pytest
+
+slow: .venv/ready ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+check: lint types test ## everything that must be green
+
+bench: .venv/ready ## speed as ratios inside one run
+	$(BIN)/python tests/benchmarks/dpsgd.py
+
+clean:
+	rm -rf .venv build *.egg-info
