@@ -1,8 +1,8 @@
 """Analysis: what the records, the ledger and the store of a run say. Reads them only; never imports ray.
 
-front      the best trials, pure functions         plot       the front as a picture
-tables     rows and CSV                            pictures   sample grids
-compare    sentences about the comparison rows     spend      what was paid, in words
-report     one HTML file                           export     the best checkpoint as a folder
-synthesise images from such a folder
+pareto      which trials are best, pure functions     front       quality against epsilon: PNG, CSV, table
+facts       what a run left behind, read once         pictures    sample grids
+tables      rows for notebooks and files              compare     sentences about the comparison rows
+spend       what was paid, in words                   report      one HTML file (page: its HTML)
+export      the best generator as a folder            synthesise  images from such a folder (bundle: its files)
 """

@@ -26,9 +26,11 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
     return "\n".join(
         [
             f"# Synthetic images of {sensitive}: trial {record.id} of sweep {record.sweep}", "",
-            f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} labels{named}.",
-            f"Method {record.method}, network {config.size}. It was trained on the sensitive set `{sensitive}` with "
-            f"differential privacy, with the public set `{public}` beside it. Images that it makes: `{SAMPLES}`.",
+            f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} "
+            f"labels{named}.",
+            f"Method {record.method}, network {config.size}. It was trained on the sensitive set "
+            f"`{sensitive}` with differential privacy, with the public set `{public}` beside it. Images "
+            f"that it makes: `{SAMPLES}`.",
         ]
     )  # fmt: skip
 
@@ -52,23 +54,26 @@ def _choice(found: Facts, record: Record, metric: str) -> str:
     others = len([r for r in found.records if r.private]) - 1
     lines = [
         "## Privacy of the choice", "",
-        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images. Whoever sees more "
-        "than this one generator, or learns from the choice what the others were, is bound by the composition only:", "",
+        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images. "
+        "Whoever sees more "
+        "than this one generator, or learns from the choice what the others were, is bound by the composition only:",
+        "",
         *[f"- {composition}" for composition in spend.compositions(found.records)],
     ]  # fmt: skip
     if chosen.non_private:
         lines += [
             "",
             f"It was chosen by {words.metric(chosen)}, which touches the "
-            f"{words.listed([t for t in chosen.touches if t.startswith('private-')])} split without noise. That choice is "
-            "covered by no epsilon, neither the one above nor the composition.",
+            f"{words.listed([t for t in chosen.touches if t.startswith('private-')])} split without noise. "
+            "That choice is covered by no epsilon, neither the one above nor the composition.",
         ]
     return "\n".join([*lines, "", *[f"- {sentence}" for sentence in spend.not_covered(found)]])
 
 
 def _quality(found: Facts, record: Record) -> str:
     rows = [
-        f"| {words.metric(m)} | {words.ARROWS[m.direction]} | {words.number(m.value)} | {m.n} | {', '.join(m.touches)} |"
+        f"| {words.metric(m)} | {words.ARROWS[m.direction]} | {words.number(m.value)} | {m.n} | "
+        f"{', '.join(m.touches)} |"
         for m in record.metrics
     ]
     head = ["## Quality", "", "| metric | better | value | images | touches |", "|---|---|---|---|---|"]
@@ -81,8 +86,9 @@ def _how(config: BundleConfig) -> str:
         [
             "## How to draw images", "",
             "    privimage sample THIS_FOLDER --n 1000 --seed 0 --to images.npz", "",
-            f"`{MODEL}` (sha-256 {config.model_sha256}) holds the weights, `{CONFIG}` what is needed to rebuild the network. "
-            "Drawing images reads no sensitive data and costs no privacy, however many are drawn.",
+            f"`{MODEL}` (sha-256 {config.model_sha256}) holds the weights, `{CONFIG}` what is needed to "
+            "rebuild the network. Drawing images reads no sensitive data and costs no privacy, however "
+            "many are drawn.",
         ]
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import front, words
+from analysis import pareto, words
 from analysis.facts import Facts
 from privimage.budget import Budget
 from privimage.metrics.metric import Metric
@@ -22,40 +22,40 @@ class Row:
     among: tuple[Record, ...]
 
 
-def rows(facts: Facts, budget: Budget) -> list[Row]:
+def rows(found: Facts, budget: Budget) -> list[Row]:
     """One row a method at this budget, the searched one first, each chosen by the first objective.
 
     Rows that do not spend a budget (no guarantee, or the query alone) were perhaps run once and stand in each table.
     """
-    found = []
-    for method in front.methods(facts.records):
-        mine = [record for record in facts.records if record.method == method]
+    chosen = []
+    for method in pareto.methods(found.records):
+        mine = [record for record in found.records if record.method == method]
         here = [record for record in mine if record.budget == budget]
         here = here or [record for record in mine if _fits(record, budget)]
-        best = front.best_of(here, metric=facts.lead)
+        best = pareto.best_of(here, metric=found.lead)
         if best is not None:
-            found.append(Row(record=best, among=tuple(here)))
-    return found
+            chosen.append(Row(record=best, among=tuple(here)))
+    return chosen
 
 
 def _fits(record: Record, budget: Budget) -> bool:
     """Whether a record of another budget may stand in this table: it has no epsilon, or a smaller one of its own."""
     if record.epsilon is None:
         return True
-    return record.epsilon <= budget.epsilon and not front.spends_its_budget(record)
+    return record.epsilon <= budget.epsilon and not pareto.spends_its_budget(record)
 
 
-def sentences(facts: Facts, budget: Budget) -> list[str]:
+def sentences(found: Facts, budget: Budget) -> list[str]:
     """What the table at this budget shows: one sentence a comparison row, and how far to trust it."""
-    table = rows(facts, budget)
-    main = front.main_method(facts.records)
+    table = rows(found, budget)
+    main = pareto.main_method(found.records)
     mine = next((row for row in table if row.record.method == main), None)
-    if mine is None or not front.spends_its_budget(mine.record):
+    if mine is None or not pareto.spends_its_budget(mine.record):
         return [f"At epsilon {budget.epsilon:g} there is no finished trial of {main} to compare."]
     others = [row for row in table if row is not mine]
-    metrics = list(facts.metrics.values())
+    metrics = list(found.metrics.values())
     spoken = [_sentence(mine.record, row.record, budget, metrics) for row in others]
-    return [*spoken, *_caution(mine, others, facts.lead)]
+    return [*spoken, *_caution(mine, others, found.lead)]
 
 
 def _sentence(main: Record, other: Record, budget: Budget, metrics: Sequence[Metric]) -> str:
@@ -76,7 +76,7 @@ def _named(other: Record) -> str:
         return f"{other.method} (no privacy)"
     return (
         f"{other.method} (epsilon {words.epsilon(other.epsilon)})"
-        if not front.spends_its_budget(other)
+        if not pareto.spends_its_budget(other)
         else other.method
     )
 
@@ -120,8 +120,8 @@ def _caution(mine: Row, others: Sequence[Row], lead: Metric) -> list[str]:
     most = max(len(row.among) for row in others)
     seeds = len({record.seed for record in mine.among})
     chosen = (
-        f"{mine.record.method} is the best of {words.count(len(mine.among), 'trial')} by {words.metric(lead)}, the "
-        f"comparison rows of at most {words.count(most, 'trial')} each"
+        f"{mine.record.method} is the best of {words.count(len(mine.among), 'trial')} by "
+        f"{words.metric(lead)}, the comparison rows of at most {words.count(most, 'trial')} each"
     )
     unfair = ": the search favours it" if len(mine.among) > most else ""
     once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors.numpy import save as save_arrays
 
-from analysis import bundle, card, facts, front, pictures
+from analysis import bundle, card, facts, pareto, pictures
 from analysis.bundle import BundleConfig
 from analysis.facts import Facts
 from privimage.edm import SampleConfig
@@ -43,11 +43,11 @@ def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     if not private:
         raise InputError(f"{found.folder.path}: no trial has a privacy guarantee, so none may be pulled")
     rows = [record for record in private if record.role == "search"] or private
-    known = front.measured(rows)
+    known = pareto.measured(rows)
     if metric not in known:
         raise InputError(f"metric: got {metric!r}; allowed: {', '.join(known)}")
     here = [r for r in rows if epsilon is None or math.isclose(r.budget.epsilon, epsilon, rel_tol=1e-9)]
-    best = front.best_of(here, metric=known[metric])
+    best = pareto.best_of(here, metric=known[metric])
     if best is None:
         epsilons = sorted({r.budget.epsilon for r in rows if r.value(metric) is not None})
         raise InputError(f"epsilon: got {epsilon:g}; allowed: {', '.join(f'{value:g}' for value in epsilons)}")
@@ -81,22 +81,19 @@ def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
 
 
 def releasable(found: Facts, record: Record) -> Artefact:
-    """The weights of a private record: fine-tuned, or pre-trained where nothing was fine-tuned.
-
-    Refuses what is internal, and what cost other events than the record says.
-    """
+    """The generator of a private record. Refuses what is internal, and what cost other events than recorded."""
     if not record.private:
         raise InputError(f"trial {record.id} ({record.method}) has no privacy guarantee, so it may not be pulled")
-    kind = next((kind for kind in ("generator", "pretrained") if kind in record.artefacts), None)
-    if kind is None:
+    key = record.artefacts.get("model")
+    if key is None:
         raise InputError(f"trial {record.id} ({record.method}) has no generator")
-    artefact = found.store.get(kind, record.artefacts[kind])
+    artefact = found.store.get("model", key)
     if artefact is None:
-        raise InputError(f"trial {record.id}: its {kind} is gone from {found.store.root}; run the sweep again")
+        raise InputError(f"trial {record.id}: its generator is gone from {found.store.root}; run the sweep again")
     if artefact.manifest.privacy == "internal":
-        raise InputError(f"trial {record.id}: its {kind} is internal and never leaves the run folder")
+        raise InputError(f"trial {record.id}: its generator is internal and never leaves the run folder")
     if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, record.events)):
-        raise InputError(f"trial {record.id}: its {kind} was not made at the price that the record states")
+        raise InputError(f"trial {record.id}: its generator was not made at the price that the record states")
     return artefact
 
 

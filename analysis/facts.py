@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis import front
+from analysis import pareto
 from privimage import record as records_file
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
@@ -26,6 +26,7 @@ class Facts:
     records: tuple[Record, ...]
     objectives: tuple[str, ...] = ()
     mode: str | None = None
+    by: str | None = None  # the metric that a person asked for, in place of the first objective
 
     @property
     def store(self) -> Store:
@@ -34,14 +35,14 @@ class Facts:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """One example of every metric by name: the objectives first, then the others."""
-        found = front.measured(self.records)
-        order = [name for name in self.objectives if name in found]
+        """One example of every metric by name: the one asked for, then the objectives, then the others."""
+        found = pareto.measured(self.records)
+        order = [name for name in (self.by, *self.objectives) if name is not None and name in found]
         return {name: found[name] for name in dict.fromkeys([*order, *found])}
 
     @property
     def lead(self) -> Metric:
-        """The metric by which the best of several trials is chosen: the first objective."""
+        """The metric by which the best of several trials is chosen: the first objective, unless one was asked for."""
         return next(iter(self.metrics.values()))
 
     @property
@@ -51,13 +52,16 @@ class Facts:
         return list(dict.fromkeys(id for id in ids if isinstance(id, str)))
 
 
-def read(folder: RunFolder) -> Facts:
-    """The facts of a run. Raises InputError if there are no records, or none with a metric."""
+def read(folder: RunFolder, *, by: str | None = None) -> Facts:
+    """The facts of a run, the best chosen `by` this metric. Raises InputError if no record has it, or has any."""
     records = tuple(records_file.load(folder.records))
-    if not front.measured(records):
+    known = pareto.measured(records)
+    if not known:
         raise InputError(f"{folder.records}: no finished trial with a metric yet")
+    if by is not None and by not in known:
+        raise InputError(f"metric: got {by!r}; allowed: {', '.join(known)}")
     sweep = read_yaml(folder.sweep) if folder.sweep.exists() else {}
     objectives = sweep.get("objectives")
     mode = get_dotted(sweep, "tuning.mode")
     names = tuple(map(str, objectives)) if isinstance(objectives, dict | list) else ()
-    return Facts(folder=folder, records=records, objectives=names, mode=mode if isinstance(mode, str) else None)
+    return Facts(folder=folder, records=records, objectives=names, mode=mode if isinstance(mode, str) else None, by=by)

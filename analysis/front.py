@@ -1,141 +1,178 @@
-"""Front: which trials are best. Pure functions over records; nothing here reads a file or touches an image.
-
-An objective is a metric with its direction; epsilon is always minimised beside it.
-
->>> pareto([(1, 50), (1, 60), (10, 30), (10, 55)], directions=("min", "min"))
-[0, 2]
-"""
+"""Front: quality against epsilon as a picture and a table. Readable at 900 pixels, and without colour vision."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+import io
+from collections.abc import Sequence
 
-from privimage.accounting import TOLERANCE
-from privimage.budget import Budget
-from privimage.errors import InputError
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from analysis import facts, pareto, tables, words
+from analysis.facts import Facts
 from privimage.metrics.metric import Metric
+from privimage.paths import RunFolder
 from privimage.record import Record
 
-Direction = Literal["min", "max"]
-MAIN = "privimage+d"  # the method that a report is about, where a run searched several
+# Okabe and Ito's colours, safe for every kind of colour vision; the marker says the same thing a second time.
+STYLES = {
+    "privimage+d": ("#0072B2", "o"),
+    "pdp-diffusion": ("#D55E00", "s"),
+    "dpdm": ("#009E73", "^"),
+    "random-selection": ("#CC79A7", "D"),
+    "selection-only": ("#B87F00", "*"),
+    "nonprivate-tune": ("#555555", "x"),
+    "real": ("#000000", "+"),
+}
+SPARE = (("#56B4E9", "v"), ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"))
+DPI = 160
+FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
 
 
-def pareto(points: Sequence[Sequence[float]], *, directions: Sequence[Direction]) -> list[int]:
-    """Indices of the points that no other point dominates, in order; equal points are all kept.
+def panels(found: Facts) -> list[Metric]:
+    """The metrics that get a panel: the one asked for, else the first FID with accuracy[cnn] if measured."""
+    if found.by is not None:
+        return [found.lead]
+    first = next((m for m in found.metrics.values() if m.name.startswith("fid[")), found.lead)
+    second = found.metrics.get("accuracy[cnn]")
+    return [first] if second is None or second.name == first.name else [first, second]
 
-    One point dominates another if it is nowhere worse and somewhere better.
+
+def draw_front(found: Facts) -> bytes:
+    """A PNG of every panel, one above the other on one epsilon axis."""
+    metrics = panels(found)
+    figure = Figure(figsize=(9, 0.9 + 3.1 * len(metrics)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, metric in zip(axes, metrics, strict=True):
+        _panel(ax, found, metric)
+    axes[-1].set_xlabel("epsilon of one trial (log scale)", fontsize=11)
+    handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside upper center",
+            ncols=min(4, len(handles)),
+            frameon=False,
+            fontsize=10,
+        )
+    if any(metric.non_private for metric in metrics):
+        axes[-1].annotate(
+            f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it", (0, -0.27),
+            xycoords="axes fraction", fontsize=9, color="#444444",
+        )  # fmt: skip
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def write_front(folder: RunFolder, *, metric: str | None = None) -> pd.DataFrame:
+    """The best trial of every (budget, method) by `metric`; the run's front.png and front.csv are now written.
+
+    The CSV holds every trial. Raises InputError if the metric was not measured.
     """
-    signs = [1 if direction == "min" else -1 for direction in directions]
-    costs = [tuple(s * v for s, v in zip(signs, point, strict=True)) for point in points]
-    kept: list[int] = []
-    for index in sorted(range(len(costs)), key=costs.__getitem__):  # so that no later point dominates an earlier one
-        if not any(_dominates(costs[other], costs[index]) for other in kept):
-            kept.append(index)
-    return sorted(kept)
+    found = facts.read(folder, by=metric)
+    folder.front("png").write_bytes(draw_front(found))
+    tables.trials(found).to_csv(folder.front("csv"), index=False)
+    return tables.best(found)
 
 
-def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+def style(method: str, order: Sequence[str]) -> tuple[str, str]:
+    """Colour and marker of a method; methods that have none of their own take the spare ones in turn."""
+    if method in STYLES:
+        return STYLES[method]
+    return SPARE[[name for name in order if name not in STYLES].index(method) % len(SPARE)]
 
 
-def epsilon_shown(record: Record) -> float | None:
-    """The epsilon at which a record stands on the front: its budget's where calibration ended within its tolerance.
+def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
+    records = [record for record in found.records if record.value(metric.name) is not None]
+    order = pareto.methods(found.records)
+    budgets = sorted({budget.epsilon for budget in pareto.budgets(found.records)})
+    lines: list[tuple[float, str, str]] = []
+    for method in order:
+        mine = [record for record in records if record.method == method]
+        points = [
+            r for r in mine if (e := pareto.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
+        ]
+        _series(ax, points, method, metric, style(method, order))
+        rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
+        if rest is not None:
+            own = f"epsilon {words.epsilon(rest.epsilon)}" if rest.private else "no privacy"
+            lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
+    better = "lower is better" if metric.direction == "min" else "higher is better"
+    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
+    ax.set_ylabel(words.metric(metric), fontsize=11)
+    _epsilon_axis(ax, budgets)
+    _reference_lines(ax, lines)
 
-    Two trials at 9.9995 and 9.9998 of the same budget cost the same; neither is ahead for it.
+
+def _series(ax: Axes, points: Sequence[Record], method: str, metric: Metric, look: tuple[str, str]) -> None:
+    """The trials of one method as faint points; the best at every epsilon emphasised and joined."""
+    colour, marker = look
+    xy = [(pareto.epsilon_shown(r) or 0.0, r.value(metric.name) or 0.0) for r in points]
+    if not xy:
+        return
+    if any(record.role == "search" for record in points) and len(xy) > 1:
+        x, y = zip(*xy, strict=True)
+        ax.scatter(x, y, s=28, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=2)
+    pick = min if metric.direction == "min" else max
+    best = sorted((x, pick(y for e, y in xy if e == x)) for x in {x for x, _ in xy})
+    main = any(record.role == "search" for record in points)
+    size = 13 if marker == "*" else 8
+    ax.plot(
+        *zip(*best, strict=True), color=colour, marker=marker, markersize=size, linewidth=2.4 if main else 1.4,
+        markeredgecolor=colour if marker in "x+" else "white", label=f"{method}{', best' if main else ''}",
+        zorder=4 if main else 3,
+    )  # fmt: skip
+
+
+def _epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = ax.get_xlim()
+    ends = [*budgets, low, high] if budgets else [low, high]
+    ax.set_xlim(min(ends) / 1.25, max(ends) * 1.25)
+    if budgets:
+        ax.set_xticks([value for value in dict.fromkeys([*budgets, *_decades(ax)])])
+    ax.grid(color="#dddddd", linewidth=0.7)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=10)
+
+
+def _decades(ax: Axes) -> list[float]:
+    low, high = ax.get_xlim()
+    return [10.0**power for power in range(-4, 5) if low <= 10.0**power <= high]
+
+
+def _reference_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
+    """Dashed horizontal lines, their labels at the right edge and moved apart where they would overlap."""
+    for value, _, colour in lines:
+        ax.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
+    low, high = ax.get_ylim()
+    at = spread([(value - low) / (high - low) for value, _, _ in lines], gap=0.085)
+    for (value, text, colour), y in zip(lines, at, strict=True):
+        ax.annotate(
+            f"{text} {words.number(value)}",
+            (1.01, y),
+            xycoords="axes fraction",
+            color=colour,
+            fontsize=9,
+            va="center",
+        )
+
+
+def spread(positions: Sequence[float], *, gap: float) -> list[float]:
+    """The positions moved so that no two are closer than `gap`, in the same order, as little as a sweep from below.
+
+    >>> spread([0.5, 0.5, 0.1], gap=0.1)
+    [0.5, 0.6, 0.1]
     """
-    if record.epsilon is None:
-        return None
-    below = record.budget.epsilon - record.epsilon
-    return record.budget.epsilon if 0 <= below <= TOLERANCE else record.epsilon
-
-
-def spends_its_budget(record: Record) -> bool:
-    """Whether the noise of this trial was calibrated to its budget (selection alone spends less, real data more)."""
-    return record.epsilon is not None and epsilon_shown(record) == record.budget.epsilon
-
-
-def front(records: Sequence[Record], *, metrics: Sequence[str]) -> list[Record]:
-    """The private records that no other beats in epsilon and all `metrics` at once, by rising epsilon."""
-    known = measured(records)
-    unknown = [name for name in metrics if name not in known]
-    if unknown:
-        raise InputError(f"metric {unknown[0]!r} was not measured; allowed: {', '.join(known) or '(none)'}")
-    rows: list[tuple[Record, tuple[float, ...]]] = []
-    for record in records:
-        values = [epsilon_shown(record), *(record.value(name) for name in metrics)]
-        numbers = tuple(value for value in values if value is not None)
-        if len(numbers) == len(values):
-            rows.append((record, numbers))
-    directions: list[Direction] = ["min", *(known[name].direction for name in metrics)]
-    kept = [rows[index] for index in pareto([numbers for _, numbers in rows], directions=directions)]
-    return [record for record, _ in sorted(kept, key=lambda row: row[1][0])]
-
-
-def measured(records: Iterable[Record]) -> dict[str, Metric]:
-    """One example of every metric that was measured, by name, in order of appearance."""
-    found: dict[str, Metric] = {}
-    for record in records:
-        for metric in record.metrics:
-            found.setdefault(metric.name, metric)
-    return found
-
-
-def best_of(records: Iterable[Record], *, metric: Metric) -> Record | None:
-    """The record with the best value of this metric, the earliest among equals; None if none has it."""
-    having = [(value, record) for record in records if (value := record.value(metric.name)) is not None]
-    sign = 1 if metric.direction == "min" else -1
-    return min(having, key=lambda pair: sign * pair[0])[1] if having else None
-
-
-def best_rows(records: Sequence[Record], *, metric: Metric) -> dict[tuple[Budget, str], Record]:
-    """The best record of every (budget, method), by rising epsilon."""
-    groups: dict[tuple[Budget, str], list[Record]] = {}
-    for record in sorted(records, key=lambda r: r.budget.epsilon):
-        groups.setdefault((record.budget, record.method), []).append(record)
-    best = {row: best_of(group, metric=metric) for row, group in groups.items()}
-    return {row: record for row, record in best.items() if record is not None}
-
-
-def budgets(records: Iterable[Record]) -> list[Budget]:
-    """The budgets of the search trials, by rising epsilon; of all private records where nothing was searched."""
-    private = [record for record in records if record.private]
-    rows = [record for record in private if record.role == "search"] or private
-    return sorted({record.budget for record in rows}, key=lambda b: (b.epsilon, b.delta))
-
-
-def main_method(records: Sequence[Record]) -> str:
-    """The method that was searched: `privimage+d` if it is among several, else the most frequent."""
-    names = Counter(r.method for r in records if r.role == "search") or Counter(r.method for r in records)
-    return MAIN if MAIN in names or not names else names.most_common(1)[0][0]
-
-
-def methods(records: Sequence[Record]) -> list[str]:
-    """All methods, the searched one first, then in order of appearance."""
-    return list(dict.fromkeys([main_method(records), *(record.method for record in records)]))
-
-
-def searched(records: Sequence[Record]) -> list[str]:
-    """Dotted paths of the configuration fields in which search trials differ, besides budget, method and seed."""
-    flat = [flatten(record.config) for record in records if record.role == "search"]
-    paths = dict.fromkeys(path for config in flat for path in config)
-    skip = ("budget.", "method.name", "seed")
-    return [
-        path for path in paths
-        if not path.startswith(skip) and len({json.dumps(config.get(path)) for config in flat}) > 1
-    ]  # fmt: skip
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every leaf of a nested configuration by its dotted path.
-
-    >>> flatten({"a": {"b": 1}, "c": [2]})
-    {'a.b': 1, 'c': [2]}
-    """
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        below = flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-        leaves |= below
-    return leaves
+    moved, last = list(positions), float("-inf")
+    for index in sorted(range(len(positions)), key=positions.__getitem__):
+        moved[index] = last = max(positions[index], last + gap)
+    return moved

@@ -17,7 +17,8 @@ body { margin: 0 auto; padding: 2rem 1.2rem 4rem; max-width: 62rem; background: 
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0 0 .4rem; } h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; } p { margin: .5rem 0; } li { margin: .3rem 0; }
-.lead { font-size: 1.1rem; } .soft { color: var(--soft); font-size: .92rem; } .warn { color: var(--warn); font-weight: 600; }
+.lead { font-size: 1.1rem; } .soft { color: var(--soft); font-size: .92rem; }
+.warn { color: var(--warn); font-weight: 600; }
 .box { background: var(--panel); border-left: 4px solid var(--accent); border-radius: 6px; padding: .7rem 1.1rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis import front, words
+from analysis import pareto, words
 from analysis.facts import Facts
 from privimage.record import Record
 from privimage.store import Store
@@ -76,19 +75,20 @@ def enlarged(samples: Samples, *, columns: int = 10, rows: int | None = 20) -> b
     return png(grid(samples, columns=columns, rows=rows, scale=max(1, 56 // samples.x.shape[2])))
 
 
-def best_panels(facts: Facts) -> list[Panel]:
+def best_panels(found: Facts) -> list[Panel]:
     """The best record's samples of every method at every epsilon, by rising epsilon, the searched method first."""
-    rows = front.best_rows([record for record in facts.records if record.private], metric=facts.lead)
-    order = front.methods(facts.records)
-    found, seen = [], set()
+    rows = pareto.best_rows([record for record in found.records if record.private], metric=found.lead)
+    order = pareto.methods(found.records)
+    panels: list[Panel] = []
+    seen: set[str] = set()
     for (budget, method), record in sorted(rows.items(), key=lambda r: (r[0][0].epsilon, order.index(r[0][1]))):
-        samples = samples_of(facts.store, record)
+        samples = samples_of(found.store, record)
         if samples is None or record.artefacts["samples"] in seen:
             continue  # the same images again: a row that does not depend on the budget
         seen.add(record.artefacts["samples"])
-        paid = budget.epsilon if front.spends_its_budget(record) else record.epsilon
-        found.append(Panel(title=f"{method}, epsilon {words.epsilon(paid)}", record=record, samples=samples))
-    return found
+        paid = budget.epsilon if pareto.spends_its_budget(record) else record.epsilon
+        panels.append(Panel(title=f"{method}, epsilon {words.epsilon(paid)}", record=record, samples=samples))
+    return panels
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int = 8, across: int = 3) -> bytes:

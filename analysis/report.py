@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-
 from pathlib import Path
 
-from analysis import compare, facts, front, page, pictures, plot, spend, tables, words
+from analysis import compare, facts, front, page, pareto, pictures, spend, tables, words
 from analysis.facts import Facts
 from analysis.page import Column
 from privimage.budget import Budget
@@ -40,13 +39,13 @@ Parts = list[str]
 
 def summary(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
     """Title, and the answer in one sentence."""
-    main, lead = front.main_method(found.records), found.lead
+    main, lead = pareto.main_method(found.records), found.lead
     searched = [r for r in found.records if r.role == "search"]
-    budgets = front.budgets(found.records)
+    budgets = pareto.budgets(found.records)
     scores = []
     for budget in budgets:
         mine = [r for r in found.records if r.method == main and r.budget == budget and r.private]
-        best = front.best_of(mine, metric=lead)
+        best = pareto.best_of(mine, metric=lead)
         if best is not None:
             scores.append(f"{words.number(best.value(lead.name))} at epsilon {budget.epsilon:g}")
     reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)} at best" if scores else ""
@@ -74,13 +73,13 @@ def privacy(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
 
 def front_picture(found: Facts) -> Parts:
     """Quality against epsilon."""
-    names = [metric.name for metric in plot.panels(found)]
+    names = [metric.name for metric in front.panels(found)]
     alt = f"{words.listed(names)} against epsilon, a line a method; the same numbers stand in the tables below"
-    ahead = front.front(found.records, metrics=[found.lead.name])
+    ahead = pareto.front(found.records, metrics=[found.lead.name])
     best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon)})" for record in ahead]
     return [
         page.heading("Quality against epsilon"),
-        page.picture(plot.draw_front(found), alt=alt),
+        page.picture(front.draw_front(found), alt=alt),
         page.paragraph(f"No trial beats these in both epsilon and {words.metric(found.lead)}: {words.listed(best)}."),
         *_legend(found),
     ]
@@ -94,7 +93,7 @@ def _legend(found: Facts) -> Parts:
 def comparison(found: Facts) -> Parts:
     """The best searched trial of every budget against every comparison row."""
     parts = [page.heading("Against the comparison rows")]
-    for budget in front.budgets(found.records):
+    for budget in pareto.budgets(found.records):
         parts += [
             page.heading(f"Epsilon {budget.epsilon:g}, delta {budget.delta:g}", level=3),
             page.bullets(compare.sentences(found, budget)), _comparison_table(found, budget),
@@ -108,7 +107,8 @@ def comparison(found: Facts) -> Parts:
 def _comparison_table(found: Facts, budget: Budget) -> str:
     rows = compare.rows(found, budget)
     columns = [
-        Column(title="method"), Column(title="what it is"), *_metric_columns(found), Column(title="epsilon paid", number=True),
+        Column(title="method"), Column(title="what it is"), *_metric_columns(found),
+        Column(title="epsilon paid", number=True),
         Column(title="by RDP", number=True), Column(title="seconds", number=True), Column(title="best of", number=True),
         Column(title="trial"),
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def _comparison_table(found: Facts, budget: Budget) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    main = [row.record.method for row in rows].index(front.main_method(found.records)) if rows else None
+    main = [row.record.method for row in rows].index(pareto.main_method(found.records)) if rows else None
     return page.table(columns, cells, strong=main)
 
 
@@ -155,7 +155,7 @@ def sample_grids(found: Facts) -> Parts:
 
 def trials(found: Facts) -> Parts:
     """Every trial: what was searched, what came out, what it took."""
-    paths = front.searched(found.records)
+    paths = pareto.searched(found.records)
     columns = [
         Column(title="trial"), Column(title="role"), Column(title="method"), Column(title="budget", number=True),
         Column(title="epsilon (PLD)", number=True), Column(title="epsilon (RDP)", number=True),
@@ -173,7 +173,7 @@ def trials(found: Facts) -> Parts:
 
 
 def _trial(found: Facts, record: Record, paths: Sequence[str]) -> list[str]:
-    config = front.flatten(record.config)
+    config = pareto.flatten(record.config)
     return [
         record.id, record.role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon),
         words.epsilon(record.epsilon_rdp), *_values(found, record),
@@ -204,9 +204,9 @@ def fine_print(found: Facts) -> Parts:
     sentences = [
         f"Unit of privacy: {words.UNIT}.",
         f"Adjacency: {words.ADJACENCY}.",
-        "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost. RDP, the accountant of the PrivImage "
-        "paper, is looser and stands beside it for comparison.",
-        f"Methods: {words.listed(front.methods(found.records))}.",
+        "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost. RDP, the accountant "
+        "of the PrivImage paper, is looser and stands beside it for comparison.",
+        f"Methods: {words.listed(pareto.methods(found.records))}.",
         f"Versions: {', '.join(sorted(versions)) or 'not recorded'}.",
         f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}, the first started "
         f"{min(record.started for record in found.records)}.",

@@ -13,6 +13,7 @@ from privimage.errors import InputError
 from privimage.ledger import Charge, Ledger
 from privimage.metrics.metric import Metric
 from privimage.record import Paid, Record, composition
+from privimage.schema import get_dotted
 
 
 def budget_line(record: Record) -> str:
@@ -35,11 +36,12 @@ def budget_line(record: Record) -> str:
 def _event(event: Event, record: Record) -> str:
     if not event.private:
         return f"fine-tuning or scoring WITHOUT noise, q {event.q:g}, {words.count(event.steps, 'step')}"
-    cost = words.epsilon(accounting.epsilon([event], record.budget.delta))
+    alone = words.epsilon(accounting.epsilon([event], record.budget.delta))
+    cost = f" -> epsilon {alone}" if len(record.events) > 1 else ""
     if event.purpose == "query":
-        return f"query sigma_s {event.sigma:g}{_derived(event, record)} -> epsilon {cost}"
+        return f"query sigma_s {event.sigma:g}{_derived(event, record)}{cost}"
     steps = words.count(event.steps, "step")
-    return f"DP-SGD sigma {event.sigma:.4g}, q {event.q:g}, {steps} -> epsilon {cost}"
+    return f"DP-SGD sigma {event.sigma:.4g}, q {event.q:g}, {steps}{cost}"
 
 
 def _derived(event: Event, record: Record) -> str:
@@ -63,8 +65,9 @@ class Composition:
     def __str__(self) -> str:
         asked = f"{words.count(self.queries, 'semantic query')} and {words.count(self.trainings, 'DP-SGD training')}"
         return (
-            f"All {words.count(self.trials, 'private trial')} together cost epsilon {words.epsilon(self.epsilon)} at "
-            f"delta {self.delta:g}: {asked}, each counted once however many trials share it."
+            f"All {words.count(self.trials, 'private trial')} together cost epsilon "
+            f"{words.epsilon(self.epsilon)} at delta {self.delta:g}: {asked}, each counted once however "
+            "many trials share it."
         )
 
 
@@ -86,13 +89,13 @@ def compositions(records: Sequence[Record]) -> list[Composition]:
     ]  # fmt: skip
 
 
-def ledger_sentences(facts: Facts) -> list[str]:
+def ledger_sentences(found: Facts) -> list[str]:
     """What the ledger of every sensitive set says about this run, and what all runs on that set have paid."""
-    return [sentence for id in facts.sensitive_ids for sentence in _ledger(facts, id)]
+    return [sentence for id in found.sensitive_ids for sentence in _ledger(found, id)]
 
 
-def _ledger(facts: Facts, id: str) -> list[str]:
-    path = facts.folder.root.ledger(id)
+def _ledger(found: Facts, id: str) -> list[str]:
+    path = found.folder.root.ledger(id)
     if not path.exists():
         return [f"WARNING: the ledger of {id} is not beside this run, so its charges could not be checked."]
     ledger = Ledger(path)
@@ -100,12 +103,12 @@ def _ledger(facts: Facts, id: str) -> list[str]:
         charges = ledger.charges()
     except InputError as error:
         return [f"WARNING: the ledger of {id} does not verify: {error}"]
-    mine = [r for r in facts.records if f"{id}" == _set_of(r)]
+    mine = [r for r in found.records if _set_of(r) == id]
     return [_checked(id, charges, accesses(mine)), *_all_runs(id, ledger, mine)]
 
 
-def _set_of(record: Record) -> str | None:
-    return (record.config.get("data") or {}).get("sensitive", {}).get("id")
+def _set_of(record: Record) -> object:
+    return get_dotted(record.config, "data.sensitive.id")
 
 
 def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
@@ -118,38 +121,39 @@ def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
 
 def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
     return [
-        f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(ledger.epsilon(delta))} at delta "
-        f"{delta:g}."
+        f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(ledger.epsilon(delta))} "
+        f"at delta {delta:g}."
         for delta in sorted({record.budget.delta for record in mine}, reverse=True)
     ]
 
 
 COVERED = (
-    f"A guarantee protects {words.UNIT} in the training split of the sensitive set ({words.ADJACENCY}). The composition "
-    "covers every generator, every synthetic image and every noisy answer of all private trials together, also when they "
-    "are all published."
+    f"A guarantee protects {words.UNIT} in the training split of the sensitive set ({words.ADJACENCY}). The "
+    "composition covers every generator, every synthetic image and every noisy answer of all private "
+    "trials together, also when they are all published."
 )
 
 
-def not_covered(facts: Facts) -> list[str]:
+def not_covered(found: Facts) -> list[str]:
     """What no epsilon of this run covers, one plain sentence or two each."""
     return [
-        *_numbers(facts), *_steering(facts), *_path(facts), *_rows(facts),
-        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and how much memory "
-        "it used are treated as public knowledge.",
-        "Not covered: several images of the same person. If one person is in k images, the protection of that person is "
-        "weaker than the epsilon says.",
+        *_numbers(found), *_steering(found), *_path(found), *_rows(found),
+        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and "
+        "how much memory it used are treated as public knowledge.",
+        "Not covered: several images of the same person. If one person is in k images, the protection of "
+        "that person is weaker than the epsilon says.",
     ]  # fmt: skip
 
 
-def _numbers(facts: Facts) -> list[str]:
-    dagger = [metric for metric in facts.metrics.values() if metric.non_private]
+def _numbers(found: Facts) -> list[str]:
+    dagger = [metric for metric in found.metrics.values() if metric.non_private]
     if not dagger:
         return []
     names = words.listed([words.metric(metric) for metric in dagger])
     return [
-        f"Not covered: the values of {names}. They were computed from {_touched(dagger)} without noise. They are for the "
-        "people who may see those images; nothing bounds what such a number reveals about one of them."
+        f"Not covered: the values of {names}. They were computed from {_touched(dagger)} without noise. "
+        "They are for the people who may see those images; nothing bounds what such a number reveals about "
+        "one of them."
     ]
 
 
@@ -158,50 +162,50 @@ def _touched(metrics: Sequence[Metric]) -> str:
     return words.listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched])
 
 
-def _steering(facts: Facts) -> list[str]:
+def _steering(found: Facts) -> list[str]:
     """Whether the choice of trials depended on sensitive images that no noise protects."""
-    if not any(record.role == "search" for record in facts.records):
+    if not any(record.role == "search" for record in found.records):
         return []
-    names = [name for name in facts.objectives if name in facts.metrics] or list(facts.metrics)
-    by = [facts.metrics[name] for name in names if facts.metrics[name].non_private]
-    which = words.listed([words.metric(facts.metrics[name]) for name in names])
+    names = [name for name in found.objectives if name in found.metrics] or list(found.metrics)
+    by = [found.metrics[name] for name in names if found.metrics[name].non_private]
+    which = words.listed([words.metric(found.metrics[name]) for name in names])
     if not by:
         return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
-    said = "" if facts.objectives else " (the sweep file names no objective, so any metric may have been)"
+    said = "" if found.objectives else " (the sweep file names no objective, so any metric may have been)"
     sentences = [
-        f"Not covered: the choice itself. The search was steered by {which}{said}, which read{'s' * (len(names) == 1)} "
-        f"{_touched(by)} without noise. Which settings were tried, and which trial is called the best, therefore reveals "
-        "something about those images that has no epsilon."
+        f"Not covered: the choice itself. The search was steered by {which}{said}, which "
+        f"read{'s' * (len(names) == 1)} {_touched(by)} without noise. Which settings were tried, and which "
+        "trial is called the best, therefore reveals something about those images that has no epsilon."
     ]
     if any("private-train" in metric.touches for metric in by):
         sentences.append(
-            "WARNING: one of these reads the training split, so the adaptive choice also weakens the guarantee of the "
-            "training images; the composition above does not account for it."
+            "WARNING: one of these reads the training split, so the adaptive choice also weakens the "
+            "guarantee of the training images; the composition above does not account for it."
         )
     return sentences
 
 
-def _path(facts: Facts) -> list[str]:
+def _path(found: Facts) -> list[str]:
     """A caution where trials of one budget were priced differently: the search may have chosen the prices."""
     prices: dict[Budget, set[tuple[Event, ...]]] = {}
-    for record in facts.records:
+    for record in found.records:
         if record.role == "search" and record.private:
             prices.setdefault(record.budget, set()).add(record.events)
     if all(len(events) == 1 for events in prices.values()):
         return []
     return [
-        "Caution: the search varied settings that change what a trial asks (query noise, sampling rate or steps). If it "
-        "chose them after seeing earlier results, the composition is the price of the path that was taken, not a bound "
-        "that was fixed before the first trial."
+        "Caution: the search varied settings that change what a trial asks (query noise, sampling rate or "
+        "steps). If it chose them after seeing earlier results, the composition is the price of the path "
+        "that was taken, not a bound that was fixed before the first trial."
     ]
 
 
-def _rows(facts: Facts) -> list[str]:
-    rows = list(dict.fromkeys(record.method for record in facts.records if not record.private))
+def _rows(found: Facts) -> list[str]:
+    rows = list(dict.fromkeys(record.method for record in found.records if not record.private))
     if not rows:
         return []
     return [
-        f"Not covered: the comparison {'row' if len(rows) == 1 else 'rows'} {words.listed(rows)}. They use the sensitive "
-        "images without any noise and have no guarantee; they are in the ledger as diagnostics, their images are not "
-        "shown and their generators cannot be pulled."
+        f"Not covered: {words.count(len(rows), 'comparison row')} without privacy ({words.listed(rows)}), made from the "
+        "sensitive images without any noise. In the ledger this is a diagnostic; the images are not shown and "
+        "the generators cannot be pulled."
     ]

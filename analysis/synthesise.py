@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis import bundle, pictures
 from privimage.errors import InputError
-from privimage.methods.privimage import draw_images
+from privimage.sampler import draw_images
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 PNG_COLUMNS = 100  # images a label that a picture may show

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import front, words
+from analysis import pareto, words
 from analysis.facts import Facts
 from privimage.record import Record
 
 
-def trials(facts: Facts) -> pd.DataFrame:
+def trials(found: Facts) -> pd.DataFrame:
     """One row a record, oldest first: its row in the paper's table, what was searched, metrics, price and effort.
 
-    The name of a metric that is a non-private number carries a dagger. `on_front` is about the first objective.
+    The name of a metric that is a non-private number carries a dagger. `on_front` is about the lead metric.
     """
-    paths = front.searched(facts.records)
-    ahead = {record.id for record in front.front(facts.records, metrics=[facts.lead.name])}
-    return pd.DataFrame([_row(facts, record, paths) | {"on_front": record.id in ahead} for record in facts.records])
+    paths = pareto.searched(found.records)
+    ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
+    return pd.DataFrame([_row(found, record, paths) | {"on_front": record.id in ahead} for record in found.records])
 
 
-def _row(facts: Facts, record: Record, paths: list[str]) -> dict[str, Any]:
-    config = front.flatten(record.config)
+def _row(found: Facts, record: Record, paths: list[str]) -> dict[str, Any]:
+    config = pareto.flatten(record.config)
     return {
         "id": record.id, "role": record.role, "method": record.method, "seed": record.seed,
         "budget.epsilon": record.budget.epsilon, "budget.delta": record.budget.delta,
         "epsilon": record.epsilon, "epsilon_rdp": record.epsilon_rdp,
         **{path: config.get(path) for path in paths},
-        **{words.metric(metric): record.value(name) for name, metric in facts.metrics.items()},
+        **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
         "seconds": record.seconds, "peak_mib": peak_mib(record), "stages": stages(record),
     }  # fmt: skip
 
@@ -44,21 +43,21 @@ def stages(record: Record) -> str:
     return ", ".join(f"{stage.name} {stage.origin}" for stage in record.stages)
 
 
-def best(facts: Facts) -> pd.DataFrame:
-    """The best record of every (budget, method) by the first objective, with how many it was chosen from."""
-    paths = front.searched(facts.records)
-    rows = front.best_rows(facts.records, metric=facts.lead)
+def best(found: Facts) -> pd.DataFrame:
+    """The best record of every (budget, method) by the lead metric, and how many trials it was chosen from."""
+    ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
+    rows = pareto.best_rows(found.records, metric=found.lead)
     return pd.DataFrame(
         [
-            _row(facts, record, paths)
-            | {"chosen_from": sum((r.budget, r.method) == (budget, method) for r in facts.records)}
+            {
+                "method": method,
+                "budget": budget.epsilon,
+                "epsilon": words.epsilon(record.epsilon),
+                **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
+                "best of": sum((r.budget, r.method) == (budget, method) for r in found.records),
+                "on front": "yes" if record.id in ahead else "",
+                "trial": record.id,
+            }
             for (budget, method), record in rows.items()
         ]
     )
-
-
-def write_csv(table: pd.DataFrame, to: Path) -> Path:
-    """The path of the CSV file that now holds the table."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(to, index=False)
-    return to

@@ -8,8 +8,8 @@ from privimage.metrics.metric import Metric
 
 DAGGER = "†"
 LEGEND = (
-    f"{DAGGER} computed from the sensitive images without noise: a diagnostic that no epsilon here covers. Decide "
-    "before you show such a number to anybody who may not see the images."
+    f"{DAGGER} computed from the sensitive images without noise: a diagnostic that no epsilon here covers. "
+    "Decide before you show such a number to anybody who may not see the images."
 )
 UNIT = "one image together with its label"
 ADJACENCY = "add or remove one example: two data sets are neighbours if one has exactly one example more"

@@ -35,9 +35,9 @@ class SampleConfig(Frozen):
     solver: Literal["dpm++2m", "euler"] = "dpm++2m"
     steps: int = Field(default=12, ge=2, le=2000)
     sigma_max: float = Field(default=20.0, gt=0)
-    sigma_min: float = Field(default=0.2, gt=0)
+    sigma_min: float = Field(default=0.4, gt=0)
     rho: float = Field(default=5.0, gt=0)
-    guidance: float = Field(default=0.0, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    guidance: float = Field(default=0.7, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     batch: int = Field(default=500, ge=1)
 
 

@@ -5,53 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from privimage import unet
-from privimage.dct_mlp import DctMLP, dct_basis
+from privimage.codec import COEFFICIENTS, DctCodec, PixelCodec
+from privimage.dct_mlp import DctMLP
 from privimage.edm import EDM
 from privimage.errors import InputError
 
 Shape = tuple[int, int, int]  # (channels, height, width)
-COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
-
-
-class PixelCodec(nn.Module):
-    """uint8 images [B, C, H, W] as floats in [-1, 1] of the same shape."""
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Floats in [-1, 1]."""
-        return x.float() / 127.5 - 1
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Uint8 images."""
-        return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-class DctCodec(nn.Module):
-    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k]."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, *, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
-        self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Coefficients of 2 * x / 255."""
-        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Uint8 images; what the low pass smeared into the black background is cut (BLACK, WHITE below)."""
-        z = z.unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
-        x = (self.rows.T @ z @ self.columns) / 2
-        return (((x - BLACK) / (WHITE - BLACK)).clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-BLACK, WHITE = 0.25, 0.95
 
 
 class Generator(nn.Module):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import Field
@@ -108,7 +109,7 @@ class Store:
 
     def put(self, kind: str, key: str, built: Built) -> Artefact:
         """The stored artefact. If this key was stored meanwhile, the earlier one stays and is returned."""
-        raw = save_safetensors({name: np.ascontiguousarray(array) for name, array in built.arrays.items()})
+        raw = save_safetensors({name: np.asarray(array, order="C") for name, array in built.arrays.items()})
         manifest = Manifest(
             kind=kind,
             key=key,
@@ -179,6 +180,16 @@ class Store:
 
     def _entropy_path(self, name: str) -> Path:
         return self.root / "internal" / f"{name}.seed"
+
+
+def numpy_state(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    """The arrays of a state dict."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+
+
+def torch_state(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """A state dict of its own memory: stored arrays may be shared between trials and are read-only."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def _write(path: Path, raw: bytes) -> None:

@@ -17,7 +17,7 @@ from cluster.execute import Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
-from privimage.methods.privimage import query_family
+from privimage.histogram import query_family
 from privimage.paths import Root, RunFolder
 from privimage.schema import digest
 from privimage.store import Manifest

@@ -35,10 +35,13 @@ def draw(
 ) -> Draws:
     """K draws of (noise, noise level, kept or dropped label) for every example; ln sigma ~ N(P_mean, P_std^2).
 
-    All randomness comes from `generator` (on the CPU, so that every device sees the same draws).
+    The K noise levels of an example are stratified: one from each K-th of the distribution. All randomness comes from
+    `generator` (on the CPU, so that every device sees the same draws).
     """
     n = len(z)
-    sigma = torch.exp(torch.randn(n, K, generator=generator) * edm.P_std + edm.P_mean)
+    share = (torch.arange(K) + torch.rand(n, K, generator=generator, dtype=torch.float64)) / K
+    normal = torch.special.ndtri(share.clamp(1e-9, 1 - 1e-9)).float()
+    sigma = torch.exp(normal * edm.P_std + edm.P_mean)
     noise = torch.randn((n, K, *z.shape[1:]), generator=generator)
     dropped = torch.rand(n, K, generator=generator) < label_dropout
     label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))

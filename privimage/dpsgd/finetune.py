@@ -3,7 +3,8 @@
     for T steps:  B ~ Poisson(q)
                   g_i = grad of the mean of K EDM losses of example i,   i in B
                   G   = sum_i min(1, C / |g_i|) g_i + N(0, (sigma C)^2 I)
-                  theta <- Adam(theta, G / (q n))
+                  theta <- step(theta, G / (q n))          Adam, or SpectralDescent
+    release the mean of the last iterates
 
 Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours.
 Every worker draws the same batches and the same noise, and sums its share of the clipped gradients.
@@ -11,22 +12,23 @@ Every worker draws the same batches and the same noise, and sums its share of th
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from opacus.optimizers import DPOptimizerFastGradientClipping
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from privimage.budget import Event, Release
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.draws import draw
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.poisson import poisson_batches
+from privimage.dpsgd.spectral import SpectralDescent
 from privimage.entropy import generator as generator_of
 from privimage.networks import Generator
 from privimage.schema import Frozen
@@ -39,14 +41,17 @@ NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, f
 class FinetuneConfig(Frozen):
     """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
 
-    q: float = Field(default=0.5, gt=0, le=1)
-    steps: int = Field(default=50, ge=1)
-    C: float = Field(default=0.5, gt=0)
-    K: int = Field(default=1, ge=1)
-    lr: float = Field(default=1e-3, gt=0)
+    q: float = Field(default=0.25, gt=0, le=1)
+    steps: int = Field(default=16, ge=1)
+    C: float = Field(default=0.05, gt=0)
+    K: int = Field(default=4, ge=1)
+    optimizer: Literal["spectral", "adam"] = "spectral"
+    lr: float = Field(default=0.3, gt=0)
     final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
-    ema: float = Field(default=0.9, ge=0, lt=1)
-    label_dropout: float = Field(default=0.1, ge=0, le=1)
+    momentum: float = Field(default=0.8, ge=0, lt=1)
+    averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
+    P_mean: float | None = 0.3  # of ln sigma while fine-tuning; None: as in pre-training
+    label_dropout: float = Field(default=0.0, ge=0, le=1)
     engine: EngineName = "auto"
     physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
 
@@ -80,25 +85,33 @@ def fine_tune(
     batches = poisson_batches(
         n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches")
     )
-    average = copy.deepcopy(F)
+    first_averaged = round(event.steps * (1 - config.averaged))
+    average = AveragedModel(F)
     for step, batch in enumerate(batches):
         _set_lr(optimizer, config, step / event.steps)
         optimizer.zero_grad(set_to_none=True)
         _add_clipped_sums(generator, sensitive, batch, config=config, C=C, seed=(seed, step), workers=workers)
         optimizer.step()
-        _average(average, F, min(config.ema, (1 + step) / (10 + step)))
+        if step >= min(first_averaged, event.steps - 1):
+            average.update_parameters(F)
         progress(step + 1, event.steps)
-    state = {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
+    state = {name: tensor.detach().cpu() for name, tensor in average.module.state_dict().items()}
     return Release(value=FineTuned(state=state), events=(event,))
 
 
 def _optimizer(
     F: nn.Module, config: FinetuneConfig, event: Event, *, C: float, n: int, noise: torch.Generator
 ) -> DPOptimizerFastGradientClipping:
-    """Opacus's: noise of std sigma*C on the sum in p.grad, division by the expected batch, then an Adam step."""
-    adam = torch.optim.Adam([p for p in F.parameters() if p.requires_grad], lr=config.lr, betas=(0.9, 0.99))
+    """Opacus's: noise of std sigma*C on the sum in p.grad, division by the expected batch, then the step."""
+    parameters = [p for p in F.parameters() if p.requires_grad]
+    step: torch.optim.Optimizer
+    if config.optimizer == "adam":
+        step = torch.optim.Adam(parameters, lr=config.lr, betas=(config.momentum, 0.99))
+    else:
+        noise_std = event.sigma * C / (event.q * n)
+        step = SpectralDescent(parameters, lr=config.lr, momentum=config.momentum, noise_std=noise_std)
     return DPOptimizerFastGradientClipping(
-        adam,
+        step,
         noise_multiplier=event.sigma,
         max_grad_norm=C,
         expected_batch_size=event.q * n,
@@ -132,6 +145,7 @@ def _add_clipped_sums(
         if p.requires_grad:
             p.grad = torch.zeros_like(p)
     engine = choose(config.engine, F)
+    edm = generator.edm if config.P_mean is None else replace(generator.edm, P_mean=config.P_mean)
     for c, part in enumerate(batch.split(config.physical_batch)):
         if c % workers.size != workers.rank or len(part) == 0:
             continue
@@ -142,16 +156,10 @@ def _add_clipped_sums(
             z,
             torch.from_numpy(sensitive.y[index]),
             K=config.K,
-            edm=generator.edm,
+            edm=edm,
             null=generator.null,
             label_dropout=config.label_dropout,
             generator=rng,
         )
-        engine(F, draws, edm=generator.edm, C=C)
+        engine(F, draws, edm=edm, C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
-
-
-@torch.no_grad()
-def _average(average: nn.Module, F: nn.Module, decay: float) -> None:
-    assert math.isfinite(decay)
-    torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
@@ -21,13 +20,15 @@ from privimage.accounting import calibrate
 from privimage.budget import Budget, Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.edm import SampleConfig, sample
+from privimage.edm import SampleConfig
+from privimage.histogram import noisy_histogram, query_inputs
 from privimage.networks import Generator
 from privimage.pretrain import PretrainConfig, pretrain
-from privimage.schema import Frozen, digest
-from privimage.semantics import QueryConfig, QueryFunction, SelectConfig, Selection
+from privimage.sampler import FIT_IMAGES, draw_images, fit_codec
+from privimage.schema import Frozen
+from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
-from privimage.store import Built
+from privimage.store import Built, PrivacyClass, numpy_state, torch_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,16 @@ def events(config: MethodConfig, budget: Budget) -> tuple[Event, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """What pre-training sees: public images, labels of the sensitive set, weights (None: even); and its identity."""
+
+    x: NDArray[np.uint8]
+    y: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One trial of the pipeline. `identity` is the public description of the data (never of its content)."""
 
@@ -145,9 +156,11 @@ class Run:
             seed=self.seed,
         )
         paid = events(self.config, self.budget)
-        start = self._pretrain(generator)
-        final = self._finetune(generator, start, paid)
-        return self._sample(generator, final, paid)
+        start = self._start()
+        pretrained = self._pretrain(generator, start)
+        tuned = self._finetune(generator, pretrained, paid)
+        model = self._fit(generator, tuned, start, paid)
+        return self._sample(generator, model, paid)
 
     def _real(self) -> Images:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
@@ -157,127 +170,68 @@ class Run:
         train = self.sensitive.train
         return Images(x=train.x, y=train.y, events=(event,))
 
-    # -- the private query and what follows from it
-
-    def _function(self) -> tuple[QueryFunction, str]:
-        config, public = self.config.query.function, self.public
-        device = self.stages.workers.device
-
-        def build(progress: Callable[[int, int], None]) -> Built:
-            state = semantics.train_query_function(public, config=config, seed=0, device=device, progress=progress)
-            return Built(arrays=_numpy(state), privacy="public")
-
-        artefact = self.stages.public(
-            "query-function", query_inputs(self.identity, self.config.query)["function"], build
-        )
-        return QueryFunction.load(
-            _torch(artefact.arrays), channels=public.shape[0], n_classes=len(public.classes), device=device
-        ), artefact.manifest.key
-
-    def _histogram(self) -> NDArray[np.float64]:
-        function, _ = self._function()
-        query = self.config.query
-        event = Event(purpose="query", sigma=self.asked_sigma)
-        inputs = query_inputs(self.identity, query) | {"sigma": self.asked_sigma}
-
-        def ask(entropy: int, progress: Callable[[int, int], None]) -> Built:
-            release = semantics.ask(function, self.sensitive.train, k1=query.k1, event=event, entropy=entropy)
-            meta = {
-                "paid": True,
-                "sigma": self.asked_sigma,
-                "k1": query.k1,
-                "family": query_family(self.identity, query),
-            }
-            return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
-
-        answer = self.stages.private(
-            "histogram",
-            inputs,
-            what=f"semantic query, sigma_s {self.asked_sigma:g}",
-            events=(event,),
-            build=ask,
-        )
-        if query.sigma == self.asked_sigma:
-            return answer.arrays["histogram"]
-
-        def derive(progress: Callable[[int, int], None]) -> Built:
-            name = f"derived-{answer.manifest.key}-{query.sigma!r}"
-            wider = semantics.noisier(
-                answer.arrays["histogram"],
-                k1=query.k1,
-                asked=self.asked_sigma,
-                wanted=query.sigma,
-                entropy=self.stages.workers.broadcast(self.stages.store.entropy(name)),
-            )
-            own = Event(purpose="query", sigma=query.sigma)
-            return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
-
-        derived = self.stages.public("histogram-derived", inputs | {"wanted": query.sigma}, derive)
-        return derived.arrays["histogram"]
-
     def _selection(self) -> tuple[Selection, dict[str, Any]]:
-        n_labels = len(self.sensitive.train.classes)
+        """The selected public images, and what determines them."""
+        query, n_labels = self.config.query, len(self.sensitive.train.classes)
         k2 = self.config.select.k2(n_public=len(self.public.classes), n_labels=n_labels)
         if self.config.preset.pretrain_on == "random":
             chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
             return chosen, {"random": self.seed, "k2": k2}
-        histogram = self._histogram()
-        inputs = query_inputs(self.identity, self.config.query) | {
-            "asked": self.asked_sigma,
-            "sigma": self.config.query.sigma,
-            "k2": k2,
-        }
+        S = noisy_histogram(
+            self.public,
+            self.sensitive.train,
+            identity=self.identity,
+            query=query,
+            asked_sigma=self.asked_sigma,
+            stages=self.stages,
+        )
 
         def build(progress: Callable[[int, int], None]) -> Built:
-            chosen = semantics.select(histogram, self.public, k2=k2)
-            event = Event(purpose="query", sigma=self.config.query.sigma)
-            return Built(arrays=vars(chosen), privacy="released", events=(event,))
+            chosen = semantics.select(S, self.public, k2=k2)
+            return Built(arrays=vars(chosen), privacy="released", events=(Event(purpose="query", sigma=query.sigma),))
 
-        arrays = self.stages.public("selection", inputs, build).arrays
-        return Selection(**arrays), inputs
+        inputs = query_inputs(self.identity, query) | {"asked": self.asked_sigma, "sigma": query.sigma, "k2": k2}
+        return Selection(**self.stages.public("selection", inputs, build).arrays), inputs
 
-    # -- the generator
+    def _start(self) -> Start:
+        """What the generator is pre-trained on."""
+        on, n = self.config.preset.pretrain_on, len(self.public)
+        if on in ("selected", "random"):
+            chosen, inputs = self._selection()
+            return Start(x=self.public.x[chosen.index], y=chosen.label, weights=chosen.weight, inputs=inputs)
+        null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
+        return Start(x=self.public.x, y=np.full(n, null), weights=None, inputs={"all": on})
 
-    def _pretrain(self, generator: Generator) -> dict[str, Any]:
+    def _pretrain(self, generator: Generator, start: Start) -> dict[str, Any]:
         """Load the starting weights into `generator`; returns what determines them."""
-        on = self.config.preset.pretrain_on
         inputs: dict[str, Any] = {
             "size": self.config.model.size,
             "seed": self.seed,
             "shape": self.sensitive.train.shape,
             "labels": len(self.sensitive.train.classes),
-            "on": on,
-        }
-        if on == "nothing":
-            return inputs
-        if on == "public":
-            x, y = self.public.x, np.full(len(self.public), generator.null)
-            weights, source = None, {"public": self.identity["public"]}
-        else:
-            selection, source = self._selection()
-            x, y, weights = self.public.x[selection.index], selection.label, selection.weight
-        inputs |= {
-            "source": source,
+            "start": start.inputs,
             "public": self.identity["public"],
-            "pretrain": self.config.pretrain.model_dump(),
         }
+        if self.config.preset.pretrain_on == "nothing":
+            return inputs
+        inputs["pretrain"] = self.config.pretrain.model_dump()
         query = tuple(e for e in events(self.config, self.budget) if e.purpose == "query")
 
         def build(progress: Callable[[int, int], None]) -> Built:
             state = pretrain(
                 generator,
-                x,
-                y,
-                weights=weights,
+                start.x,
+                start.y,
+                weights=start.weights,
                 config=self.config.pretrain,
                 seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
             )
-            return Built(arrays=_numpy(state), privacy="released" if query else "public", events=query)
+            return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
         artefact = self.stages.public("pretrained", inputs, build)
-        generator.F.load_state_dict(_torch(artefact.arrays))
+        generator.F.load_state_dict(torch_state(artefact.arrays))
         return inputs
 
     def _finetune(self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]) -> dict[str, Any]:
@@ -304,84 +258,49 @@ class Run:
                 workers=self.stages.workers,
                 progress=progress,
             )
-            privacy: Literal["released", "internal"] = "released" if release.private else "internal"
-            return Built(arrays=_numpy(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
+            privacy: PrivacyClass = "released" if release.private else "internal"
+            return Built(arrays=numpy_state(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
 
         what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
-        generator.F.load_state_dict(_torch(artefact.arrays))
+        generator.F.load_state_dict(torch_state(artefact.arrays))
         return inputs
 
-    def _sample(self, generator: Generator, final: dict[str, Any], paid: tuple[Event, ...]) -> Images:
-        config = self.config
+    def _fit(
+        self, generator: Generator, tuned: dict[str, Any], start: Start, paid: tuple[Event, ...]
+    ) -> dict[str, Any]:
+        """Fit the codec on public images and store the whole model; returns what determines it."""
 
+        def build(progress: Callable[[int, int], None]) -> Built:
+            rng = np.random.default_rng((self.seed, 4))
+            public = start.x[rng.choice(len(start.x), size=FIT_IMAGES, p=start.weights)]
+            shape, device = self.sensitive.train.shape, self.stages.workers.device
+            fit_codec(generator, public, shape=shape, config=self.config.sample, device=device)
+            return Built(arrays=numpy_state(generator.state_dict()), privacy=_privacy(paid), events=paid)
+
+        inputs = {"tuned": tuned, "sample": self.config.sample.model_dump()}
+        generator.load_state_dict(torch_state(self.stages.public("model", inputs, build).arrays))
+        return inputs
+
+    def _sample(self, generator: Generator, model: dict[str, Any], paid: tuple[Event, ...]) -> Images:
         def build(progress: Callable[[int, int], None]) -> Built:
             x, y = draw_images(
                 generator,
-                n=config.samples,
+                n=self.config.samples,
                 shape=self.sensitive.train.shape,
-                config=config.sample,
+                config=self.config.sample,
                 seed=self.seed,
                 device=self.stages.workers.device,
                 progress=progress,
             )
-            private = all(event.private for event in paid)
-            return Built(arrays={"x": x, "y": y}, privacy="released" if private else "internal", events=paid)
+            return Built(arrays={"x": x, "y": y}, privacy=_privacy(paid), events=paid)
 
-        inputs = {
-            "generator": final,
-            "sample": config.sample.model_dump(),
-            "n": config.samples,
-            "seed": self.seed,
-        }
+        inputs = {"model": model, "n": self.config.samples, "seed": self.seed}
         arrays = self.stages.public("samples", inputs, build).arrays
         return Images(x=arrays["x"], y=arrays["y"], events=paid)
 
 
-def draw_images(
-    generator: Generator,
-    *,
-    n: int,
-    shape: networks.Shape,
-    config: SampleConfig,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""
-    generator = generator.to(device).eval()
-    labels = torch.arange(n) % generator.n_classes
-    rng = torch.Generator().manual_seed(seed)
-    latent, images = generator.latent_shape(shape), []
-    for label in labels.split(config.batch):
-        noise = torch.randn((len(label), *latent), generator=rng).to(device)
-        z = sample(
-            generator.F,
-            noise,
-            label.to(device),
-            null=generator.null,
-            config=config,
-            sigma_data=generator.edm.sigma_data,
-        )
-        images.append(generator.codec.decode(z).cpu())
-        progress(sum(map(len, images)), n)
-    return torch.cat(images).numpy(), labels.numpy()
-
-
-def query_inputs(identity: dict[str, Any], query: QueryConfig) -> dict[str, Any]:
-    """What determines an answer to the query, besides its noise multiplier."""
-    function = {"public": identity["public"], "function": query.function.model_dump()}
-    return {"function": function, "sensitive": identity["sensitive"], "k1": query.k1}
-
-
-def query_family(identity: dict[str, Any], query: QueryConfig) -> str:
-    """Digest shared by all answers to the same question at different noise."""
-    return digest(query_inputs(identity, query))
-
-
-def _numpy(state: dict[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: tensor.cpu().numpy() for name, tensor in state.items()}
-
-
-def _torch(arrays: Any) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+def _privacy(events: tuple[Event, ...]) -> PrivacyClass:
+    if not events:
+        return "public"
+    return "released" if all(event.private for event in events) else "internal"

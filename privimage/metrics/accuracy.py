@@ -108,7 +108,7 @@ def _train_cnn(
         images = _shifted(_unit(x[index], device), *rng.integers(0, 2 * SHIFT + 1, 2))
         loss = functional.cross_entropy(net(images), torch.from_numpy(y[index]).to(device), label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
     return net.eval()
 

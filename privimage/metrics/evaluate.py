@@ -16,7 +16,7 @@ from privimage.errors import InputError
 from privimage.metrics.accuracy import accuracy
 from privimage.metrics.features import features
 from privimage.metrics.fid import Statistics, fid
-from privimage.metrics.metric import Metric, direction_of, parts_of
+from privimage.metrics.metric import Metric, Touch, direction_of, parts_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -65,22 +65,22 @@ def evaluate(
         family, variant = parts_of(name)
         start = time.perf_counter()
         if family == "fid":
-            real = (
-                Statistics.from_arrays(reference(variant))
-                if reference is not None
-                else _statistics(test, variant, device=device, weights=weights)
-            )
+            kept = Statistics.from_arrays(reference(variant)) if reference is not None else None
+            real = kept or _statistics(test, variant, device=device, weights=weights)
             made = features(synthetic_x, network=variant, device=device, weights=weights)
             value = fid(real, Statistics.of(made), device=device)
         else:
             value = accuracy(synthetic_x, synthetic_y, classifier=variant, test=test, device=device)
-        out.append(
-            Metric(
-                name=name, value=value, touches=("synthetic", "private-test"), direction=direction_of(name),
-                n=len(synthetic_x), seconds=time.perf_counter() - start,
-            )
-        )  # fmt: skip
+        out.append(_metric(name, value, n=len(synthetic_x), seconds=time.perf_counter() - start))
     return out
+
+
+def _metric(name: str, value: float, *, n: int, seconds: float) -> Metric:
+    """The metric; both families read the synthetic images and the private test split."""
+    touches: tuple[Touch, ...] = ("synthetic", "private-test")
+    return Metric(
+        name=name, value=value, touches=touches, direction=direction_of(name), n=n, seconds=seconds
+    )  # fmt: skip
 
 
 def _check(x: NDArray[np.uint8], y: NDArray[np.int64], train: PrivateSet, test: PrivateSet) -> None:

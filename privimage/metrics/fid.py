@@ -5,7 +5,8 @@
 
 torch_fidelity takes the eigenvalues of the product C_a C_b, which is not symmetric: 3.9 s for 1,280 features
 on one core. The second line is the same number from symmetric matrices in 1.1 s, without imaginary parts, and
-for singular covariances too. Features that never vary are left out of it, which changes nothing (0.1 s then); `tests/privimage/metrics/test_fid.py` compares the two.
+for singular covariances too. Features that never vary are left out of it, which changes nothing (under 0.1 s
+then). `tests/privimage/metrics/test_fid.py` compares the two.
 The value is biased upwards for few images: compare only at equal n.
 """
 
@@ -82,7 +83,7 @@ def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors; by numpy's LAPACK where torch's gives up on repeated eigenvalues."""
     try:
         values, vectors = torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         found = np.linalg.eigh(matrix.numpy())
         values, vectors = torch.from_numpy(found.eigenvalues), torch.from_numpy(found.eigenvectors)
     return values, vectors

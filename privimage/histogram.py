@@ -1,0 +1,82 @@
+"""The noisy histogram as stages: the query function once per public set, the query once per sensitive set.
+
+A sweep asks at the smallest sigma_s it needs; every larger sigma_s is derived from that answer by adding noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage import semantics
+from privimage.budget import Event
+from privimage.data.sets import PrivateSet, PublicSet
+from privimage.schema import digest
+from privimage.semantics import QueryConfig, QueryFunction
+from privimage.stages import Stages
+from privimage.store import Built, numpy_state, torch_state
+
+
+def query_inputs(identity: dict[str, Any], query: QueryConfig) -> dict[str, Any]:
+    """What determines an answer to the query, besides its noise multiplier."""
+    function = {"public": identity["public"], "function": query.function.model_dump()}
+    return {"function": function, "sensitive": identity["sensitive"], "k1": query.k1}
+
+
+def query_family(identity: dict[str, Any], query: QueryConfig) -> str:
+    """Digest shared by all answers to the same question at different noise."""
+    return digest(query_inputs(identity, query))
+
+
+def query_function(public: PublicSet, *, identity: dict[str, Any], query: QueryConfig, stages: Stages) -> QueryFunction:
+    """The query function, trained on the public set if no one has before."""
+    device = stages.workers.device
+
+    def build(progress: Callable[[int, int], None]) -> Built:
+        state = semantics.train_query_function(public, config=query.function, seed=0, device=device, progress=progress)
+        return Built(arrays=numpy_state(state), privacy="public")
+
+    arrays = stages.public("query-function", query_inputs(identity, query)["function"], build).arrays
+    n_classes = len(public.classes)
+    return QueryFunction.load(torch_state(arrays), channels=public.shape[0], n_classes=n_classes, device=device)
+
+
+def noisy_histogram(
+    public: PublicSet,
+    sensitive: PrivateSet,
+    *,
+    identity: dict[str, Any],
+    query: QueryConfig,
+    asked_sigma: float,
+    stages: Stages,
+) -> NDArray[np.float64]:
+    """S~ [labels, public classes] at `query.sigma`; the data is asked at `asked_sigma`, once, if it was not before."""
+    function = query_function(public, identity=identity, query=query, stages=stages)
+    inputs = query_inputs(identity, query) | {"sigma": asked_sigma}
+    event = Event(purpose="query", sigma=asked_sigma)
+
+    def ask(entropy: int, progress: Callable[[int, int], None]) -> Built:
+        release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
+        meta = {"paid": True, "sigma": asked_sigma, "family": query_family(identity, query)}
+        return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
+
+    what = f"semantic query, sigma_s {asked_sigma:g}"
+    answer = stages.private("histogram", inputs, what=what, events=(event,), build=ask)
+    if query.sigma == asked_sigma:
+        return answer.arrays["histogram"]
+
+    def derive(progress: Callable[[int, int], None]) -> Built:
+        wider = semantics.noisier(
+            answer.arrays["histogram"],
+            k1=query.k1,
+            asked=asked_sigma,
+            wanted=query.sigma,
+            entropy=stages.workers.broadcast(stages.store.entropy(f"derived-{answer.manifest.key}-{query.sigma!r}")),
+        )
+        own = Event(purpose="query", sigma=query.sigma)
+        return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
+
+    return stages.public("histogram-derived", inputs | {"wanted": query.sigma}, derive).arrays["histogram"]

@@ -1,0 +1,61 @@
+"""Sampler: synthetic images from a generator. Post-processing: it costs no privacy however many are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from privimage.edm import SampleConfig, sample
+from privimage.networks import Generator, Shape
+
+FIT_IMAGES = 2000  # generated to fit a codec's tone curve
+
+
+def draw_images(
+    generator: Generator,
+    *,
+    n: int,
+    shape: Shape,
+    config: SampleConfig,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""
+    images, labels = [], []
+    for z, label in _draw(generator, n=n, shape=shape, config=config, seed=seed, device=device):
+        images.append(generator.codec.decode(z).cpu())
+        labels.append(label)
+        progress(sum(map(len, labels)), n)
+    return torch.cat(images).numpy(), torch.cat(labels).numpy()
+
+
+def fit_codec(
+    generator: Generator, public: NDArray[np.uint8], *, shape: Shape, config: SampleConfig, device: torch.device
+) -> None:
+    """Fit the generator's codec to its own images and to public ones [n, C, H, W]; nothing where there is no fit."""
+    if not generator.codec.fits:
+        return
+    drawn = [z for z, _ in _draw(generator, n=FIT_IMAGES, shape=shape, config=config, seed=0, device=device)]
+    generator.codec.fit(torch.cat(drawn), public)
+
+
+@torch.no_grad()
+def _draw(
+    generator: Generator, *, n: int, shape: Shape, config: SampleConfig, seed: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of (encoded images on `device`, labels)."""
+    generator = generator.to(device).eval()
+    latent = generator.latent_shape(shape)
+    rng = torch.Generator().manual_seed(seed)
+    for label in (torch.arange(n) % generator.n_classes).split(config.batch):
+        noise = torch.randn((len(label), *latent), generator=rng).to(device)
+        sigma_data = generator.edm.sigma_data
+        yield (
+            sample(generator.F, noise, label.to(device), null=generator.null, config=config, sigma_data=sigma_data),
+            label,
+        )

@@ -1,0 +1,110 @@
+import hashlib
+import json
+
+import pytest
+
+from analysis import bundle
+from analysis.export import pull_best
+from privimage.errors import InputError
+from privimage.store import Store
+
+FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
+
+
+def test_the_best_private_search_trial_is_written_with_its_statement(demo, tmp_path):
+    to = tmp_path / "new" / "best"
+    record = pull_best(demo, epsilon=10, metric=CNN, to=to)
+    assert record.id == "search-10-1"
+    assert sorted(path.name for path in to.iterdir()) == ["card.md", "config.json", "model.safetensors", "samples.png"]
+    config = json.loads((to / "config.json").read_text())
+    assert config["model_sha256"] == hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
+    assert config["shape"] == [1, 28, 28] and config["n_classes"] == 10 and config["sample"]["steps"] == 3
+    assert not list(to.parent.glob(".draft*"))
+
+
+def test_the_card_states_the_whole_price(demo, tmp_path):
+    pull_best(demo, epsilon=10, metric=CNN, to=tmp_path / "best")
+    card = (tmp_path / "best" / "card.md").read_text()
+    for words in (
+        "epsilon 9.9995 at delta 1e-05",
+        "RDP",
+        "one image together with its label",
+        "query sigma_s 5",
+        "All 13 private trials together cost epsilon",
+        "It was chosen by accuracy[cnn]†, which touches the private-test split without noise",
+        "chosen among 12 other private trials",
+        "digits-v1",
+        "glyphs",
+        "| accuracy[cnn]† | ↑ | 0.91 | 20 | synthetic, private-test |",
+        "† computed from the sensitive images without noise",
+        "privimage sample",
+        "dp-accounting 0.6.0",
+    ):
+        assert words in card, words
+
+
+def test_without_an_epsilon_the_best_of_all_budgets_is_pulled(demo, tmp_path):
+    assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").id == "search-10-1"
+    assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").id == "search-1-1"
+
+
+def test_what_cannot_be_pulled_is_refused_naming_what_can(demo, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "x").touch()
+    for options, message in (
+        ({"epsilon": 3, "metric": CNN}, "epsilon: got 3; allowed: 1, 10"),
+        ({"epsilon": 10, "metric": "sds"}, "metric: got 'sds'; allowed: fid.*accuracy"),
+        ({"epsilon": 10, "metric": CNN, "to": full}, "not an empty folder"),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            pull_best(demo, **({"to": tmp_path / "best"} | options))
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_trial_without_privacy_is_never_pulled(make_run, make_record, tmp_path):
+    better = make_record("open", fid=1, cnn=0.99, spent=None)
+    folder = make_run([better, make_record("private")])
+    assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").id == "private"
+
+
+def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):
+    with pytest.raises(InputError, match="no trial has a privacy guarantee"):
+        pull_best(make_run([make_record("open", spent=None)]), epsilon=None, metric=CNN, to=tmp_path / "best")
+
+
+def forge(folder, record_id, kind, **changes):
+    path = Store(folder.root.store).folder(kind, record_id) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("model", {"privacy": "internal"}, "internal and never leaves"),
+        ("samples", {"privacy": "internal"}, "may not be shown"),
+        ("model", {"events": []}, "not made at the price"),
+        ("model", {"sha256": "0" * 64}, "generator is gone"),
+    ],
+)
+def test_internal_mispriced_and_damaged_artefacts_are_refused(make_run, make_record, tmp_path, kind, changes, message):
+    folder = make_run([make_record("a")])
+    forge(folder, "a", kind, **changes)
+    with pytest.raises(InputError, match=message):
+        pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best")
+    assert not (tmp_path / "best").exists()
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_given_away(make_run, make_record, tmp_path):
+    record = make_record("a")
+    record.config["method"]["model"]["size"] = "dct-mlp-512"
+    with pytest.raises(InputError, match="not the weights of a dct-mlp-512"):
+        pull_best(make_run([record]), epsilon=10, metric=CNN, to=tmp_path / "best")
+
+
+def test_names_of_labels_are_kept_where_the_samples_have_them(make_run, make_record, tmp_path):
+    folder = make_run([make_record("a")])
+    forge(folder, "a", "samples", meta={"classes": list("abcdefghij")})
+    pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best")
+    assert bundle.read(tmp_path / "best").config.classes == tuple("abcdefghij")

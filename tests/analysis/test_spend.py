@@ -1,0 +1,88 @@
+from analysis import facts, spend
+from privimage.accounting import epsilon
+from privimage.budget import Event
+
+FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
+QUERY = Event(purpose="query", sigma=5.0)
+SGD = Event(purpose="dp-sgd", sigma=2.0, q=0.5, steps=50)
+OPEN = Event(purpose="none", sigma=0.0, q=0.5, steps=50)
+
+
+def test_the_budget_line_names_every_event_and_both_accountants(make_record):
+    line = spend.budget_line(make_record("a", spent=9.999512))
+    assert line == (
+        "query sigma_s 5 -> epsilon 0.72553; DP-SGD sigma 2, q 0.5, 50 steps -> epsilon 9.4903; "
+        "together epsilon 9.9996 (PLD) <= 10 at delta 1e-05; RDP 11"
+    )
+
+
+def test_the_budget_line_of_a_derived_query_and_of_one_event(make_record):
+    derived = make_record("a", events=(Event(purpose="query", sigma=10.0),), paid=make_record("b").paid)
+    line = spend.budget_line(derived)
+    assert line.startswith("query sigma_s 10 (derived from the sweep's one query at sigma_s 5); together")
+
+
+def test_the_budget_line_hides_neither_an_overdraft_nor_a_missing_guarantee(make_record):
+    assert "EXCEEDS the budget of 10" in spend.budget_line(make_record("a", spent=10.01))
+    assert "NO privacy guarantee" in spend.budget_line(make_record("a", events=(QUERY, OPEN), spent=None))
+    assert spend.budget_line(make_record("a", events=(), spent=0)) == "no access to sensitive data: epsilon 0"
+
+
+def test_a_shared_query_is_composed_once(make_record):
+    records = [
+        make_record("a"),
+        make_record("b"),
+        make_record("c", method="nonprivate-tune", events=(QUERY, OPEN), spent=None),
+    ]
+    (found,) = spend.compositions(records)
+    assert found.epsilon == epsilon([QUERY, SGD, SGD], 1e-5)
+    assert (found.queries, found.trainings, found.trials) == (1, 2, 2)
+    assert "1 semantic query and 2 DP-SGD trainings" in str(found)
+
+
+def test_one_composition_of_everything_for_each_delta(make_record):
+    strict = make_record("b", budget={"epsilon": 10, "delta": 1e-6})
+    found = spend.compositions([make_record("a"), strict])
+    assert [c.delta for c in found] == [1e-5, 1e-6]
+    assert found[0].epsilon < found[1].epsilon
+
+
+def test_what_is_not_covered_names_metrics_steering_and_rows(make_record, make_facts):
+    records = [make_record("a"), make_record("r", method="real", role="compare", events=(OPEN,), spent=None)]
+    text = " ".join(spend.not_covered(make_facts(records)))
+    assert f"the values of {FID}† and {CNN}†" in text
+    assert f"The search was steered by {FID}† and {CNN}†, which read the test split" in text
+    assert "1 comparison row without privacy (real)" in text
+    assert "Caution" not in text and "WARNING" not in text
+
+
+def test_an_adaptive_search_over_prices_is_pointed_out(make_record, make_facts):
+    records = [make_record("a"), make_record("b", events=(QUERY, SGD.model_copy(update={"steps": 90})))]
+    assert "price of the path" in " ".join(spend.not_covered(make_facts(records)))
+
+
+def test_a_search_without_sensitive_metrics_costs_nothing_more(make_record, make_metric, make_facts):
+    record = make_record("a", metrics=(make_metric(FID, 3, "synthetic", "public"),))
+    text = " ".join(spend.not_covered(make_facts([record])))
+    assert "the choice costs nothing more" in text and "the values of" not in text
+
+
+def test_a_search_that_reads_training_images_is_a_warning(make_record, make_metric, make_facts):
+    record = make_record("a", metrics=(make_metric(FID, 3, "private-train"),))
+    assert any(s.startswith("WARNING") for s in spend.not_covered(make_facts([record])))
+
+
+def test_the_ledger_is_checked_against_the_records(demo, make_run, make_record):
+    first, everything = spend.ledger_sentences(facts.read(demo))
+    assert "verifies, and all 15 accesses" in first
+    assert everything.startswith("Everything that all runs ever asked of digits-v1 costs epsilon")
+
+    folder = make_run([make_record("a")])
+    ledger = folder.root.ledger("digits-v1")
+    whole = ledger.read_text()
+    ledger.write_text(whole.splitlines(keepends=True)[0])
+    assert "WARNING: 1 access of this run" in spend.ledger_sentences(facts.read(folder))[0]
+    ledger.write_text(whole.replace('"sigma":5.0', '"sigma":50.0'))
+    assert "does not verify" in spend.ledger_sentences(facts.read(folder))[0]
+    ledger.unlink()
+    assert "not beside this run" in spend.ledger_sentences(facts.read(folder))[0]

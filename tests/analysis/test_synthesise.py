@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.export import pull_best
+from analysis.synthesise import sample_from, write_samples
+from privimage import networks
+from privimage.errors import InputError
+from privimage.methods.privimage import MethodConfig
+from privimage.sampler import draw_images
+
+
+@pytest.fixture(scope="module")
+def directory(demo, tmp_path_factory):
+    to = tmp_path_factory.mktemp("best")
+    pull_best(demo, epsilon=10, metric="accuracy[cnn]", to=to)
+    return to
+
+
+def copy(directory, to):
+    to.mkdir()
+    for path in directory.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+def test_the_exported_generator_draws_what_the_original_draws(directory):
+    seen = []
+    x, y = sample_from(directory, n=25, seed=7, device="cpu", progress=lambda done, total: seen.append((done, total)))
+    original = networks.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3)
+    config = MethodConfig.model_validate({"sample": {"steps": 3}}).sample
+    expected, labels = draw_images(
+        original, n=25, shape=(1, 28, 28), config=config, seed=7, device=next(original.parameters()).device
+    )
+    assert np.array_equal(x, expected) and np.array_equal(y, labels)
+    assert x.shape == (25, 1, 28, 28) and seen[-1] == (25, 25)
+
+
+def test_equal_seeds_draw_equal_images_and_others_do_not(directory):
+    first, again, other = (sample_from(directory, n=10, seed=seed, device="cpu")[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", None, "no such file"),
+        ("config.json", None, "no such file"),
+        ("config.json", b"{", "not valid JSON"),
+        ("config.json", b"[]", "expected a mapping"),
+        ("config.json", b"{}", "missing"),
+        ("model.safetensors", b"zero", "does not match the digest"),
+    ],
+)
+def test_missing_and_damaged_files_are_one_line(directory, tmp_path, name, content, message):
+    damaged = copy(directory, tmp_path / "copy")
+    (damaged / name).unlink()
+    if content is not None:
+        (damaged / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        sample_from(damaged, n=1, seed=0, device="cpu")
+    assert "\n" not in str(error.value) and name in str(error.value)
+
+
+def test_a_size_of_another_version_is_named(directory, tmp_path):
+    changed = copy(directory, tmp_path / "copy")
+    config = json.loads((changed / "config.json").read_text()) | {"size": "giant"}
+    (changed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="unknown model size 'giant'; allowed: dct-mlp-192"):
+        sample_from(changed, n=1, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(("options", "message"), [({"n": 0}, "at least 1"), ({"device": "abacus"}, "does not have")])
+def test_impossible_requests(directory, options, message):
+    with pytest.raises(InputError, match=message):
+        sample_from(directory, **({"n": 1, "seed": 0, "device": "cpu"} | options))
+
+
+def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):
+    x, y = np.zeros((30, 3, 8, 8), np.uint8), np.arange(30) % 10
+    arrays = np.load(write_samples(x, y, tmp_path / "new" / "a.npz"), allow_pickle=False)
+    assert np.array_equal(arrays["x"], x) and np.array_equal(arrays["y"], y)
+    assert Image.open(write_samples(x, y, tmp_path / "a.png")).size == (7 * (3 * 9 - 1), 7 * (10 * 9 - 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.jpg", "allowed: .npz, .png"), ("a.png", "at most 100 images a label")]
+)
+def test_what_cannot_be_written(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        write_samples(np.zeros((101, 1, 8, 8), np.uint8), np.zeros(101, int), tmp_path / name)
