@@ -55,7 +55,7 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
         raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(networks.SIZES)}")
     generator = networks.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
     try:
-        generator.load_state_dict(load_tensors(raw))
+        generator.load(load_tensors(raw))
     except (SafetensorError, RuntimeError):
         raise InputError(
             f"{where}: these are not the weights of a {config.size} for {config.n_classes} labels"

@@ -1,4 +1,4 @@
-"""Codecs: uint8 images to the space in which the diffusion runs, and back. Data-independent, or fitted on public data."""
+"""Codecs: uint8 images to the space in which the diffusion runs, and back. They see no sensitive data."""
 
 from __future__ import annotations
 

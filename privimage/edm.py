@@ -38,6 +38,7 @@ class SampleConfig(Frozen):
     sigma_min: float = Field(default=0.4, gt=0)
     rho: float = Field(default=5.0, gt=0)
     guidance: float = Field(default=0.7, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
     batch: int = Field(default=500, ge=1)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from privimage import unet
 from privimage.codec import COEFFICIENTS, DctCodec, PixelCodec
@@ -17,7 +19,12 @@ Shape = tuple[int, int, int]  # (channels, height, width)
 
 
 class Generator(nn.Module):
-    """A network F_theta with its codec and its diffusion constants; the state of F is what is trained and stored."""
+    """A network F_theta with its codec and its diffusion constants.
+
+    F is what is trained. `detail`, if kept, is F as it was before fine-tuning: DP-SGD moves the shapes, which are
+    decided at high noise levels, while its noise spoils the fine strokes; below a noise level of the sampler's choice
+    the strokes can be left to the public weights.
+    """
 
     def __init__(self, *, F: nn.Module, codec: PixelCodec | DctCodec, edm: EDM, n_classes: int) -> None:
         super().__init__()
@@ -25,6 +32,24 @@ class Generator(nn.Module):
         self.codec = codec
         self.edm = edm
         self.n_classes = n_classes
+        self.detail: nn.Module | None = None
+
+    def keep_detail(self) -> None:
+        """Keep a copy of F as it is now for the low noise levels."""
+        self.detail = copy.deepcopy(self.F)
+
+    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor, *, detail_below: float = 0.0) -> Tensor:
+        """F_theta for scaled inputs [B, ...] that all have one noise level; `detail` where that is low."""
+        low = self.detail is not None and detail_below > 0 and c_noise[0].item() < math.log(detail_below) / 4
+        network = self.detail if low and self.detail is not None else self.F
+        out: Tensor = network(x, c_noise, label)
+        return out
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Load a state dict of a whole generator, with or without `detail`. Raises RuntimeError if it does not fit."""
+        if self.detail is None and any(name.startswith("detail.") for name in state):
+            self.keep_detail()
+        self.load_state_dict(dict(state))
 
     @property
     def null(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,13 +50,12 @@ def _draw(
     generator: Generator, *, n: int, shape: Shape, config: SampleConfig, seed: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of (encoded images on `device`, labels)."""
-    generator = generator.to(device).eval()
+    generator.to(device).eval()
     latent = generator.latent_shape(shape)
     rng = torch.Generator().manual_seed(seed)
-    for label in (torch.arange(n) % generator.n_classes).split(config.batch):
+    labels: Tensor = torch.arange(n) % generator.n_classes
+    for label in labels.split(config.batch):
         noise = torch.randn((len(label), *latent), generator=rng).to(device)
         sigma_data = generator.edm.sigma_data
-        yield (
-            sample(generator.F, noise, label.to(device), null=generator.null, config=config, sigma_data=sigma_data),
-            label,
-        )
+        F = partial(generator, detail_below=config.detail_below)
+        yield sample(F, noise, label.to(device), null=generator.null, config=config, sigma_data=sigma_data), label

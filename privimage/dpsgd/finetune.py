@@ -49,6 +49,7 @@ class FinetuneConfig(Frozen):
     lr: float = Field(default=0.3, gt=0)
     final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
     momentum: float = Field(default=0.8, ge=0, lt=1)
+    edge: float = Field(default=1.0, ge=0)  # of the noise, for `spectral`: below 1 keeps more directions
     averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
     P_mean: float | None = 0.3  # of ln sigma while fine-tuning; None: as in pre-training
     label_dropout: float = Field(default=0.0, ge=0, le=1)
@@ -109,7 +110,9 @@ def _optimizer(
         step = torch.optim.Adam(parameters, lr=config.lr, betas=(config.momentum, 0.99))
     else:
         noise_std = event.sigma * C / (event.q * n)
-        step = SpectralDescent(parameters, lr=config.lr, momentum=config.momentum, noise_std=noise_std)
+        step = SpectralDescent(
+            parameters, lr=config.lr, momentum=config.momentum, noise_std=noise_std, edge=config.edge
+        )
     return DPOptimizerFastGradientClipping(
         step,
         noise_multiplier=event.sigma,

@@ -19,15 +19,18 @@ from torch import Tensor
 class SpectralDescent(torch.optim.Optimizer):
     """theta <- theta - lr * U_kept V_kept^T of the bias-corrected momentum of every tensor, as a matrix.
 
-    `noise_std` is the standard deviation of the Gaussian noise in every coordinate of `p.grad`. Tensors of more than
-    two axes are taken as [first, rest], vectors as one row.
+    `noise_std` is the standard deviation of the Gaussian noise in every coordinate of `p.grad`; `edge` below 1 keeps
+    more directions than can be told from noise. Tensors of more than two axes are taken as [first, rest], vectors as
+    one row.
     """
 
-    def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float, noise_std: float) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "noise_std": noise_std})
+    def __init__(
+        self, params: Iterable[Tensor], *, lr: float, momentum: float, noise_std: float, edge: float = 1.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "noise_std": noise_std, "edge": edge})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # never evaluates a closure
         """One step from the gradients in `p.grad`."""
         assert closure is None
         for group in self.param_groups:
@@ -43,7 +46,8 @@ class SpectralDescent(torch.optim.Optimizer):
                 state["steps"] += 1
                 correction = 1 - beta ** state["steps"]
                 M = state["mean"].reshape(len(p) if p.dim() > 1 else 1, -1) / correction
-                direction = kept_directions(M, noise_std=state["variance"] ** 0.5 / correction)
+                noise_std = group["edge"] * state["variance"] ** 0.5 / correction
+                direction = kept_directions(M, noise_std=noise_std)
                 p.sub_(direction.reshape(p.shape), alpha=group["lr"])
 
 

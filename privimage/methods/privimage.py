@@ -238,6 +238,8 @@ class Run:
         """Load the fine-tuned weights into `generator`; returns what determines them."""
         if self.config.preset.finetune == "none":
             return start
+        if self.config.preset.pretrain_on != "nothing" and self.config.sample.detail_below > 0:
+            generator.keep_detail()
         event = paid[-1]
         inputs = {
             "start": start,
@@ -279,7 +281,7 @@ class Run:
             return Built(arrays=numpy_state(generator.state_dict()), privacy=_privacy(paid), events=paid)
 
         inputs = {"tuned": tuned, "sample": self.config.sample.model_dump()}
-        generator.load_state_dict(torch_state(self.stages.public("model", inputs, build).arrays))
+        generator.load(torch_state(self.stages.public("model", inputs, build).arrays))
         return inputs
 
     def _sample(self, generator: Generator, model: dict[str, Any], paid: tuple[Event, ...]) -> Images:

@@ -1,0 +1,99 @@
+"""Shared by all tests: one local Ray for those that need it, and a tiny sweep on small image folders."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # else ray.init writes a token into the home directory
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray on this machine for the whole session. Imported here: tests of the core must not load it."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: the path of a unix socket is limited
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="privimage",
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=300 * 2**20,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_folder(root: Path, *, classes: int, images: int, seed: int) -> Path:
+    """An image folder of grey 28 x 28 PNG: one random pattern a class, noise on every image."""
+    rng = np.random.default_rng(seed)
+    for c in range(classes):
+        folder = root / f"c{c:02d}"
+        folder.mkdir(parents=True)
+        pattern = np.kron(rng.integers(0, 255, (7, 7)), np.ones((4, 4)))
+        for i in range(images):
+            noisy = (pattern + rng.normal(0, 20, pattern.shape)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A public folder of 20 classes and a sensitive one of 3 classes x 20 images (42 of them to train on)."""
+    root = tmp_path_factory.mktemp("images")
+    return {
+        "public": write_folder(root / "public", classes=20, images=6, seed=0),
+        "sensitive": write_folder(root / "sensitive", classes=3, images=20, seed=1),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_values(image_folders: dict[str, Path]) -> Callable[[], dict[str, Any]]:
+    """The values of a sweep that takes a second a trial; a fresh copy at every call."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "data": {
+            "sensitive": {"name": "folder", "root": str(image_folders["sensitive"]), "id": "tiny-v1"},
+            "public": {"name": "folder", "root": str(image_folders["public"])},
+        },
+        "budgets": [{"epsilon": 1, "delta": 1e-5}, {"epsilon": 10, "delta": 1e-5}],
+        "method": {
+            "query": {"sigma": 10, "function": {"steps": 5, "batch": 16}},
+            "select": {"ratio": 0.5},
+            "model": {"size": "dct-mlp-192"},
+            "pretrain": {"images": 512, "batch": 64},
+            "finetune": {"steps": 2, "q": 0.2},
+            "samples": 40,
+        },
+        "search": {"method.query.sigma": {"uniform": [6, 12]}},
+        "objectives": {"accuracy[lr]": "max"},
+        "trials": 1,
+    }
+    return lambda: copy.deepcopy(values)
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path, tiny_values: Callable[[], dict[str, Any]]) -> Callable[..., Path]:
+    """Writes tiny.yaml with some top-level keys replaced; returns its path."""
+
+    def write(**changed: Any) -> Path:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(tiny_values() | changed))
+        return path
+
+    return write
