@@ -77,8 +77,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _json(path: Path) -> dict[str, object]:
+    raw = _bytes(path)
     try:
-        values = json.loads(_bytes(path))
+        values = json.loads(raw)
     except ValueError:
         raise InputError(f"{path}: not valid JSON; pull it again with `privimage best`") from None
     if not isinstance(values, dict):

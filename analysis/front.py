@@ -166,13 +166,18 @@ def _reference_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def spread(positions: Sequence[float], *, gap: float) -> list[float]:
-    """The positions moved so that no two are closer than `gap`, in the same order, as little as a sweep from below.
+def spread(positions: Sequence[float], *, gap: float, top: float = 1.0) -> list[float]:
+    """The positions moved so that no two are closer than `gap` and none is above `top`, in the same order.
 
     >>> spread([0.5, 0.5, 0.1], gap=0.1)
     [0.5, 0.6, 0.1]
     """
-    moved, last = list(positions), float("-inf")
-    for index in sorted(range(len(positions)), key=positions.__getitem__):
+    moved = list(positions)
+    order = sorted(range(len(moved)), key=positions.__getitem__)
+    last = float("-inf")
+    for index in order:  # upwards, each clear of the one below
         moved[index] = last = max(positions[index], last + gap)
+    last = top + gap
+    for index in reversed(order):  # and down again from the top, where that pushed one out
+        moved[index] = last = min(moved[index], last - gap)
     return moved

@@ -205,7 +205,7 @@ def _rows(found: Facts) -> list[str]:
     if not rows:
         return []
     return [
-        f"Not covered: {words.count(len(rows), 'comparison row')} without privacy ({words.listed(rows)}), made from the "
-        "sensitive images without any noise. In the ledger this is a diagnostic; the images are not shown and "
+        f"Not covered: {words.count(len(rows), 'comparison row')} without privacy ({words.listed(rows)}), made from "
+        "the sensitive images without any noise. In the ledger this is a diagnostic; the images are not shown and "
         "the generators cannot be pulled."
     ]

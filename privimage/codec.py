@@ -16,8 +16,6 @@ TONES = 400  # quantiles of the tone curve
 class PixelCodec(nn.Module):
     """uint8 images [B, C, H, W] as floats in [-1, 1] of the same shape."""
 
-    fits = False
-
     def encode(self, x: Tensor) -> Tensor:
         """Floats in [-1, 1]."""
         return x.float() / 127.5 - 1
@@ -38,7 +36,6 @@ class DctCodec(nn.Module):
     columns: Tensor
     raw_tones: Tensor
     tones: Tensor
-    fits = True
 
     def __init__(self, *, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privimage.codec import DctCodec
 from privimage.edm import SampleConfig, sample
 from privimage.networks import Generator, Shape
 
@@ -39,7 +40,7 @@ def fit_codec(
     generator: Generator, public: NDArray[np.uint8], *, shape: Shape, config: SampleConfig, device: torch.device
 ) -> None:
     """Fit the generator's codec to its own images and to public ones [n, C, H, W]; nothing where there is no fit."""
-    if not generator.codec.fits:
+    if not isinstance(generator.codec, DctCodec):
         return
     drawn = [z for z, _ in _draw(generator, n=FIT_IMAGES, shape=shape, config=config, seed=0, device=device)]
     generator.codec.fit(torch.cat(drawn), public)

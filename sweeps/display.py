@@ -22,7 +22,7 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 class Display:
-    """A live bar on a terminal, one line a finished trial elsewhere. Never private pixels, labels or per-image values."""
+    """A live bar on a terminal, else one line a finished trial. Never private pixels, labels or per-image values."""
 
     def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int, quiet: bool) -> None:
         self._sweep, self._folder, self._actor, self._total = sweep, folder, actor, total

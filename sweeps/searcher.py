@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from privimage.budget import Budget
+from privimage.schema import get_dotted
 from sweeps.sweep import Sweep
 
 Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
@@ -41,8 +42,9 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         storage = JournalStorage(JournalFileBackend(str(journal)))
         self._studies: list[OptunaSearch] = []
         self._left: list[int] = []
+        base = base_point(sweep)
         for budget in sweep.budgets:
-            done, again = _settle(storage, study_name(budget))
+            done, again = _settle(storage, study_name(budget), base=base)
             self._left.append(sweep.trials - done if sweep.search else min(1, sweep.trials - done))
             self._studies.append(_study(sweep, storage, study_name(budget), first=again, done=done))
 
@@ -84,13 +86,13 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _settle(storage: JournalStorage, name: str) -> tuple[int, list[dict[str, Any]]]:
-    """(number of finished trials, parameters of those that an earlier process left running)."""
+def _settle(storage: JournalStorage, name: str, *, base: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """(number of finished trials, what to try first): `base`, or what an earlier process left running."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        return 0, []
+        return 0, [base]
     again: list[dict[str, Any]] = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.RUNNING:
@@ -99,6 +101,17 @@ def _settle(storage: JournalStorage, name: str) -> tuple[int, list[dict[str, Any
             study.tell(trial.number, state=TrialState.FAIL)
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     return done, again
+
+
+def base_point(sweep: Sweep) -> dict[str, Any]:
+    """The values of the sweep's fixed part in the searched fields: the first trial of every study.
+
+    Empty if one of them lies outside the space.
+    """
+    trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=sweep.smallest_sigma()).model_dump()
+    point = {dotted: get_dotted(trial, dotted) for dotted in sweep.search}
+    inside = (sweep.search[dotted].contains(value) for dotted, value in point.items())
+    return point if all(inside) else {}
 
 
 def _study(
@@ -114,7 +127,7 @@ def _study(
         sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * done),
         storage=storage,
         study_name=name,
-        points_to_evaluate=list(first) or None,
+        points_to_evaluate=[point for point in first if point] or None,
     )
 
 

@@ -25,6 +25,10 @@ class Choice(Frozen):
         """Values to check before the sweep starts: all of them."""
         return self.choice
 
+    def contains(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        return value in self.choice
+
 
 class _Range(Frozen):
     def bounds(self) -> tuple[float, float]:
@@ -34,6 +38,11 @@ class _Range(Frozen):
     def corners(self) -> tuple[Scalar, ...]:
         """Values to check before the sweep starts: both ends."""
         return self.bounds()
+
+    def contains(self, value: Any) -> bool:
+        """Whether the value lies between the ends."""
+        low, high = self.bounds()
+        return isinstance(value, int | float) and low <= value <= high
 
     @model_validator(mode="after")
     def _ordered(self) -> _Range:

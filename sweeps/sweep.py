@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from cluster.resources import Resources
 from privimage import metrics
@@ -30,6 +30,30 @@ class Tuning(Frozen):
     seed: int = 0  # of the sampler only; private noise never has a seed
 
 
+class Row(Frozen):
+    """A comparison row: a preset of the method, with some dotted fields replaced (its own best settings)."""
+
+    method: str
+    set: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"method": value} if isinstance(value, str) else value
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        if method not in PRESETS:
+            raise ValueError(f"allowed: {', '.join(PRESETS)}")
+        return method
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Dotted fields of the trial to replace."""
+        return {"method.name": self.method, **self.set}
+
+
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
@@ -39,7 +63,7 @@ class Sweep(Frozen):
     tuning: Tuning = Tuning()
     method: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Dimension] = Field(default_factory=dict)
-    compare: tuple[str, ...] = ()  # rows run beside the search, with the fixed part of the method
+    compare: tuple[Row, ...] = ()  # rows run beside the search, with the fixed part of the method
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
     metrics: tuple[str, ...] = ()  # measured beside the objectives
     trials: int = Field(default=10, ge=0)  # of the search, for every budget
@@ -52,14 +76,6 @@ class Sweep(Frozen):
         if name in RESERVED:
             raise ValueError(f"{name} is reserved; use another name")
         return name
-
-    @field_validator("compare")
-    @classmethod
-    def _rows(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
-        for row in rows:
-            if row not in PRESETS:
-                raise ValueError(f"unknown row '{row}'; allowed: {', '.join(PRESETS)}")
-        return rows
 
     @field_validator("objectives")
     @classmethod
@@ -101,9 +117,9 @@ class Sweep(Frozen):
     def fixed_trials(self, *, asked_sigma: float) -> Iterator[Trial]:
         """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
-            budgets = self.budgets if PRESETS[row].finetune == "private" else self.budgets[-1:]
+            budgets = self.budgets if PRESETS[row.method].finetune == "private" else self.budgets[-1:]
             for budget in budgets:
-                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides={"method.name": row})
+                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides=row.overrides)
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""

@@ -64,7 +64,7 @@ def test_calibration_slack_is_not_an_advantage(make_record):
 
 
 def test_front_of_an_unknown_metric_lists_the_known_ones(make_record):
-    with pytest.raises(InputError, match="allowed: fid.*accuracy"):
+    with pytest.raises(InputError, match=r"allowed: fid.*accuracy"):
         pareto.front([make_record("a")], metrics=["sds"])
 
 
