@@ -56,15 +56,14 @@ def draw_front(found: Facts) -> bytes:
             handles.values(),
             handles.keys(),
             loc="outside upper center",
-            ncols=min(4, len(handles)),
+            ncols=min(5, len(handles)),
             frameon=False,
             fontsize=10,
         )
+    note = "Faint points: the other trials of the search."
     if any(metric.non_private for metric in metrics):
-        axes[-1].annotate(
-            f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it", (0, -0.27),
-            xycoords="axes fraction", fontsize=9, color="#444444",
-        )  # fmt: skip
+        note += f"   {words.DAGGER} computed from sensitive images without noise; no epsilon covers it."
+    axes[-1].annotate(note, (0, -0.27), xycoords="axes fraction", fontsize=9, color="#444444")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -105,7 +104,6 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
             lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
     better = "lower is better" if metric.direction == "min" else "higher is better"
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
-    ax.set_ylabel(words.metric(metric), fontsize=11)
     _epsilon_axis(ax, budgets)
     _reference_lines(ax, lines)
 
@@ -118,7 +116,7 @@ def _series(ax: Axes, points: Sequence[Record], method: str, metric: Metric, loo
         return
     if any(record.role == "search" for record in points) and len(xy) > 1:
         x, y = zip(*xy, strict=True)
-        ax.scatter(x, y, s=28, color=colour, marker=marker, alpha=0.3, linewidths=0, zorder=2)
+        ax.scatter(x, y, s=34, color=colour, marker=marker, alpha=0.4, linewidths=0, zorder=2)
     pick = min if metric.direction == "min" else max
     best = sorted((x, pick(y for e, y in xy if e == x)) for x in {x for x, _ in xy})
     main = any(record.role == "search" for record in points)

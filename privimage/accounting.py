@@ -35,6 +35,14 @@ def _dp_event(event: Event) -> dpe.DpEvent:
     return once if event.steps == 1 else dpe.SelfComposedDpEvent(once, event.steps)
 
 
+def _merged(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The same events with equal mechanisms as one event of more steps, in a fixed order: faster to compose."""
+    steps: dict[tuple[float, float], int] = {}
+    for event in events:
+        steps[event.sigma, event.q] = steps.get((event.sigma, event.q), 0) + event.steps
+    return tuple(Event(purpose="dp-sgd", sigma=s, q=q, steps=n) for (s, q), n in sorted(steps.items()))
+
+
 @lru_cache(maxsize=4096)
 def _epsilon(events: tuple[Event, ...], delta: float) -> float:
     accountant = PLDAccountant(value_discretization_interval=GRID)
@@ -58,8 +66,7 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
         return math.inf
     if not events:
         return 0.0
-    ordered = tuple(sorted(events, key=repr))
-    return _epsilon(ordered, delta)
+    return _epsilon(_merged(events), delta)
 
 
 @lru_cache(maxsize=4096)
@@ -80,7 +87,7 @@ def epsilon_rdp(events: Sequence[Event], delta: float) -> float:
     """
     if not all(event.private for event in events):
         return math.inf
-    return _rdp(tuple(sorted(events, key=repr)), delta) if events else 0.0
+    return _rdp(_merged(events), delta) if events else 0.0
 
 
 @lru_cache(maxsize=4096)

@@ -33,11 +33,11 @@ class SampleConfig(Frozen):
     """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
 
     solver: Literal["dpm++2m", "euler"] = "dpm++2m"
-    steps: int = Field(default=12, ge=2, le=2000)
+    steps: int = Field(default=16, ge=2, le=2000)
     sigma_max: float = Field(default=20.0, gt=0)
-    sigma_min: float = Field(default=0.4, gt=0)
+    sigma_min: float = Field(default=0.6, gt=0)
     rho: float = Field(default=5.0, gt=0)
-    guidance: float = Field(default=0.7, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
     batch: int = Field(default=500, ge=1)
 

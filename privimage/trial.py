@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -23,6 +24,7 @@ from privimage.schema import Frozen, digest
 from privimage.stages import Stages
 from privimage.store import Built
 
+T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
 
 
@@ -66,14 +68,21 @@ class Trial(Frozen):
 
 def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:
     """Both sets. Raises InputError if they cannot be read, or do not have the same image shape."""
-    sensitive = load_sensitive(config.sensitive)
-    public = load_public(config.public, cache=rendered)
+    sensitive = _named("data.sensitive", lambda: load_sensitive(config.sensitive))
+    public = _named("data.public", lambda: load_public(config.public, cache=rendered))
     if public.shape != sensitive.train.shape:
         raise InputError(
             f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
             "width); set size and channels so that they agree"
         )
     return public, sensitive
+
+
+def _named(key: str, load: Callable[[], T]) -> T:
+    try:
+        return load()
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
 
 
 def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
@@ -86,6 +95,8 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
         )
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)
+    if preset.queries and trial.method.query.k1 > n_public:
+        raise InputError(f"method.query.k1: got {trial.method.query.k1}; there are only {n_public} public classes")
     if trial.method.samples < 2 * n_labels:
         raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
     method.events(trial.method, trial.budget)

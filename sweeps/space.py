@@ -98,7 +98,7 @@ KINDS = ("choice", "uniform", "log_uniform", "integers")
 
 
 def _kind(value: Any) -> str | None:
-    keys = value.keys() if isinstance(value, dict) else type(value).model_fields.keys()
+    keys = value.keys() if isinstance(value, dict) else getattr(type(value), "model_fields", {}).keys()
     return next((kind for kind in KINDS if kind in keys), None)
 
 

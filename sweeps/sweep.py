@@ -13,7 +13,7 @@ from cluster.resources import Resources
 from privimage import metrics
 from privimage.budget import Budget
 from privimage.errors import InputError
-from privimage.methods.privimage import PRESETS
+from privimage.methods.privimage import PRESETS, MethodConfig
 from privimage.paths import RESERVED
 from privimage.schema import Frozen, get_dotted, parse, read_yaml, set_dotted
 from privimage.trial import DataConfig, Trial
@@ -92,11 +92,11 @@ class Sweep(Frozen):
 
     def smallest_sigma(self) -> float:
         """The smallest query noise multiplier of the space: the query is asked once, there."""
-        default = Trial.model_fields["method"].annotation().query.sigma  # type: ignore[misc]
-        values = [float(get_dotted({"method": self.method}, QUERY_SIGMA) or default)]
+        values: list[Any] = [parse(MethodConfig, self.method, where="method").query.sigma]
         if QUERY_SIGMA in self.search:
-            values += [float(value) for value in self.search[QUERY_SIGMA].corners()]
-        return min(values)
+            values += self.search[QUERY_SIGMA].corners()
+        values += [row.set[QUERY_SIGMA] for row in self.compare if QUERY_SIGMA in row.set]
+        return min(float(value) for value in values if isinstance(value, int | float))  # others: see corner_trials
 
     def trial(
         self, *, budget: Budget, seed: int, asked_sigma: float, overrides: Mapping[str, Any] | None = None
@@ -146,5 +146,7 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
         values = set_dotted(values, dotted, value)
     sweep = parse(Sweep, values)
     for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
+        pass
+    for _ in sweep.fixed_trials(asked_sigma=sweep.smallest_sigma()):
         pass
     return sweep
