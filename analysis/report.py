@@ -16,8 +16,14 @@ from privimage.record import Record
 
 
 def write_report(folder: RunFolder) -> Path:
-    """The path of the report, now written. Raises InputError if the run has no finished trial."""
+    """The path of the report, now written, with the sample grids as a picture beside it.
+
+    Raises InputError if the run has no finished trial.
+    """
     found = facts.read(folder)
+    panels = pictures.best_panels(found)
+    if panels:
+        folder.images.write_bytes(pictures.draw_panels(panels, across=5))
     draft = folder.report.with_suffix(".draft")
     draft.write_text(html(found), encoding="utf-8")
     os.replace(draft, folder.report)

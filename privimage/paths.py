@@ -74,6 +74,11 @@ class RunFolder:
         """The self-contained report."""
         return self.path / "report.html"
 
+    @property
+    def images(self) -> Path:
+        """The sample grids of the best private trials, by method and epsilon."""
+        return self.path / "images.png"
+
     def front(self, suffix: str) -> Path:
         """The Pareto front as `png` or `csv`."""
         return self.path / f"front.{suffix}"

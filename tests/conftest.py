@@ -93,7 +93,7 @@ def write_sweep(tmp_path: Path, tiny_values: Callable[[], dict[str, Any]]) -> Ca
 
     def write(**changed: Any) -> Path:
         path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(tiny_values() | changed))
+        path.write_text(yaml.safe_dump(tiny_values() | changed, sort_keys=False))
         return path
 
     return write

@@ -111,7 +111,7 @@ def key_of(root: Path) -> str:
 
 @ray.remote(num_cpus=0.2, max_retries=0)
 def fetch(root: Path, actor: Any, *, privacy: Any = "public", seconds: float = 0.0) -> tuple[str, Any]:
-    """(origin, array) of a key of its own for every `root`; a build writes its pid as one line, then takes `seconds`."""
+    """(origin, array) of a key of its own for every `root`; a build writes its pid, then takes `seconds`."""
 
     def build() -> Built:
         with (root / "builds").open("a") as file:

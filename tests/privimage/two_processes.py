@@ -35,7 +35,7 @@ def quiet(done: int, total: int) -> None:
 def fine_tuned(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]:
     """Three private steps in physical batches of 8."""
     generator = networks.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
-    config = FinetuneConfig(C=0.5, K=2, physical_batch=8)
+    config = FinetuneConfig(C=0.5, K=2, physical_batch=8, optimizer="adam", lr=1e-3)
     release = fine_tune(
         generator, sensitive, config=config, event=EVENT, entropy=ENTROPY, seed=5, workers=workers, progress=quiet
     )

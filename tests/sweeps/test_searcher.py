@@ -106,11 +106,12 @@ def test_a_resumed_sampler_does_not_repeat_interrupted_trials(
     start: Callable[..., SweepSearcher], sampler: str
 ) -> None:
     killed = start(tuning={"sampler": sampler})
-    interrupted = killed.suggest("a0")["params"]
+    interrupted = [killed.suggest(f"a{i}") for i in range(4)]
+    before = [job["params"] for job in interrupted if job["budget"] == 0]
     resumed = start(tuning={"sampler": sampler})
     asked = [job["params"] for job in drain(resumed) if job["budget"] == 0]
-    assert asked[0] == interrupted
-    assert interrupted not in asked[1:]
+    assert asked[:2] == before
+    assert asked[2] not in before
 
 
 def _asked(searcher: SweepSearcher) -> list[float]:
@@ -136,6 +137,9 @@ def test_telling_twice_is_harmless(start: Callable[..., SweepSearcher]) -> None:
     assert start(n_fixed=1).jobs_left == 1 + 5
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a RUNNING trial with some of its values makes OptunaSearch refuse to start, for ever"
+)
 def test_a_trial_killed_while_it_was_being_drawn(start: Callable[..., SweepSearcher], tmp_path: Path) -> None:
     """One of its two values is in the journal, the other is not."""
 
@@ -159,8 +163,25 @@ def test_two_objectives_are_both_told(start: Callable[..., SweepSearcher], tmp_p
     assert [d.name for d in searcher._studies[0]._ot_study.directions] == ["MINIMIZE", "MAXIMIZE"]
 
 
+@pytest.mark.xfail(strict=True, reason="the study keeps the order of its first start, and the file may have another")
+def test_the_order_of_objectives_in_the_file_does_not_matter(start: Callable[..., SweepSearcher]) -> None:
+    objectives = {"fid[efficientnet-lite0]": "min", "accuracy[lr]": "max"}
+    drain_one = {"accuracy[lr]": 0.5, "fid[efficientnet-lite0]": 30.0}
+    for order in (list(objectives), list(reversed(objectives))):  # the run's folder takes both for the same sweep
+        searcher = start(trials=2, objectives={name: objectives[name] for name in order})
+        searcher.suggest(f"a{order}")
+        searcher.on_trial_complete(f"a{order}", result=drain_one)
+    first, second = searcher._studies[0]._ot_study.trials
+    assert first.values == second.values
+
+
 def test_without_a_search_one_trial_a_budget(start: Callable[..., SweepSearcher]) -> None:
     searcher = start(search={}, trials=10)
     assert searcher.jobs_left == 2
     assert drain(searcher) == [{"budget": b, "params": {"method.name": "privimage+d"}} for b in (0, 1)]
+
+
+@pytest.mark.xfail(strict=True, reason="_left is min(1, trials - done): never 0 while trials > done")
+def test_without_a_search_a_finished_sweep_has_no_jobs(start: Callable[..., SweepSearcher]) -> None:
+    drain(start(search={}, trials=10))
     assert start(search={}, trials=10).jobs_left == 0

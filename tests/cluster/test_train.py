@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from cluster.resources import Resources
+from cluster.train import run_on_workers
+from privimage.workers import Workers
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
+
+HALF = Resources(workers=2, cpu=0.5)
+
+
+@pytest.mark.slow
+def test_workers_form_one_group(tmp_path: Path, local_ray: None) -> None:
+    def work(workers: Workers) -> None:
+        values = [torch.full((3,), float(workers.rank + 1)), torch.tensor(10.0 * workers.rank)]
+        workers.all_reduce(values)
+        said = workers.broadcast(f"hello from {workers.rank}")
+        line = f"{workers.size} {workers.first} {values[0].tolist()} {values[1].item()} {said} {workers.device}"
+        (tmp_path / f"{workers.rank}").write_text(line)
+
+    run_on_workers(work, resources=HALF, name="group", storage=tmp_path / "ray")
+    rest = "[3.0, 3.0, 3.0] 10.0 hello from 0 cpu"
+    assert (tmp_path / "0").read_text() == f"2 True {rest}"
+    assert (tmp_path / "1").read_text() == f"2 False {rest}"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, local_ray: None) -> None:
+    def work(workers: Workers) -> None:
+        with (tmp_path / f"starts-{workers.rank}").open("a") as file:
+            file.write("x")
+        workers.broadcast(0)
+        if workers.rank == 1 and (tmp_path / "starts-1").read_text() == "x":
+            os.kill(os.getpid(), signal.SIGKILL)
+        workers.all_reduce([torch.ones(1)])
+        (tmp_path / f"done-{workers.rank}").touch()
+
+    run_on_workers(work, resources=HALF, name="dies", storage=tmp_path / "ray", retries=1)
+    assert (tmp_path / "starts-0").read_text() == (tmp_path / "starts-1").read_text() == "xx"
+    assert (tmp_path / "done-0").exists() and (tmp_path / "done-1").exists()
+
+
+@pytest.mark.slow
+def test_an_error_of_a_worker_reaches_the_caller(tmp_path: Path, local_ray: None) -> None:
+    def work(workers: Workers) -> None:
+        if workers.rank == 1:
+            raise ValueError("what went wrong")
+
+    with pytest.raises(Exception, match="what went wrong"):
+        run_on_workers(work, resources=HALF, name="error", storage=tmp_path / "ray", retries=0)

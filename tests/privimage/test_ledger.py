@@ -1,0 +1,140 @@
+"""The ledger: charged once, chained, robust to crashes and to two processes at once."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privimage.accounting import epsilon
+from privimage.budget import Event
+from privimage.errors import InputError
+from privimage.ledger import GENESIS, Charge, Ledger, render
+
+QUERY = Event(purpose="query", sigma=5)
+SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10)
+FREE = Event(purpose="none", sigma=0)
+
+
+def write(path: Path) -> tuple[list[Charge], bytes]:
+    ledger = Ledger(path)
+    for i, events in enumerate([(QUERY,), (SGD, QUERY), (SGD,), (FREE,)]):
+        assert ledger.charge(id=f"id-{i}", what=f"line {i}, 'quoted' é", events=events)
+    return ledger.charges(), path.read_bytes()
+
+
+with tempfile.TemporaryDirectory() as _folder:
+    CHARGES, RAW = write(Path(_folder) / "x.jsonl")
+
+
+def read(raw: bytes) -> list[Charge]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.jsonl"
+        path.write_bytes(raw)
+        return Ledger(path).charges()
+
+
+def a_prefix_or_an_error_that_names_the_line(raw: bytes) -> None:
+    try:
+        charges = read(raw)
+    except InputError as error:
+        assert "line " in str(error) and "x.jsonl" in str(error)
+    else:
+        assert charges == CHARGES[: len(charges)]
+
+
+def test_the_same_charge_again_is_free(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "deep" / "x.jsonl")
+    assert ledger.charge(id="a", what="one", events=[SGD]) and ledger.charged("a") and not ledger.charged("b")
+    before = ledger.path.read_bytes()
+    assert not ledger.charge(id="a", what="other words", events=(SGD,))
+    assert ledger.path.read_bytes() == before and len(ledger.charges()) == 1
+
+
+def test_other_events_under_the_same_id_are_refused(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "x.jsonl")
+    ledger.charge(id="a", what="one", events=(SGD,))
+    for other in ((QUERY,), (SGD, SGD), ()):
+        with pytest.raises(InputError, match="exists with other events"):
+            ledger.charge(id="a", what="one", events=other)
+    assert len(ledger.charges()) == 1
+
+
+def test_lines_are_numbered_and_chained() -> None:
+    assert [charge.number for charge in CHARGES] == [0, 1, 2, 3]
+    assert [charge.previous for charge in CHARGES] == [GENESIS, *(charge.hash for charge in CHARGES[:-1])]
+
+
+def test_a_missing_ledger_is_empty(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "none.jsonl")
+    assert ledger.charges() == [] and ledger.epsilon(1e-5) == 0.0 and not ledger.path.exists()
+
+
+def test_epsilon_covers_every_private_charge() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.jsonl"
+        path.write_bytes(RAW)
+        assert Ledger(path).epsilon(1e-5) == epsilon([QUERY, SGD, QUERY, SGD], 1e-5)
+
+
+def test_rows_show_what_was_paid_and_what_was_not_private() -> None:
+    rows = render(CHARGES)
+    assert rows[1]["events"] == "dp-sgd sigma=2 q=0.25 steps=10; query sigma=5 q=1 steps=1"
+    assert rows[3]["events"] == "NOT PRIVATE"
+
+
+@given(st.integers(0, len(RAW) - 1), st.integers(0, 255))
+@settings(max_examples=60, deadline=None)
+def test_a_changed_byte_is_seen(at: int, byte: int) -> None:
+    a_prefix_or_an_error_that_names_the_line(RAW[:at] + bytes([byte]) + RAW[at + 1 :])
+
+
+@given(st.integers(0, len(RAW)), st.integers(0, len(RAW)))
+@settings(max_examples=40, deadline=None)
+def test_a_cut_is_seen(start: int, stop: int) -> None:
+    a_prefix_or_an_error_that_names_the_line(RAW[: min(start, stop)] + RAW[max(start, stop) :])
+
+
+@pytest.mark.parametrize("line", range(4))
+@pytest.mark.parametrize(("old", "new"), [(b'"sigma":', b'"sigma":1'), (b"line ", b"Line "), (b'"at":"2', b'"at":"3')])
+def test_a_changed_field_of_any_line_names_that_line(line: int, old: bytes, new: bytes) -> None:
+    lines = RAW.splitlines(keepends=True)
+    lines[line] = lines[line].replace(old, new, 1)
+    with pytest.raises(InputError, match=f"line {line + 1} "):
+        read(b"".join(lines))
+
+
+def test_swapped_and_repeated_lines_are_seen() -> None:
+    lines = RAW.splitlines(keepends=True)
+    for wrong in ([lines[1], lines[0]], [lines[0], lines[0]], lines[1:], [lines[0], *lines[2:]]):
+        with pytest.raises(InputError, match="line "):
+            read(b"".join(wrong))
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_a_torn_last_line_is_dropped_and_charged_again(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(RAW[:-cut])
+    ledger = Ledger(path)
+    assert ledger.charges() == CHARGES[:3]
+    assert ledger.charge(id="id-3", what="again", events=(FREE,))
+    assert [charge.id for charge in ledger.charges()] == [f"id-{i}" for i in range(4)]
+
+
+def test_a_damaged_ledger_takes_no_charge(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(RAW.replace(b'"sigma":5.0', b'"sigma":9.0', 1))
+    with pytest.raises(InputError, match="line 1 breaks the hash chain"):
+        Ledger(path).charge(id="new", what="new", events=(QUERY,))
+
+
+def test_two_processes_at_once_lose_nothing_and_pay_nothing_twice(pair: dict[str, Any]) -> None:
+    charges = Ledger(pair["folder"] / "ledger.jsonl").charges()  # verifies the chain
+    ids = [charge.id for charge in charges]
+    assert len(ids) == len(set(ids)) == 45
+    assert sum(report["written"] for report in pair["reports"]) == 45
+    assert {f"own-{rank}-{i}" for rank in (0, 1) for i in range(15)} | {f"both-{i}" for i in range(15)} == set(ids)
