@@ -68,15 +68,20 @@ def noisy_histogram(
     if query.sigma == asked_sigma:
         return answer.arrays["histogram"]
 
+    name = f"derived-{answer.manifest.key}-{query.sigma!r}"
+
     def derive(progress: Callable[[int, int], None]) -> Built:
         wider = semantics.noisier(
             answer.arrays["histogram"],
             k1=query.k1,
             asked=asked_sigma,
             wanted=query.sigma,
-            entropy=stages.workers.broadcast(stages.store.entropy(f"derived-{answer.manifest.key}-{query.sigma!r}")),
+            entropy=stages.workers.broadcast(stages.store.entropy(name) if stages.workers.first else 0),
         )
         own = Event(purpose="query", sigma=query.sigma)
         return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
 
-    return stages.public("histogram-derived", inputs | {"wanted": query.sigma}, derive).arrays["histogram"]
+    derived = stages.public("histogram-derived", inputs | {"wanted": query.sigma}, derive)
+    if stages.workers.first:
+        stages.store.forget(name)  # or its noise could be taken off again
+    return derived.arrays["histogram"]
