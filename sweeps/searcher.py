@@ -7,11 +7,12 @@ the sweep was killed are told as failed and asked again with the same values, so
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -44,14 +45,15 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         self._left: list[int] = []
         base = base_point(sweep)
         for budget in sweep.budgets:
-            done, again = _settle(storage, study_name(budget), base=base)
-            self._left.append(sweep.trials - done if sweep.search else min(1, sweep.trials - done))
-            self._studies.append(_study(sweep, storage, study_name(budget), first=again, done=done))
+            past = _settle(storage, study_name(budget), fields=set(space_of(sweep)), base=base)
+            wanted = sweep.trials if sweep.search else min(1, sweep.trials)
+            self._left.append(max(0, wanted - past.finished))
+            self._studies.append(_study(sweep, storage, study_name(budget), past=past))
 
     @property
     def jobs_left(self) -> int:
         """How many jobs Tune will be given."""
-        return len(self._fixed) + sum(max(0, left) for left in self._left)
+        return len(self._fixed) + sum(self._left)
 
     def suggest(self, trial_id: str) -> Job | str:
         """The next job, or FINISHED."""
@@ -86,50 +88,61 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _settle(storage: JournalStorage, name: str, *, base: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    """(number of finished trials, what to try first): `base`, or what an earlier process left running."""
+@dataclass(frozen=True, kw_only=True)
+class _Past:
+    """What the journal knows of a study: how many trials it began and finished, and what to try first."""
+
+    begun: int
+    finished: int
+    first: list[dict[str, Any]]
+
+
+def _settle(storage: JournalStorage, name: str, *, fields: set[str], base: list[dict[str, Any]]) -> _Past:
+    """The past of a study. Trials that an earlier process left running are ended, to be asked again as they were."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        return 0, [base]
+        return _Past(begun=0, finished=0, first=base)
     again: list[dict[str, Any]] = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.RUNNING:
-            if trial.params:
+            if trial.params.keys() == fields:  # else it was killed while its values were being drawn
                 again.append(dict(trial.params))
             study.tell(trial.number, state=TrialState.FAIL)
-    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    return done, again
+    trials = study.get_trials(deepcopy=False)
+    finished = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    return _Past(begun=len(trials), finished=finished, first=again)
 
 
-def base_point(sweep: Sweep) -> dict[str, Any]:
+def space_of(sweep: Sweep) -> dict[str, BaseDistribution]:
+    """The searched fields with their distributions; without a search, the method's name as the only choice."""
+    if not sweep.search:
+        return {"method.name": CategoricalDistribution([str(sweep.method.get("name", "privimage+d"))])}
+    return {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
+
+
+def base_point(sweep: Sweep) -> list[dict[str, Any]]:
     """The values of the sweep's fixed part in the searched fields: the first trial of every study.
 
-    Empty if one of them lies outside the space.
+    No point if one of them lies outside the space.
     """
     trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=sweep.smallest_sigma()).model_dump()
     point = {dotted: get_dotted(trial, dotted) for dotted in sweep.search}
-    inside = (sweep.search[dotted].contains(value) for dotted, value in point.items())
-    return point if all(inside) else {}
+    inside = all(sweep.search[dotted].contains(value) for dotted, value in point.items())
+    return [point] if point and inside else []
 
 
-def _study(
-    sweep: Sweep, storage: JournalStorage, name: str, *, first: Sequence[dict[str, Any]], done: int
-) -> OptunaSearch:
+def _study(sweep: Sweep, storage: JournalStorage, name: str, *, past: _Past) -> OptunaSearch:
     logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    space = {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
+    objectives = dict(sorted(sweep.objectives.items()))  # a study keeps the order of its first start
     return OptunaSearch(
-        space=space or {"method.name": optuna.distributions.CategoricalDistribution([_name(sweep)])},
-        metric=list(sweep.objectives),
-        mode=list(sweep.objectives.values()),
-        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * done),
+        space=space_of(sweep),
+        metric=list(objectives),
+        mode=list(objectives.values()),
+        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * past.begun),  # never the same draws
         storage=storage,
         study_name=name,
-        points_to_evaluate=[point for point in first if point] or None,
+        points_to_evaluate=past.first or None,
     )
-
-
-def _name(sweep: Sweep) -> str:
-    return str(sweep.method.get("name", "privimage+d"))

@@ -15,7 +15,7 @@ from privimage.budget import Budget
 from privimage.errors import InputError
 from privimage.methods.privimage import PRESETS, MethodConfig
 from privimage.paths import RESERVED
-from privimage.schema import Frozen, get_dotted, parse, read_yaml, set_dotted
+from privimage.schema import Frozen, parse, read_yaml, set_dotted
 from privimage.trial import DataConfig, Trial
 from sweeps.space import Dimension
 
@@ -92,11 +92,13 @@ class Sweep(Frozen):
 
     def smallest_sigma(self) -> float:
         """The smallest query noise multiplier of the space: the query is asked once, there."""
-        values: list[Any] = [parse(MethodConfig, self.method, where="method").query.sigma]
-        if QUERY_SIGMA in self.search:
-            values += self.search[QUERY_SIGMA].corners()
-        values += [row.set[QUERY_SIGMA] for row in self.compare if QUERY_SIGMA in row.set]
-        return min(float(value) for value in values if isinstance(value, int | float))  # others: see corner_trials
+        base = parse(MethodConfig, self.method, where="method")
+        values: list[Any] = []
+        if base.preset.queries and self.trials > 0:
+            values += self.search[QUERY_SIGMA].corners() if QUERY_SIGMA in self.search else [base.query.sigma]
+        values += [row.set.get(QUERY_SIGMA, base.query.sigma) for row in self.compare if PRESETS[row.method].queries]
+        numbers = [float(value) for value in values if isinstance(value, int | float)]  # others: see corner_trials
+        return min(numbers, default=base.query.sigma)
 
     def trial(
         self, *, budget: Budget, seed: int, asked_sigma: float, overrides: Mapping[str, Any] | None = None
@@ -123,18 +125,15 @@ class Sweep(Frozen):
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
-        sigma, budget, seed = self.smallest_sigma(), self.budgets[0], self.seeds[0]
+        fixed: dict[str, Any] = {"seed": self.seeds[0], "asked_sigma": self.smallest_sigma()}
         for budget in self.budgets:
-            yield "method", self.trial(budget=budget, seed=seed, asked_sigma=sigma)
+            yield "method", self.trial(budget=budget, **fixed)
         for dotted, dimension in self.search.items():
             if not dotted.startswith("method."):
                 raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
-            for value in dimension.corners():
+            for value, budget in itertools.product(dimension.corners(), self.budgets):
                 try:
-                    yield (
-                        dotted,
-                        self.trial(budget=self.budgets[0], seed=seed, asked_sigma=sigma, overrides={dotted: value}),
-                    )
+                    yield dotted, self.trial(budget=budget, overrides={dotted: value}, **fixed)
                 except InputError as error:
                     raise InputError(f"search.{dotted}: {error}") from None
 

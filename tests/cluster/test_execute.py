@@ -78,6 +78,7 @@ def test_a_lost_record_is_made_again_from_the_store_at_no_price(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_workers_make_the_same_weights_as_one(tmp_path: Path, trial: Trial, actor: Any) -> None:
     """With the same entropy for the query and for DP-SGD, laid where a killed access would have left it."""
     probe = execute(trial, site=site_at(tmp_path / "probe", trial.data, actor), role="search")

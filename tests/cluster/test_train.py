@@ -19,6 +19,7 @@ HALF = Resources(workers=2, cpu=0.5)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_workers_form_one_group(tmp_path: Path, local_ray: None) -> None:
     def work(workers: Workers) -> None:
         values = [torch.full((3,), float(workers.rank + 1)), torch.tensor(10.0 * workers.rank)]
@@ -34,6 +35,7 @@ def test_workers_form_one_group(tmp_path: Path, local_ray: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, local_ray: None) -> None:
     def work(workers: Workers) -> None:
         with (tmp_path / f"starts-{workers.rank}").open("a") as file:
@@ -50,6 +52,7 @@ def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, loca
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_error_of_a_worker_reaches_the_caller(tmp_path: Path, local_ray: None) -> None:
     def work(workers: Workers) -> None:
         if workers.rank == 1:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,15 @@ def private_set(n: int, seed: int) -> PrivateSet:
     return PrivateSet(x=x, y=y, name="toy", id="toy-v1", classes=LABELS)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors are slower on two threads, above all when the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def sensitive() -> PrivateSet:
     return private_set(40, seed=1)
@@ -60,7 +69,7 @@ def public() -> PublicSet:
 def query_state(public: PublicSet) -> dict[str, torch.Tensor]:
     return train_query_function(
         public,
-        config=SemanticsConfig(steps=10, batch=48),
+        config=SemanticsConfig(steps=6, batch=24),
         seed=0,
         device=torch.device("cpu"),
         progress=lambda done, total: None,

@@ -95,8 +95,7 @@ def test_sigmas_of_the_paper(target: float, sigma: float) -> None:
     assert (event.q, event.steps, event.purpose) == (0.328, 152, "dp-sgd")
 
 
-@given(st.sampled_from([0.3, 1.0, 3.0, 8.0]), st.sampled_from([0.02, 0.25, 1.0]), st.sampled_from([1, 16, 100]))
-@settings(max_examples=8, deadline=None)
+@pytest.mark.parametrize(("target", "q", "steps"), [(0.3, 0.25, 16), (1.0, 1.0, 1), (3.0, 0.02, 100), (8.0, 0.25, 16)])
 def test_calibration_ends_just_below_the_target_never_above(target: float, q: float, steps: int) -> None:
     budget, others = Budget(epsilon=target, delta=DELTA), (query(40),)
     event = calibrate(budget=budget, q=q, steps=steps, others=others)
@@ -107,15 +106,15 @@ def test_calibration_ends_just_below_the_target_never_above(target: float, q: fl
 
 def test_the_query_takes_its_share_of_the_budget() -> None:
     budget = Budget(epsilon=2, delta=DELTA)
-    sigmas = [calibrate(budget=budget, q=0.2, steps=20, others=o).sigma for o in ((), (query(20),), (query(4),))]
+    sigmas = [calibrate(budget=budget, q=1, steps=4, others=o).sigma for o in ((), (query(20),), (query(4),))]
     assert sigmas[0] < sigmas[1] < sigmas[2]
 
 
 def test_an_impossible_budget_is_refused_with_the_fix() -> None:
     with pytest.raises(BudgetExceeded, match=r"the query alone costs epsilon .*raise method\.query\.sigma"):
-        calibrate(budget=Budget(epsilon=0.5, delta=DELTA), q=0.2, steps=20, others=(query(5),))
+        calibrate(budget=Budget(epsilon=0.5, delta=DELTA), q=1, steps=4, others=(query(5),))
     with pytest.raises(BudgetExceeded):
         none = (Event(purpose="none", sigma=0),)
-        calibrate(budget=Budget(epsilon=10, delta=DELTA), q=0.2, steps=20, others=none)
+        calibrate(budget=Budget(epsilon=10, delta=DELTA), q=1, steps=4, others=none)
     with pytest.raises(BudgetExceeded, match="noise multiplier up to"):
-        calibrate(budget=Budget(epsilon=1e-4, delta=1e-12), q=1, steps=100_000)
+        calibrate(budget=Budget(epsilon=1e-4, delta=1e-9), q=1, steps=1)

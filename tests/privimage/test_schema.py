@@ -95,5 +95,5 @@ def test_get_of_an_absent_path_is_none() -> None:
 def test_digest_is_of_content_not_of_order_and_refuses_objects() -> None:
     assert digest({"b": Inner(), "a": (1, 2)}) == digest({"a": [1, 2], "b": {"steps": 3, "sigma": 1.0}})
     assert len({digest(Inner(steps=i)) for i in range(20)}) == 20
-    with pytest.raises(TypeError, match="not plain data: Path"):
-        digest({"a": Path(".")})
+    with pytest.raises(TypeError, match="not plain data: set"):
+        digest({"a": {1, 2}})

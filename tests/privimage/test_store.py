@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import stat
 import threading
 import time
@@ -94,7 +95,9 @@ def test_readers_see_all_or_nothing(store: Store) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     store.put("kind", "key", Built(arrays={"a": big}, privacy="public"))
-    time.sleep(0.05)
+    deadline = time.monotonic() + 5
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.01)
     stop.set()
     reader.join()
     assert seen and set(seen) == {big.sum()}
@@ -108,6 +111,9 @@ def test_damaged_public_arrays_are_computed_again(store: Store) -> None:
     assert origin == "built" and artefact.arrays["a"].sum() == 15
 
 
+@pytest.mark.xfail(
+    strict=True, raises=InputError, reason="store.py:96: a folder without one of its files blocks its key"
+)
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
 def test_public_files_that_are_gone_are_computed_again(store: Store, name: str) -> None:
     store.put("kind", "key", PUBLIC)
@@ -197,18 +203,20 @@ def test_entropy_that_was_cut_while_being_written_is_drawn_anew(store: Store, le
     assert value > 2**64 and store.entropy("name") == value
 
 
-def test_threads_that_ask_for_entropy_at_once_get_the_same(tmp_path: Path) -> None:
-    for trial in range(20):
-        values: list[int] = []
-        gate = threading.Barrier(4)
+@pytest.mark.xfail(strict=True, reason="store.py:160: a reader takes a file that is being written for one that was cut")
+def test_two_that_ask_for_entropy_at_once_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, other_is_done, values = secrets.randbits, threading.Event(), []
 
-        def ask(gate: threading.Barrier = gate, values: list[int] = values, trial: int = trial) -> None:
-            gate.wait()
-            values.append(Store(tmp_path).entropy(f"name-{trial}"))
+    def slow_for_the_first(bits: int) -> int:
+        if threading.current_thread().name == "first":
+            other_is_done.wait(0.5)
+        return draw(bits)
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(values) == 4 and len({*values, Store(tmp_path).entropy(f"name-{trial}")}) == 1
+    monkeypatch.setattr(secrets, "randbits", slow_for_the_first)
+    first = threading.Thread(target=lambda: values.append(Store(tmp_path).entropy("name")), name="first")
+    first.start()
+    time.sleep(0.1)  # the first has made its file and draws
+    values.append(Store(tmp_path).entropy("name"))
+    other_is_done.set()
+    first.join()
+    assert len({*values, Store(tmp_path).entropy("name")}) == 1

@@ -58,7 +58,6 @@ BAD = (
         id="k1 beyond the public classes",
         set=("method.query.k1=100", "trials=0"),  # no trials: where it is not refused, the table still ends soon
         says=("method.query.k1", "100", "20"),
-        bug="k1 is not checked: the query is charged, then every trial fails",
     ),
     one("search", "{method.select.ratoi: {choice: [1]}}", "method.select.ratoi", "did you mean 'ratio'"),
     one("search", "{seed: {choice: [1]}}", "search.seed", "only fields of method"),
@@ -188,6 +187,7 @@ def privimage(*args: object, timeout: float = 200) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="ray.init tries for 15 minutes")
 def test_an_address_that_nobody_answers(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
     start = time.monotonic()
     done = privimage("sweep", write_sweep(), "--root", tmp_path / "runs", "--address", NO_ADDRESS, "--quiet")
