@@ -107,7 +107,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet) -> dic
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     script = str(HERE / "two_processes.py")
     children = [
-        subprocess.Popen([sys.executable, script, str(folder), str(rank)], env=env, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, script, str(folder), str(rank)],
+            env=env | {"PYTHONHASHSEED": str(rank + 1)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in (0, 1)
     ]
     try:

@@ -19,13 +19,22 @@ from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.ledger import Ledger
 from privimage.pretrain import PretrainConfig, pretrain
+from privimage.schema import parse
 from privimage.stages import Stages
 from privimage.store import Built, Store
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 CHARGES = 15  # of every process; as many again are asked by both
 EVENT = Event(purpose="dp-sgd", sigma=1.5, q=0.6, steps=3)
 ENTROPY = 2**100 + 7
+TRIAL = {
+    "data": {"sensitive": {"name": "digits", "id": "toy-v1"}, "public": {"name": "glyphs"}},
+    "budget": {"epsilon": 4, "delta": 1e-5},
+    "method": {"name": "privimage+d", "query": {"sigma": 10, "k1": 2}, "finetune": {"lr": 0.1, "P_mean": None}},
+    "metrics": ["accuracy[lr]", "fid[inception]"],
+    "asked_sigma": 6,
+}
 
 
 def quiet(done: int, total: int) -> None:
@@ -106,7 +115,7 @@ def main(folder: Path, rank: int) -> None:
     tuned, trained = fine_tuned(workers, sensitive), pretrained(workers, sensitive)
     weights = {f"fine_tune/{k}": v for k, v in tuned.items()} | {f"pretrain/{k}": v for k, v in trained.items()}
     np.savez(folder / f"weights-{rank}.npz", **weights)
-    report["global_rng"] = torch.get_rng_state().sum().item()
+    report["trial"], report["trial_id"] = TRIAL, parse(Trial, TRIAL).id
     (folder / f"report-{rank}.json").write_text(json.dumps(report))
     dist.barrier()
     dist.destroy_process_group()

@@ -92,7 +92,6 @@ BAD = (
         },
         set=("method.query.sigma=100", "trials=0"),
         says=("search.method.query.sigma", "epsilon 0.2"),
-        bug="corners are checked at the first budget only",
     ),
 )
 

@@ -39,7 +39,6 @@ def test_every_corner_of_the_search_is_tried(write_sweep: Write) -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="corner_trials tries the ends of the search at the first budget only")
 def test_every_corner_is_tried_at_every_budget(write_sweep: Write) -> None:
     sweep = load(write_sweep)
     tried = {
@@ -69,9 +68,6 @@ def test_the_query_is_asked_at_the_smallest_sigma(write_sweep: Write) -> None:
     assert low.smallest_sigma() == 10  # the row is run at the fixed part's 10
 
 
-@pytest.mark.xfail(
-    strict=True, reason="smallest_sigma counts the fixed sigma (default 5) even when nothing is run at it"
-)
 def test_a_searched_sigma_is_not_asked_below_its_space(write_sweep: Write, tiny_values: Any) -> None:
     method = tiny_values()["method"]
     del method["query"]["sigma"]
