@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privimage.schema import Frozen
 
@@ -35,6 +35,12 @@ class Event(Frozen):
     sigma: float = Field(ge=0)
     q: float = Field(default=1.0, gt=0, le=1)
     steps: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _noise_or_none(self) -> Event:
+        if (self.sigma == 0) != (self.purpose == "none"):
+            raise ValueError("sigma 0 is for purpose 'none' only, and the other way round: no noise, no guarantee")
+        return self
 
     @property
     def private(self) -> bool:

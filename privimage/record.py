@@ -76,7 +76,9 @@ def finite(epsilon: float) -> float | None:
 
 def append(path: Path, record: Record) -> None:
     """Add one line to the records file, whole and on disk before this returns."""
-    with FileLock(str(path) + ".lock"), path.open("ab") as file:
+    with FileLock(str(path) + ".lock"), path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)  # a line that was cut by a crash
         file.write((record.model_dump_json() + "\n").encode())
         file.flush()
         os.fsync(file.fileno())

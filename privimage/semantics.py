@@ -149,7 +149,8 @@ class QueryFunction:
     @staticmethod
     def load(state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device) -> QueryFunction:
         """The function with the given weights."""
-        net = query_network(channels=channels, n_classes=n_classes)
+        with torch.random.fork_rng(devices=[]):  # its initialisation draws random numbers
+            net = query_network(channels=channels, n_classes=n_classes)
         net.load_state_dict(state)
         return QueryFunction(net=net.to(device).eval(), n_classes=n_classes)
 

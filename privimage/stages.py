@@ -89,8 +89,8 @@ class Stages:
             if self.workers.first:
                 if self.ledger.charged(key) and not self.store.has_entropy(name):
                     raise LostAnswer(
-                        f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it, or "
-                        "change the seed to ask again at a new price"
+                        f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
+                        "a backup of the store; it is never asked again"
                     )
                 entropy = self.store.entropy(name)
                 self.ledger.charge(id=key, what=what, events=events)

@@ -94,6 +94,8 @@ class Store:
             manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
             raw = (folder / "arrays.safetensors").read_bytes()
         except FileNotFoundError:
+            if folder.is_dir():  # one of its two files is gone
+                shutil.rmtree(folder)
             return None
         except ValueError:
             raise InputError(f"{folder}/manifest.json: damaged; remove this folder to recompute it") from None
@@ -155,20 +157,21 @@ class Store:
         """
         path = self._entropy_path(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            text = path.read_text()
-            if len(text) != 32:
-                path.unlink()  # cut while being written, so it was never used
-                return self.entropy(name)
-            return int(text, 16)
-        with os.fdopen(handle, "w") as file:
-            value = secrets.randbits(128)
-            file.write(f"{value:032x}")
-            file.flush()
-            os.fsync(file.fileno())
-        return value
+        if not path.exists():
+            handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")  # mode 600
+            os.close(handle)
+            _write(Path(draft), f"{secrets.randbits(128):032x}".encode())
+            try:
+                os.link(draft, path)  # whole or not at all, and the first one stays
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(draft)
+        text = path.read_text()
+        if len(text) != 32:  # damaged from outside: nothing was asked with less
+            path.unlink()
+            return self.entropy(name)
+        return int(text, 16)
 
     def has_entropy(self, name: str) -> bool:
         """Whether an access of that name was begun and not finished."""

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from privimage import accounting, metrics
 from privimage.budget import Budget
@@ -42,8 +42,8 @@ class Trial(Frozen):
     budget: Budget
     method: MethodConfig
     metrics: tuple[str, ...] = Field(min_length=1)
-    seed: int = 0
-    asked_sigma: float  # the noise multiplier at which the sweep asks its one query, <= method.query.sigma
+    seed: int = Field(default=0, ge=0)
+    asked_sigma: float = Field(gt=0)  # the noise multiplier at which the sweep asks its one query
 
     @field_validator("metrics")
     @classmethod
@@ -51,6 +51,14 @@ class Trial(Frozen):
         for name in names:
             metrics.direction_of(name)
         return names
+
+    @model_validator(mode="after")
+    def _derivable(self) -> Trial:
+        if self.method.preset.queries and self.asked_sigma > self.method.query.sigma:
+            raise ValueError(
+                f"asked_sigma {self.asked_sigma:g} is above method.query.sigma {self.method.query.sigma:g}"
+            )
+        return self
 
     @property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,7 +67,7 @@ class Sweep(Frozen):
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
     metrics: tuple[str, ...] = ()  # measured beside the objectives
     trials: int = Field(default=10, ge=0)  # of the search, for every budget
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     resources: Resources = Resources()
 
     @field_validator("name")

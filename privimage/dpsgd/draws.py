@@ -9,8 +9,10 @@ from torch import Tensor
 
 from privimage.edm import EDM
 
+FIELDS = ("z", "noise", "sigma", "label")
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Draws:
     """n examples x K draws: z [n, ...] clean, noise [n, K, ...], sigma [n, K], label [n, K]."""
 
@@ -28,6 +30,16 @@ class Draws:
         """(z, noise, sigma, label) with the draws of an example in consecutive rows [n*K, ...]."""
         z = self.z.repeat_interleave(self.shape[1], dim=0)
         return z, self.noise.flatten(0, 1), self.sigma.flatten(), self.label.flatten()
+
+    def split(self, size: int) -> list[Draws]:
+        """The same draws in parts of at most `size` examples."""
+        parts = zip(*(getattr(self, name).split(size) for name in FIELDS), strict=True)
+        return [Draws(**dict(zip(FIELDS, part, strict=True))) for part in parts]
+
+    @staticmethod
+    def joined(parts: list[Draws]) -> Draws:
+        """The draws of all parts, in order."""
+        return Draws(**{name: torch.cat([getattr(part, name) for part in parts]) for name in FIELDS})
 
 
 def draw(

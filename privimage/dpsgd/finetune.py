@@ -25,16 +25,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from privimage.budget import Event, Release
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.draws import draw
+from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
+from privimage.edm import EDM
 from privimage.entropy import generator as generator_of
 from privimage.networks import Generator
 from privimage.schema import Frozen
 from privimage.workers import Workers
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
+BLOCK = 64  # examples that share one generator of draws
 NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, finite so that 0 * C is 0
 
 
@@ -140,29 +142,47 @@ def _add_clipped_sums(
 ) -> None:
     """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
 
-    Physical batch c of a step goes to worker c mod size and draws from a generator of its own, so the draws do not
-    depend on the number of workers. An empty batch leaves zeros: it still takes its noise step.
+    Draws come in blocks of BLOCK examples, each from a generator of its own, and go round the workers by whole blocks.
+    So neither the number of workers nor the physical batch changes a draw. An
+    empty batch leaves zeros: it still takes its noise step.
     """
-    F, device = generator.F, workers.device
+    F = generator.F
     for p in F.parameters():
         if p.requires_grad:
             p.grad = torch.zeros_like(p)
     engine = choose(config.engine, F)
-    edm = generator.edm if config.P_mean is None else replace(generator.edm, P_mean=config.P_mean)
-    for c, part in enumerate(batch.split(config.physical_batch)):
-        if c % workers.size != workers.rank or len(part) == 0:
-            continue
-        rng = torch.Generator().manual_seed(int(np.random.SeedSequence((*seed, c)).generate_state(1)[0]))
-        index = part.numpy()
-        z = generator.codec.encode(torch.from_numpy(sensitive.x[index]).to(device))
-        draws = draw(
-            z,
-            torch.from_numpy(sensitive.y[index]),
-            K=config.K,
-            edm=edm,
-            null=generator.null,
-            label_dropout=config.label_dropout,
-            generator=rng,
-        )
-        engine(F, draws, edm=edm, C=C)
+    blocks = list(enumerate(batch.split(BLOCK))) if len(batch) else []
+    together = max(1, config.physical_batch // BLOCK)
+    for c, start in enumerate(range(0, len(blocks), together)):
+        if c % workers.size == workers.rank:
+            mine = blocks[start : start + together]
+            parts = [_draw_block(generator, sensitive, index, (*seed, b), config, workers) for b, index in mine]
+            for physical in Draws.joined(parts).split(config.physical_batch):
+                engine(F, physical, edm=_levels(generator, config), C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
+
+
+def _levels(generator: Generator, config: FinetuneConfig) -> EDM:
+    """The noise levels of fine-tuning."""
+    return generator.edm if config.P_mean is None else replace(generator.edm, P_mean=config.P_mean)
+
+
+def _draw_block(
+    generator: Generator,
+    sensitive: PrivateSet,
+    index: Tensor,
+    seed: tuple[int, ...],
+    config: FinetuneConfig,
+    workers: Workers,
+) -> Draws:
+    """The draws of one block of examples."""
+    rows = index.numpy()
+    return draw(
+        generator.codec.encode(torch.from_numpy(sensitive.x[rows]).to(workers.device)),
+        torch.from_numpy(sensitive.y[rows]),
+        K=config.K,
+        edm=_levels(generator, config),
+        null=generator.null,
+        label_dropout=config.label_dropout,
+        generator=torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0])),
+    )

@@ -98,7 +98,7 @@ class MethodConfig(Frozen):
         return PRESETS[self.name]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Images:
     """Synthetic images uint8 [n, C, H, W] with labels, and the events behind them."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ def actor(local_ray: None, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def trial(tiny_values: Callable[[], dict[str, Any]]) -> Trial:
-    values = tiny_values()
-    values["method"]["finetune"] |= {"physical_batch": 3, "steps": 3}
+    return make_trial(tiny_values())
+
+
+def make_trial(values: dict[str, Any]) -> Trial:
     return parse(
         Trial,
         {
@@ -62,6 +65,9 @@ def test_a_trial_that_has_a_record_is_not_run_again(tmp_path: Path, trial: Trial
     assert execute(trial, site=site, role="compare") == first
     assert site.folder.records.read_bytes() == before
     assert len(Ledger(site.folder.root.ledger("tiny-v1")).charges()) == 2  # the query and DP-SGD
+    end = time.monotonic() + 10
+    while ray.get(actor.board.remote()) and time.monotonic() < end:  # the board is told without waiting for it
+        time.sleep(0.1)
     assert ray.get(actor.board.remote()) == {}
 
 
@@ -79,8 +85,14 @@ def test_a_lost_record_is_made_again_from_the_store_at_no_price(tmp_path: Path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_workers_make_the_same_weights_as_one(tmp_path: Path, trial: Trial, actor: Any) -> None:
+def test_two_workers_make_the_same_weights_as_one(
+    tmp_path: Path, tiny_values: Callable[[], dict[str, Any]], actor: Any
+) -> None:
     """With the same entropy for the query and for DP-SGD, laid where a killed access would have left it."""
+    values = tiny_values()
+    values["data"]["sensitive"] = {"name": "digits", "id": "tiny-v1"}
+    values["method"]["finetune"] = {"steps": 3, "q": 0.05, "physical_batch": 64}  # about three physical batches
+    trial = make_trial(values)
     probe = execute(trial, site=site_at(tmp_path / "probe", trial.data, actor), role="search")
     stores = []
     for name, resources in (("one", {}), ("two", {"workers": 2, "cpu": 0.5})):

@@ -471,6 +471,7 @@ def draws_are_taken_as_orthogonal(patch: Patch) -> None:
 
 def an_unsupported_layer_is_ignored(patch: Patch) -> None:
     patch.setattr(linear, "supports", lambda F: True)
+    patch.setattr(linear, "_verify", lambda F, draws, edm: None)
 
 
 def half_the_noise_in_training(patch: Patch) -> None:
@@ -527,15 +528,13 @@ def a_global_seed(patch: Patch) -> None:
 
 
 def anybody_reads_the_entropy(patch: Patch) -> None:
-    real = os.open
+    real = os.link
 
-    def opened(path: Any, flags: int, mode: int = 0o777, **rest: Any) -> int:
-        handle = real(path, flags, mode, **rest)
-        if str(path).endswith(".seed"):
-            os.fchmod(handle, 0o644)
-        return handle
+    def linked(draft: str, path: Any) -> None:
+        os.chmod(draft, 0o644)
+        real(draft, path)
 
-    patch.setattr(os, "open", opened)
+    patch.setattr(os, "link", linked)
 
 
 def the_entropy_is_kept(patch: Patch) -> None:

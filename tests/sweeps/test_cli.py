@@ -52,11 +52,15 @@ BAD = (
     one("method.select.ratio", "0.001", "method.select.ratio", "0.001", "at least 0.15"),
     one("method.select.ratio", "2", "method.select.ratio", "got 2", "less than or equal to 1"),
     one("method.finetune.q", "0.001", "method.finetune.q", "0.001", "42 training images"),
-    one("method.query.sigma", "0.2", "method.query.sigma", "epsilon 1,", "epsilon 33"),
+    Bad(
+        id="a query beyond the budget",
+        set=("method.query.sigma=0.2", "search={}"),
+        says=("method.query.sigma", "epsilon 1,", "epsilon 33"),
+    ),
     one("method.query.sigma", "ten", "method.query.sigma", "'ten'"),
     Bad(
         id="k1 beyond the public classes",
-        set=("method.query.k1=100", "trials=0"),  # no trials: where it is not refused, the table still ends soon
+        set=("method.query.k1=100",),
         says=("method.query.k1", "100", "20"),
     ),
     one("search", "{method.select.ratoi: {choice: [1]}}", "method.select.ratoi", "did you mean 'ratio'"),
@@ -68,7 +72,7 @@ BAD = (
     one("search", "{method.select.ratio: {choice: [0.5, 2]}}", "search.method.select.ratio", "got 2"),
     one("search", "{method.select.ratio: {choice: [0.5, 0.001]}}", "search.method.select.ratio", "0.001", "at least"),
     one("search", "{method.query.sigma: {choice: [a]}}", "search.method.query.sigma", "'a'"),
-    one("data.sensitive.root", "/nowhere", "data.sensitive.root", "/nowhere", "no such folder", bug="no dotted path"),
+    one("data.sensitive.root", "/nowhere", "data.sensitive", "/nowhere", "no such folder"),
     one("data.public.root", "/nowhere", "/nowhere", "no such folder"),
     one("data.sensitive.root", "CORRUPT", "CORRUPT/a/0.png", "damaged"),
     one("data.sensitive.root", "EMPTY", "EMPTY/b", "empty class"),
@@ -90,7 +94,7 @@ BAD = (
             "budgets": [{"epsilon": 10, "delta": 1e-5}, {"epsilon": 0.2, "delta": 1e-5}],
             "search": {"method.query.sigma": {"choice": [6, 100]}},
         },
-        set=("method.query.sigma=100", "trials=0"),
+        set=("method.query.sigma=100",),
         says=("search.method.query.sigma", "epsilon 0.2"),
     ),
 )

@@ -154,11 +154,11 @@ def test_the_query_is_reused_from_the_store(finished: RunFolder, values: dict[st
 def test_a_sweep_that_was_refused_can_be_mended_under_its_name(
     tmp_path: Path, tiny_values: Values, local_ray: None
 ) -> None:
-    bad = tiny_values() | {"trials": 0}
+    bad = tiny_values() | {"search": {}, "trials": 0}
     bad["method"]["finetune"]["q"] = 0.001
     with pytest.raises(InputError, match=r"finetune\.q"):
         run(bad, tmp_path)
-    assert run(tiny_values() | {"trials": 0}, tmp_path).failures == ()
+    assert run(tiny_values() | {"search": {}, "trials": 0}, tmp_path).failures == ()
 
 
 def test_a_trial_that_does_not_fit_the_machine_is_refused(tmp_path: Path, tiny_values: Values, local_ray: None) -> None:
@@ -167,7 +167,6 @@ def test_a_trial_that_does_not_fit_the_machine_is_refused(tmp_path: Path, tiny_v
     assert not ledger(tmp_path).path.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="append writes behind a torn line, so both lines are lost and load refuses")
 def test_a_torn_last_record_does_not_spoil_the_next(finished: RunFolder, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     shutil.copy(finished.records, path)
