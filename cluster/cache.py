@@ -129,7 +129,14 @@ def start_cache(name: str) -> Any:
     """A handle on the cache actor of that name, started on the head node if it is not there."""
     return (
         ray.remote(CacheActor)
-        .options(name=name, namespace="privimage", get_if_exists=True, num_cpus=0, max_concurrency=1000)
+        .options(
+            name=name,
+            namespace="privimage",
+            get_if_exists=True,
+            num_cpus=0,
+            max_concurrency=1000,
+            resources={"node:__internal_head__": 1e-3},
+        )
         .remote()
     )
 

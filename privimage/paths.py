@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "sweep.yaml"
 
     @property
+    def asked_sigma(self) -> Path:
+        """The noise multiplier at which this run asks its query, fixed when it first started."""
+        return self.path / "asked_sigma"
+
+    @property
     def records(self) -> Path:
         """One JSON line a finished trial."""
         return self.path / "records.jsonl"

@@ -53,10 +53,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}:" if where is not None else ""
-        raise InputError(f"{path}:{line} not valid YAML ({getattr(error, 'problem', error)})") from None
+        raise InputError(f"{path}:{line} not valid YAML ({_first_line(getattr(error, 'problem', error))})") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: expected a mapping of keys, got {type(loaded).__name__}")
     return loaded
+
+
+def _first_line(problem: object) -> str:
+    return str(problem).splitlines()[0]
 
 
 def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:

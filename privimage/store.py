@@ -36,6 +36,9 @@ PrivacyClass = Literal["public", "released", "internal"]
 Origin = Literal["hit", "built", "joined"]  # from the cache; built here; waited for another that was building it
 
 
+FILES = ("manifest.json", "arrays.safetensors")
+
+
 class Manifest(Frozen):
     """What an artefact is: kind, key, privacy class, the events behind it, its meta data and content hash."""
 
@@ -94,8 +97,8 @@ class Store:
             manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
             raw = (folder / "arrays.safetensors").read_bytes()
         except FileNotFoundError:
-            if folder.is_dir():  # one of its two files is gone
-                shutil.rmtree(folder)
+            if folder.is_dir() and not all((folder / name).exists() for name in FILES):
+                shutil.rmtree(folder)  # one of its files is gone (a folder appears with all of them)
             return None
         except ValueError:
             raise InputError(f"{folder}/manifest.json: damaged; remove this folder to recompute it") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ray import tune
 from cluster.cache import start_cache
 from cluster.execute import Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
+from privimage import record as records
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.histogram import query_family
@@ -45,20 +47,21 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     except Timeout:
         raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
     try:
-        _claim(sweep, folder)
+        _check_same(sweep, folder)
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
-        asked = asked_sigma(sweep, root)
+        asked = asked_sigma(sweep, folder)
         fixed = tuple(sweep.fixed_trials(asked_sigma=asked))
         _check_all(sweep, fixed, public, sensitive)
         connect(address)
+        _write(sweep, asked, folder)
         return _tune(sweep, fixed, asked, folder, public, sensitive, quiet=quiet)
     finally:
         lock.release()
 
 
-def _claim(sweep: Sweep, folder: RunFolder) -> None:
-    """Write the resolved sweep, or check that the folder holds the same one (more trials and seeds are welcome)."""
-    growing = {"trials", "seeds", "resources", "compare"}
+def _check_same(sweep: Sweep, folder: RunFolder) -> None:
+    """Raise InputError if the folder holds another sweep (more trials and rows are welcome)."""
+    growing = {"trials", "resources", "compare"}
     resolved = sweep.model_dump(mode="json")
     if folder.sweep.exists():
         before = yaml.safe_load(folder.sweep.read_text())
@@ -67,21 +70,29 @@ def _claim(sweep: Sweep, folder: RunFolder) -> None:
             raise InputError(
                 f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
             )
+
+
+def _write(sweep: Sweep, asked: float, folder: RunFolder) -> None:
+    """Write the resolved sweep, and at which sigma_s it asks, beside what it makes."""
+    folder.asked_sigma.write_text(repr(asked))
     draft = folder.sweep.with_suffix(".draft")
-    draft.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    draft.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     os.replace(draft, folder.sweep)
 
 
-def asked_sigma(sweep: Sweep, root: Root) -> float:
+def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     """The noise multiplier of the one query: an answer in the store that is precise enough, else the smallest needed.
 
-    Of several usable answers the noisiest is taken: it is the cheapest to have in a trial's own epsilon.
+    Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took, as long as
+    that is precise enough.
     """
     needed = sweep.smallest_sigma()
-    trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=needed)
+    if folder.asked_sigma.exists() and float(folder.asked_sigma.read_text()) <= needed:
+        return float(folder.asked_sigma.read_text())
+    trial = sweep.example(budget=sweep.budgets[0])
     family = query_family(trial.identity, trial.method.query)
     known = []
-    for path in (root.store / "artefacts" / "histogram").glob("*/manifest.json"):
+    for path in (folder.root.store / "artefacts" / "histogram").glob("*/manifest.json"):
         meta = Manifest.model_validate_json(path.read_text()).meta
         if meta.get("family") == family and float(meta["sigma"]) <= needed:
             known.append(float(meta["sigma"]))
@@ -108,11 +119,23 @@ def connect(address: str | None) -> None:
     if address is None:
         ray.init(include_dashboard=False, **options)
         return
+    _knock(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--address: cannot reach a Ray cluster at {address} ({reason})") from None
+
+
+def _knock(address: str) -> None:
+    """Raise InputError if nobody listens at HOST:PORT (Ray itself would try for a quarter of an hour)."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", "local": Ray answers at once
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"--address: cannot reach a Ray cluster at {address} ({error.strerror or error})") from None
 
 
 def _tune(
@@ -127,8 +150,10 @@ def _tune(
 ) -> Outcome:
     at_once = trials_at_once(sweep.resources, ray.cluster_resources())
     actor = start_cache(f"cache-{digest(str(folder.root.path.resolve()))[:12]}")
-    searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(fixed))
     total = len(fixed) + len(sweep.budgets) * sweep.trials
+    done = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
+    fixed = tuple(trial for trial in fixed if trial.id not in done)
+    searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(fixed))
     if searcher.jobs_left == 0:
         return Outcome(folder=folder, failures=())
     site = Site(

@@ -28,7 +28,7 @@ Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
 
 def study_name(budget: Budget) -> str:
     """The name of a budget's study in the journal."""
-    return f"epsilon={budget.epsilon:g} delta={budget.delta:g}"
+    return f"epsilon={budget.epsilon!r} delta={budget.delta!r}"
 
 
 class SweepSearcher(Searcher):  # type: ignore[misc]
@@ -127,7 +127,7 @@ def base_point(sweep: Sweep) -> list[dict[str, Any]]:
 
     No point if one of them lies outside the space.
     """
-    trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=sweep.smallest_sigma()).model_dump()
+    trial = sweep.example(budget=sweep.budgets[0]).model_dump()
     point = {dotted: get_dotted(trial, dotted) for dotted in sweep.search}
     inside = all(sweep.search[dotted].contains(value) for dotted, value in point.items())
     return [point] if point and inside else []

@@ -116,6 +116,10 @@ class Sweep(Frozen):
             values = set_dotted(values, dotted, value)
         return parse(Trial, values)
 
+    def example(self, *, budget: Budget, overrides: Mapping[str, Any] | None = None) -> Trial:
+        """A trial to look at, not to run: nothing is asked at its asked_sigma."""
+        return self.trial(budget=budget, seed=self.seeds[0], asked_sigma=1e-9, overrides=overrides)
+
     def fixed_trials(self, *, asked_sigma: float) -> Iterator[Trial]:
         """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
@@ -125,15 +129,14 @@ class Sweep(Frozen):
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
-        fixed: dict[str, Any] = {"seed": self.seeds[0], "asked_sigma": self.smallest_sigma()}
         for budget in self.budgets:
-            yield "method", self.trial(budget=budget, **fixed)
+            yield "method", self.example(budget=budget)
         for dotted, dimension in self.search.items():
             if not dotted.startswith("method."):
                 raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
             for value, budget in itertools.product(dimension.corners(), self.budgets):
                 try:
-                    yield dotted, self.trial(budget=budget, overrides={dotted: value}, **fixed)
+                    yield dotted, self.example(budget=budget, overrides={dotted: value})
                 except InputError as error:
                     raise InputError(f"search.{dotted}: {error}") from None
 

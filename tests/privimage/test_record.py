@@ -52,7 +52,6 @@ def test_the_last_record_of_an_id_counts_and_a_cut_line_is_left_out(tmp_path: Pa
     assert [(record.id, record.seed) for record in records.load(path)] == [("a", 2), ("b", 0)]
 
 
-@pytest.mark.xfail(strict=True, raises=InputError, reason="record.py append: a cut last line swallows the next record")
 def test_a_record_after_a_cut_line_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records.append(path, make("a"))

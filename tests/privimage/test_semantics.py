@@ -118,7 +118,6 @@ def test_training_is_public_and_a_function_of_its_seed(public: PublicSet, query_
     assert all(torch.allclose(again[name].double(), query_state[name].double(), atol=1e-5) for name in again)
 
 
-@pytest.mark.xfail(strict=True, reason="semantics.py:152: query_network() is initialised from the global generator")
 def test_loading_the_query_function_leaves_the_global_state(query_state: dict[str, Any]) -> None:
     with torch.random.fork_rng():
         before = torch.get_rng_state()

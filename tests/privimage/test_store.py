@@ -111,9 +111,6 @@ def test_damaged_public_arrays_are_computed_again(store: Store) -> None:
     assert origin == "built" and artefact.arrays["a"].sum() == 15
 
 
-@pytest.mark.xfail(
-    strict=True, raises=InputError, reason="store.py:96: a folder without one of its files blocks its key"
-)
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
 def test_public_files_that_are_gone_are_computed_again(store: Store, name: str) -> None:
     store.put("kind", "key", PUBLIC)
@@ -203,7 +200,6 @@ def test_entropy_that_was_cut_while_being_written_is_drawn_anew(store: Store, le
     assert value > 2**64 and store.entropy("name") == value
 
 
-@pytest.mark.xfail(strict=True, reason="store.py:160: a reader takes a file that is being written for one that was cut")
 def test_two_that_ask_for_entropy_at_once_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, other_is_done, values = secrets.randbits, threading.Event(), []
 

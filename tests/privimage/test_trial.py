@@ -131,16 +131,12 @@ def test_bad_values_are_named(changed: dict[str, Any], message: str) -> None:
         trial(**changed)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="trial.py:46: asked_sigma is not checked; 0 asks without noise and stores it as released"
-)
 @pytest.mark.parametrize("asked", [0.0, -1.0, 10.5])
 def test_the_query_is_asked_with_noise_and_not_more_than_wanted(asked: float) -> None:
     with pytest.raises(InputError, match="asked_sigma"):
         trial(asked_sigma=asked)
 
 
-@pytest.mark.xfail(strict=True, reason="trial.py:45: numpy's SeedSequence refuses it, after the query was charged")
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(InputError, match="seed"):
         trial(seed=-1)

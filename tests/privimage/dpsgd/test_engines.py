@@ -210,13 +210,9 @@ def test_a_layer_on_tokens_is_refused_by_linear() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(
-            Tied, marks=pytest.mark.xfail(strict=True, reason="linear.py:81: norms of tied weights are added")
-        ),
-        pytest.param(
-            Functional, marks=pytest.mark.xfail(strict=True, reason="linear.py:74: a use outside is not seen")
-        ),
-        pytest.param(InPlace, marks=pytest.mark.xfail(strict=True, reason="linear.py:78: gradient after the change")),
+        Tied,
+        Functional,
+        InPlace,
     ],
 )
 def test_linear_agrees_or_refuses_where_hooks_do_not_see_everything(kind: type[nn.Module]) -> None:
@@ -230,9 +226,7 @@ def test_linear_agrees_or_refuses_where_hooks_do_not_see_everything(kind: type[n
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param(
-            "linear", marks=pytest.mark.xfail(strict=True, reason="linear.py:120: 0 * inf of the layer's input")
-        ),
+        "linear",
         "vmap",
         "loop",
     ],

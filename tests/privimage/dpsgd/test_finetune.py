@@ -136,7 +136,6 @@ def test_engines_give_the_same_model(tiny: Tiny, sensitive: PrivateSet, engine: 
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="finetune.py: every physical batch draws from a seed of its own")
 def test_physical_batches_change_rounding_only(tiny: Tiny, sensitive: PrivateSet) -> None:
     whole, parts = (
         flat(tune(tiny(), sensitive, config=ADAM.model_copy(update={"physical_batch": size}))) for size in (512, 7)
