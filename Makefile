@@ -13,7 +13,8 @@ demo: .venv/ready ## the demo sweep on embedded data, its front and its report
 	$(BIN)/privimage sweep demo
 	$(BIN)/privimage front runs/demo
 	$(BIN)/privimage report runs/demo
-	$(BIN)/privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to runs/demo/best-epsilon-10 --replace
+	test -d runs/demo/best-epsilon-10 || \
+		$(BIN)/privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to runs/demo/best-epsilon-10
 
 test: .venv/ready ## quick tests, doctests included
 	$(BIN)/python -m pytest
