@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Differentially private synthetic images: one YAML file to a sweep on Ray, with the whole privacy bill.",
 )
 
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo.")]

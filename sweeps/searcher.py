@@ -23,6 +23,7 @@ from privimage.budget import Budget
 from privimage.schema import get_dotted
 from sweeps.sweep import Sweep
 
+REDRAWS = 20
 Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
 
 
@@ -43,11 +44,14 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         storage = JournalStorage(JournalFileBackend(str(journal)))
         self._studies: list[OptunaSearch] = []
         self._left: list[int] = []
+        self._tried: list[list[dict[str, Any]]] = []
+        self._asked_as: dict[str, str] = {}
         base = base_point(sweep)
         for budget in sweep.budgets:
             past = _settle(storage, study_name(budget), fields=set(space_of(sweep)), base=base)
             wanted = sweep.trials if sweep.search else min(1, sweep.trials)
-            self._left.append(max(0, wanted - past.finished))
+            self._left.append(max(0, wanted - len(past.tried)))
+            self._tried.append(list(past.tried))
             self._studies.append(_study(sweep, storage, study_name(budget), past=past))
 
     @property
@@ -65,8 +69,23 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         self._left[budget] -= 1
         self._where[trial_id] = budget
-        params = self._studies[budget].suggest(trial_id)
-        return {"budget": budget, "params": params}
+        return {"budget": budget, "params": self._new_params(budget, trial_id)}
+
+    def _new_params(self, budget: int, trial_id: str) -> dict[str, Any]:
+        """Values that this study has not tried; a repeat is told as failed and drawn again, a few times.
+
+        A repeat would be the same trial: its record is there already, and nothing would be learnt.
+        """
+        study, tried = self._studies[budget], self._tried[budget]
+        for again in range(REDRAWS):
+            name = f"{trial_id}/{again}"
+            params: dict[str, Any] = study.suggest(name)
+            if params not in tried or again == REDRAWS - 1:
+                tried.append(params)
+                self._asked_as[trial_id] = name
+                return params
+            study.on_trial_complete(name, error=True)
+        raise AssertionError("unreachable: the last draw is taken")
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: objectives are known at the end of a trial only."""
@@ -77,7 +96,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         if budget is None or trial_id in self._finished:
             return
         self._finished.add(trial_id)
-        self._studies[budget].on_trial_complete(trial_id, result=result, error=error)
+        self._studies[budget].on_trial_complete(self._asked_as[trial_id], result=result, error=error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal is on disk already."""
@@ -93,7 +112,7 @@ class _Past:
     """What the journal knows of a study: how many trials it began and finished, and what to try first."""
 
     begun: int
-    finished: int
+    tried: list[dict[str, Any]]  # values of the finished trials
     first: list[dict[str, Any]]
 
 
@@ -103,7 +122,7 @@ def _settle(storage: JournalStorage, name: str, *, fields: set[str], base: list[
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        return _Past(begun=0, finished=0, first=base)
+        return _Past(begun=0, tried=[], first=base)
     again: list[dict[str, Any]] = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.RUNNING:
@@ -111,8 +130,8 @@ def _settle(storage: JournalStorage, name: str, *, fields: set[str], base: list[
                 again.append(dict(trial.params))
             study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
-    finished = sum(trial.state == TrialState.COMPLETE for trial in trials)
-    return _Past(begun=len(trials), finished=finished, first=again)
+    tried = [dict(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
+    return _Past(begun=len(trials), tried=tried, first=again)
 
 
 def space_of(sweep: Sweep) -> dict[str, BaseDistribution]:
