@@ -57,10 +57,13 @@ class Display:
                         self._seen.add(record.id)
                         progress.console.print(describe(record, self._sweep), **PLAIN)
                 running = self._running()
-                progress.update(task, completed=len(found), description=f"{self._sweep.name}: {running or 'starting'}")
+                best = best_so_far(found, self._sweep)
+                progress.update(task, completed=len(found), description=f"{running or 'starting'} | {best}")
                 if not self._console.is_terminal and time.monotonic() - last > 30:
                     last = time.monotonic()
-                    self._console.print(f"  {len(found)}/{self._total} trials done; running: {running}", **PLAIN)
+                    self._console.print(
+                        f"  {len(found)}/{self._total} trials done; running: {running} | {best}", **PLAIN
+                    )
                 if ending:
                     return
                 self._stop.wait(1.0)
@@ -78,6 +81,18 @@ class Display:
             for trial, (stage, done, total) in sorted(board.items())
         ]
         return ", ".join(parts)
+
+
+def best_so_far(found: list[Record], sweep: Sweep) -> str:
+    """The best search trial of every budget by the first objective, in a few words."""
+    metric, direction = next(iter(sweep.objectives.items()))
+    parts = []
+    for budget in sweep.budgets:
+        mine = [record for record in found if record.role == "search" and record.budget == budget]
+        top = records.best(mine, metric=metric, direction=direction)
+        if top is not None:
+            parts.append(f"{top.value(metric):.3f} at epsilon {budget.epsilon:g}")
+    return f"best {metric} " + ", ".join(parts) if parts else f"no {metric} yet"
 
 
 def describe(record: Record, sweep: Sweep) -> str:

@@ -236,3 +236,19 @@ def test_a_killed_driver_loses_nothing_and_pays_nothing_twice(
     assert len(found) == len(lines()) == n_rows + BUDGETS * 2
     assert [r.role for r in found].count("compare") == n_rows
     check_bill(found, ledger(tmp_path))
+
+
+def test_the_best_so_far_is_of_the_search_by_the_first_objective(finished: RunFolder) -> None:
+    from sweeps.display import best_so_far
+    from sweeps.sweep import Sweep
+
+    sweep = Sweep.model_validate(yaml.safe_load(finished.sweep.read_text()))
+    found = records.load(finished.records)
+    metric = next(iter(sweep.objectives))
+    tops = [
+        max(r.value(metric) or 0 for r in found if r.role == "search" and r.budget == budget)
+        for budget in sweep.budgets
+    ]
+    said = best_so_far(found, sweep)
+    assert all(f"{top:.3f} at epsilon {b.epsilon:g}" in said for top, b in zip(tops, sweep.budgets, strict=True))
+    assert best_so_far([], sweep) == f"no {metric} yet"
