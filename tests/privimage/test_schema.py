@@ -97,3 +97,10 @@ def test_digest_is_of_content_not_of_order_and_refuses_objects() -> None:
     assert len({digest(Inner(steps=i)) for i in range(20)}) == 20
     with pytest.raises(TypeError, match="not plain data: set"):
         digest({"a": {1, 2}})
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("name: a\nmethod: {query: {sigma: 1, sigma: 2}}\n")
+    with pytest.raises(InputError, match=r"line 2: not valid YAML \(the key 'sigma' stands twice\)"):
+        read_yaml(file)
