@@ -176,7 +176,7 @@ def _measure(
         reference=reference,
         device=stages.workers.device,
     )
-    return tuple(measured)
+    return tuple(m.model_copy(update={"touches": (images.source, *m.touches[1:])}) for m in measured)
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -211,8 +210,3 @@ def _job(job: Job, *, sweep: Sweep, fixed: tuple[Trial, ...], asked: float, site
         ]
     values = {name: [record.value(name) for record in results] for name in sweep.objectives}
     tune.report({name: sum(v for v in found if v is not None) / len(found) for name, found in values.items()})
-
-
-def default_root() -> Path:
-    """The folder of all runs unless the command line names another."""
-    return Path("runs")

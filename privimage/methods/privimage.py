@@ -100,11 +100,12 @@ class MethodConfig(Frozen):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Images:
-    """Synthetic images uint8 [n, C, H, W] with labels, and the events behind them."""
+    """Images uint8 [n, C, H, W] with labels, the events behind them, and what they are (real ones for `real`)."""
 
     x: NDArray[np.uint8]
     y: NDArray[np.int64]
     events: tuple[Event, ...]
+    source: Literal["synthetic", "private-train"] = "synthetic"
 
 
 def events(config: MethodConfig, budget: Budget) -> tuple[Event, ...]:
@@ -168,7 +169,7 @@ class Run:
         what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
         self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
         train = self.sensitive.train
-        return Images(x=train.x, y=train.y, events=(event,))
+        return Images(x=train.x, y=train.y, events=(event,), source="private-train")
 
     def _selection(self) -> tuple[Selection, dict[str, Any]]:
         """The selected public images, and what determines them."""

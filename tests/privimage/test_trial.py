@@ -245,6 +245,8 @@ def test_rows_without_privacy_say_so(root: Path, public: PublicSet, sensitive_da
             classes[kind] = artefact.manifest.privacy if artefact else None
         for kind in {"generator", "model", "samples"} & set(classes):
             assert classes[kind] == "internal"
+        source = "private-train" if name == "real" else "synthetic"  # what was scored, said as it is
+        assert all(m.touches == (source, "private-test") for m in record.metrics)
 
 
 def test_a_trial_leaves_the_global_numpy_state(
