@@ -1,22 +1,28 @@
-"""Budget, Event and Release: what may be spent, one access to sensitive data, and a value with its price."""
+"""Budget, Event and Release: what may be spent, one access to sensitive data, and a value with its price.
+
+A price is a list of costs. An Event is one access; AnyOf is a number of accesses that were chosen on the way; BestOf
+is a whole private selection, of which only the winner leaves.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 
 from privimage.schema import Frozen
+from privimage.tuning.law import Law
 
 T = TypeVar("T")
+Split = Literal["train", "validation"]  # disjoint: an example is in one of them, so only the dearer one counts
 
 
 class Budget(Frozen):
     """A total (epsilon, delta) under adding or removing one example (an image with its label)."""
 
-    epsilon: float = Field(gt=0, le=1000)
+    epsilon: float = Field(gt=0, le=100)  # above 100 a guarantee says nothing
     delta: float = Field(gt=0, lt=1)
 
     def __str__(self) -> str:
@@ -27,19 +33,24 @@ class Event(Frozen):
     """One access to sensitive data: it draws the noise and it declares the cost, so the two cannot differ.
 
     `sigma` is the noise multiplier (noise standard deviation over L2 sensitivity), `q` the Poisson sampling
-    probability of each of `steps` uses. `sigma` 0 means no noise: such an access has no privacy guarantee and
-    its epsilon is infinite.
+    probability of each of `steps` uses; with `cap`, at most that many of the `n` examples stay in a batch, a random
+    subset of those that joined. `sigma` 0 means no noise: such an access has no privacy guarantee and its epsilon is
+    infinite.
     """
 
-    purpose: Literal["query", "dp-sgd", "none"]
+    purpose: Literal["query", "dp-sgd", "score", "none"]
     sigma: float = Field(ge=0)
     q: float = Field(default=1.0, gt=0, le=1)
     steps: int = Field(default=1, ge=1)
+    n: int | None = Field(default=None, ge=1)
+    cap: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _noise_or_none(self) -> Event:
+    def _noise_or_none(self) -> Self:
         if (self.sigma == 0) != (self.purpose == "none"):
             raise ValueError("sigma 0 is for purpose 'none' only, and the other way round: no noise, no guarantee")
+        if (self.n is None) != (self.cap is None):
+            raise ValueError("cap and n belong together: a truncated batch is accounted with the size of the set")
         return self
 
     @property
@@ -47,10 +58,50 @@ class Event(Frozen):
         """Whether this access has any guarantee at all."""
         return self.sigma > 0
 
+    @property
+    def split(self) -> Split:
+        """The part of the sensitive set that is read: scores read the validation split, all else the training split."""
+        return "validation" if self.purpose == "score" else "train"
+
+    def scaled(self, factor: float) -> Event:
+        """The same access with `factor` times the noise."""
+        return self.model_copy(update={"sigma": self.sigma * factor})
+
     def perturb(self, value: torch.Tensor, *, sensitivity: float, generator: torch.Generator) -> torch.Tensor:
         """`value` plus Gaussian noise of standard deviation `sensitivity * sigma` in every entry."""
         noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         return value.double() + noise * (sensitivity * self.sigma)
+
+
+class AnyOf(Frozen):
+    """`times` accesses, each one of `events`, each chosen after the answers to those before it were seen."""
+
+    events: tuple[Event, ...] = Field(min_length=1)
+    times: int = Field(ge=1)
+
+    @property
+    def private(self) -> bool:
+        """Whether every event that may be chosen has a guarantee."""
+        return all(event.private for event in self.events)
+
+
+class BestOf(Frozen):
+    """The best of K trials, by a noisy `score`, K drawn from `law`: only the winner is released.
+
+    A trial draws its configuration from a fixed distribution; its training is then one of `events`.
+    """
+
+    law: Law
+    events: tuple[Event, ...] = Field(min_length=1)
+    score: Event
+
+    @property
+    def private(self) -> bool:
+        """Whether training and score have a guarantee whatever the configuration."""
+        return self.score.private and all(event.private for event in self.events)
+
+
+Cost = Event | AnyOf | BestOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,9 @@ def test_without_sigma_there_is_no_guarantee() -> None:
 
 
 def test_an_event_shows_its_cost_and_nothing_else() -> None:
-    assert repr(Event(purpose="query", sigma=5)) == "Event(purpose='query', sigma=5.0, q=1.0, steps=1)"
+    assert (
+        repr(Event(purpose="query", sigma=5)) == "Event(purpose='query', sigma=5.0, q=1.0, steps=1, n=None, cap=None)"
+    )
 
 
 @pytest.mark.parametrize("error", [InputError, BudgetExceeded, LostAnswer, TrialFailed])

@@ -26,7 +26,7 @@ from torch import Tensor
 from privimage import accounting, semantics
 from privimage import edm as diffusion
 from privimage import record as records
-from privimage.accounting import calibrate
+from privimage.accounting import calibrate, pld, total
 from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune, linear
@@ -231,6 +231,12 @@ def rule_4_the_state_of_the_noise_is_internal_and_forgotten(world: World) -> Non
     assert "entropy" not in artefact.manifest.model_dump_json()
 
 
+def forget_epsilons() -> None:
+    """Empty every memory of the accountant, so that a planted fault in it shows."""
+    for remembered in (calibrate, total._epsilon, total._pld, total._rdp, pld.of_event, pld._any_of, pld._best_of):
+        getattr(remembered, "cache_clear", lambda: None)()
+
+
 def exact_epsilon(sigmas: list[float], delta: float) -> float:
     """Of composed Gaussian mechanisms (Balle and Wang 2018), without any accountant."""
     mu = math.sqrt(sum(s**-2 for s in sigmas))
@@ -242,8 +248,7 @@ def exact_epsilon(sigmas: list[float], delta: float) -> float:
 def rule_5_calibration_is_joint_and_never_above_the_target(world: World) -> None:
     for target, query in ((2.0, 6.0), (0.8, 20.0)):
         others = (Event(purpose="query", sigma=query),)
-        calibrate.cache_clear()
-        accounting._epsilon.cache_clear()
+        forget_epsilons()
         event = calibrate(budget=Budget(epsilon=target, delta=1e-5), q=1.0, steps=4, others=others)
         exact = exact_epsilon([query, *[event.sigma] * 4], 1e-5)
         assert exact <= target, "what is paid is never more than what is read"
@@ -542,40 +547,23 @@ def the_entropy_is_kept(patch: Patch) -> None:
 
 
 def the_query_is_not_in_the_calibration(patch: Patch) -> None:
-    patch.setattr(
-        accounting,
-        "_merged",
-        lambda events, real=accounting._merged: real([e for e in events if e.purpose != "query"]),
-    )
+    real = total._merged
+    patch.setattr(total, "_merged", lambda costs: real([e for e in costs if e.purpose != "query"]))
 
 
 def the_target_is_missed_upwards(patch: Patch) -> None:
-    real = accounting._epsilon
-    patch.setattr(accounting, "_epsilon", Uncached(lambda events, delta: real(events, delta) - 0.05))
+    real = total._epsilon
+    patch.setattr(total, "_epsilon", lambda costs, split, delta: max(0.0, real(costs, split, delta) - 0.05))
 
 
 def an_optimistic_accountant(patch: Patch) -> None:
-    real = accounting._epsilon
-    patch.setattr(accounting, "_epsilon", Uncached(lambda events, delta: 0.9 * real(events, delta)))
+    real = total._epsilon
+    patch.setattr(total, "_epsilon", lambda costs, split, delta: 0.9 * real(costs, split, delta))
 
 
 def half_the_steps_are_counted(patch: Patch) -> None:
-    real = accounting._dp_event
-    fewer = lambda e: real(e.model_copy(update={"steps": max(1, e.steps // 2)}))  # noqa: E731
-    patch.setattr(accounting, "_dp_event", fewer)
-
-
-class Uncached:
-    """A function with the `cache_clear` of a cached one."""
-
-    def __init__(self, f: Callable[..., float]) -> None:
-        self.f = f
-
-    def __call__(self, *args: Any) -> float:
-        return self.f(*args)
-
-    def cache_clear(self) -> None:
-        """Nothing is cached."""
+    real = pld.of_event
+    patch.setattr(pld, "of_event", lambda e: real(e.model_copy(update={"steps": max(1, e.steps // 2)})))
 
 
 def the_query_is_asked_again_on_a_miss(patch: Patch) -> None:
@@ -710,8 +698,7 @@ def test_the_check_sees_the_fault(
                 rule(world)
     finally:
         torch.set_rng_state(state)
-        calibrate.cache_clear()
-        accounting._epsilon.cache_clear()
+        forget_epsilons()
 
 
 def test_every_rule_has_a_fault() -> None:
