@@ -2,7 +2,7 @@
 
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.data.load import load_public, load_sensitive
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, stratified_split
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, split_by_content
 
 __all__ = [
     "PrivateSet",
@@ -12,5 +12,5 @@ __all__ = [
     "SensitiveData",
     "load_public",
     "load_sensitive",
-    "stratified_split",
+    "split_by_content",
 ]

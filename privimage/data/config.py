@@ -10,7 +10,7 @@ from privimage.schema import Frozen
 
 VisionName = Literal["mnist", "fashion-mnist", "cifar10"]
 
-TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split 3,600 / 400 / 1,000
+TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3,600 / 400 / 1,000
 VALIDATION_SHARE = 0.08
 MIN_GLYPHS = 10
 
@@ -43,8 +43,9 @@ class SensitiveConfig(_ImageConfig):
     """The sensitive set: where it is, the name of its ledger, how it is split.
 
     `size` and `channels` are the side in pixels and 1 (grey) or 3 (colour) of every image; None keeps the
-    set's own. A folder and the digits are cut into train, validation and test, each class by the same shares;
-    the torchvision sets keep their official test split, and validation is cut from their train split.
+    set's own. A folder and the digits are cut into train, validation and test, every image by its own content
+    (`split_by_content`); the torchvision sets keep their official test split, and validation is cut from their
+    train split.
     """
 
     name: Literal["digits", "folder", "mnist", "fashion-mnist", "cifar10"]

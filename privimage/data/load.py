@@ -12,7 +12,7 @@ from privimage.data.digits import CLASSES, read_digits
 from privimage.data.fit import Pixels, fit_all
 from privimage.data.folder import read_folder
 from privimage.data.glyphs import load_glyphs
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, stratified_split
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, split_by_content
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
@@ -24,19 +24,26 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     if config.name in ("digits", "folder"):
         x, y, classes = _whole(config)
         shares = (1 - config.validation - config.test, config.validation, config.test)
-        parts = [(x[i], y[i]) for i in stratified_split(y, fractions=shares, seed=config.split_seed)]
+        parts = [(x[i], y[i]) for i in split_by_content(x, y, fractions=shares, seed=config.split_seed)]
     else:
         x, y, classes = _vision(config, train=True)
         halves = (1 - config.validation, config.validation)
-        parts = [(x[i], y[i]) for i in stratified_split(y, fractions=halves, seed=config.split_seed)]
+        parts = [(x[i], y[i]) for i in split_by_content(x, y, fractions=halves, seed=config.split_seed)]
         parts.append(_vision(config, train=False)[:2])
-    for part, (_, labels) in zip(PARTS, parts, strict=True):
-        missing = np.setdiff1d(np.arange(len(classes)), labels)
-        if len(missing):
-            where, name = config.root or config.name, classes[missing[0]]
-            raise InputError(f"{where}: class {name!r} has too few images to split, none is left for {part}")
+    _check_parts(config, [labels for _, labels in parts], classes)
     sets = [PrivateSet(x=x, y=y, name=config.name, id=config.id, classes=classes) for x, y in parts]
     return SensitiveData(train=sets[0], validation=sets[1], test=sets[2])
+
+
+def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], classes: tuple[str, ...]) -> None:
+    """Raise InputError if a part is empty, or if there is a class that cannot be trained on."""
+    where = config.root or config.name
+    for part, found in zip(PARTS, labels, strict=True):
+        if not len(found):
+            raise InputError(f"{where}: too few images to split, none is left for {part}; raise data.sensitive.{part}")
+    missing = np.setdiff1d(np.arange(len(classes)), labels[0])
+    if len(missing):
+        raise InputError(f"{where}: class {classes[missing[0]]!r} has too few images to split, none is left for train")
 
 
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from privimage.data import PrivateSet, PublicSet, SensitiveData, stratified_split
+from privimage.data import PrivateSet, PublicSet, SensitiveData, split_by_content
 from privimage.errors import InputError
 
 X = np.full((3, 1, 2, 2), 137, np.uint8)
@@ -39,20 +41,47 @@ def test_fingerprint_depends_on_pixels_and_labels() -> None:
     assert private().fingerprint == private().fingerprint
 
 
-def test_split_is_stratified_disjoint_and_complete() -> None:
-    y = np.repeat(np.arange(3), [100, 50, 10])
-    parts = stratified_split(y, fractions=(0.7, 0.1, 0.2), seed=3)
-    assert [np.bincount(y[part]).tolist() for part in parts] == [[70, 35, 7], [10, 5, 1], [20, 10, 2]]
-    assert np.sort(np.concatenate(parts)).tolist() == list(range(160))
+def images(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 1, 3, 3)).astype(np.uint8), rng.integers(0, 4, n)
 
 
-def test_split_depends_on_its_seed_only() -> None:
-    y = np.repeat(np.arange(2), 50)
-    first, again, other = (stratified_split(y, fractions=(0.5, 0.5), seed=seed)[0] for seed in (0, 0, 1))
+def test_parts_are_disjoint_complete_and_about_as_large_as_asked() -> None:
+    x, y = images(4000)
+    parts = split_by_content(x, y, fractions=(0.7, 0.1, 0.2), seed=3)
+    assert np.sort(np.concatenate(parts)).tolist() == list(range(4000))
+    for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        assert abs(len(part) - 4000 * share) < 4 * (4000 * share * (1 - share)) ** 0.5
+        assert np.abs(np.bincount(y[part]) / np.bincount(y) - share).max() < 0.06, "in every class"
+
+
+@given(st.integers(0, 59), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_one_example_more_or_less_changes_one_part_by_that_example(removed: int, seed: int) -> None:
+    x, y = images(60)
+    kept = np.delete(np.arange(60), removed)
+    whole = split_by_content(x, y, fractions=(0.6, 0.2, 0.2), seed=seed)
+    less = split_by_content(x[kept], y[kept], fractions=(0.6, 0.2, 0.2), seed=seed)
+    changes = [set(a.tolist()) ^ {int(kept[i]) for i in b} for a, b in zip(whole, less, strict=True)]
+    assert sorted(map(len, changes)) == [0, 0, 1] and {removed} in changes
+
+
+def test_order_does_not_matter_and_copies_stay_together() -> None:
+    x, y = images(50)
+    x[25:], y[25:] = x[:25], y[:25]
+    parts = split_by_content(x, y, fractions=(0.5, 0.5), seed=1)
+    assert all(set(part) == {(i + 25) % 50 for i in part} for part in map(np.ndarray.tolist, parts))
+    turned = split_by_content(x[::-1], y[::-1], fractions=(0.5, 0.5), seed=1)
+    assert [sorted(49 - part) for part in turned] == [part.tolist() for part in parts]
+
+
+def test_split_depends_on_its_seed() -> None:
+    x, y = images(50)
+    first, again, other = (split_by_content(x, y, fractions=(0.5, 0.5), seed=seed)[0] for seed in (0, 0, 1))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
 
 
 def test_split_refuses_fractions_that_do_not_sum_to_one() -> None:
     with pytest.raises(InputError, match="sum to 1"):
-        stratified_split(Y, fractions=(0.5, 0.4), seed=0)
+        split_by_content(X, Y, fractions=(0.5, 0.4), seed=0)

@@ -60,7 +60,6 @@ def test_mnist_files_become_three_parts(mnist) -> None:
     data = load_sensitive(SensitiveConfig(name=name, id="m", root=str(root), validation=0.1))
     assert [len(part) for part in (data.train, data.validation, data.test)] == [180, 20, 30]
     assert data.train.shape == (1, 28, 28) and len(data.train.classes) == 10
-    assert np.bincount(data.validation.y).tolist() == [2] * 10
     assert (data.test.x[:, 0] == arrays["t10k"]).all()  # the official test split, untouched
     cut = sorted(image.tobytes() for part in (data.train, data.validation) for image in part.x)
     assert cut == sorted(image.tobytes() for image in arrays["train"])
