@@ -63,7 +63,7 @@ def excess(law: Law, p: Array, q: Array, score: Array, points: Points, used: Law
 
 @st.composite
 def finite_trials(draw: st.DrawFn) -> tuple[Array, Array, Array, Points]:
-    """Two neighbouring laws on a few atoms, some of probability 0 under one; scores with ties; valid points."""
+    """Two neighbouring laws on a few atoms, some all but impossible under one; scores with ties; valid points."""
     n = draw(st.integers(2, 7))
     weight = st.one_of(st.floats(-7, 0).map(math.exp), st.just(0.0))
     p, q = (np.array(draw(st.lists(weight, min_size=n, max_size=n))) + 1e-12 for _ in range(2))
@@ -89,7 +89,7 @@ def test_best_of_k_finite_trials_never_costs_more_than_the_bound(
 
 
 def tight_trial() -> tuple[Array, Array, Array, Points]:
-    """Pure epsilon 1: under Q the best atom is likelier, and the next one less likely, both as much as they may be."""
+    """Pure epsilon 1: under Q the best atom is likelier, and the next one less likely, both by a factor e."""
     p = np.array([1 - 0.2 - 0.05 * math.e, 0.05 * math.e, 0.2])
     q = np.array([1 - 0.2 * math.e - 0.05, 0.05, 0.2 * math.e])
     score = np.arange(3)
