@@ -1,9 +1,9 @@
 r"""Upper bounds on what it costs to release only the best of K trials, by privacy profiles and by Renyi divergences.
 
 Setting. Q is the law of the whole output y of one trial, its score included, on one data set; Q' is the same on a
-neighbour. Writing H_e(Q, Q') = sup_A Q(A) - exp(e) Q'(A) for the hockey-stick divergence, the profile delta_Q of a trial
+neighbour. Let H_e(Q, Q') = sup_A Q(A) - exp(e) Q'(A), the hockey-stick divergence. A profile delta_Q of the trial
 bounds it in both directions, for every pair of neighbours: H_e(Q, Q') <= delta_Q(e) and H_e(Q', Q) <= delta_Q(e).
-K follows `Law`, trials run K times, and the output with the best score is released, nothing else.
+K follows `Law`, the trial runs K times, and the output with the best score is released, nothing else.
 
 What the proof needs:
 
@@ -11,7 +11,7 @@ What the proof needs:
   anything that depends on it (the number of trials, their cost, their duration);
 - given the data, the K outputs are independent draws of the same Q. A trial may first draw its configuration from a
   law fixed beforehand; delta_Q must then bound every configuration, and so it bounds their mixture;
-- the score is a part of y, so delta_Q pays for it. A score computed from other data counts as an access to those.
+- the score is a part of y, so delta_Q must cover it: a score that reads sensitive data is an access of the trial.
 
 Proof of `profile`.
 
@@ -23,8 +23,8 @@ Proof of `profile`.
        P(A) = int_A f'(F) dQ,    f(x) = E[x^K],    and likewise P'(A) = int_A f'(F') dQ'.
 
    For `Law`, f'(x) = E[K] (gamma / (1 - (1 - gamma) x))^(1 + eta); it increases, up to f'(1) = E[K].
-3. Ratio. Fix y, let z = 1 - F(y) and z' = 1 - F'(y), which are Q and Q' of the same set. Thus z' <= rho z + d for
-   every rho = exp(e) >= 1 and d = delta_Q(e). With it
+3. Ratio. Fix y, let z = 1 - F(y) and z' = 1 - F'(y): the probabilities under Q and Q' of one set, the outputs that
+   are not worse than y. Thus z' <= rho z + d for every e >= 0, with rho = exp(e) and d = delta_Q(e), and
 
        gamma + (1 - gamma) z' <= gamma + (1 - gamma) d + (1 - gamma) rho z
                               <= max(rho, 1 + (1 - gamma) d / gamma) (gamma + (1 - gamma) z),
@@ -37,12 +37,12 @@ Proof of `profile`.
        P(A) - c exp(e) P'(A) = int_A f'(F) dQ - exp(e) int_A c f'(F') dQ'
                             <= int_A f'(F) (dQ - exp(e) dQ') <= f'(1) sup_B (Q(B) - exp(e) Q'(B)),
 
-   the last because 0 <= f'(F) <= f'(1). So H_{e + ln c}(P, P') <= E[K] delta_Q(e). Step 3 used H(Q', Q) and step 4 used H(Q, Q'): one direction of a
-   trial's profile is not enough, even for one direction of the result.
+   the last because 0 <= f'(F) <= f'(1). So H_{e + ln c}(P, P') <= E[K] delta_Q(e). Step 3 used H(Q', Q) and step 4
+   used H(Q, Q'): one direction of a trial's profile is not enough, even for one direction of the result.
 5. Between and beyond the points. H is a supremum of Q(A) - t Q'(A), affine in t = exp(e): it is convex and falls in t,
-   and it is 1 at t = 0. So a chord between two upper bounds, one of which may be (t = 0, H = 1), is an upper bound,
-   and so is the last one for ever after: the greatest convex, falling function below all the points bounds H. This
-   holds for delta_Q in steps 3 and 4, and again for the points (e + ln c, E[K] delta_Q(e)) of P.
+   and it is 1 at t = 0. So a chord between two upper bounds, one of which may be (t = 0, H = 1), is an upper bound
+   between them, and every upper bound holds for all larger t: the greatest convex, falling function that is nowhere
+   above the points bounds H. This serves delta_Q in step 3, and again the points (e + ln c, E[K] delta_Q(e)) of P.
 
 Koskela, Redberg and Wang 2024 (arXiv 2402.06701) bound selection by profiles; the c of step 3 is derived here. Given
 delta_Q it loses nothing: c is the supremum over z of the ratio in step 3 where z' is as large as delta_Q allows,

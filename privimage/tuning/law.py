@@ -21,9 +21,7 @@ from scipy.stats import nbinom
 
 from privimage.schema import Frozen
 
-LEAST_GAMMA = (
-    1e-6  # K reaches some 40 / gamma: below this its table no longer fits, nor would anyone run so many trials
-)
+LEAST_GAMMA = 1e-6  # K can reach some 40 / gamma: its table must fit in memory, and nobody runs so many trials
 TAIL = 1e-17  # probability beyond the end of the table of K, less than the resolution of a double below 1
 
 
@@ -45,7 +43,9 @@ class Law(Frozen):
     @model_validator(mode="after")
     def _tail_is_finite(self) -> Law:
         if self._excess(-math.log(LEAST_GAMMA)) < 0:
-            raise ValueError(f"mean {self.mean:g} at eta {self.eta:g} gives far too long a tail; raise eta")
+            raise ValueError(
+                f"mean {self.mean:g} at eta {self.eta:g}: K could be millions; raise eta or lower the mean"
+            )
         return self
 
     def __str__(self) -> str:
