@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import ray
@@ -14,6 +16,8 @@ from cluster.cache import SharedCache
 from cluster.resources import Resources
 from cluster.train import run_on_workers
 from privimage import record as records
+from privimage.budget import BestOf
+from privimage.covered import CoveredLedger
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import TrialFailed
 from privimage.ledger import Ledger
@@ -24,21 +28,46 @@ from privimage.store import Store
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 
+Role = Literal["search", "compare"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store)."""
+    """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store).
+
+    `selections` are the private selections that trials may belong to, by the id of their charge.
+    """
 
     folder: RunFolder
     resources: Resources
     actor: Any
     public: PublicSet
     sensitive: SensitiveData
+    selections: Mapping[str, BestOf] = field(default_factory=dict)
+
+    def records_of(self, trial: Trial) -> Path:
+        """Where the record of a trial belongs: those of a private selection are internal."""
+        return self.folder.records if trial.draw is None else self.folder.internal_records
+
+    def has(self, trial: Trial) -> bool:
+        """Whether the trial has a record already."""
+        return _find(self.records_of(trial), trial) is not None
+
+    def ledger_of(self, trial: Trial) -> Ledger | CoveredLedger:
+        """Where a trial is charged: the trials of a private selection are covered by its one charge."""
+        id = trial.data.sensitive.id
+        ledger = Ledger(self.folder.root.ledger(id))
+        if trial.draw is None:
+            return ledger
+        selection = trial.draw.selection
+        return CoveredLedger(
+            ledger, inner=self.folder.root.covered(id), selection=selection, cost=self.selections[selection]
+        )
 
 
-def execute(trial: Trial, *, site: Site, role: Literal["search", "compare"]) -> Record:
+def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
-    done = _find(site.folder, trial)
+    done = _find(site.records_of(trial), trial)
     if done is not None:
         return done
     if site.resources.workers == 1:
@@ -47,28 +76,27 @@ def execute(trial: Trial, *, site: Site, role: Literal["search", "compare"]) -> 
     else:
         # The data travels as one reference; the closure itself stays small.
         data = ray.put((site.public, site.sensitive))
-        folder, resources, actor = site.folder, site.resources, site.actor
+        empty = replace(site, public=None, sensitive=None)  # type: ignore[arg-type]  # filled on arrival
 
         def work(workers: Workers) -> None:
             public, sensitive = ray.get(data)
-            here = Site(folder=folder, resources=resources, actor=actor, public=public, sensitive=sensitive)
-            _work(trial, here, role, workers)
+            _work(trial, replace(empty, public=public, sensitive=sensitive), role, workers)
 
         name = f"{trial.id}-{int(time.time())}"
-        run_on_workers(work, resources=resources, name=name, storage=folder.ray / "train")
-    found = _find(site.folder, trial)
+        run_on_workers(work, resources=site.resources, name=name, storage=site.folder.ray / "train")
+    found = _find(site.records_of(trial), trial)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
     return found
 
 
-def _find(folder: RunFolder, trial: Trial) -> Record | None:
-    if not folder.records.exists():
+def _find(path: Path, trial: Trial) -> Record | None:
+    if not path.exists():
         return None
-    return next((record for record in records.load(folder.records) if record.id == trial.id), None)
+    return next((record for record in records.load(path) if record.id == trial.id), None)
 
 
-def _work(trial: Trial, site: Site, role: Literal["search", "compare"], workers: Workers) -> None:
+def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
     """Run the trial as one of its workers; the first one writes the record."""
     root = site.folder.root
     store = Store(root.store)
@@ -83,7 +111,7 @@ def _work(trial: Trial, site: Site, role: Literal["search", "compare"], workers:
         workers=workers,
         store=store,
         cache=SharedCache(store=store, actor=site.actor),
-        ledger=Ledger(root.ledger(trial.data.sensitive.id)),
+        ledger=site.ledger_of(trial),
         progress=progress,
     )
     record = run(
@@ -95,5 +123,7 @@ def _work(trial: Trial, site: Site, role: Literal["search", "compare"], workers:
         role=role,
     )
     if workers.first:
-        records.append(site.folder.records, record)
+        path = site.records_of(trial)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if trial.draw is None else 0o700)
+        records.append(path, record)
         progress("", 0, 0)

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from privimage.accounting import epsilon
-from privimage.budget import Event
+from privimage.budget import Cost, Event
 from privimage.errors import InputError
 from privimage.schema import Frozen, digest
 
@@ -28,7 +28,7 @@ class Charge(Frozen):
     number: int
     id: str
     what: str
-    events: tuple[Event, ...]
+    events: tuple[Cost, ...]
     at: str
     previous: str
     hash: str
@@ -45,7 +45,7 @@ class Ledger:
         self.path = path
         self._lock = FileLock(str(path) + ".lock")
 
-    def charge(self, *, id: str, what: str, events: Sequence[Event]) -> bool:
+    def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
         """True if the charge was written (and is on disk), False if this id had been charged before.
 
         Call it before the data is touched. Raises InputError if the ledger is damaged, or if the id was charged
@@ -127,6 +127,7 @@ def render(charges: Sequence[Charge]) -> list[dict[str, Any]]:
             "events": "; ".join(
                 f"{e.purpose} sigma={e.sigma:.4g} q={e.q:.4g} steps={e.steps}" if e.private else "NOT PRIVATE"
                 for e in charge.events
+                if isinstance(e, Event)
             ),
         }
         for charge in charges

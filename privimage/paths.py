@@ -2,7 +2,9 @@
 
 ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
 ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run
-ROOT/NAME/             one run: its sweep, its records, its study, its report
+ROOT/NAME/             one run: its sweep, its bill, its records, its study, its report
+ROOT/NAME/stand-in/    the search of a run in mode public: a run of its own, on public data only
+ROOT/NAME/internal/    what a private selection keeps to itself: the records of all its trials
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-RESERVED = ("store", "ledgers")  # no run may be called so
+STAND_IN = "stand-in"
+RESERVED = ("store", "ledgers", STAND_IN)  # no run may be called so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,10 @@ class Root:
         """The ledger of a sensitive set."""
         return self.path / "ledgers" / f"{id}.jsonl"
 
+    def covered(self, id: str) -> Path:
+        """The accesses of private selections on a sensitive set, which were charged as a whole."""
+        return self.path / "ledgers" / "internal" / f"{id}.jsonl"
+
     def run(self, name: str) -> RunFolder:
         """The folder of one run."""
         return RunFolder(path=self.path / name)
@@ -47,7 +54,22 @@ class RunFolder:
     @property
     def root(self) -> Root:
         """The folder of all runs that this one lies in."""
-        return Root(path=self.path.parent)
+        return Root(path=self.path.parent.parent if self.path.name == STAND_IN else self.path.parent)
+
+    @property
+    def stand_in(self) -> RunFolder:
+        """The run of its search on a public stand-in."""
+        return RunFolder(path=self.path / STAND_IN)
+
+    @property
+    def internal_records(self) -> Path:
+        """The records of all trials of a private selection; only the winner's are copied to `records`."""
+        return self.path / "internal" / "records.jsonl"
+
+    @property
+    def bill(self) -> Path:
+        """What the run may ask in all, and its price, written before anything is asked."""
+        return self.path / "bill.json"
 
     @property
     def sweep(self) -> Path:

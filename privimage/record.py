@@ -11,7 +11,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from privimage.accounting import epsilon
-from privimage.budget import Budget, Event
+from privimage.budget import BestOf, Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.schema import Frozen
@@ -22,7 +22,7 @@ class Paid(Frozen):
 
     id: str
     what: str
-    events: tuple[Event, ...]
+    events: tuple[Cost, ...]
 
 
 class StageRecord(Frozen):
@@ -38,7 +38,8 @@ class Record(Frozen):
     """What a trial was, what it cost in privacy, time and memory, and how good its images are.
 
     `epsilon` and `epsilon_rdp` are None when the trial has no privacy guarantee (a comparison row); `events` is
-    the price of this trial alone, `paid` what the ledger was charged for it (a shared query appears in many).
+    what this trial asked, `paid` what the ledger was charged for it (a shared query appears in many). The winner of
+    a private selection carries the selection, and its epsilon is that of query and selection together.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Record(Frozen):
     paid: tuple[Paid, ...]
     epsilon: float | None
     epsilon_rdp: float | None
+    selection: BestOf | None = None
     metrics: tuple[Metric, ...]
     stages: tuple[StageRecord, ...]
     artefacts: dict[str, str]  # kind -> key in the store: generator, samples, selection, ...

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
 from privimage.errors import InputError
 
@@ -80,12 +80,12 @@ def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(_one_line(model, error, where)) from None
+        raise InputError(_one_line(model, values, error, where)) from None
 
 
-def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str:
+def _one_line(model: type[BaseModel], values: Any, error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    path = list(_written(values, first["loc"], missing=first["type"] == "missing"))
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -94,6 +94,8 @@ def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str
     if first["type"] == "missing":
         return f"{dotted}: missing; it has no default{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if not path and not where:  # a rule about several keys, which the message names
+        return f"{message}{more}"
     return f"{dotted}: got {_short(first['input'])}; {message}{more}"
 
 
@@ -110,12 +112,34 @@ def _nearest(key: str, allowed: list[str]) -> str:
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the model that sits at `location` below `model`."""
     current: type[BaseModel] | None = model
+    annotation: Any = None
     for part in location:
-        if current is None or part not in current.model_fields:
-            continue  # list indices and union tags carry no field
+        if current is None or part not in current.model_fields:  # list indices and union tags carry no field
+            current = _with_tag(annotation, part) or current
+            continue
         annotation = current.model_fields[str(part)].annotation
         current = _model_in(annotation) or current
     return sorted(current.model_fields) if current is not None else []
+
+
+def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> Iterator[str]:
+    """The parts of a location that the user wrote: without the tags that pydantic adds for members of a union."""
+    for i, part in enumerate(location):
+        if isinstance(values, Mapping | Sequence) and not isinstance(values, str):
+            if isinstance(values, Mapping) and part not in values:
+                if missing and i == len(location) - 1:
+                    yield str(part)
+                continue
+            values = values[part]  # type: ignore[index]
+        yield str(part)
+
+
+def _with_tag(annotation: Any, tag: int | str) -> type[BaseModel] | None:
+    """The member of a discriminated union that has this tag, or None."""
+    for member in get_args(annotation):
+        if any(isinstance(inner, Tag) and inner.tag == tag for inner in get_args(member)):
+            return _model_in(member)
+    return None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from privimage.budget import Event
+from privimage.covered import CoveredLedger
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
 from privimage.record import Paid, StageRecord
@@ -34,7 +35,7 @@ class Stages:
         workers: Workers,
         store: Store,
         cache: Cache,
-        ledger: Ledger,
+        ledger: Ledger | CoveredLedger,
         progress: Progress = ignore_progress,
     ) -> None:
         self.workers = workers
@@ -75,8 +76,11 @@ class Stages:
         what: str,
         events: Sequence[Event],
         build: Callable[[int, Callable[[int, int], None]], Built],
+        alone: bool = False,
     ) -> Artefact:
         """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.
+
+        With `alone` for the first worker only, as in the method of that name.
 
         Its entropy is kept on disk first. So a killed access is finished with the same noise and is not charged
         again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised.
@@ -94,9 +98,12 @@ class Stages:
                     )
                 entropy = self.store.entropy(name)
                 self.ledger.charge(id=key, what=what, events=events)
-            return build(self.workers.broadcast(entropy), self._reporter(kind))
+            return build(entropy if alone else self.workers.broadcast(entropy), self._reporter(kind))
 
-        artefact = self._run(kind, key, charged_build)
+        if alone:
+            artefact = self._timed(kind, key, lambda: self._cache.fetch(kind, key, charged_build))
+        else:
+            artefact = self._run(kind, key, charged_build)
         if self.workers.first:
             self.store.forget(name)
         self.paid[key] = Paid(id=key, what=what, events=tuple(events))

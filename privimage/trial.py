@@ -10,29 +10,48 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from privimage import accounting, metrics
-from privimage.budget import Budget
-from privimage.data import PublicConfig, SensitiveConfig, load_public, load_sensitive
-from privimage.data.sets import PublicSet, SensitiveData
+from privimage.budget import Budget, Event
+from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig, hold_out, load_public, load_sensitive
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.methods import privimage as method
 from privimage.methods.privimage import MethodConfig
 from privimage.record import Record, finite
 from privimage.schema import Frozen, digest
 from privimage.stages import Stages
-from privimage.store import Built
+from privimage.store import Built, PrivacyClass
+from privimage.tuning.noise import Noise
 
 T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
 
 
 class DataConfig(Frozen):
-    """The sensitive set (its `id` names its ledger) and the public set."""
+    """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set."""
 
-    sensitive: SensitiveConfig
+    sensitive: SensitiveConfig | HeldOutConfig = Field(discriminator="name")
     public: PublicConfig
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The public description of the data: names and splits, never anything computed from sensitive content."""
+        data = self.model_dump(mode="json")
+        for part in data.values():
+            part.pop("download", None)
+        if isinstance(self.sensitive, HeldOutConfig):
+            data["public"]["without"] = data["sensitive"]
+        return data
+
+
+class Draw(Frozen):
+    """Which trial of which private selection: trials of the same configuration still have noise of their own."""
+
+    selection: str
+    number: int = Field(ge=0)
 
 
 class Trial(Frozen):
@@ -40,6 +59,8 @@ class Trial(Frozen):
 
     data: DataConfig
     budget: Budget
+    noise: Noise = Noise()
+    draw: Draw | None = None
     method: MethodConfig
     metrics: tuple[str, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
@@ -67,17 +88,29 @@ class Trial(Frozen):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The public description of the data: names and splits, never anything computed from sensitive content."""
-        data = self.data.model_dump(mode="json")
-        for part in data.values():
-            part.pop("download")
-        return data
+        """See DataConfig."""
+        return self.data.identity
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the metrics that are charged."""
+        return tuple(name for name in self.metrics if metrics.is_private(name))
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What the trial releases, by its own noise: query, DP-SGD, scores."""
+        released = method.events(self.method, self.budget, self.noise)
+        scores = len(self.scores)
+        return (*released, *(scores * (self.noise.dp_score(self.budget, times=scores),) if scores else ()))
 
 
 def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:
     """Both sets. Raises InputError if they cannot be read, or do not have the same image shape."""
-    sensitive = _named("data.sensitive", lambda: load_sensitive(config.sensitive))
     public = _named("data.public", lambda: load_public(config.public, cache=rendered))
+    if isinstance(config.sensitive, HeldOutConfig):
+        return hold_out(public, config.sensitive)
+    source = config.sensitive
+    sensitive = _named("data.sensitive", lambda: load_sensitive(source))
     if public.shape != sensitive.train.shape:
         raise InputError(
             f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
@@ -107,7 +140,7 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
         raise InputError(f"method.query.k1: got {trial.method.query.k1}; there are only {n_public} public classes")
     if trial.method.samples < 2 * n_labels:
         raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
-    method.events(trial.method, trial.budget)
+    assert trial.events or not preset.queries  # calibrated: raises if the budget cannot be met
 
 
 def run(
@@ -123,7 +156,8 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     images = method.Run(
         config=trial.method,
-        budget=trial.budget,
+        paid=method.events(trial.method, trial.budget, trial.noise),
+        draw=None if trial.draw is None else trial.draw.model_dump(),
         seed=trial.seed,
         asked_sigma=trial.asked_sigma,
         public=public,
@@ -140,10 +174,10 @@ def run(
         config=trial.model_dump(mode="json"),
         budget=trial.budget,
         seed=trial.seed,
-        events=images.events,
+        events=trial.events,
         paid=tuple(stages.paid.values()),
-        epsilon=finite(accounting.epsilon(images.events, trial.budget.delta)),
-        epsilon_rdp=finite(accounting.epsilon_rdp(images.events, trial.budget.delta)),
+        epsilon=finite(accounting.epsilon(trial.events, trial.budget.delta)),
+        epsilon_rdp=finite(accounting.epsilon_rdp(trial.events, trial.budget.delta)),
         metrics=values,
         stages=tuple(stages.records),
         artefacts=stages.artefacts,
@@ -168,7 +202,7 @@ def _measure(
         return stages.alone("reference", inputs, build).arrays
 
     measured = metrics.evaluate(
-        trial.metrics,
+        [name for name in trial.metrics if name not in trial.scores],
         synthetic_x=images.x,
         synthetic_y=images.y,
         train=sensitive.train,
@@ -176,7 +210,47 @@ def _measure(
         reference=reference,
         device=stages.workers.device,
     )
-    return tuple(m.model_copy(update={"touches": (images.source, *m.touches[1:])}) for m in measured)
+    public = isinstance(trial.data.sensitive, HeldOutConfig)
+    found = {m.name: m.model_copy(update={"touches": _touches(m, images, public=public)}) for m in measured}
+    found |= {name: _score(trial, name, images, sensitive.validation, stages) for name in trial.scores}
+    return tuple(found[name] for name in trial.metrics)
+
+
+def _touches(metric: metrics.Metric, images: method.Images, *, public: bool) -> tuple[metrics.Touch, ...]:
+    """What a metric read: a stand-in for the sensitive set is public."""
+    return (images.source, *(("public",) if public else metric.touches[1:]))
+
+
+def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSet, stages: Stages) -> metrics.Metric:
+    """A noisy score, charged before the validation split is read."""
+    started, event = time.perf_counter(), trial.events[-1]
+
+    def build(entropy: int, progress: Any) -> Built:
+        release = metrics.dp_accuracy(
+            images.x,
+            images.y,
+            classifier=metrics.parts_of(name)[1],
+            validation=validation,
+            event=event,
+            entropy=entropy,
+            device=stages.workers.device,
+        )
+        privacy: PrivacyClass = "released" if trial.draw is None else "internal"
+        value = np.array([release.value])
+        return Built(arrays={"score": value}, privacy=privacy, events=release.events, meta={"paid": True})
+
+    inputs = {"trial": trial.model_dump(mode="json", exclude={"metrics"}), "metric": name}
+    what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"
+    stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
+    return metrics.Metric(
+        name=name,
+        value=float(stored.arrays["score"][0]),
+        touches=(images.source, "private-validation"),
+        direction=metrics.direction_of(name),
+        n=len(images.x),
+        seconds=time.perf_counter() - started,
+        event=event,
+    )
 
 
 def _versions() -> dict[str, str]:

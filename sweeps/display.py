@@ -21,10 +21,16 @@ from sweeps.sweep import Sweep
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 
 
-class Display:
-    """A live bar on a terminal, else one line a finished trial. Never private pixels, labels or per-image values."""
+HIDDEN = "a private selection: the number of its trials and their scores are not shown"
 
-    def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int, quiet: bool) -> None:
+
+class Display:
+    """A live bar on a terminal, else one line a finished trial. Never private pixels, labels or per-image values.
+
+    Without a total (a private selection) no count, no score and no name of a trial is shown.
+    """
+
+    def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int | None, quiet: bool) -> None:
         self._sweep, self._folder, self._actor, self._total = sweep, folder, actor, total
         self._quiet = quiet
         self._console = Console(file=sys.stderr)
@@ -45,7 +51,8 @@ class Display:
             self._thread.join(timeout=10)
 
     def _loop(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        counts = (MofNCompleteColumn(),) if self._total is not None else ()
+        columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn())
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
             task = progress.add_task(self._sweep.name, total=self._total)
             last = time.monotonic()
@@ -57,13 +64,13 @@ class Display:
                         self._seen.add(record.id)
                         progress.console.print(describe(record, self._sweep), **PLAIN)
                 running = self._running()
-                best = best_so_far(found, self._sweep)
-                progress.update(task, completed=len(found), description=f"{running or 'starting'} | {best}")
+                best = best_so_far(found, self._sweep) if self._total is not None else HIDDEN
+                done = len(found) if self._total is not None else 0
+                progress.update(task, completed=done, description=f"{running or 'starting'} | {best}")
                 if not self._console.is_terminal and time.monotonic() - last > 30:
                     last = time.monotonic()
-                    self._console.print(
-                        f"  {len(found)}/{self._total} trials done; running: {running} | {best}", **PLAIN
-                    )
+                    counted = f"{done}/{self._total} trials done; " if self._total is not None else ""
+                    self._console.print(f"  {counted}running: {running} | {best}", **PLAIN)
                 if ending:
                     return
                 self._stop.wait(1.0)
@@ -77,7 +84,7 @@ class Display:
         except RayError:
             return ""
         parts = [
-            f"{trial[:4]} {stage}" + (f" {100 * done // total}%" if total else "")
+            (f"{trial[:4]} " if self._total is not None else "") + stage + (f" {100 * done // total}%" if total else "")
             for trial, (stage, done, total) in sorted(board.items())
         ]
         return ", ".join(parts)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -13,19 +15,25 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from cluster.cache import start_cache
-from cluster.execute import Site, execute
+from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
-from privimage import record as records
+from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.histogram import query_family
+from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.schema import digest
-from privimage.store import Manifest
+from privimage.store import Manifest, Store
 from privimage.trial import Trial, check, load_data
+from privimage.tuning.bill import Bill
 from sweeps.display import Display
+from sweeps.price import bill_of, row_noise
 from sweeps.searcher import Job, SweepSearcher
+from sweeps.selection import Selection
+from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
+from sweeps.tuning import Explore, Public, Select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +55,102 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
     try:
         _check_same(sweep, folder)
-        public, sensitive = load_data(sweep.data, rendered=root.rendered)
         asked = asked_sigma(sweep, folder)
-        fixed = tuple(sweep.fixed_trials(asked_sigma=asked))
-        _check_all(sweep, fixed, public, sensitive)
+        bill = bill_of(sweep, asked_sigma=asked)
+        public, sensitive = load_data(sweep.data, rendered=root.rendered)
+        work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
+        _check_all(work)
+        search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
-        _write(sweep, asked, folder)
-        return _tune(sweep, fixed, asked, folder, public, sensitive, quiet=quiet)
+        _write(work)
+        match sweep.tuning:
+            case Explore():
+                return _tune(work, work.rows)
+            case Select():
+                return _select(work)
+            case Public():
+                assert search is not None
+                return _search_then_run(work, search)
     finally:
         lock.release()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A sweep that can be run: its folder, its bill, the sigma_s at which it asks, and its data."""
+
+    sweep: Sweep
+    folder: RunFolder
+    asked: float
+    bill: Bill
+    public: PublicSet
+    sensitive: SensitiveData
+    quiet: bool
+
+    @cached_property
+    def rows(self) -> tuple[Trial, ...]:
+        """The comparison rows."""
+        return tuple(
+            self.sweep.row_trial(row, seed, budget, asked_sigma=self.asked, noise=row_noise(self.bill, budget))
+            for row, seed, budget in self.sweep.rows()
+        )
+
+
+def _select(work: Work) -> Outcome:
+    """All trials of every selection beside the comparison rows; then the winners, if nothing failed."""
+    root = work.folder.root
+    ledger, store = Ledger(root.ledger(work.sweep.data.sensitive.id)), Store(root.store)
+    selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
+    drawn = [selection.begin(ledger=ledger, store=store) for selection in selections]
+    outcome = _tune(
+        work,
+        work.rows,
+        drawn=tuple(trial for trials in drawn for trial in trials),
+        selections={selection.id: selection.cost for selection in selections},
+    )
+    if not outcome.failures:
+        for selection, trials in zip(selections, drawn, strict=True):
+            selection.finish(trials, folder=work.folder)
+    return outcome
+
+
+def _stand_in(work: Work) -> Work:
+    """The same work on the public stand-in, checked like the sensitive one."""
+    sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
+    folder, asked = work.folder.stand_in, sweep.smallest_sigma()
+    public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
+    search = Work(
+        sweep=sweep,
+        folder=folder,
+        asked=asked,
+        bill=bill_of(sweep, asked_sigma=asked),
+        public=public,
+        sensitive=sensitive,
+        quiet=work.quiet,
+    )
+    try:
+        _check_all(search)
+    except InputError as error:
+        raise InputError(f"tuning.stand_in: {error}") from None
+    return search
+
+
+def _search_then_run(work: Work, search: Work) -> Outcome:
+    """The search on the stand-in, then its best settings on the sensitive set, beside the comparison rows."""
+    search.folder.path.mkdir(parents=True, exist_ok=True)
+    _write(search)
+    outcome = _tune(search, ())
+    if outcome.failures:
+        return Outcome(folder=work.folder, failures=outcome.failures)
+    finals = tuple(final_trials(work.sweep, search.folder, asked_sigma=work.asked))
+    return _tune(work, work.rows, finals=finals)
+
+
 def _check_same(sweep: Sweep, folder: RunFolder) -> None:
-    """Raise InputError if the folder holds another sweep (more trials and rows are welcome)."""
-    growing = {"trials", "resources", "compare"}
+    """Raise InputError if the folder holds another sweep (more trials and rows are welcome, where they may be)."""
+    growing = {"resources"}
+    if isinstance(sweep.tuning, Explore | Public) and getattr(sweep.tuning, "covers", "trial") == "trial":
+        growing |= {"trials", "compare"}  # where each trial meets the budget by itself
     resolved = sweep.model_dump(mode="json")
     if folder.sweep.exists():
         before = yaml.safe_load(folder.sweep.read_text())
@@ -71,12 +161,17 @@ def _check_same(sweep: Sweep, folder: RunFolder) -> None:
             )
 
 
-def _write(sweep: Sweep, asked: float, folder: RunFolder) -> None:
-    """Write the resolved sweep, and at which sigma_s it asks, beside what it makes."""
-    folder.asked_sigma.write_text(repr(asked))
-    draft = folder.sweep.with_suffix(".draft")
-    draft.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    os.replace(draft, folder.sweep)
+def _write(work: Work) -> None:
+    """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
+    folder, sweep = work.folder, work.sweep.model_dump(mode="json")
+    folder.asked_sigma.write_text(repr(work.asked))
+    for path, text in (
+        (folder.bill, work.bill.model_dump_json(indent=1) + "\n"),
+        (folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)),
+    ):
+        draft = path.with_suffix(".draft")
+        draft.write_text(text)
+        os.replace(draft, path)
 
 
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
@@ -98,14 +193,15 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     return max(known, default=needed)
 
 
-def _check_all(sweep: Sweep, fixed: tuple[Trial, ...], public: PublicSet, sensitive: SensitiveData) -> None:
-    sizes = {"n_train": len(sensitive.train), "n_labels": len(sensitive.train.classes), "n_public": len(public.classes)}
+def _check_all(work: Work) -> None:
+    sweep, train = work.sweep, work.sensitive.train
+    sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(work.public.classes)}
     for dotted, trial in sweep.corner_trials():
         try:
             check(trial, **sizes)
         except InputError as error:
             raise type(error)(f"search.{dotted}: {error}" if dotted in sweep.search else str(error)) from None
-    for trial in fixed:
+    for trial in work.rows:
         check(trial, **sizes)
 
 
@@ -138,38 +234,37 @@ def _knock(address: str) -> None:
 
 
 def _tune(
-    sweep: Sweep,
-    fixed: tuple[Trial, ...],
-    asked: float,
-    folder: RunFolder,
-    public: PublicSet,
-    sensitive: SensitiveData,
+    work: Work,
+    rows: tuple[Trial, ...],
     *,
-    quiet: bool,
+    drawn: tuple[Trial, ...] = (),
+    finals: tuple[Trial, ...] = (),
+    selections: Mapping[str, BestOf] | None = None,
 ) -> Outcome:
+    """Run what has no record yet: comparison rows, trials that were fixed beforehand, and else the search."""
+    sweep, folder = work.sweep, work.folder
     at_once = trials_at_once(sweep.resources, ray.cluster_resources())
     actor = start_cache(f"cache-{digest(str(folder.root.path.resolve()))[:12]}")
-    total = len(fixed) + len(sweep.budgets) * sweep.trials
-    done = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
-    fixed = tuple(trial for trial in fixed if trial.id not in done)
-    searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(fixed))
-    if searcher.jobs_left == 0:
-        return Outcome(folder=folder, failures=())
     site = Site(
         folder=RunFolder(path=folder.path.resolve()),
         resources=sweep.resources,
         actor=actor,
-        public=public,
-        sensitive=sensitive,
+        public=work.public,
+        sensitive=work.sensitive,
+        selections=selections or {},
     )
+    fixed = [(trial, "compare") for trial in rows] + [(trial, "search") for trial in (*drawn, *finals)]
+    todo = tuple((trial, role) for trial, role in fixed if not site.has(trial))
+    searching = not drawn and not finals
+    searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(todo), searching=searching)
+    if searcher.jobs_left == 0:
+        return Outcome(folder=folder, failures=())
     os.environ |= {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }  # Display shows instead
     tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_job, sweep=sweep, fixed=fixed, asked=asked, site=site), _driver(sweep.resources)
-        ),
+        tune.with_resources(tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(sweep.resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
         ),
@@ -181,7 +276,8 @@ def _tune(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
-    with Display(sweep=sweep, folder=folder, actor=actor, total=total, quiet=quiet):
+    total = None if drawn else len(fixed) + searching * len(sweep.budgets) * sweep.trials * len(sweep.seeds)
+    with Display(sweep=sweep, folder=folder, actor=actor, total=total, quiet=work.quiet):
         results = tuner.fit()
     failures = tuple(str(error).strip().splitlines()[-1] for error in results.errors)
     return Outcome(folder=folder, failures=failures)
@@ -194,15 +290,18 @@ def _driver(resources: Resources) -> dict[str, float]:
     return {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
 
 
-def _job(job: Job, *, sweep: Sweep, fixed: tuple[Trial, ...], asked: float, site: Site) -> None:
-    """One job of the searcher: a comparison row, or one configuration with every seed; reports the objectives."""
+def _job(job: Job, *, work: Work, fixed: tuple[tuple[Trial, Role], ...], site: Site) -> None:
+    """One job of the searcher: a trial fixed beforehand, or one configuration with every seed; reports objectives."""
+    sweep = work.sweep
     if "fixed" in job:
-        results = [execute(fixed[job["fixed"]], site=site, role="compare")]
+        trial, role = fixed[job["fixed"]]
+        results = [execute(trial, site=site, role=role)]
     else:
         budget = sweep.budgets[job["budget"]]
+        noise = work.bill.study(budget).noise
         results = [
             execute(
-                sweep.trial(budget=budget, seed=seed, asked_sigma=asked, overrides=job["params"]),
+                sweep.trial(budget=budget, seed=seed, asked_sigma=work.asked, noise=noise, overrides=job["params"]),
                 site=site,
                 role="search",
             )

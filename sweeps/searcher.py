@@ -22,6 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 from privimage.budget import Budget
 from privimage.schema import get_dotted
 from sweeps.sweep import Sweep
+from sweeps.tuning import Select
 
 REDRAWS = 20
 Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
@@ -33,9 +34,12 @@ def study_name(budget: Budget) -> str:
 
 
 class SweepSearcher(Searcher):  # type: ignore[misc]
-    """Gives Tune the jobs of a sweep; results go to the study that asked for them."""
+    """Gives Tune the jobs of a sweep; results go to the study that asked for them.
 
-    def __init__(self, sweep: Sweep, *, journal: Path, n_fixed: int) -> None:
+    Not `searching` where every trial is fixed beforehand: a private selection, and what follows a public search.
+    """
+
+    def __init__(self, sweep: Sweep, *, journal: Path, n_fixed: int, searching: bool = True) -> None:
         self._objectives = list(sweep.objectives)
         super().__init__(metric=self._objectives, mode=list(sweep.objectives.values()))
         self._fixed = list(range(n_fixed))
@@ -47,7 +51,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         self._tried: list[list[dict[str, Any]]] = []
         self._asked_as: dict[str, str] = {}
         base = base_point(sweep)
-        for budget in sweep.budgets:
+        for budget in sweep.budgets if searching else ():
             past = _settle(storage, study_name(budget), fields=set(space_of(sweep)), base=base)
             wanted = sweep.trials if sweep.search else min(1, sweep.trials)
             self._left.append(max(0, wanted - len(past.tried)))
@@ -64,8 +68,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         if self._fixed:
             self._where[trial_id] = None
             return {"fixed": self._fixed.pop(0)}
-        budget = max(range(len(self._left)), key=lambda i: self._left[i])
-        if self._left[budget] <= 0:
+        budget = max(range(len(self._left)), key=lambda i: self._left[i], default=0)
+        if sum(self._left) == 0:
             return str(Searcher.FINISHED)
         self._left[budget] -= 1
         self._where[trial_id] = budget
@@ -154,6 +158,7 @@ def base_point(sweep: Sweep) -> list[dict[str, Any]]:
 
 def _study(sweep: Sweep, storage: JournalStorage, name: str, *, past: _Past) -> OptunaSearch:
     logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
+    assert not isinstance(sweep.tuning, Select), "the trials of a private selection are drawn beforehand"
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     objectives = dict(sorted(sweep.objectives.items()))  # a study keeps the order of its first start
     return OptunaSearch(

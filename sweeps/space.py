@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from privimage.schema import Frozen
 
 Scalar = bool | int | float | str
+LISTED = 32  # so many whole numbers are still a list
 
 
 class Choice(Frozen):
@@ -29,6 +30,10 @@ class Choice(Frozen):
         """Whether the value is one of them."""
         return value in self.choice
 
+    def listed(self) -> tuple[Scalar, ...] | None:
+        """All values."""
+        return self.choice
+
 
 class _Range(Frozen):
     def bounds(self) -> tuple[float, float]:
@@ -43,6 +48,10 @@ class _Range(Frozen):
         """Whether the value lies between the ends."""
         low, high = self.bounds()
         return isinstance(value, int | float) and low <= value <= high
+
+    def listed(self) -> tuple[Scalar, ...] | None:
+        """All values, or None where there are too many to list."""
+        return None
 
     @model_validator(mode="after")
     def _ordered(self) -> _Range:
@@ -84,6 +93,11 @@ class Integers(_Range):
     """Whole numbers between two ends, both included."""
 
     integers: tuple[int, int]
+
+    def listed(self) -> tuple[Scalar, ...] | None:
+        """All values, or None where there are too many to list."""
+        low, high = self.integers
+        return tuple(range(low, high + 1)) if high - low < LISTED else None
 
     def bounds(self) -> tuple[int, int]:
         """(low, high)."""

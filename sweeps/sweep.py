@@ -5,29 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from cluster.resources import Resources
 from privimage import metrics
 from privimage.budget import Budget
+from privimage.data import HeldOutConfig
 from privimage.errors import InputError
 from privimage.methods.privimage import PRESETS, MethodConfig
 from privimage.paths import RESERVED
 from privimage.schema import Frozen, parse, read_yaml, set_dotted
-from privimage.trial import DataConfig, Trial
+from privimage.trial import DataConfig, Draw, Trial
+from privimage.tuning.noise import Noise
 from sweeps.space import Dimension
+from sweeps.tuning import Explore, Select, Tuning
 
 QUERY_SIGMA = "method.query.sigma"
-
-
-class Tuning(Frozen):
-    """How the search is run. `explore`: any sampler; every trial states its own epsilon, the sweep the sum of all."""
-
-    mode: Literal["explore"] = "explore"
-    sampler: Literal["tpe", "random"] = "tpe"
-    seed: int = 0  # of the sampler only; private noise never has a seed
 
 
 class Row(Frozen):
@@ -60,7 +55,7 @@ class Sweep(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     data: DataConfig
     budgets: tuple[Budget, ...] = Field(min_length=1)
-    tuning: Tuning = Tuning()
+    tuning: Tuning = Explore()
     method: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Dimension] = Field(default_factory=dict)
     compare: tuple[Row, ...] = ()  # rows run beside the search, with the fixed part of the method
@@ -85,6 +80,33 @@ class Sweep(Frozen):
                 raise ValueError(f"{name} is better when it is {metrics.direction_of(name)}imal; got {direction}")
         return objectives
 
+    @model_validator(mode="after")
+    def _mode_rules(self) -> Self:
+        if isinstance(self.data.sensitive, HeldOutConfig):
+            raise ValueError("data.sensitive: held-out is a stand-in, for tuning.stand_in; name the sensitive set")
+        if isinstance(self.tuning, Explore) and self.tuning.covers == "sweep" and len(self.budgets) > 1:
+            raise ValueError(
+                f"tuning.covers: sweep means that everything together meets the budget, so there is one; got "
+                f"{len(self.budgets)} budgets; make a sweep of each, or use covers: trial"
+            )
+        if isinstance(self.tuning, Select):
+            self._selection_rules()
+        return self
+
+    def _selection_rules(self) -> None:
+        """Raise ValueError for what would void the bound of a private selection."""
+        if len(self.objectives) != 1 or not metrics.is_private(next(iter(self.objectives))):
+            raise ValueError(
+                f"objectives: got {', '.join(self.objectives)}; in mode select the score decides what is released, so "
+                "it must be one private score: dp-accuracy[lr], dp-accuracy[mlp] or dp-accuracy[cnn]"
+            )
+        if any(metrics.is_private(name) for name in self.metrics if name not in self.objectives):
+            raise ValueError("metrics: in mode select a trial has one private score, its objective; remove the others")
+        if len(self.seeds) > 1:
+            raise ValueError(f"seeds: got {list(self.seeds)}; a trial of a private selection has one seed")
+        if self.trials < 1:
+            raise ValueError("trials: got 0; in mode select it is the mean of the number of trials, at least 1")
+
     @property
     def measured(self) -> tuple[str, ...]:
         """Names of all metrics: the objectives first."""
@@ -101,12 +123,21 @@ class Sweep(Frozen):
         return min(numbers, default=base.query.sigma)
 
     def trial(
-        self, *, budget: Budget, seed: int, asked_sigma: float, overrides: Mapping[str, Any] | None = None
+        self,
+        *,
+        budget: Budget,
+        seed: int,
+        asked_sigma: float,
+        noise: Noise,
+        draw: Draw | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> Trial:
         """The resolved trial with some dotted fields replaced. Raises InputError naming the field."""
         values: dict[str, Any] = {
             "data": self.data,
             "budget": budget,
+            "noise": noise,
+            "draw": draw,
             "method": self.method,
             "metrics": self.measured,
             "seed": seed,
@@ -118,14 +149,19 @@ class Sweep(Frozen):
 
     def example(self, *, budget: Budget, overrides: Mapping[str, Any] | None = None) -> Trial:
         """A trial to look at, not to run: nothing is asked at its asked_sigma."""
-        return self.trial(budget=budget, seed=self.seeds[0], asked_sigma=1e-9, overrides=overrides)
+        return self.trial(budget=budget, seed=self.seeds[0], asked_sigma=1e-9, noise=Noise(), overrides=overrides)
 
-    def fixed_trials(self, *, asked_sigma: float) -> Iterator[Trial]:
+    def rows(self) -> Iterator[tuple[Row, int, Budget]]:
         """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
             budgets = self.budgets if PRESETS[row.method].finetune == "private" else self.budgets[-1:]
             for budget in budgets:
-                yield self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, overrides=row.overrides)
+                yield row, seed, budget
+
+    def row_trial(self, row: Row, seed: int, budget: Budget, *, asked_sigma: float, noise: Noise) -> Trial:
+        """The trial of a comparison row. Rows are not scored privately: that would add to what the sweep costs."""
+        trial = self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=row.overrides)
+        return trial.model_copy(update={"metrics": tuple(m for m in trial.metrics if not metrics.is_private(m))})
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""
@@ -149,6 +185,6 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
     sweep = parse(Sweep, values)
     for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
         pass
-    for _ in sweep.fixed_trials(asked_sigma=sweep.smallest_sigma()):
-        pass
+    for row, seed, budget in sweep.rows():
+        sweep.row_trial(row, seed, budget, asked_sigma=sweep.smallest_sigma(), noise=Noise())
     return sweep

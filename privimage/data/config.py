@@ -64,6 +64,23 @@ class SensitiveConfig(_ImageConfig):
         return self
 
 
+class HeldOutConfig(Frozen):
+    """A stand-in for the sensitive set: public classes that are taken out of the public set, some to a label.
+
+    `labels` groups of classes are drawn by `seed`, together `share` of all public classes. Nothing here is sensitive:
+    its ledger exists so that the stand-in goes through the same steps, and states no price.
+    """
+
+    name: Literal["held-out"] = "held-out"
+    id: Literal["public-held-out"] = "public-held-out"
+    labels: int = Field(ge=1)
+    share: float = Field(default=0.1, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
+    test: float = Field(default=TEST_SHARE, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0)
+
+
 class PublicConfig(_ImageConfig):
     """The public labelled set. A torchvision set stands for its train split.
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from privimage import networks, semantics
-from privimage.accounting import calibrate
 from privimage.budget import Budget, Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
@@ -29,6 +28,7 @@ from privimage.schema import Frozen
 from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
 from privimage.store import Built, PrivacyClass, numpy_state, torch_state
+from privimage.tuning.noise import Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +108,18 @@ class Images:
     source: Literal["synthetic", "private-train"] = "synthetic"
 
 
-def events(config: MethodConfig, budget: Budget) -> tuple[Event, ...]:
-    """What a trial of this method releases: the query at its own sigma_s, and DP-SGD with the noise that fits."""
-    query = (Event(purpose="query", sigma=config.query.sigma),) if config.preset.queries else ()
+def events(config: MethodConfig, budget: Budget, noise: Noise) -> tuple[Event, ...]:
+    """What a trial of this method releases: the query at its own sigma_s, and DP-SGD with the noise that it takes."""
+    finetune = config.finetune
+    query = Event(purpose="query", sigma=config.query.sigma) if config.preset.queries else None
+    asked = () if query is None else (query,)
     match config.preset.finetune:
         case "private":
-            return (
-                *query,
-                calibrate(budget=budget, q=config.finetune.q, steps=config.finetune.steps, others=query),
-            )
+            return (*asked, noise.dp_sgd(budget, q=finetune.q, steps=finetune.steps, query=query))
         case "nonprivate":
-            return (*query, Event(purpose="none", sigma=0, q=config.finetune.q, steps=config.finetune.steps))
+            return (*asked, Event(purpose="none", sigma=0, q=finetune.q, steps=finetune.steps))
         case "none":
-            return query
+            return asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +134,15 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One trial of the pipeline. `identity` is the public description of the data (never of its content)."""
+    """One trial of the pipeline. `identity` is the public description of the data (never of its content).
+
+    `paid` is what `events` says. `draw` names the trial where others may have the same configuration and must have
+    noise of their own (a private selection); its own artefacts are then internal.
+    """
 
     config: MethodConfig
-    budget: Budget
+    paid: tuple[Event, ...]
+    draw: dict[str, Any] | None
     seed: int
     asked_sigma: float
     public: PublicSet
@@ -156,16 +160,15 @@ class Run:
             n_classes=len(self.sensitive.train.classes),
             seed=self.seed,
         )
-        paid = events(self.config, self.budget)
         start = self._start()
         pretrained = self._pretrain(generator, start)
-        tuned = self._finetune(generator, pretrained, paid)
-        model = self._fit(generator, tuned, start, paid)
-        return self._sample(generator, model, paid)
+        tuned = self._finetune(generator, pretrained)
+        model = self._fit(generator, tuned, start)
+        return self._sample(generator, model)
 
     def _real(self) -> Images:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
-        (event,) = events(self.config, self.budget)
+        (event,) = self.paid
         what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
         self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
         train = self.sensitive.train
@@ -216,7 +219,7 @@ class Run:
         if self.config.preset.pretrain_on == "nothing":
             return inputs
         inputs["pretrain"] = self.config.pretrain.model_dump()
-        query = tuple(e for e in events(self.config, self.budget) if e.purpose == "query")
+        query = tuple(e for e in self.paid if e.purpose == "query")
 
         def build(progress: Callable[[int, int], None]) -> Built:
             state = pretrain(
@@ -235,19 +238,20 @@ class Run:
         generator.F.load_state_dict(torch_state(artefact.arrays))
         return inputs
 
-    def _finetune(self, generator: Generator, start: dict[str, Any], paid: tuple[Event, ...]) -> dict[str, Any]:
+    def _finetune(self, generator: Generator, start: dict[str, Any]) -> dict[str, Any]:
         """Load the fine-tuned weights into `generator`; returns what determines them."""
         if self.config.preset.finetune == "none":
             return start
         if self.config.preset.pretrain_on != "nothing" and self.config.sample.detail_below > 0:
             generator.keep_detail()
-        event = paid[-1]
+        event = self.paid[-1]
         inputs = {
             "start": start,
             "finetune": self.config.finetune.model_dump(exclude={"engine", "physical_batch"}),
             "event": event.model_dump(),
             "seed": self.seed,
             "sensitive": self.identity["sensitive"],
+            "draw": self.draw,
         }
 
         def build(entropy: int, progress: Callable[[int, int], None]) -> Built:
@@ -261,17 +265,15 @@ class Run:
                 workers=self.stages.workers,
                 progress=progress,
             )
-            privacy: PrivacyClass = "released" if release.private else "internal"
-            return Built(arrays=numpy_state(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
+            state = numpy_state(release.value.state)
+            return Built(arrays=state, privacy=self._privacy, events=self.paid, meta={"paid": True})
 
         what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
         generator.F.load_state_dict(torch_state(artefact.arrays))
         return inputs
 
-    def _fit(
-        self, generator: Generator, tuned: dict[str, Any], start: Start, paid: tuple[Event, ...]
-    ) -> dict[str, Any]:
+    def _fit(self, generator: Generator, tuned: dict[str, Any], start: Start) -> dict[str, Any]:
         """Fit the codec on public images and store the whole model; returns what determines it."""
 
         def build(progress: Callable[[int, int], None]) -> Built:
@@ -279,13 +281,13 @@ class Run:
             public = start.x[rng.choice(len(start.x), size=FIT_IMAGES, p=start.weights)]
             shape, device = self.sensitive.train.shape, self.stages.workers.device
             fit_codec(generator, public, shape=shape, config=self.config.sample, device=device)
-            return Built(arrays=numpy_state(generator.state_dict()), privacy=_privacy(paid), events=paid)
+            return Built(arrays=numpy_state(generator.state_dict()), privacy=self._privacy, events=self.paid)
 
         inputs = {"tuned": tuned, "sample": self.config.sample.model_dump()}
         generator.load(torch_state(self.stages.public("model", inputs, build).arrays))
         return inputs
 
-    def _sample(self, generator: Generator, model: dict[str, Any], paid: tuple[Event, ...]) -> Images:
+    def _sample(self, generator: Generator, model: dict[str, Any]) -> Images:
         def build(progress: Callable[[int, int], None]) -> Built:
             x, y = draw_images(
                 generator,
@@ -296,14 +298,16 @@ class Run:
                 device=self.stages.workers.device,
                 progress=progress,
             )
-            return Built(arrays={"x": x, "y": y}, privacy=_privacy(paid), events=paid)
+            return Built(arrays={"x": x, "y": y}, privacy=self._privacy, events=self.paid)
 
         inputs = {"model": model, "n": self.config.samples, "seed": self.seed}
         arrays = self.stages.public("samples", inputs, build).arrays
-        return Images(x=arrays["x"], y=arrays["y"], events=paid)
+        return Images(x=arrays["x"], y=arrays["y"], events=self.paid)
 
-
-def _privacy(events: tuple[Event, ...]) -> PrivacyClass:
-    if not events:
-        return "public"
-    return "released" if all(event.private for event in events) else "internal"
+    @property
+    def _privacy(self) -> PrivacyClass:
+        """The class of what this trial makes of its own: only the winner of a selection will be released."""
+        if not self.paid:
+            return "public"
+        released = self.draw is None and all(event.private for event in self.paid)
+        return "released" if released else "internal"

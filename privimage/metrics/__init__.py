@@ -1,7 +1,19 @@
 """Scores of synthetic images: FID by feature network, accuracy by classifier. Each says what it touches."""
 
+from privimage.metrics.dp_score import dp_accuracy
 from privimage.metrics.evaluate import evaluate, reference_statistics
 from privimage.metrics.fid import Statistics, fid
-from privimage.metrics.metric import Metric, direction_of
+from privimage.metrics.metric import Metric, Touch, direction_of, is_private, parts_of
 
-__all__ = ["Metric", "Statistics", "direction_of", "evaluate", "fid", "reference_statistics"]
+__all__ = [
+    "Metric",
+    "Statistics",
+    "Touch",
+    "direction_of",
+    "dp_accuracy",
+    "evaluate",
+    "fid",
+    "is_private",
+    "parts_of",
+    "reference_statistics",
+]

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from privimage.budget import Event
 from privimage.errors import InputError
 from privimage.schema import Frozen
 
@@ -19,11 +20,17 @@ DIRECTIONS: dict[str, Direction] = {
     "accuracy[lr]": "max",
     "accuracy[mlp]": "max",
     "accuracy[cnn]": "max",
+    "dp-accuracy[lr]": "max",
+    "dp-accuracy[mlp]": "max",
+    "dp-accuracy[cnn]": "max",
 }
 
 
 class Metric(Frozen):
-    """One score of `n` synthetic images. Not private when it touches private data: show that beside it."""
+    """One score of `n` synthetic images. Not private when it touches private data without noise: show that beside it.
+
+    `event` is the access that a noisy score was paid with.
+    """
 
     name: str
     value: float
@@ -31,6 +38,7 @@ class Metric(Frozen):
     direction: Direction
     n: int = Field(ge=1)
     seconds: float = Field(default=0, ge=0)
+    event: Event | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -41,7 +49,7 @@ class Metric(Frozen):
     @property
     def non_private(self) -> bool:
         """Whether the value depends on private data outside every privacy account."""
-        return any(touch.startswith("private-") for touch in self.touches)
+        return self.event is None and any(touch.startswith("private-") for touch in self.touches)
 
 
 def direction_of(name: str) -> Direction:
@@ -59,6 +67,15 @@ def direction_of(name: str) -> Direction:
     close = difflib.get_close_matches(name.lower(), DIRECTIONS, n=1)
     hint = f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(DIRECTIONS))}"
     raise InputError(f"metric '{name}': unknown{hint}")
+
+
+def is_private(name: str) -> bool:
+    """Whether the named metric is a noisy score that is charged, and so may decide a private selection.
+
+    >>> is_private("dp-accuracy[cnn]"), is_private("fid[inception]")
+    (True, False)
+    """
+    return parts_of(name)[0].startswith("dp-")
 
 
 def parts_of(name: str) -> tuple[str, str]:

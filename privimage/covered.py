@@ -1,0 +1,42 @@
+"""CoveredLedger: the ledger as a trial of a private selection sees it. The selection was charged as a whole.
+
+The number of trials must stay hidden, so their accesses do not appear one by one in the ledger of the sensitive set.
+They are kept in an inner ledger of the same kind, which never leaves the folder, for what a ledger does after a crash:
+an access that was begun is finished with the same noise, and an answer that was paid for is never asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from privimage.budget import BestOf, Event
+from privimage.errors import LostAnswer
+from privimage.ledger import Ledger
+
+
+class CoveredLedger:
+    """Charges of one trial of the selection that `ledger` knows by the id `selection`, at the price `cost`."""
+
+    def __init__(self, ledger: Ledger, *, inner: Path, selection: str, cost: BestOf) -> None:
+        self.path = inner
+        self._outer, self._inner = ledger, Ledger(inner)
+        self._selection, self._cost = selection, cost
+
+    def charge(self, *, id: str, what: str, events: Sequence[Event]) -> bool:
+        """True if the access was not known yet. The query, which all trials share, is charged to the ledger itself.
+
+        Raises LostAnswer if the selection has not been charged.
+        """
+        if all(event.purpose == "query" for event in events):
+            return self._outer.charge(id=id, what=what, events=events)
+        if not self._outer.charged(self._selection):
+            raise LostAnswer(f"{self._outer.path}: the selection {self._selection[:12]} is not charged there")
+        allowed = (*self._cost.events, self._cost.score)
+        assert all(event in allowed for event in events), "an access that the selection did not pay for"
+        self._inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._inner.charge(id=id, what=what, events=events)
+
+    def charged(self, id: str) -> bool:
+        """Whether this access was charged before, here or in the ledger."""
+        return self._outer.charged(id) or self._inner.charged(id)

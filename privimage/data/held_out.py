@@ -1,0 +1,39 @@
+"""A held-out part of the public set that stands in for the sensitive one, so that a search costs no privacy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privimage.data.config import HeldOutConfig
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, split_by_content
+from privimage.errors import InputError
+
+
+def hold_out(public: PublicSet, config: HeldOutConfig) -> tuple[PublicSet, SensitiveData]:
+    """The public set without the classes that are held out, and these as if they were a sensitive set.
+
+    Each label of the stand-in is a group of public classes. Raises InputError if there are too few of them.
+    """
+    count, each = len(public.classes), round(config.share * len(public.classes) / config.labels)
+    if each < 1 or count - each * config.labels < config.labels:
+        raise InputError(
+            f"tuning.stand_in.share: got {config.share:g}; that is {each} of {count} public classes for each of "
+            f"{config.labels} labels; use at least {config.labels / count:.2g}, and leave some"
+        )
+    order = np.random.default_rng(config.seed).permutation(count)
+    label_of = np.full(count, -1)
+    label_of[order[: each * config.labels]] = np.arange(each * config.labels) % config.labels
+    taken = label_of[public.y] >= 0
+    kept = np.flatnonzero(label_of < 0)
+    rest = PublicSet(
+        x=public.x[~taken],
+        y=np.searchsorted(kept, public.y[~taken]),
+        name=public.name,
+        classes=tuple(public.classes[i] for i in kept),
+    )
+    x, y = public.x[taken], label_of[public.y[taken]].astype(np.int64)
+    shares = (1 - config.validation - config.test, config.validation, config.test)
+    parts = split_by_content(x, y, fractions=shares, seed=config.split_seed)
+    names = tuple(f"group {label}" for label in range(config.labels))
+    sets = [PrivateSet(x=x[i], y=y[i], name=config.name, id=config.id, classes=names) for i in parts]
+    return rest, SensitiveData(train=sets[0], validation=sets[1], test=sets[2])

@@ -1,0 +1,35 @@
+"""A differentially private score: train on synthetic images, count correct answers on real ones, with noise.
+
+    count = #{i in validation : classifier(x_i) = y_i} + N(0, sigma^2)
+
+One validation image more or less changes the count by at most 1. The size of the split is public, so that the count
+over it is an accuracy. The validation split is disjoint from the training split: the two are charged in parallel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privimage.budget import Event, Release
+from privimage.data.sets import PrivateSet
+from privimage.entropy import generator as generator_of
+from privimage.metrics.accuracy import accuracy
+
+
+def dp_accuracy(
+    x: NDArray[np.uint8],
+    y: NDArray[np.int64],
+    *,
+    classifier: str,
+    validation: PrivateSet,
+    event: Event,
+    entropy: int,
+    device: str | torch.device = "cpu",
+) -> Release[float]:
+    """The noisy share of `validation` that a classifier trained on (x, y) gets right; it may leave [0, 1]."""
+    right = round(accuracy(x, y, classifier=classifier, test=validation, device=device) * len(validation))
+    count = torch.tensor([right], dtype=torch.float64)
+    noisy = event.perturb(count, sensitivity=1.0, generator=generator_of(entropy, "score"))
+    return Release(value=float(noisy) / len(validation), events=(event,))

@@ -1,0 +1,122 @@
+"""Private selection: all its trials, drawn before the first one, and its winner, which is all that leaves.
+
+The number of trials and their configurations follow from 128 bits of the operating system's entropy, which is written
+down (`internal`, and kept) before the selection is charged. So the same command after a crash finds the same trials:
+nothing is drawn again, and none is dropped because it failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+
+from privimage import record as records
+from privimage.budget import BestOf
+from privimage.errors import LostAnswer, TrialFailed
+from privimage.ledger import Ledger
+from privimage.paths import RunFolder
+from privimage.record import Paid, Record
+from privimage.schema import digest
+from privimage.store import Built, Store
+from privimage.trial import Draw, Trial
+from privimage.tuning.bill import Bill, Study
+from sweeps.searcher import space_of
+from sweeps.sweep import Sweep
+
+RELEASED = ("model", "samples")  # the artefacts of the winner that may leave
+
+
+class Selection:
+    """The selection of a sweep at one budget: what it costs, its trials, and how it ends."""
+
+    def __init__(self, sweep: Sweep, study: Study, bill: Bill, *, asked_sigma: float) -> None:
+        (cost,) = study.search
+        assert isinstance(cost, BestOf)
+        self.cost, self._study, self._bill = cost, study, bill
+        self._sweep, self._asked = sweep, asked_sigma
+        fixed = sweep.model_dump(mode="json", exclude={"resources", "compare", "metrics", "budgets", "trials"})
+        self.id = digest({"kind": "selection", "sweep": fixed, "budget": study.budget, "cost": cost})
+        self.what = f"{sweep.name}: the best of K trials at epsilon {study.budget.epsilon:g}, {cost.law}"
+
+    def begin(self, *, ledger: Ledger, store: Store) -> tuple[Trial, ...]:
+        """All its trials, drawn and charged now, or as they were when it first began.
+
+        Raises LostAnswer if it was charged but what was drawn is gone: drawing again would be another selection.
+        """
+        name = f"selection-{self.id}"
+        if ledger.charged(self.id) and not store.has_entropy(name):
+            raise LostAnswer(
+                f"{store.root}/internal/{name}.seed: missing, though {ledger.path} was charged for this selection; "
+                "restore it from a backup of the store; a number of trials is never drawn again"
+            )
+        entropy = store.entropy(name)
+        ledger.charge(id=self.id, what=self.what, events=(self.cost,))
+        return tuple(
+            self._sweep.trial(
+                budget=self._study.budget,
+                seed=self._sweep.seeds[0],
+                asked_sigma=self._asked,
+                noise=self._study.noise,
+                draw=Draw(selection=self.id, number=number),
+                overrides=params,
+            )
+            for number, params in enumerate(self._configurations(entropy, self.cost.law.draw(entropy)))
+        )
+
+    def _configurations(self, entropy: int, count: int) -> list[dict[str, Any]]:
+        """So many independent draws from the space: Optuna's random sampler, seeded in secret."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        seed = int(np.random.SeedSequence((entropy, *b"configurations")).generate_state(1)[0])
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        return [study.ask(space_of(self._sweep)).params for _ in range(count)]
+
+    def finish(self, trials: Sequence[Trial], *, folder: RunFolder) -> None:
+        """Write the winner's record, and its generator and images as released.
+
+        Raises TrialFailed if a trial has no record yet: the best of those that happened to succeed would be another
+        selection than the one that was paid for.
+        """
+        found = records.load(folder.internal_records) if folder.internal_records.exists() else []
+        by_id = {record.id: record for record in found}
+        if not all(trial.id in by_id for trial in trials):
+            raise TrialFailed(f"{self.what}: not all its trials have ended; run the same command again")
+        (objective,) = self._sweep.objectives
+        winner = records.best([by_id[trial.id] for trial in trials], metric=objective, direction="max")
+        assert winner is not None
+        known = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
+        if winner.id not in known:
+            artefacts = _release(winner.artefacts, Store(folder.root.store))
+            records.append(folder.records, self._public(winner, artefacts))
+
+    def _public(self, winner: Record, artefacts: dict[str, str]) -> Record:
+        """The winner's record with the price of the selection, without what tells of the other trials."""
+        selection = Paid(id=self.id, what=self.what, events=(self.cost,))
+        queries = tuple(access for access in winner.paid if all(e in self._bill.queries for e in access.events))
+        return winner.model_copy(
+            update={
+                "epsilon": self._bill.epsilon_of(self._study),
+                "epsilon_rdp": self._bill.epsilon_rdp_of(self._study),
+                "selection": self.cost,
+                "paid": (*queries, selection),
+                "artefacts": artefacts,
+                "stages": (),  # what was found in the cache, and how long it took, tells how many came before
+                "seconds": 0.0,
+                "started": "",
+            }
+        )
+
+
+def _release(artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
+    """The winner's artefacts that may leave, copied to keys of their own as released."""
+    kept = {}
+    for kind in RELEASED:
+        found = store.get(kind, artefacts[kind])
+        if found is None:
+            raise LostAnswer(f"{store.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")
+        kept[kind] = digest({"released": artefacts[kind]})
+        built = Built(arrays=found.arrays, privacy="released", events=found.manifest.events, meta=found.manifest.meta)
+        store.put(kind, kept[kind], built)
+    return kept

@@ -1,0 +1,62 @@
+"""Mode public: the search on a public stand-in, and the settings that it hands to the runs on the sensitive set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from privimage import metrics
+from privimage import record as records
+from privimage.budget import Budget
+from privimage.data import SensitiveConfig
+from privimage.errors import TrialFailed
+from privimage.paths import RunFolder
+from privimage.record import Record
+from privimage.schema import digest, get_dotted
+from privimage.trial import DataConfig, Trial
+from privimage.tuning.noise import Noise
+from sweeps.sweep import Sweep
+from sweeps.tuning import Explore, Public
+
+
+def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
+    """The same search with public data in place of the sensitive set, and without comparison rows."""
+    tuning = sweep.tuning
+    assert isinstance(tuning, Public)
+    sensitive = sweep.data.sensitive
+    assert isinstance(sensitive, SensitiveConfig), "checked when the sweep was made"
+    data = DataConfig(sensitive=tuning.stand_in.config(sensitive, labels=labels), public=sweep.data.public)
+    explore = Explore(sampler=tuning.sampler, seed=tuning.seed)
+    return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
+
+
+def final_trials(sweep: Sweep, folder: RunFolder, *, asked_sigma: float) -> Iterator[Trial]:
+    """One trial a budget and seed on the sensitive set, with the best settings that the search found.
+
+    Raises TrialFailed if the search has no result for a budget.
+    """
+    found = records.load(folder.records) if folder.records.exists() else []
+    for budget in sweep.budgets:
+        settings = _best_settings(sweep, found, budget)
+        for seed in sweep.seeds:
+            trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=Noise(), overrides=settings)
+            free = tuple(name for name in trial.metrics if not metrics.is_private(name))
+            yield trial.model_copy(update={"metrics": free})
+
+
+def _best_settings(sweep: Sweep, found: list[Record], budget: Budget) -> dict[str, Any]:
+    """The searched fields of the best configuration by the first objective, averaged over seeds."""
+    objective, direction = next(iter(sweep.objectives.items()))
+    scores: dict[str, list[float]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for record in found:
+        value = record.value(objective)
+        if record.budget == budget and value is not None:
+            params = {dotted: get_dotted(record.config, dotted) for dotted in sweep.search}
+            settings[digest(params)] = params
+            scores.setdefault(digest(params), []).append(value)
+    if not scores:
+        raise TrialFailed(f"the search on the stand-in has no result at budget {budget}; run the same command again")
+    means = {key: sum(values) / len(values) for key, values in scores.items()}
+    best = (min if direction == "min" else max)(means, key=means.__getitem__)
+    return settings[best]
