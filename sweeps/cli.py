@@ -82,6 +82,27 @@ def sweep(
         raise typer.Exit(1)
 
 
+@app.command(
+    epilog="Example: privimage plan demo --set tuning.mode=select --set 'objectives={\"dp-accuracy[cnn]\": max}'"
+)
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    root: RootOption = Path("runs"),
+    set_: SetOption = None,
+) -> None:
+    """What a sweep would ask and cost, before anything is asked: opens no sensitive data, charges nothing."""
+    from sweeps.plan import make_plan
+    from sweeps.plan_view import show
+    from sweeps.sweep import load_sweep
+
+    loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
+    with err.status("calibrating the noise"):
+        made = make_plan(loaded, root=Root(path=root))
+    show(made, out)
+    if made.refused:
+        raise typer.Exit(2)
+
+
 @app.command(epilog="Example: privimage front runs/demo --metric 'fid[efficientnet-lite0]'")
 def front(
     run: RunArgument,

@@ -39,7 +39,7 @@ def row_noise(bill: Bill, budget: Budget) -> Noise:
 
 
 def _study(sweep: Sweep, budget: Budget, queries: tuple[Event, ...]) -> Study:
-    search = _search(sweep)
+    search = search_of(sweep)
     rows = [sweep.row_trial(r, seed, b, asked_sigma=1e-9, noise=Noise()) for r, seed, b in sweep.rows() if b == budget]
     private = [trial for trial in rows if trial.method.preset.finetune == "private"]
     if isinstance(sweep.tuning, Explore) and sweep.tuning.covers == "sweep":
@@ -51,7 +51,7 @@ def _study(sweep: Sweep, budget: Budget, queries: tuple[Event, ...]) -> Study:
     return price_trials(budget, search, rows=priced)
 
 
-def _search(sweep: Sweep) -> Search:
+def search_of(sweep: Sweep) -> Search:
     """What the trials of one study may ask."""
     presets = [PRESETS[str(name)] for name in _values(sweep, NAME)]
     private = [preset for preset in presets if preset.finetune == "private"]

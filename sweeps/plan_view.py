@@ -1,0 +1,74 @@
+"""How a plan looks in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.words import epsilon as exact
+from sweeps.plan import Plan, Quote
+from sweeps.tuning import Explore
+
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+
+
+def show(plan: Plan, out: Console) -> None:
+    """Print the price of every budget, of everything, of other numbers of trials, and what would be computed."""
+    tuning = plan.sweep.tuning
+    covers = f", covers: {tuning.covers}" if isinstance(tuning, Explore) else ""
+    out.print(f"{plan.sweep.name}: mode {tuning.mode}{covers}: {plan.rules}", **PLAIN)
+    for quote in plan.quotes:
+        _quote(quote, out)
+    _total(plan, out)
+    _sizes(plan, out)
+    _stages(plan, out)
+
+
+def _quote(quote: Quote, out: Console) -> None:
+    out.print()
+    out.print(f"budget {quote.budget}", **PLAIN)
+    if quote.refusal is not None:
+        out.print(f"  REFUSED: {quote.refusal}", **PLAIN)
+        return
+    table = Table("asked of the sensitive set", "epsilon alone")
+    table.columns[1].justify = "right"
+    for part in quote.parts:
+        table.add_row(part.what, exact(part.epsilon))
+    out.print(table)
+    out.print(f"  the search and its query together: epsilon {exact(quote.total)}", **PLAIN)
+
+
+def _total(plan: Plan, out: Console) -> None:
+    out.print()
+    if plan.bill is None:
+        out.print("The sweep would be refused, and nothing would be charged.", **PLAIN)
+        return
+    for delta in plan.bill.deltas:
+        total = exact(plan.bill.epsilon(delta))
+        out.print(f"Everything that the sweep makes, shown together: epsilon {total} at delta {delta:g}", **PLAIN)
+
+
+def _sizes(plan: Plan, out: Console) -> None:
+    if not plan.totals:
+        return
+    out.print()
+    out.print("Other sizes of the search, each trial with the noise of a single run at its budget:", **PLAIN)
+    table = Table("budget", "trials", "all shown", "only the best shown", "K: half of the time", "9 of 10", "99 of 100")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in plan.totals:
+        limits = [f"<= {k}" for k in row.quantiles]
+        table.add_row(f"{row.budget.epsilon:g}", str(row.trials), exact(row.all_shown), exact(row.best_only), *limits)
+    out.print(table)
+
+
+def _stages(plan: Plan, out: Console) -> None:
+    out.print()
+    table = Table("stage", "computed at most", "needed by trials")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for stage in plan.stages:
+        table.add_row(stage.stage, str(stage.computed), str(stage.needed))
+    out.print(table)
