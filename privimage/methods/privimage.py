@@ -228,6 +228,7 @@ class Run:
                 seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
+                checkpoint=self.stages.checkpoint("pretrained", inputs),
             )
             return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
@@ -260,6 +261,7 @@ class Run:
                 seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
+                checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),
             )
             privacy: PrivacyClass = "released" if release.private else "internal"
             return Built(arrays=numpy_state(release.value.state), privacy=privacy, events=paid, meta={"paid": True})
