@@ -1,4 +1,4 @@
-"""Real groups of workers: one sum of clipped gradients, one noise, equal replicas, and no error that others wait for."""
+"""Real groups of workers: one sum of clipped gradients, one noise, equal replicas; no error leaves others waiting."""
 
 from __future__ import annotations
 
