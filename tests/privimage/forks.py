@@ -142,8 +142,9 @@ def dies_at(point: int) -> list[int]:
 
 
 def outcome(root: Path) -> dict[str, Any]:
-    """What is on disk at the end; the ledger without its times."""
-    manifests = (json.loads(path.read_text()) for path in (root / "store" / "artefacts").glob("*/*/manifest.json"))
+    """What is on disk at the end, but for drafts of artefacts; the ledger without its times."""
+    paths = (root / "store" / "artefacts").glob("*/[!.]*/manifest.json")
+    manifests = (json.loads(path.read_text()) for path in paths)
     return {
         "artefacts": sorted((m["kind"], m["key"], m["sha256"]) for m in manifests),
         "charges": [[charge.id, len(charge.events)] for charge in Ledger(root / "ledger.jsonl").charges()],
