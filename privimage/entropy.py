@@ -1,10 +1,13 @@
 """Random generators for private noise, keyed by 128 bits from the operating system.
 
 `torch.Generator().manual_seed(s)` on the CPU keeps only the low 32 bits of s: whoever knows a released model could
-try all 2^32 noise streams. Here the whole state of the generator is filled from the entropy instead.
+try all 2^32 noise streams. Here the whole state of the generator is filled from the entropy instead, by a one-way
+function (SHAKE-256): the state of one stream, which can be computed from enough of its output, tells nothing of others.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ def generator(entropy: int, stream: str, device: torch.device | str = "cpu") -> 
     >>> bool((torch.randn(3, generator=a) == torch.randn(3, generator=b)).any())
     False
     """
-    words = np.random.SeedSequence((entropy, *stream.encode())).generate_state(_WORDS, np.uint32)
+    words = np.frombuffer(hashlib.shake_256(f"{entropy:x}/{stream}".encode()).digest(4 * _WORDS), np.uint32)
     made = torch.Generator(device)
     if made.device.type != "cpu":
         return made.manual_seed(int(words[:2].view(np.uint64)[0] >> np.uint64(1)))

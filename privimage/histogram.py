@@ -76,7 +76,7 @@ def noisy_histogram(
             k1=query.k1,
             asked=asked_sigma,
             wanted=query.sigma,
-            entropy=stages.workers.broadcast(stages.store.entropy(name) if stages.workers.first else 0),
+            entropy=stages.workers.of_first(lambda: stages.store.entropy(name)),
         )
         own = Event(purpose="query", sigma=query.sigma)
         return Built(arrays={"histogram": wider}, privacy="released", events=(own,))

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from privimage import edm as diffusion
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.dpsgd.draws import draw
 from privimage.networks import Generator
 from privimage.schema import Frozen
@@ -38,10 +39,12 @@ def pretrain(
     seed: int,
     workers: Workers,
     progress: Callable[[int, int], None],
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
     """The averaged weights of F after `config.images` images drawn from (x, y) with probabilities `weights`.
 
     Labels are those of the sensitive set; n_classes means "no label". Every worker takes a share of each batch.
+    A killed call goes on from `checkpoint`.
     """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
@@ -51,7 +54,8 @@ def pretrain(
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     average = copy.deepcopy(F)
     pixels, labels = torch.from_numpy(x), torch.from_numpy(y)
-    for step in range(steps):
+    parts: dict[str, Part] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
+    for step in range(checkpoint.restore(parts), steps):
         for group in adam.param_groups:
             group["lr"] = config.lr * _schedule(step, steps)
         index = order.choice(len(x), size=config.batch, p=weights)
@@ -74,6 +78,7 @@ def pretrain(
         decay = min(config.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)
+        checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
 

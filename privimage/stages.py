@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from privimage.budget import Event
+from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
@@ -51,7 +52,11 @@ class Stages:
         self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
     ) -> Artefact:
         """The artefact of a stage that touches no sensitive data; `build` gets a progress callback."""
-        return self._run(kind, digest({"kind": kind, **inputs}), lambda: build(self._reporter(kind)))
+        key = digest({"kind": kind, **inputs})
+        artefact = self._run(kind, key, lambda: build(self._reporter(kind)))
+        if self.workers.first:
+            self.store.forget(f"{kind}-{key}")
+        return artefact
 
     def alone(
         self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
@@ -64,8 +69,7 @@ class Stages:
     def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
         """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
         key = digest({"kind": "diagnostic", **inputs})
-        if self.workers.first:
-            self.ledger.charge(id=key, what=what, events=(event,))
+        self.workers.of_first(lambda: self.ledger.charge(id=key, what=what, events=(event,)))
         self.paid[key] = Paid(id=key, what=what, events=(event,))
 
     def private(
@@ -88,17 +92,19 @@ class Stages:
         key = digest({"kind": kind, **inputs})
         name = f"{kind}-{key}"
 
+        def charged_entropy() -> int:
+            if self.ledger.charged(key) and not self.store.has_entropy(name):
+                raise LostAnswer(
+                    f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
+                    "a backup of the store; it is never asked again"
+                )
+            entropy = self.store.entropy(name)
+            self.ledger.charge(id=key, what=what, events=events)
+            return entropy
+
         def charged_build() -> Built:
-            entropy = 0
-            if self.workers.first:
-                if self.ledger.charged(key) and not self.store.has_entropy(name):
-                    raise LostAnswer(
-                        f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
-                        "a backup of the store; it is never asked again"
-                    )
-                entropy = self.store.entropy(name)
-                self.ledger.charge(id=key, what=what, events=events)
-            return build(entropy if alone else self.workers.broadcast(entropy), self._reporter(kind))
+            entropy = charged_entropy() if alone else self.workers.of_first(charged_entropy)
+            return build(entropy, self._reporter(kind))
 
         if alone:
             artefact = self._timed(kind, key, lambda: self._cache.fetch(kind, key, charged_build))
@@ -108,6 +114,11 @@ class Stages:
             self.store.forget(name)
         self.paid[key] = Paid(id=key, what=what, events=tuple(events))
         return artefact
+
+    def checkpoint(self, kind: str, inputs: dict[str, Any], *, entropy: int | None = None) -> Checkpoint:
+        """Where the `build` of that stage keeps how far it has come; `entropy` is what a private one was given."""
+        name = f"{kind}-{digest({'kind': kind, **inputs})}"
+        return Checkpoint(store=self.store, name=name, entropy=entropy, workers=self.workers)
 
     def _reporter(self, stage: str) -> Callable[[int, int], None]:
         last = 0.0
@@ -136,8 +147,12 @@ class Stages:
         return artefact
 
     def _fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Any]:
-        """As Cache.fetch, on every worker: the first one asks the cache, all build if it has to be built."""
-        workers = self.workers
+        """As Cache.fetch, on every worker: the first one asks the cache, all build if it has to be built.
+
+        An error of the first one around the build is raised by all. Inside it all raise what `of_first` raises; any
+        other error there ends its process, which breaks the connections that the others wait on.
+        """
+        workers, building = self.workers, False
         if workers.size == 1:
             return self._cache.fetch(kind, key, build)
         if not workers.first:
@@ -148,10 +163,20 @@ class Stages:
             return message  # type: ignore[no-any-return]
 
         def together() -> Built:
+            nonlocal building
             workers.broadcast("build")
-            return build()
+            building = True
+            built = build()
+            building = False
+            return built
 
-        return workers.broadcast(self._cache.fetch(kind, key, together))
+        try:
+            answer = self._cache.fetch(kind, key, together)
+        except Exception as error:
+            if not building:
+                workers.fail(error)
+            raise
+        return workers.broadcast(answer)
 
 
 def _reset_peak() -> None:

@@ -161,7 +161,7 @@ class Store:
         path = self._entropy_path(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
-            handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")  # mode 600
+            handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")  # mode 600
             os.close(handle)
             _write(Path(draft), f"{secrets.randbits(128):032x}".encode())
             try:
@@ -180,12 +180,43 @@ class Store:
         """Whether an access of that name was begun and not finished."""
         return self._entropy_path(name).exists()
 
+    def keep(self, name: str, raw: bytes) -> None:
+        """Keep the checkpoint of the unfinished stage `name` until `forget`, in place of the one before it.
+
+        Written whole or not at all, `internal` (mode 600). Only the builder of a stage writes, so there is one draft.
+        """
+        path = self._checkpoint_path(name)
+        draft = path.parent / f".{path.name}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft.touch(mode=0o600)
+            _write(draft, raw)
+            os.replace(draft, path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); nothing was lost") from error
+
+    def kept(self, name: str) -> bytes | None:
+        """What `keep` wrote last, or None. It may have been damaged since."""
+        try:
+            return self._checkpoint_path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def forget(self, name: str) -> None:
-        """Remove the entropy of `name`: once the answer is stored, nobody may be able to subtract its noise."""
+        """Remove the entropy and the checkpoint of `name`, and drafts of them that a killed process left.
+
+        Once the answer is stored, nobody may be able to subtract its noise.
+        """
         self._entropy_path(name).unlink(missing_ok=True)
+        self._checkpoint_path(name).unlink(missing_ok=True)
+        for draft in (self.root / "internal").glob(f".{name}.*"):
+            draft.unlink(missing_ok=True)
 
     def _entropy_path(self, name: str) -> Path:
         return self.root / "internal" / f"{name}.seed"
+
+    def _checkpoint_path(self, name: str) -> Path:
+        return self.root / "internal" / f"{name}.checkpoint"
 
 
 def numpy_state(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from privimage.errors import PrivImageError, TrialFailed
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failed:
+    """In place of a value: the first worker could not make it."""
+
+    error: PrivImageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +54,32 @@ class Workers:
             tensor.copy_(part.view_as(tensor))
 
     def broadcast(self, value: T) -> T:
-        """The first worker's value, on every worker."""
+        """The first worker's value, on every worker. The others raise the error that the first one told by `fail`."""
         if self.size == 1:
             return value
         box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0)
+        if not self.first and isinstance(box[0], _Failed):
+            raise box[0].error
         return box[0]  # type: ignore[no-any-return]
+
+    def fail(self, error: Exception) -> None:
+        """On the first worker, in place of `broadcast`: the others raise this error instead of waiting for a value.
+
+        Errors of privimage travel as they are; any other as the text of a TrialFailed (it might not survive the way).
+        """
+        assert self.first
+        if not isinstance(error, PrivImageError):
+            error = TrialFailed(f"the first worker met {type(error).__name__}: {error}")
+        self.broadcast(_Failed(error=error))
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What `make()` returned on the first worker, on every worker; what it raised there is raised everywhere."""
+        if not self.first:
+            return self.broadcast(None)  # type: ignore[return-value]  # the first worker's, not this None
+        try:
+            value = make()
+        except Exception as error:
+            self.fail(error)
+            raise
+        return self.broadcast(value)

@@ -46,7 +46,7 @@ class Selection:
 
         Raises LostAnswer if it was charged but what was drawn is gone: drawing again would be another selection.
         """
-        name = f"selection-{self.id}"
+        name = f"trials-{self.id}"
         if ledger.charged(self.id) and not store.has_entropy(name):
             raise LostAnswer(
                 f"{store.root}/internal/{name}.seed: missing, though {ledger.path} was charged for this selection; "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from privimage.budget import Event, Release
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import EngineName, choose
@@ -76,27 +78,36 @@ def fine_tune(
     seed: int,
     workers: Workers,
     progress: Progress = lambda done, total: None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Release[FineTuned]:
     """The fine-tuned weights and the event they cost. `entropy` seeds batches and noise; `seed` the K draws.
 
-    `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private.
+    `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private. A killed call goes on
+    from `checkpoint` with the batches and the noise that it would have had, on any number of workers.
     """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
     C = config.C if event.private else NO_CLIP
-    optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=generator_of(entropy, "noise", device))
+    noise = generator_of(entropy, "noise", device)
+    optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
     batches = poisson_batches(
         n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches")
     )
     first_averaged = round(event.steps * (1 - config.averaged))
     average = AveragedModel(F)
-    for step, batch in enumerate(batches):
+    parts = {"F": F, "optimizer": optimizer, "average": average}
+    for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
+        # The noise of a step has a key of its own (128 bits, as one stream for all steps would have), so a checkpoint
+        # keeps no generator: nothing in it is secret but what it was computed from. Batches that are done are drawn
+        # again, n numbers each; noise would be as many as there are weights.
+        noise.set_state(generator_of(entropy, f"noise/{step}", device).get_state())
         _set_lr(optimizer, config, step / event.steps)
         optimizer.zero_grad(set_to_none=True)
         _add_clipped_sums(generator, sensitive, batch, config=config, C=C, seed=(seed, step), workers=workers)
         optimizer.step()
         if step >= min(first_averaged, event.steps - 1):
             average.update_parameters(F)
+        checkpoint.save(step + 1, parts)
         progress(step + 1, event.steps)
     state = {name: tensor.detach().cpu() for name, tensor in average.module.state_dict().items()}
     return Release(value=FineTuned(state=state), events=(event,))
@@ -143,8 +154,8 @@ def _add_clipped_sums(
     """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
 
     Draws come in blocks of BLOCK examples, each from a generator of its own, and go round the workers by whole blocks.
-    So neither the number of workers nor the physical batch changes a draw. An
-    empty batch leaves zeros: it still takes its noise step.
+    So neither the number of workers nor the physical batch changes a draw. Every worker takes part in the one sum, also
+    one without a block; an empty batch leaves zeros: it still takes its noise step.
     """
     F = generator.F
     for p in F.parameters():
@@ -152,13 +163,12 @@ def _add_clipped_sums(
             p.grad = torch.zeros_like(p)
     engine = choose(config.engine, F)
     blocks = list(enumerate(batch.split(BLOCK))) if len(batch) else []
-    together = max(1, config.physical_batch // BLOCK)
-    for c, start in enumerate(range(0, len(blocks), together)):
-        if c % workers.size == workers.rank:
-            mine = blocks[start : start + together]
-            parts = [_draw_block(generator, sensitive, index, (*seed, b), config, workers) for b, index in mine]
-            for physical in Draws.joined(parts).split(config.physical_batch):
-                engine(F, physical, edm=_levels(generator, config), C=C)
+    mine, together = blocks[workers.rank :: workers.size], max(1, config.physical_batch // BLOCK)
+    for start in range(0, len(mine), together):
+        some = mine[start : start + together]
+        parts = [_draw_block(generator, sensitive, index, (*seed, b), config, workers) for b, index in some]
+        for physical in Draws.joined(parts).split(config.physical_batch):
+            engine(F, physical, edm=_levels(generator, config), C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
 
 

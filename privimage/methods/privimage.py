@@ -231,6 +231,7 @@ class Run:
                 seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
+                checkpoint=self.stages.checkpoint("pretrained", inputs),
             )
             return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
@@ -264,6 +265,7 @@ class Run:
                 seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
+                checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),
             )
             state = numpy_state(release.value.state)
             return Built(arrays=state, privacy=self._privacy, events=self.paid, meta={"paid": True})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import torch
 
 from cluster.resources import Resources
 from cluster.train import run_on_workers
+from privimage import checkpoint
+from privimage.ledger import Ledger
+from privimage.stages import Stages
+from privimage.store import Built, Store, numpy_state
 from privimage.workers import Workers
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
@@ -49,6 +54,41 @@ def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, loca
     run_on_workers(work, resources=HALF, name="dies", storage=tmp_path / "ray", retries=1)
     assert (tmp_path / "starts-0").read_text() == (tmp_path / "starts-1").read_text() == "xx"
     assert (tmp_path / "done-0").exists() and (tmp_path / "done-1").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_group_that_dies_in_mid_stage_goes_on_from_its_checkpoint(tmp_path: Path, local_ray: None) -> None:
+    def work(workers: Workers) -> None:
+        checkpoint.SECONDS, checkpoint.SHARE = 0.0, float("inf")
+        store = Store(tmp_path / "store")
+        stages = Stages(workers=workers, store=store, cache=store, ledger=Ledger(tmp_path / "ledger.jsonl"))
+        F = torch.nn.Linear(1, 1)
+        torch.nn.init.zeros_(F.weight)
+
+        def build(progress: Callable[[int, int], None]) -> Built:
+            place, parts = stages.checkpoint("kind", {}), {"F": F}
+            done = place.restore(parts)
+            with (tmp_path / f"restored-{workers.rank}").open("a") as file:
+                file.write(str(done))
+            for step in range(done, 5):
+                one = [torch.ones(1, 1)]
+                workers.all_reduce(one)
+                if workers.rank == 1 and step == 3 and done == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                with torch.no_grad():
+                    F.weight += one[0]
+                place.save(step + 1, parts)
+            return Built(arrays=numpy_state(F.state_dict()), privacy="public")
+
+        artefact = stages.public("kind", {}, build)
+        (tmp_path / f"done-{workers.rank}").write_text(str(artefact.arrays["weight"].item()))
+
+    run_on_workers(work, resources=HALF, name="goes-on", storage=tmp_path / "ray", retries=1)
+    for rank in (0, 1):
+        assert (tmp_path / f"done-{rank}").read_text() == "10.0"
+        assert (tmp_path / f"restored-{rank}").read_text() in ("03", "04")  # the first one may be a step ahead
+    assert not list((tmp_path / "store" / "internal").iterdir())
 
 
 @pytest.mark.slow

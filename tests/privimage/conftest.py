@@ -124,3 +124,25 @@ def pair(tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet) -> dic
     reports = [json.loads((folder / f"report-{rank}.json").read_text()) for rank in (0, 1)]
     arrays = [dict(np.load(folder / f"weights-{rank}.npz")) for rank in (0, 1)]
     return {"folder": folder, "reports": reports, "weights": arrays}
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Runs forks.py on `n` sensitive images; returns its report, with its folder."""
+
+    def run(*arguments: object, n: int = 40, timeout: float = 280) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("forks")
+        sensitive = private_set(n, seed=1)
+        np.savez(folder / "sensitive.npz", x=sensitive.x, y=sensitive.y)
+        what, *numbers = map(str, arguments)
+        done = subprocess.run(
+            [sys.executable, str(HERE / "forks.py"), what, str(folder), *numbers],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads((folder / "report.json").read_text()) | {"folder": folder}
+
+    return run

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from privimage import checkpoint
 from privimage.budget import Event
 from privimage.errors import InputError, LostAnswer
 from privimage.ledger import Ledger
@@ -142,6 +144,34 @@ def test_a_public_stage_charges_nothing_and_is_computed_once(tmp_path: Path) -> 
     assert len(calls) == 4 and not stages.ledger.path.exists() and not stages.paid
     assert [record.origin for record in stages.records] == ["built", "hit", "built", "built", "built"]
     assert all(record.seconds >= 0 and record.peak_mib > 10 for record in stages.records)
+
+
+@pytest.mark.parametrize("kind", ["public", "private"])
+def test_a_checkpoint_lives_until_its_answer_is_stored(tmp_path: Path, kind: str) -> None:
+    done: list[int] = []
+
+    def run(stages: Stages, *, fail: bool) -> None:
+        def build(entropy: int | None, progress: Progress) -> Built:
+            place, F = stages.checkpoint(kind, {"x": 1}, entropy=entropy), torch.nn.Linear(2, 1)
+            done.append(place.restore({"F": F}))
+            place.save(done[-1] + 3, {"F": F})
+            if fail:
+                raise RuntimeError("killed")
+            return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
+
+        if kind == "public":
+            stages.public(kind, {"x": 1}, lambda progress: build(None, progress))
+        else:
+            stages.private(kind, {"x": 1}, what="test", events=(EVENT,), build=build)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SECONDS", 0.0)
+        for fail in (True, True, False):
+            try:
+                run(stages_at(tmp_path), fail=fail)
+            except RuntimeError:
+                assert [path.suffix for path in (tmp_path / "store" / "internal").glob("*.checkpoint")]
+    assert done == [0, 3, 6] and not list((tmp_path / "store" / "internal").iterdir())
 
 
 def test_a_diagnostic_is_written_once(tmp_path: Path) -> None:
