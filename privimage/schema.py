@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -125,12 +125,14 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
 def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> Iterator[str]:
     """The parts of a location that the user wrote: without the tags that pydantic adds for members of a union."""
     for i, part in enumerate(location):
-        if isinstance(values, Mapping | Sequence) and not isinstance(values, str):
-            if isinstance(values, Mapping) and part not in values:
-                if missing and i == len(location) - 1:
-                    yield str(part)
+        if isinstance(values, Mapping):
+            if part not in values and not (missing and i == len(location) - 1):
                 continue
-            values = values[part]  # type: ignore[index]
+            values = values.get(part)
+        elif isinstance(values, list | tuple):
+            if not isinstance(part, int):
+                continue
+            values = values[part]
         yield str(part)
 
 

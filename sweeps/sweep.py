@@ -61,7 +61,7 @@ class Sweep(Frozen):
     compare: tuple[Row, ...] = ()  # rows run beside the search, with the fixed part of the method
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
     metrics: tuple[str, ...] = ()  # measured beside the objectives
-    trials: int = Field(default=10, ge=0)  # of the search, for every budget
+    trials: int = Field(default=10, ge=0, le=10_000)  # of the search, for every budget
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     resources: Resources = Resources()
 

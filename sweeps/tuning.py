@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from privimage.data import HeldOutConfig, SensitiveConfig
 from privimage.data.config import VisionName
-from privimage.schema import Frozen
+from privimage.schema import Frozen, parse
 from privimage.tuning.law import Law
 
 Sampler = Literal["tpe", "random"]
@@ -73,15 +73,9 @@ class StandIn(Frozen):
                 test=sensitive.test,
                 split_seed=sensitive.split_seed,
             )
-        return SensitiveConfig(
-            name=self.name,
-            id=f"public-{self.name}",
-            root=self.root,
-            download=self.download,
-            size=sensitive.size,
-            channels=sensitive.channels,
-            validation=sensitive.validation,
-        )
+        values = sensitive.model_dump(include={"size", "channels", "validation"})
+        named = {"name": self.name, "id": f"public-{self.name}", "root": self.root, "download": self.download}
+        return parse(SensitiveConfig, values | named, where="tuning.stand_in")
 
 
 class Public(Frozen):

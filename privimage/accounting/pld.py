@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 GRID = 5e-4  # of the privacy loss; one value everywhere, so that calibrating then accounting agree exactly
 TAIL = 1e-14  # the privacy loss beyond the grid of a bound, taken as infinite
-STRIDE = 8  # of the grid, where a selection is bounded: chords of so short a curve cost 1e-6 of its height
+STRIDE = 8  # of the grid, for a bound: chords so short cost 1e-6 of its height, and finer ones drown in rounding
 
 
 @lru_cache(maxsize=256)
@@ -76,8 +76,8 @@ def _any_of(events: tuple[Event, ...], times: int) -> Any:
         (event,) = events
         return of_event(event.model_copy(update={"steps": event.steps * times}))
     plds = [of_event(event) for event in events]
-    most = max(_reach(pld) for pld in plds)
-    index = np.arange(-most, most + 1)
+    most = max(_reach(pld) for pld in plds) // STRIDE + 1
+    index = np.arange(-most, most + 1) * STRIDE
     remove, add = (
         _dots(index, np.max([getattr(pld, side).get_delta_for_epsilon(index * GRID) for pld in plds], axis=0))
         for side in ("_pmf_remove", "_pmf_add")

@@ -34,6 +34,7 @@ from privimage.methods import privimage as method
 from privimage.schema import digest
 from privimage.stages import Stages
 from privimage.store import Built, Store
+from privimage.tuning.noise import Noise
 from privimage.workers import Workers
 
 ENTROPY, CLIP = 2**127 + 5, 1e-3
@@ -92,9 +93,11 @@ def images(root: Path, sensitive: PrivateSet) -> None:
     at = Store(root / "store")
     stages = Stages(workers=Workers.alone(), store=at, cache=at, ledger=Ledger(root / "ledger.jsonl"))
     public = PublicSet(x=sensitive.x, y=sensitive.y, name="toy-public", classes=("a", "b", "c"))
+    config = method.MethodConfig.model_validate(METHOD)
     method.Run(
-        config=method.MethodConfig.model_validate(METHOD),
-        budget=BUDGET,
+        config=config,
+        paid=method.events(config, BUDGET, Noise()),
+        draw=None,
         seed=1,
         asked_sigma=10,
         public=public,
@@ -154,7 +157,7 @@ def outcome(root: Path) -> dict[str, Any]:
 
 def killed(folder: Path, stride: int, moments: int) -> dict[str, Any]:
     sensitive = private_set(folder)
-    method.events(method.MethodConfig.model_validate(METHOD), BUDGET)  # calibrated once, here
+    method.events(method.MethodConfig.model_validate(METHOD), BUDGET, Noise())  # calibrated once, here
     whole, count = folder / "whole", folder / "count"
     whole.mkdir()
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from privimage.errors import InputError
+from privimage.trial import Draw
+from privimage.tuning.noise import Noise
 from sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]
@@ -76,22 +78,25 @@ def test_a_searched_sigma_is_not_asked_below_its_space(write_sweep: Write, tiny_
 
 def test_rows_run_at_every_budget_only_if_they_use_it(write_sweep: Write) -> None:
     sweep = load(write_sweep, compare=["dpdm", "selection-only", "real"], seeds=[0, 1])
-    rows = [(t.method.name, t.budget.epsilon, t.seed) for t in sweep.fixed_trials(asked_sigma=6)]
+    trials = [sweep.row_trial(*row, asked_sigma=6, noise=Noise()) for row in sweep.rows()]
+    rows = [(t.method.name, t.budget.epsilon, t.seed) for t in trials]
     assert len(rows) == len(set(rows)) == 2 * (2 + 1 + 1)
     assert {e for name, e, _ in rows if name == "dpdm"} == {1, 10}
-    assert len({t.id for t in sweep.fixed_trials(asked_sigma=6)}) == len(rows)
+    assert len({t.id for t in trials}) == len(rows)
 
 
 def test_the_trial_is_named_by_its_content(write_sweep: Write) -> None:
     sweep = load(write_sweep)
 
     def id_of(**changed: Any) -> str:
-        kwargs = {"budget": sweep.budgets[0], "seed": 0, "asked_sigma": 6.0} | changed
+        kwargs = {"budget": sweep.budgets[0], "seed": 0, "asked_sigma": 6.0, "noise": Noise()} | changed
         return sweep.trial(**kwargs).id
 
     assert id_of() == id_of(overrides={"method.query.sigma": 10})  # the same, written twice
     others = [id_of(seed=1), id_of(budget=sweep.budgets[1]), id_of(overrides={"method.query.sigma": 11})]
-    assert len({id_of(), *others}) == 4
+    others += [id_of(noise=Noise(training=2))]
+    others += [id_of(draw=Draw(selection="a", number=number)) for number in (0, 1)]  # the same settings, drawn twice
+    assert len({id_of(), *others}) == 7
 
 
 def test_objectives_come_first_and_once(write_sweep: Write) -> None:

@@ -38,6 +38,7 @@ def test_every_name_has_a_family_that_fixes_its_direction():
     assert {(parts_of(name)[0], direction) for name, direction in DIRECTIONS.items()} == {
         ("fid", "min"),
         ("accuracy", "max"),
+        ("dp-accuracy", "max"),
     }
     with pytest.raises(InputError, match="known: accuracy"):
         direction_of("zzz")
