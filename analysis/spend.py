@@ -46,7 +46,7 @@ def _event(event: Event, record: Record) -> str:
 
 def _derived(event: Event, record: Record) -> str:
     """Where this trial's query came from, if it is a noisier copy of one that the whole sweep asked once."""
-    asked = [e.sigma for access in record.paid for e in access.events if e.purpose == "query"]
+    asked = [e.sigma for access in record.paid for e in access.events if isinstance(e, Event) and e.purpose == "query"]
     return (
         f" (derived from the sweep's one query at sigma_s {min(asked):g})" if asked and event.sigma not in asked else ""
     )
@@ -79,7 +79,7 @@ def accesses(records: Sequence[Record]) -> list[Paid]:
 def compositions(records: Sequence[Record]) -> list[Composition]:
     """The composition of all records, at every delta that a budget names, largest delta first."""
     private = [access for access in accesses(records) if all(event.private for event in access.events)]
-    queries = sum(any(event.purpose == "query" for event in access.events) for access in private)
+    queries = sum(any(isinstance(e, Event) and e.purpose == "query" for e in access.events) for access in private)
     return [
         Composition(
             delta=delta, epsilon=composition(records, delta=delta), queries=queries,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from privimage.accounting import epsilon
-from privimage.budget import Budget, Event
+from privimage.budget import Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.schema import Frozen
@@ -22,7 +22,7 @@ class Paid(Frozen):
 
     id: str
     what: str
-    events: tuple[Event, ...]
+    events: tuple[Cost, ...]
 
 
 class StageRecord(Frozen):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from privimage.budget import Event
+from privimage.budget import Cost, Event
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
 from privimage.record import Paid, StageRecord
@@ -73,7 +73,7 @@ class Stages:
         inputs: dict[str, Any],
         *,
         what: str,
-        events: Sequence[Event],
+        events: Sequence[Cost],
         build: Callable[[int, Callable[[int, int], None]], Built],
     ) -> Artefact:
         """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from privimage.accounting import epsilon
 from privimage.budget import Event
+from privimage.chain import GENESIS
 from privimage.errors import InputError
-from privimage.ledger import GENESIS, Charge, Ledger, render
+from privimage.ledger import Charge, Ledger
 
 QUERY = Event(purpose="query", sigma=5)
 SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10)
