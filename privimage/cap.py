@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privimage.accounting import rdp
 from privimage.accounting.total import SPLITS
@@ -39,6 +39,12 @@ class Cap(Frozen):
     order: float = Field(gt=1)
     rho: float = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _keeps_its_budget(self) -> Self:
+        if self.epsilon(np.array([self.rho])) > self.budget.epsilon:
+            raise ValueError(f"a divergence of {self.rho:g} at order {self.order:g} is more than {self.budget}")
+        return self
+
     @classmethod
     def of(cls, budget: Budget) -> Self:
         """The filter of this budget, at the order that admits the most Gaussian noise mechanisms.
@@ -57,10 +63,7 @@ class Cap(Frozen):
         return cls(budget=budget, order=round(float(rdp.ORDERS[best]), 6), rho=float(rho[best]) * (1 - SLACK))
 
     def price(self, costs: Sequence[Cost]) -> Array:
-        """Divergences at the cap's order of the private ones among `costs`: (training split, validation split).
-
-        Raises InputError if this version has other orders.
-        """
+        """Divergences at the cap's order of the private ones among `costs`: (training split, validation split)."""
         total = np.zeros(len(SPLITS))
         for cost in costs:
             if cost.private:
@@ -95,5 +98,5 @@ def _price(cost: Cost, index: int) -> Array:
 def _index(order: float) -> int:
     index = int(np.argmin(np.abs(rdp.ORDERS - order)))
     if not math.isclose(rdp.ORDERS[index], order, rel_tol=1e-5):
-        raise InputError(f"the cap's order {order:g} is none that this version of privimage computes")
+        raise ValueError(f"order {order:g} is none that this version of privimage computes")
     return index

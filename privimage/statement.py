@@ -75,17 +75,24 @@ def sentences(ledger: Ledger, *, delta: float | None = None) -> list[str]:
         delta = 1e-5 if cap is None else cap.budget.delta
     found = [
         f"All private accesses together cost epsilon {ledger.epsilon(delta):.4f} at delta {delta:g}, "
-        "if they were planned before the first of them (privacy loss distributions).",
-        f"By Renyi divergences it is epsilon {ledger.epsilon_filter(delta):.4f} at delta {delta:g}.",
+        "if they were planned before the first of them.",
+        f"By Renyi divergences, a looser way to add up, it is epsilon {ledger.epsilon_filter(delta):.4f}.",
     ]
     if cap is not None and spending is not None:
         found += _of_cap(cap, spending)
+        before = sum(isinstance(line, Charge) for line in _before_the_cap(lines))
+        if before:
+            found.append(f"The cap was set after {before} charges: it must not have been chosen by their answers.")
     else:
         found.append("No cap is set, so nothing limits what further runs may ask; see privimage ledger cap --help.")
-    open_looks = sum(not event.private for charge in charges for event in charge.events)
-    if open_looks:
-        found.append(f"Not covered by any epsilon: {open_looks} uses of the data without noise (NOT PRIVATE above).")
+    bare = sum(not event.private for charge in charges for event in charge.events)
+    if bare:
+        found.append(f"Uses of the data without noise (NOT PRIVATE above): {bare}; no epsilon covers them.")
     return found
+
+
+def _before_the_cap(lines: Lines) -> Lines:
+    return lines[: next(i for i, line in enumerate(lines) if isinstance(line, CapLine))]
 
 
 def _of_cap(cap: Cap, spending: Spending) -> list[str]:
@@ -94,5 +101,5 @@ def _of_cap(cap: Cap, spending: Spending) -> list[str]:
         f"Also if each was chosen in the light of the answers before it, as a search does, the cap proves epsilon "
         f"{cap.epsilon(spending.charged):.4f} at delta {cap.budget.delta:g} so far (order {cap.order:g}).",
         f"The cap is {cap.budget} for the lifetime of the set, whatever is asked: {spent:.1%} of it is spent, "
-        f"{counted - spent:.1%} more is reserved, {1 - counted:.1%} is left.",
+        f"{max(counted - spent, 0.0):.1%} more is reserved, {max(1 - counted, 0.0):.1%} is left.",
     ]

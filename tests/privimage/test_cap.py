@@ -69,9 +69,10 @@ def test_a_budget_that_no_order_can_keep_has_no_cap() -> None:
         Cap.of(Budget(epsilon=1e-4, delta=1e-12))
 
 
-def test_an_order_that_this_version_does_not_compute_is_refused() -> None:
-    with pytest.raises(InputError, match=r"order 2\.45"):
-        Cap(budget=BUDGET, order=2.45, rho=1).price([SGD])
+@pytest.mark.parametrize(("order", "rho"), [(2.45, 1.0), (CAP.order, CAP.rho * 1.001), (1.5, CAP.rho)])
+def test_a_filter_that_admits_more_than_its_budget_cannot_be_read(order: float, rho: float) -> None:
+    with pytest.raises(ValueError, match=r"is more than|order 2\.45 is none"):
+        Cap(budget=BUDGET, order=order, rho=rho)
 
 
 def test_a_cap_is_set_once(tmp_path: Path) -> None:
@@ -380,6 +381,13 @@ def test_what_is_admitted_never_costs_more_than_the_cap(costs: list[Cost], targe
         assert epsilon([e for c in ledger.charges() for e in c.events], 1e-5) <= target
 
 
+def test_two_processes_set_one_cap_and_hold_one_reservation(pair: dict[str, Any]) -> None:
+    ledger = Ledger(pair["folder"] / "capped.jsonl")
+    set_by, held_by = zip(*(report["capped"] for report in pair["reports"]), strict=True)
+    assert sum(set_by) == sum(held_by) == 1
+    assert [type(line).__name__ for line in ledger.lines()] == ["CapLine", "Reserve"] and ledger.verify() == "agrees"
+
+
 def test_a_forged_overspending_does_not_verify(tmp_path: Path, monkeypatch: Patch) -> None:
     ledger = capped(tmp_path)
     with monkeypatch.context() as patch:
@@ -399,7 +407,8 @@ def test_the_statement_says_what_is_left(tmp_path: Path) -> None:
     ledger.reserve(id="t", what="sweep", events=(part(0.1),))
     ledger.close("t")
     text = " ".join(statement.sentences(ledger))
-    assert "20.0% of it is spent, 30.0% more is reserved, 50.0% is left" in text and "2 uses of the data" in text
+    assert "20.0% of it is spent, 30.0% more is reserved, 50.0% is left" in text and "above): 2;" in text
+    assert "after 1 charges" in text
     assert f"epsilon {ledger.epsilon(1e-5):.4f} at delta 1e-05" in text
     assert f"epsilon {ledger.epsilon(1e-3):.4f} at delta 0.001" in " ".join(statement.sentences(ledger, delta=1e-3))
     whats = [row[2] for row in statement.rows(ledger.lines())]

@@ -59,8 +59,8 @@ def test_show_says_everything_in_plain_words(privimage: Command, ledger: Ledger)
     assert code == 0 and "semantic query [/b] of digits" in out and "NOT PRIVATE" in out
     assert "best of K ~ logarithmic law with mean 10" in out.replace("\n", " ")
     assert f"epsilon {ledger.epsilon(1e-5):.4f} at delta 1e-05" in out
-    assert f"epsilon {ledger.epsilon_filter(1e-5):.4f} at delta 1e-05" in out
-    assert "No cap is set" in out and "Not covered by any epsilon: 1 uses" in out
+    assert f"it is epsilon {ledger.epsilon_filter(1e-5):.4f}." in out
+    assert "No cap is set" in out and "NOT PRIVATE above): 1; no epsilon covers them" in out
     _, out, _ = privimage("ledger", "show", ledger.path, "--delta", "1e-6")
     assert f"epsilon {ledger.epsilon(1e-6):.4f} at delta 1e-06" in out
     in_one_line(privimage("ledger", "show", ledger.path, "--delta", "2"), "--delta", "got 2")
