@@ -79,9 +79,7 @@ def accesses(records: Sequence[Record]) -> list[Paid]:
 def compositions(records: Sequence[Record]) -> list[Composition]:
     """The composition of all records, at every delta that a budget names, largest delta first."""
     private = [access for access in accesses(records) if all(event.private for event in access.events)]
-    queries = sum(
-        any(isinstance(event, Event) and event.purpose == "query" for event in access.events) for access in private
-    )
+    queries = sum(any(isinstance(e, Event) and e.purpose == "query" for e in access.events) for access in private)
     return [
         Composition(
             delta=delta, epsilon=composition(records, delta=delta), queries=queries,

@@ -35,7 +35,8 @@ Role = Literal["search", "compare"]
 class Site:
     """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store).
 
-    `selections` are the private selections that trials may belong to, by the id of their charge.
+    `selections` are the private selections that trials may belong to, by the id of their charge; `reservation` is what
+    the sweep reserved in the ledger.
     """
 
     folder: RunFolder
@@ -44,6 +45,7 @@ class Site:
     public: PublicSet
     sensitive: SensitiveData
     selections: Mapping[str, BestOf] = field(default_factory=dict)
+    reservation: str | None = None
 
     def records_of(self, trial: Trial) -> Path:
         """Where the record of a trial belongs: those of a private selection are internal."""
@@ -56,7 +58,7 @@ class Site:
     def ledger_of(self, trial: Trial) -> Ledger | CoveredLedger:
         """Where a trial is charged: the trials of a private selection are covered by its one charge."""
         id = trial.data.sensitive.id
-        ledger = Ledger(self.folder.root.ledger(id))
+        ledger = Ledger(self.folder.root.ledger(id), under=self.reservation)
         if trial.draw is None:
             return ledger
         selection = trial.draw.selection

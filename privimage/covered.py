@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from privimage.budget import BestOf, Event
+from privimage.budget import BestOf, Cost, Event
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
 
@@ -23,12 +23,12 @@ class CoveredLedger:
         self._outer, self._inner = ledger, Ledger(inner)
         self._selection, self._cost = selection, cost
 
-    def charge(self, *, id: str, what: str, events: Sequence[Event]) -> bool:
+    def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
         """True if the access was not known yet. The query, which all trials share, is charged to the ledger itself.
 
         Raises LostAnswer if the selection has not been charged.
         """
-        if all(event.purpose == "query" for event in events):
+        if all(isinstance(event, Event) and event.purpose == "query" for event in events):
             return self._outer.charge(id=id, what=what, events=events)
         if not self._outer.charged(self._selection):
             raise LostAnswer(f"{self._outer.path}: the selection {self._selection[:12]} is not charged there")

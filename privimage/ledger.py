@@ -2,133 +2,295 @@
 
 One JSON line a charge. A charge has an id (what is asked, of what); charging the same id again costs nothing and
 writes nothing, which is what makes a killed run resumable without paying twice. All sweeps on a set share its ledger.
+
+A cap, once written, holds for the lifetime of the set: a charge that would exceed it is refused and not written. A
+sweep can reserve its whole price beforehand, so that it is refused before it starts rather than in its middle; the
+reservation counts in full until it is closed, then only what was charged under it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from filelock import FileLock
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator, Tag, TypeAdapter
 
-from privimage.accounting import epsilon
-from privimage.budget import Cost, Event
-from privimage.errors import InputError
-from privimage.schema import Frozen, digest
+from privimage.accounting import epsilon, epsilon_rdp
+from privimage.budget import Budget, Cost
+from privimage.cap import Cap
+from privimage.chain import Chain, Found, HeadState
+from privimage.chain import Line as Raw
+from privimage.errors import BudgetExceeded, InputError
+from privimage.schema import Frozen
 
-GENESIS = "0" * 64
+Array = NDArray[np.float64]
 
 
-class Charge(Frozen):
-    """One line of a ledger: what was asked, the events it cost, and the chain's hash up to here."""
+class _Sealed(Frozen):
+    """What every line has: its number from 0, when it was written, the hash of the line before it and its own."""
 
     number: int
-    id: str
-    what: str
-    events: tuple[Cost, ...]
     at: str
     previous: str
     hash: str
 
-    def expected_hash(self) -> str:
-        """The hash that this line must carry given its other fields."""
-        return digest(self.model_dump(mode="json", exclude={"hash"}))
+
+class Charge(_Sealed):
+    """What was asked and its price; `under` is the reservation, if any, that it was planned in."""
+
+    kind: Literal["charge"] = "charge"  # absent in the lines of older versions, which knew no other kind
+    id: str
+    what: str
+    events: tuple[Cost, ...]
+    under: str | None = None
+
+
+class CapLine(_Sealed):
+    """From here on, all charges together keep within `cap`."""
+
+    kind: Literal["cap"]
+    cap: Cap
+
+
+class Reserve(_Sealed):
+    """What somebody is about to ask, at most; it replaces an earlier reservation of the same id."""
+
+    kind: Literal["reserve"]
+    id: str
+    what: str
+    events: tuple[Cost, ...]
+
+
+class Close(_Sealed):
+    """The end of the reservation `id`."""
+
+    kind: Literal["close"]
+    id: str
+
+
+def _kind(line: Any) -> Any:
+    return line.get("kind", "charge") if isinstance(line, dict) else line.kind
+
+
+Entry = Annotated[
+    Annotated[Charge, Tag("charge")]
+    | Annotated[CapLine, Tag("cap")]
+    | Annotated[Reserve, Tag("reserve")]
+    | Annotated[Close, Tag("close")],
+    Discriminator(_kind),
+]
+_ENTRY: TypeAdapter[Charge | CapLine | Reserve | Close] = TypeAdapter(Entry)
+Lines = tuple[Charge | CapLine | Reserve | Close, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What counts against a cap, as divergences at its order: (training split, validation split)."""
+
+    charged: Array
+    counted: Array  # charged, and what open reservations hold beyond the charges under them
 
 
 class Ledger:
-    """The charges against one sensitive set, in the file `path`. Safe for concurrent processes on one file system."""
+    """The charges against one sensitive set, in the file `path`. Safe for concurrent processes on one file system.
 
-    def __init__(self, path: Path) -> None:
+    `under` is the reservation that its charges are planned in, where they do not name another.
+    """
+
+    def __init__(self, path: Path, *, under: str | None = None) -> None:
         self.path = path
-        self._lock = FileLock(str(path) + ".lock")
+        self.under = under
+        self.chain = Chain(path)
 
-    def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
+    def charge(self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None) -> bool:
         """True if the charge was written (and is on disk), False if this id had been charged before.
 
-        Call it before the data is touched. Raises InputError if the ledger is damaged, or if the id was charged
-        with other events.
+        Call it before the data is touched. `under` names the reservation that it was planned in. Raises InputError if
+        the ledger is damaged or cannot be written, or if the id was charged with other events; BudgetExceeded, and
+        writes nothing, if the cap does not admit it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock:
-            charges = self.charges()
-            for old in charges:
-                if old.id == id:
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            for old in lines:
+                if isinstance(old, Charge) and old.id == id:
                     if old.events != tuple(events):
                         raise InputError(f"{self.path}: charge {id[:12]} exists with other events")
                     return False
-            previous = charges[-1].hash if charges else GENESIS
-            fields: dict[str, Any] = {
-                "number": len(charges),
-                "id": id,
-                "what": what,
-                "events": tuple(events),
-                "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "previous": previous,
-            }
-            draft = Charge(**fields, hash="")
-            self._append(draft.model_copy(update={"hash": draft.expected_hash()}))
+            planned = under or self.under
+            cited = {} if planned is None else {"under": planned}
+            self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
         return True
+
+    def reserve(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
+        """True if a reservation was written; False if there is no cap, or if the same one is open already.
+
+        It counts in full, with everything charged and reserved by others, until `close(id)`. Another price under an
+        open id replaces the older one; a closed id is opened again. Raises as `charge` does.
+        """
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            old = _open(lines).get(id)
+            if _cap(lines) is None or (old is not None and old.events == tuple(events)):
+                return False
+            self._append(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
+        return True
+
+    def close(self, id: str) -> bool:
+        """True if a reservation of that id was open and is now closed: what was charged under it counts, no more."""
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            if id not in _open(lines):
+                return False
+            self._append(found, lines, {"kind": "close", "id": id})
+        return True
+
+    def set_cap(self, budget: Budget) -> bool:
+        """True if the cap was written, False if the set has this cap already.
+
+        Choose it before the first access: a cap that is chosen in the light of earlier answers was not fixed
+        beforehand. Raises InputError if the set has another cap, BudgetExceeded if more than this one is spent.
+        """
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            old = _cap(lines)
+            if old is not None and old.budget != budget:
+                raise InputError(
+                    f"{self.path}: has the cap {old.budget} already, for the lifetime of the set; got {budget}"
+                )
+            if old is None:
+                self._append(found, lines, {"kind": "cap", "cap": Cap.of(budget).model_dump(mode="json")})
+        return old is None
+
+    def _append(self, found: Found, before: Lines, fields: dict[str, Any]) -> None:
+        """Write the line with these fields, unless with it more would count than the cap admits."""
+        line = found.sealed(fields)
+        after = (*before, _ENTRY.validate_python(line))
+        cap = _cap(after)
+        if cap is not None and not cap.admits(_spending(after, cap).counted):
+            raise BudgetExceeded(f"{self.path}: {_refusal(cap, before, after)}")
+        self.chain.append(found, line)
+
+    def lines(self) -> Lines:
+        """All lines, oldest first. Raises InputError naming the line where the chain is broken."""
+        return self._parsed(self.chain.read())
+
+    def _parsed(self, found: Found) -> Lines:
+        return tuple(self._entry(number, line) for number, line in enumerate(found.lines))
+
+    def _entry(self, number: int, line: Raw) -> Charge | CapLine | Reserve | Close:
+        try:
+            return _ENTRY.validate_python(line)
+        except ValueError:
+            raise InputError(f"{self.path}: line {number + 1} is none that this version of privimage knows") from None
+
+    def charges(self) -> list[Charge]:
+        """All charges, oldest first. Raises InputError naming the line where the chain is broken."""
+        return [line for line in self.lines() if isinstance(line, Charge)]
 
     def charged(self, id: str) -> bool:
         """Whether this id was charged before."""
         return any(charge.id == id for charge in self.charges())
 
-    def _append(self, charge: Charge) -> None:
-        with self.path.open("ab") as file:
-            file.write((charge.model_dump_json() + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+    def cap(self) -> Cap | None:
+        """The cap of the set, or None."""
+        return _cap(self.lines())
 
-    def charges(self) -> list[Charge]:
-        """All charges, oldest first. Raises InputError naming the line where the chain is broken.
-
-        A last line without its newline was cut while being written, so nothing was asked on it: it is dropped.
-        """
-        if not self.path.exists():
-            return []
-        raw = self.path.read_bytes()
-        if raw and not raw.endswith(b"\n"):
-            raw = self._drop_torn_line(raw)
-        charges: list[Charge] = []
-        for number, line in enumerate(raw.splitlines()):
-            try:
-                charge = Charge.model_validate_json(line)
-            except ValueError:
-                raise InputError(f"{self.path}: line {number + 1} is not a charge; the ledger is damaged") from None
-            previous = charges[-1].hash if charges else GENESIS
-            if charge.number != number or charge.previous != previous or charge.hash != charge.expected_hash():
-                raise InputError(f"{self.path}: line {number + 1} breaks the hash chain; the ledger was changed")
-            charges.append(charge)
-        return charges
-
-    def _drop_torn_line(self, raw: bytes) -> bytes:
-        with self._lock:  # re-entrant: charge() already holds it
-            raw = self.path.read_bytes()
-            whole = raw[: raw.rfind(b"\n") + 1]
-            os.truncate(self.path, len(whole))
-        return whole
+    def spending(self) -> Spending | None:
+        """What counts against the cap; None without one."""
+        lines = self.lines()
+        cap = _cap(lines)
+        return None if cap is None else _spending(lines, cap)
 
     def epsilon(self, delta: float) -> float:
-        """Total epsilon at `delta` of every private charge; non-private diagnostics are listed, not covered."""
-        events = [event for charge in self.charges() for event in charge.events if event.private]
-        return epsilon(events, delta)
+        """Total epsilon at `delta` of every private charge, by PLD; non-private diagnostics are listed, not covered.
+
+        The price of all charges together had they been planned before the first of them.
+        """
+        return epsilon(_private(self.charges()), delta)
+
+    def epsilon_filter(self, delta: float) -> float:
+        """The same total by RDP, at the order where it is least.
+
+        The price that also holds for charges chosen in the light of earlier answers is the one at an order that was
+        fixed beforehand: with a cap, `cap().epsilon(spending().charged)`, which is this or somewhat more.
+        """
+        return epsilon_rdp(_private(self.charges()), delta)
+
+    def verify(self) -> HeadState:
+        """Whether the head agrees, lags by the line of a writer that was killed, or is missing.
+
+        Without a head, lines may be missing at the end. Raises InputError if the chain is broken or ends too early,
+        and BudgetExceeded if more is charged than the cap admits.
+        """
+        found = self.chain.read()
+        lines = self._parsed(found)
+        cap = _cap(lines)
+        charged = None if cap is None else _spending(lines, cap).charged
+        if cap is not None and charged is not None and not cap.admits(charged):
+            raise BudgetExceeded(f"{self.path}: {cap.share(charged):.1%} of the cap {cap.budget} is charged")
+        return found.head
 
 
-def render(charges: Sequence[Charge]) -> list[dict[str, Any]]:
-    """Rows for a table: number, time, what was asked, and its events as (purpose, sigma, q, steps)."""
-    return [
-        {
-            "#": charge.number,
-            "at": charge.at,
-            "what": charge.what,
-            "events": "; ".join(
-                f"{e.purpose} sigma={e.sigma:.4g} q={e.q:.4g} steps={e.steps}" if e.private else "NOT PRIVATE"
-                for e in charge.events
-                if isinstance(e, Event)
-            ),
-        }
-        for charge in charges
-    ]
+def _plain(events: Sequence[Cost]) -> list[dict[str, Any]]:
+    return [event.model_dump(mode="json", exclude_none=True) for event in events]
+
+
+def _private(lines: Iterable[Charge | Reserve]) -> list[Cost]:
+    return [event for line in lines for event in line.events if event.private]
+
+
+def _cap(lines: Lines) -> Cap | None:
+    """The cap among these lines: the first, if a forger wrote several."""
+    return next((line.cap for line in lines if isinstance(line, CapLine)), None)
+
+
+def _open(lines: Lines) -> dict[str, Reserve]:
+    """The reservations that are not closed, by id."""
+    found: dict[str, Reserve] = {}
+    for line in lines:
+        if isinstance(line, Reserve):
+            found[line.id] = line
+        elif isinstance(line, Close):
+            found.pop(line.id, None)
+    return found
+
+
+def _spending(lines: Lines, cap: Cap) -> Spending:
+    """Charges under an open reservation count inside it: the larger of it and their sum, in each split."""
+    reserved = _open(lines)
+    inside = {id: np.zeros(2) for id in reserved}
+    charged, outside = np.zeros(2), np.zeros(2)
+    for line in lines:
+        if isinstance(line, Charge):
+            price = cap.price(line.events)
+            charged += price
+            if line.under in inside:
+                inside[line.under] += price
+            else:
+                outside += price
+    for id, reservation in reserved.items():
+        outside += np.maximum(inside[id], cap.price(reservation.events))
+    return Spending(charged=charged, counted=outside)
+
+
+def _refusal(cap: Cap, before: Lines, after: Lines) -> str:
+    """Why the last line of `after` is refused."""
+    old, new = _spending(before, cap).counted, _spending(after, cap).counted
+    delta, last = cap.budget.delta, after[-1]
+    what = f"'{last.what}'" if isinstance(last, Charge | Reserve) else f"the cap {cap.budget}"
+    if not np.isfinite(new).all():
+        return f"{what} is refused: a truncated batch has no bound by Renyi divergences, which a cap needs"
+    charges = [line for line in before if isinstance(line, Charge)]
+    spent = f"epsilon {epsilon_rdp(_private(charges), delta):.4g} is spent"
+    if not isinstance(last, Charge | Reserve):
+        return f"{what} is refused: {spent} already"
+    split = int(np.argmax(new))
+    return (
+        f"{what} is refused: it asks for epsilon {epsilon_rdp(_private([last]), delta):.4g} "
+        f"({(new - old)[split] / cap.rho:.1%} of the cap) where {spent} ({old[split] / cap.rho:.1%} of the cap, with "
+        f"what is reserved); the cap is {cap.budget} for the lifetime of the set"
+    )

@@ -1,7 +1,7 @@
 """The one owner of file names: what lies where under the root folder of all runs.
 
 ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
-ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run
+ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run; beside it ID.head, which knows how long it is
 ROOT/NAME/             one run: its sweep, its bill, its records, its study, its report
 ROOT/NAME/stand-in/    the search of a run in mode public: a run of its own, on public data only
 ROOT/NAME/internal/    what a private selection keeps to itself: the records of all its trials

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from privimage.budget import Event
+from privimage.budget import Cost, Event
 from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
 from privimage.errors import LostAnswer
@@ -78,7 +78,7 @@ class Stages:
         inputs: dict[str, Any],
         *,
         what: str,
-        events: Sequence[Event],
+        events: Sequence[Cost],
         build: Callable[[int, Callable[[int, int], None]], Built],
         alone: bool = False,
     ) -> Artefact:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
+from sweeps import ledger
 
 app = typer.Typer(
     add_completion=False,
@@ -173,39 +174,7 @@ def status(run: RunArgument) -> None:
         out.print(f"all of it together: epsilon {total:.3f} at delta {delta:g}", highlight=False)
 
 
-ledger_app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run.")
-app.add_typer(ledger_app, name="ledger")
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="E.g. runs/ledgers/digits-v1.jsonl.")]
-
-
-@ledger_app.command("show", epilog="Example: privimage ledger show runs/ledgers/digits-v1.jsonl")
-def ledger_show(path: LedgerArgument, delta: Annotated[float, typer.Option()] = 1e-5) -> None:
-    """Every charge, and the total of all of them."""
-    from privimage.ledger import Ledger, render
-
-    ledger = _ledger(Ledger, path)
-    table = Table("#", "at", "what", "events")
-    for row in render(ledger.charges()):
-        table.add_row(*map(str, row.values()))
-    out.print(table)
-    out.print(
-        f"total of all private charges: epsilon {ledger.epsilon(delta):.4f} at delta {delta:g}",
-        highlight=False,
-    )
-
-
-@ledger_app.command("verify", epilog="Example: privimage ledger verify runs/ledgers/digits-v1.jsonl")
-def ledger_verify(path: LedgerArgument) -> None:
-    """Check the hash chain; exits with 2 and names the line where it breaks."""
-    from privimage.ledger import Ledger
-
-    out.print(f"{path}: {len(_ledger(Ledger, path).charges())} charges, chain intact", highlight=False)
-
-
-def _ledger(make: Callable[[Path], Any], path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such ledger")
-    return make(path)
+app.add_typer(ledger.app, name="ledger")
 
 
 class _progress:

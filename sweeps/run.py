@@ -62,17 +62,25 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         _check_all(work)
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
+        work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=work.bill.costs)
         _write(work)
-        match sweep.tuning:
-            case Explore():
-                return _tune(work, work.rows)
-            case Select():
-                return _select(work)
-            case Public():
-                assert search is not None
-                return _search_then_run(work, search)
+        outcome = _run(work, search)
+        if not outcome.failures:
+            work.ledger.close(work.reservation)
+        return outcome
     finally:
         lock.release()
+
+
+def _run(work: Work, search: Work | None) -> Outcome:
+    match work.sweep.tuning:
+        case Explore():
+            return _tune(work, work.rows)
+        case Select():
+            return _select(work)
+        case Public():
+            assert search is not None
+            return _search_then_run(work, search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +95,16 @@ class Work:
     sensitive: SensitiveData
     quiet: bool
 
+    @property
+    def reservation(self) -> str:
+        """The name under which the whole bill is reserved in the ledger, where that has a cap."""
+        return digest({"sweep": self.sweep.model_dump(mode="json", exclude={"resources", "trials", "compare"})})
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the sensitive set."""
+        return Ledger(self.folder.root.ledger(self.sweep.data.sensitive.id), under=self.reservation)
+
     @cached_property
     def rows(self) -> tuple[Trial, ...]:
         """The comparison rows."""
@@ -98,8 +116,7 @@ class Work:
 
 def _select(work: Work) -> Outcome:
     """All trials of every selection beside the comparison rows; then the winners, if nothing failed."""
-    root = work.folder.root
-    ledger, store = Ledger(root.ledger(work.sweep.data.sensitive.id)), Store(root.store)
+    ledger, store = work.ledger, Store(work.folder.root.store)
     selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
     drawn = [selection.begin(ledger=ledger, store=store) for selection in selections]
     outcome = _tune(
@@ -252,6 +269,7 @@ def _tune(
         public=work.public,
         sensitive=work.sensitive,
         selections=selections or {},
+        reservation=work.reservation,
     )
     fixed = [(trial, "compare") for trial in rows] + [(trial, "search") for trial in (*drawn, *finals)]
     todo = tuple((trial, role) for trial, role in fixed if not site.has(trial))

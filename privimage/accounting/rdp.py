@@ -32,7 +32,7 @@ def _of_event(event: Event) -> Array:
     values = opacus.compute_rdp(
         q=event.q, noise_multiplier=event.sigma, steps=event.steps, orders=[float(order) for order in ORDERS]
     )
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=math.inf, posinf=math.inf)  # where it overflowed
+    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=math.inf)  # NaN: overflowed at a large order
 
 
 def divergences(costs: Sequence[Cost], split: Split) -> Array:
@@ -56,5 +56,17 @@ def _of_cost(cost: Cost, split: Split) -> Array:
 
 def epsilon_at(values: Array, delta: float) -> Array:
     """Epsilon at `delta` that the divergence at each order implies alone (Balle et al. 2020, Thm. 21)."""
-    converted = values - (np.log(delta) + np.log(ORDERS)) / (ORDERS - 1) + np.log1p(-1 / ORDERS)
-    return np.asarray(np.maximum(np.nan_to_num(converted, nan=math.inf), 0.0))
+    return np.asarray(np.maximum(values + _conversion(delta), 0.0))
+
+
+def divergences_at(epsilon: float, delta: float) -> Array:
+    """The divergence at each order that implies `epsilon` at `delta`; not positive where the order cannot do so little.
+
+    >>> bool(np.allclose(epsilon_at(divergences_at(3.0, 1e-5), 1e-5), 3.0))
+    True
+    """
+    return np.asarray(epsilon - _conversion(delta))
+
+
+def _conversion(delta: float) -> Array:
+    return np.asarray(np.log1p(-1 / ORDERS) - (np.log(delta) + np.log(ORDERS)) / (ORDERS - 1))

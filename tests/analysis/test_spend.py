@@ -81,6 +81,8 @@ def test_the_ledger_is_checked_against_the_records(demo, make_run, make_record):
     ledger = folder.root.ledger("digits-v1")
     whole = ledger.read_text()
     ledger.write_text(whole.splitlines(keepends=True)[0])
+    assert "does not verify" in spend.ledger_sentences(facts.read(folder))[0]
+    ledger.with_suffix(".head").unlink()
     assert "WARNING: 1 access of this run" in spend.ledger_sentences(facts.read(folder))[0]
     ledger.write_text(whole.replace('"sigma":5.0', '"sigma":50.0'))
     assert "does not verify" in spend.ledger_sentences(facts.read(folder))[0]

@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privimage.accounting import epsilon
-from privimage.budget import Event
+from privimage import statement
+from privimage.accounting import epsilon, epsilon_rdp
+from privimage.budget import AnyOf, BestOf, Cost, Event
+from privimage.chain import GENESIS
 from privimage.errors import InputError
-from privimage.ledger import GENESIS, Charge, Ledger, render
+from privimage.ledger import Charge, Ledger
+from privimage.record import Paid
+from privimage.tuning.law import Law
 
 QUERY = Event(purpose="query", sigma=5)
 SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10)
@@ -81,10 +85,38 @@ def test_epsilon_covers_every_private_charge() -> None:
         assert Ledger(path).epsilon(1e-5) == epsilon([QUERY, SGD, QUERY, SGD], 1e-5)
 
 
+def test_every_kind_of_cost_is_charged_and_read_back(tmp_path: Path) -> None:
+    score = Event(purpose="score", sigma=9)
+    capped = Event(purpose="dp-sgd", sigma=3, q=0.1, steps=5, n=1000, cap=130)
+    best = BestOf(law=Law(mean=10), events=(SGD, capped), score=score)
+    costs: tuple[Cost, ...] = (QUERY, AnyOf(events=(SGD, QUERY), times=3), best, capped)
+    assert best.law.gamma < 1  # computed and kept in the model: not part of what is charged
+    ledger = Ledger(tmp_path / "x.jsonl")
+    assert ledger.charge(id="a", what="all", events=costs)
+    (charge,) = Ledger(ledger.path).charges()
+    assert charge.events == costs and not ledger.charge(id="a", what="all", events=list(costs))
+    assert Paid.model_validate_json(Paid(id="a", what="all", events=costs).model_dump_json()).events == costs
+    others = (AnyOf(events=(SGD, QUERY), times=2), BestOf(law=Law(mean=9), events=best.events, score=score))
+    for other in others:
+        with pytest.raises(InputError, match="exists with other events"):
+            ledger.charge(id="a", what="all", events=(QUERY, other, best, capped))
+    text = statement.rows(ledger.lines())[0][3]
+    assert "best of K ~ logarithmic law with mean 10: any of (dp-sgd" in text and "score sigma=9" in text
+
+
+def test_the_total_by_rdp_covers_the_same_charges(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "x.jsonl")
+    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
+    for i, events in enumerate([(QUERY,), (FREE,), (best, SGD)]):
+        ledger.charge(id=str(i), what="x", events=events)
+    assert ledger.epsilon(1e-5) == epsilon([QUERY, best, SGD], 1e-5)
+    assert ledger.epsilon(1e-5) <= ledger.epsilon_filter(1e-5) == epsilon_rdp([QUERY, best, SGD], 1e-5) < 100
+
+
 def test_rows_show_what_was_paid_and_what_was_not_private() -> None:
-    rows = render(CHARGES)
-    assert rows[1]["events"] == "dp-sgd sigma=2 q=0.25 steps=10; query sigma=5 q=1 steps=1"
-    assert rows[3]["events"] == "NOT PRIVATE"
+    rows = statement.rows(tuple(CHARGES))
+    assert rows[1][0] == "2" and rows[1][2:] == ("line 1, 'quoted' é", "dp-sgd sigma=2 q=0.25 steps=10; query sigma=5")
+    assert rows[3][3] == "NOT PRIVATE"
 
 
 @given(st.integers(0, len(RAW) - 1), st.integers(0, 255))

@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
-from privimage import accounting, semantics
+from privimage import accounting, chain, semantics
 from privimage import edm as diffusion
 from privimage import record as records
 from privimage.accounting import calibrate, pld, total
@@ -34,7 +34,7 @@ from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import EDM
 from privimage.errors import InputError, LostAnswer
-from privimage.ledger import Charge, Ledger
+from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
 from privimage.networks import Generator
 from privimage.record import Paid
@@ -623,15 +623,15 @@ def a_shared_query_is_counted_per_trial(patch: Patch) -> None:
 
 
 def the_chain_is_not_checked(patch: Patch) -> None:
-    patch.setattr(Charge, "expected_hash", lambda self: self.hash)
+    patch.setattr(chain, "_follows", lambda line, number, previous: True)
 
 
 def charges_are_not_synced(patch: Patch) -> None:
-    def append(self: Ledger, charge: Charge) -> None:
-        with self.path.open("ab") as file:
-            file.write((charge.model_dump_json() + "\n").encode())
+    def write(path: Path, raw: bytes, *, at: int) -> None:
+        path.write_bytes((path.read_bytes()[:at] if path.exists() else b"") + raw)
 
-    patch.setattr(Ledger, "_append", append)
+    patch.setattr(chain, "_write", write)
+    patch.setattr(chain, "_sync", lambda path: None)
 
 
 def a_private_metric_passes_for_a_free_one(patch: Patch) -> None:

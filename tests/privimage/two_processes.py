@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 
 from privimage import networks
-from privimage.budget import Event
+from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.errors import BudgetExceeded
 from privimage.ledger import Ledger
 from privimage.pretrain import PretrainConfig, pretrain
 from privimage.schema import parse
@@ -69,6 +70,16 @@ def race_for_the_ledger(folder: Path, rank: int) -> int:
     return written
 
 
+def race_for_the_cap(folder: Path, rank: int) -> tuple[bool, bool]:
+    """Whether this process set the cap, and whether its reservation of most of it was admitted."""
+    ledger = Ledger(folder / "capped.jsonl")
+    new = ledger.set_cap(Budget(epsilon=3, delta=1e-5))
+    try:
+        return new, ledger.reserve(id=str(rank), what="sweep", events=(Event(purpose="query", sigma=2),))
+    except BudgetExceeded:
+        return new, False
+
+
 def race_for_the_store(folder: Path) -> tuple[str, float]:
     def slow() -> Built:
         time.sleep(0.4)
@@ -107,6 +118,8 @@ def main(folder: Path, rank: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     workers = Workers.of_process_group()
     report: dict[str, Any] = {"written": race_for_the_ledger(folder, rank)}
+    dist.barrier()
+    report["capped"] = race_for_the_cap(folder, rank)
     dist.barrier()
     report["origin"], report["value"] = race_for_the_store(folder)
     report["staged"] = staged(folder, workers)

@@ -1,0 +1,85 @@
+"""The commands on a ledger: what was paid, whether the file is whole, and the most that may ever be paid."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from privimage.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
+out = Console(width=None if sys.stdout.isatty() else 160)
+
+LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="E.g. runs/ledgers/digits-v1.jsonl.")]
+HEADS = {
+    "agrees": "and the head knows of all of them",
+    "lags": "the head lags by the last one, whose writer was killed: it counts, and the next charge puts it right",
+    "missing": "but no head: truncation cannot be excluded",
+}
+
+
+@app.command(epilog="Example: privimage ledger show runs/ledgers/digits-v1.jsonl --delta 1e-6")
+def show(
+    path: LedgerArgument,
+    delta: Annotated[float | None, typer.Option(help="Of the totals; that of the cap if absent, else 1e-5.")] = None,
+) -> None:
+    """Every charge, the totals of all of them, and what is left of the cap."""
+    from privimage import statement
+    from privimage.ledger import Ledger
+
+    if delta is not None and not 0 < delta < 1:
+        raise InputError(f"--delta: got {delta:g}; expected a number between 0 and 1, e.g. 1e-5")
+    ledger = Ledger(_existing(path))
+    table = Table(*statement.ROW)
+    for row in statement.rows(ledger.lines()):
+        table.add_row(*map(Text, row))  # "[" in a name is no markup
+    out.print(table)
+    for sentence in statement.sentences(ledger, delta=delta):
+        _say(sentence)
+
+
+@app.command(epilog="Example: privimage ledger verify runs/ledgers/digits-v1.jsonl")
+def verify(path: LedgerArgument) -> None:
+    """Check that nothing was lost or changed and the cap was kept; else exits with 2 and names the line."""
+    from privimage.ledger import Ledger
+
+    ledger = Ledger(_existing(path))
+    head = ledger.verify()
+    cap = ledger.cap()
+    kept = "no cap is set" if cap is None else f"the cap {cap.budget} is kept"
+    lines = ledger.lines()
+    _say(f"{path}: {len(lines)} lines, {len(ledger.charges())} of them charges; chain intact, {HEADS[head]}; {kept}")
+
+
+@app.command(epilog="Example: privimage ledger cap runs/ledgers/digits-v1.jsonl --epsilon 20 --delta 1e-5")
+def cap(
+    path: LedgerArgument,
+    epsilon: Annotated[float, typer.Option(help="The most that all runs together may ever cost.")],
+    delta: Annotated[float, typer.Option(help="At this delta.")],
+) -> None:
+    """Set the cap of a sensitive set, once, for its lifetime; best before the first run. The same again is free."""
+    from privimage.budget import Budget
+    from privimage.ledger import Ledger
+    from privimage.schema import parse
+
+    if path.suffix != ".jsonl":
+        raise InputError(f"{path}: expected the ledger of a set, e.g. runs/ledgers/digits-v1.jsonl")
+    budget = parse(Budget, {"epsilon": epsilon, "delta": delta}, where="cap")
+    new = Ledger(path).set_cap(budget)
+    _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path}: no such ledger")
+    return path
+
+
+def _say(sentence: str) -> None:
+    out.print(sentence, highlight=False, markup=False, soft_wrap=True)
