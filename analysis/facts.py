@@ -76,6 +76,16 @@ class Facts:
         return list(dict.fromkeys([*declared, *pareto.searched(self.records)]))
 
     @property
+    def timed(self) -> bool:
+        """Whether times may be shown: beside a private selection, how long things took tells of its other trials."""
+        return self.mode != "select"
+
+    @property
+    def shared(self) -> bool:
+        """Whether one budget covers the whole sweep, so that a trial alone costs less than it."""
+        return self.bill is not None and self.bill.covers == "sweep"
+
+    @property
     def sensitive_ids(self) -> list[str]:
         """Names of the sensitive sets (one, unless runs were merged by hand)."""
         ids = [get_dotted(record.config, "data.sensitive.id") for record in self.records]
@@ -89,7 +99,9 @@ def read(folder: RunFolder, *, by: str | None = None) -> Facts:
     """
     if folder.path.name == STAND_IN:
         parent = folder.path.parent
-        raise InputError(f"{folder.path}: the search of {parent} on public data; it is a part of the report of {parent}")
+        raise InputError(
+            f"{folder.path}: the search of {parent} on public data; it is a part of the report of {parent}"
+        )
     bill = _bill(folder.bill) if folder.bill.exists() else None
     found = _facts(folder, tuple(map(_as_released, records_file.load(folder.records))), by=by, bill=bill)
     if bill is None and any(record.selection is not None for record in found.records):

@@ -202,7 +202,11 @@ def _steered_in_public(found: Facts) -> list[str]:
     if found.stand_in is None:
         return ["WARNING: the search on the public stand-in is not beside this run, so it cannot be shown."]
     names = [name for name in found.objectives if name in found.stand_in.metrics] or list(found.stand_in.metrics)
-    return [f"The search was steered by {words.listed(names)} on the public stand-in: the choice costs nothing more."]
+    said = f"The search was steered by {words.listed(names)} on the public stand-in: the choice costs nothing more."
+    runs = [record.budget for record in found.records if record.role == "search"]
+    if len(set(runs)) == len(runs) or not found.lead.non_private:
+        return [said]
+    return [said, f"Not covered: which of several seeds is called the best, by {words.metric(found.lead)}."]
 
 
 def _public_knowledge(found: Facts) -> str:
