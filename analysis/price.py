@@ -17,8 +17,8 @@ from privimage.schema import get_dotted
 from privimage.tuning.bill import Bill, Study
 
 LINE_NOTE = (
-    "TPR at FPR 1%: of the images that were trained on, the share that an attacker can at most recognise, whatever "
-    "else the attacker knows, while taking 1% of the other images for trained on. Guessing reaches 1%."
+    "TPR at FPR 1%: the share of the images in use that an attacker, whatever else the attacker knows, can at most "
+    "recognise as such while taking 1% of all other images for them. Guessing reaches 1%."
 )
 
 
@@ -89,25 +89,26 @@ def _ended(found: Facts, budget: Budget) -> list[Record]:
 
 
 def headline(found: Facts, *, what: str = "Everything in this report") -> str:
-    """The total in one sentence, and what is in it."""
+    """The total in one sentence with what is in it, and what is not in it in another."""
     if found.bill is None:
         return " ".join(map(str, spend.compositions(found.records)))
     total = [f"epsilon {words.epsilon(found.bill.epsilon(delta))} at delta {delta:g}" for delta in found.bill.deltas]
     parts = [*_queries(found.bill), *_searches(found.bill), *_rows(found.bill)]
-    return f"{what} together costs {words.listed(total)}{_aside(found)}: {words.listed(parts)}."
+    return f"{what} together costs {words.listed(total)}: {words.listed(parts)}.{_aside(found)}"
 
 
 def _aside(found: Facts) -> str:
     """What the total cannot cover, in a few words."""
     dagger = [f"the numbers marked {words.DAGGER}"] if any(m.non_private for m in found.metrics.values()) else []
     rows = ["the rows without privacy"] if not all(record.private for record in found.records) else []
-    return f" ({' and '.join([*dagger, *rows])} aside)" if dagger or rows else ""
+    return f" No epsilon covers {' and '.join([*dagger, *rows])}." if dagger or rows else ""
 
 
 def _queries(bill: Bill) -> list[str]:
     if not bill.queries:
         return []
-    return [f"{words.count(len(bill.queries), 'noisy query')}, counted once"]
+    n = len(bill.queries)
+    return [f"{words.count(n, 'noisy query')} ({'each ' * (n > 1)}counted once)"]
 
 
 def _searches(bill: Bill) -> list[str]:
@@ -117,7 +118,7 @@ def _searches(bill: Bill) -> list[str]:
     at = f"at epsilon {words.listed([f'{study.budget.epsilon:g}' for study in searches])}"
     if bill.mode == "select":
         which = "a private selection" if len(searches) == 1 else f"{len(searches)} private selections"
-        return [f"{which} among K trials {at}, which show{'s' * (len(searches) == 1)} the winner only"]
+        return [f"{which} {at} (of {'its' if len(searches) == 1 else 'their'} K trials, only the best is shown)"]
     n = sum(study.trials for study in searches)
     if bill.mode == "public":
         return [f"{words.count(n, 'training')} {at}"]
@@ -238,8 +239,8 @@ def _scores(found: Facts) -> list[str]:
         return []
     return [
         f"{words.listed(names)} carr{'ies' if len(names) == 1 else 'y'} no {words.DAGGER}: such a score is noisy and "
-        "paid for, on the validation split. No image is in both that split and the training split, so only the "
-        "dearer of the two counts."
+        "paid for, on the validation split, and its noise can take it out of the range from 0 to 1. No image is in "
+        "both that split and the training split, so only the dearer of the two counts."
     ]
 
 
@@ -256,10 +257,19 @@ def _outside(found: Facts, bill: Bill) -> list[str]:
 
 def _counted(record: Record, bill: Bill) -> bool:
     study = _study(bill, record.budget)
-    own = (*study.trainings, *study.rows, study.score, *study.search) if study is not None else ()
+    own = (*study.trainings, *study.rows, *study.search, study.score) if study is not None else ()
     return all(
-        not cost.private or cost in bill.queries or cost in own for access in record.paid for cost in access.events
+        not cost.private or any(_dominates(counted, cost) for counted in (*bill.queries, *own))
+        for access in record.paid
+        for cost in access.events
     )
+
+
+def _dominates(counted: Cost | None, cost: Cost) -> bool:
+    """Whether an access of the bill reveals at least as much: the same one, with no more noise."""
+    if not isinstance(counted, Event) or not isinstance(cost, Event):
+        return counted == cost
+    return counted.sigma <= cost.sigma and counted == cost.model_copy(update={"sigma": counted.sigma})
 
 
 def _trainings(records: Sequence[Record]) -> set[str]:

@@ -15,7 +15,7 @@ from privimage.paths import RunFolder
 from privimage.record import Record
 
 FPRS = (0.001, 0.01)
-ENDED = {"select": "winner of a private selection", "public": "run with settings that public data gave"}
+ENDED = {"select": "winner", "public": "final run"}
 ROLES = {"select": "winner", "public": "final"}
 EFFORT = (Column(title="seconds", number=True), Column(title="peak MiB", number=True), Column(title="stages"))
 STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
@@ -115,11 +115,12 @@ def front_picture(found: Facts) -> Parts:
     )
     ahead = pareto.front(found.records, metrics=[found.lead.name])
     best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon)})" for record in ahead]
+    by = words.metric(found.lead)
     return [
         page.heading("Quality against epsilon"),
         page.picture(front.draw_front(found), alt=alt),
         page.paragraph(
-            f"Nothing shown beats these in both epsilon and {words.metric(found.lead)}: {words.listed(best)}."
+            f"Of all that {by} was measured of, nothing beats these in both that and epsilon: {words.listed(best)}."
         ),
         *_legend(found),
     ]
@@ -142,12 +143,13 @@ def comparison(found: Facts) -> Parts:
 
 
 def _comparison_note(found: Facts) -> str:
-    chosen = (
-        f"The best of several is by {words.metric(found.lead)}, of rows in which that was not measured by the next."
-    )
+    lead = found.lead
+    said = [f"The best of several is by {words.metric(lead)}."]
+    if any(record.value(lead.name) is None for record in found.records):
+        said = [f"{said[0][:-1]}, and by the next metric where that one was not measured."]
     if found.mode == "select":
-        return f"K is the secret number of trials of a private selection. {chosen}"
-    return f"Seconds are those of the shown trial; stages found in the cache took almost none. {chosen}"
+        return " ".join(["K is the secret number of trials of a private selection.", *said])
+    return " ".join(["Seconds are those of the shown trial; stages found in the cache took almost none.", *said])
 
 
 def _comparison_table(found: Facts, budget: Budget) -> str:
@@ -161,7 +163,7 @@ def _comparison_table(found: Facts, budget: Budget) -> str:
     cells = [
         [
             row.record.method, PRESETS[row.record.method].what if row.record.method in PRESETS else "",
-            *_values(found, row.record), words.epsilon(row.record.epsilon), words.bound(row.record.epsilon_rdp),
+            *_values(found, row.record), words.epsilon(row.record.epsilon), spend.by_rdp(row.record),
             *([f"{row.record.seconds:.0f}"] if found.timed else []), str(tables.best_of_how_many(row.among)),
             row.record.id,
         ]
@@ -228,7 +230,7 @@ def _trial(found: Facts, record: Record, paths: Sequence[str]) -> list[str]:
     effort = [f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record)]
     return [
         record.id, role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon),
-        words.bound(record.epsilon_rdp), *_values(found, record), *[_setting(config.get(path)) for path in paths],
+        spend.by_rdp(record), *_values(found, record), *[_setting(config.get(path)) for path in paths],
         str(record.seed), *(effort if found.timed else []),
     ]  # fmt: skip
 
@@ -271,8 +273,10 @@ def budget_lines(found: Facts) -> Parts:
     columns = [Column(title="trial"), Column(title="method"), Column(title="what it spent")]
     rows = [[record.id, record.method, spend.budget_line(record)] for record in found.records]
     note = "The epsilon of an event is that of the event alone; together they cost less than their sum."
+    if found.mode == "select":
+        note = "Of a private selection only the whole has a price, however little its winner alone would have cost."
     return [
-        page.heading("What every trial spent"),
+        page.heading("What every trial spent" if found.timed else "What everything shown spent"),
         page.paragraph(note, kind="soft"),
         page.table(columns, rows),
     ]

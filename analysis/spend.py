@@ -31,7 +31,12 @@ def budget_line(record: Record) -> str:
     fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
     whole = "together" if record.selection is None else "the query and a selection among K such trials together"
     together = f"{whole} epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
-    return "; ".join([*parts, together, f"RDP {words.bound(record.epsilon_rdp)}"])
+    return "; ".join([*parts, together, f"RDP {by_rdp(record)}"])
+
+
+def by_rdp(record: Record) -> str:
+    """The epsilon of a record by RDP: "none" without a guarantee, a dash where RDP has no bound."""
+    return words.bound(record.epsilon_rdp) if record.private else words.epsilon(None)
 
 
 def _event(event: Event, record: Record) -> str:
