@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from privimage import networks
-from privimage.budget import Event
+from privimage.budget import BestOf, Event
 from privimage.edm import SampleConfig
 from privimage.errors import InputError
 from privimage.networks import Generator
@@ -22,7 +22,11 @@ MODEL, CONFIG, SAMPLES, CARD = "model.safetensors", "config.json", "samples.png"
 
 
 class BundleConfig(Frozen):
-    """Everything needed to rebuild the generator and to draw images, and the price of this trial alone."""
+    """Everything needed to rebuild the generator and to draw images, and its price.
+
+    `epsilon` is that of `events`; where a private `selection` chose the generator, that of the query and the selection,
+    which the events alone understate. What a search by mode explore costs beside it stands in the card.
+    """
 
     format: Literal[1] = 1
     trial: str
@@ -36,6 +40,7 @@ class BundleConfig(Frozen):
     epsilon: float
     delta: float
     events: tuple[Event, ...]
+    selection: BestOf | None = None
     model_sha256: str
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from analysis import spend, words
+from analysis import price, spend, words
 from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from analysis.facts import Facts
 from privimage.record import Record
 from privimage.schema import get_dotted
 
+SHOWN = "All that the sweep shows"
+BY = "computed with a PLD accountant, which is an upper bound"
+
 
 def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: str) -> str:
     """The text of card.md."""
     parts = [
-        _head(found, record, config), _privacy(record), _choice(found, record, metric), _quality(found, record),
+        _head(found, record, config), _privacy(found, record), _choice(found, record, metric), _quality(found, record),
         _how(config), _versions(record),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -35,39 +38,98 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
     )  # fmt: skip
 
 
-def _privacy(record: Record) -> str:
+def _privacy(found: Facts, record: Record) -> str:
+    """The guarantee: of the whole sweep where a trial of it was chosen in the open, else of this generator."""
+    stated = {"select": _selected, "public": _alone}.get(found.mode or "", _in_the_open)(found, record)
     return "\n".join(
         [
-            "## Privacy of this generator alone", "",
-            f"- Guarantee: epsilon {words.epsilon(record.epsilon)} at delta {record.budget.delta:g} (budget "
-            f"{record.budget.epsilon:g}), computed with a PLD accountant, which is an upper bound.",
-            f"- By RDP, the accountant of the PrivImage paper: epsilon {words.epsilon(record.epsilon_rdp)}.",
+            "## Privacy", "",
+            *[f"- {line}" for line in stated],
             f"- Unit of privacy: {words.UNIT}. Adjacency: {words.ADJACENCY}.",
             f"- Events: {spend.budget_line(record)}.",
         ]
     )  # fmt: skip
 
 
+def _epsilon(record: Record) -> str:
+    return (
+        f"epsilon {words.epsilon(record.epsilon)} at delta {record.budget.delta:g} (budget {record.budget.epsilon:g})"
+    )
+
+
+def _selected(found: Facts, record: Record) -> list[str]:
+    selection = record.selection
+    if selection is None:
+        return _alone(found, record)
+    by = f" by {found.objectives[0]}" if found.objectives else ""
+    return [
+        f"Guarantee: {_epsilon(record)} in all, the choice of this generator included, {BY}. It pays for the noisy "
+        f"query and for a private selection{by} among K trials, of which this is the winner.",
+        f"{words.law(selection.law)}; it was drawn in secret before the first trial. K, the other trials and their "
+        "scores are stated nowhere: stating them would void the guarantee.",
+        f"By RDP, the accountant of the PrivImage paper: epsilon {words.bound(record.epsilon_rdp)}.",
+    ]
+
+
+def _alone(found: Facts, record: Record) -> list[str]:
+    return [
+        f"Guarantee: {_epsilon(record)}, {BY}.",
+        f"By RDP, the accountant of the PrivImage paper: epsilon {words.bound(record.epsilon_rdp)}.",
+    ]
+
+
+def _in_the_open(found: Facts, record: Record) -> list[str]:
+    return [
+        f"Guarantee, with the search that led to this generator: {price.headline(found, what=SHOWN)}",
+        f"Had this trial been the only one: {_epsilon(record)}, {BY}; by RDP, the accountant of the PrivImage paper, "
+        f"epsilon {words.bound(record.epsilon_rdp)}. For a generator that was chosen, that alone is no guarantee.",
+    ]
+
+
 def _choice(found: Facts, record: Record, metric: str) -> str:
-    """What it cost to find this trial: the sweep, and the metric that it was chosen by."""
-    chosen = found.metrics[metric]
-    others = len([r for r in found.records if r.private]) - 1
-    lines = [
-        "## Privacy of the choice", "",
-        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images. "
-        "Whoever sees more "
-        "than this one generator, or learns from the choice what the others were, is bound by the composition only:",
+    """How this generator came to be chosen, what the search cost, and what no epsilon covers."""
+    lines = {"select": _won, "public": _found_in_public}.get(found.mode or "", _chosen)(found, record, metric)
+    said = [*price.terms(found), *spend.not_covered(found)]
+    return "\n".join(["## Privacy of the choice", "", *lines, "", *[f"- {sentence}" for sentence in said]])
+
+
+def _won(found: Facts, record: Record, metric: str) -> list[str]:
+    return ["The guarantee above includes the choice.", "", price.headline(found, what=SHOWN)]
+
+
+def _found_in_public(found: Facts, record: Record, metric: str) -> list[str]:
+    seeds = [r for r in found.records if (r.role, r.budget) == (record.role, record.budget) and r.id != record.id]
+    chosen = _by(found, metric, len(seeds)) if seeds else []
+    return [
+        "Its settings were found on public data, which cost nothing.",
+        *chosen,
         "",
-        *[f"- {composition}" for composition in spend.compositions(found.records)],
-    ]  # fmt: skip
+        price.headline(found, what=SHOWN),
+    ]
+
+
+def _chosen(found: Facts, record: Record, metric: str) -> list[str]:
+    return [
+        *_by(found, metric, len([r for r in found.records if r.private]) - 1),
+        "Whoever sees more than this one generator, or learns from the choice what the others were, is bound by the "
+        "total only.",
+    ]
+
+
+def _by(found: Facts, metric: str, others: int) -> list[str]:
+    """Among how many this one was chosen, and whether anything covers that."""
+    chosen = found.metrics[metric]
+    said = [
+        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images, by "
+        f"{words.metric(chosen)}."
+    ]
     if chosen.non_private:
-        lines += [
-            "",
-            f"It was chosen by {words.metric(chosen)}, which touches the "
-            f"{words.listed([t for t in chosen.touches if t.startswith('private-')])} split without noise. "
-            "That choice is covered by no epsilon, neither the one above nor the composition.",
-        ]
-    return "\n".join([*lines, "", *[f"- {sentence}" for sentence in spend.not_covered(found)]])
+        touched = words.listed([t for t in chosen.touches if t.startswith("private-")])
+        said.append(
+            f"That touches the {touched} split without noise: the choice is covered by no epsilon, neither by that of "
+            "this trial nor by the total."
+        )
+    return said
 
 
 def _quality(found: Facts, record: Record) -> str:
@@ -95,4 +157,5 @@ def _how(config: BundleConfig) -> str:
 
 def _versions(record: Record) -> str:
     lines = [f"- {name} {version}" for name, version in record.versions.items()]
-    return "\n".join(["## Made with", "", *lines, f"- started {record.started}"])
+    started = [f"- started {record.started}"] if record.started else []
+    return "\n".join(["## Made with", "", *lines, *started])

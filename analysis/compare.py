@@ -32,7 +32,7 @@ def rows(found: Facts, budget: Budget) -> list[Row]:
         mine = [record for record in found.records if record.method == method]
         here = [record for record in mine if record.budget == budget]
         here = here or [record for record in mine if _fits(record, budget)]
-        best = pareto.best_of(here, metric=found.lead)
+        best = found.best_of(here)
         if best is not None:
             chosen.append(Row(record=best, among=tuple(here)))
     return chosen
@@ -50,20 +50,20 @@ def sentences(found: Facts, budget: Budget) -> list[str]:
     table = rows(found, budget)
     main = pareto.main_method(found.records)
     mine = next((row for row in table if row.record.method == main), None)
-    if mine is None or not pareto.spends_its_budget(mine.record):
+    if mine is None or not (pareto.spends_its_budget(mine.record) or found.shared):
         return [f"At epsilon {budget.epsilon:g} there is no finished trial of {main} to compare."]
     others = [row for row in table if row is not mine]
     metrics = list(found.metrics.values())
-    spoken = [_sentence(mine.record, row.record, budget, metrics) for row in others]
-    return [*spoken, *_caution(mine, others, found.lead)]
+    at = f"Within epsilon {budget.epsilon:g} for all" if found.shared else f"At epsilon {budget.epsilon:g}"
+    spoken = [_sentence(mine.record, row.record, at, metrics) for row in others]
+    return [*spoken, *_caution(found, mine, others)]
 
 
-def _sentence(main: Record, other: Record, budget: Budget, metrics: Sequence[Metric]) -> str:
+def _sentence(main: Record, other: Record, at: str, metrics: Sequence[Metric]) -> str:
     pairs = [
         (metric, a, b) for metric in metrics
         if (a := main.value(metric.name)) is not None and (b := other.value(metric.name)) is not None
     ]  # fmt: skip
-    at = f"At epsilon {budget.epsilon:g}"
     if not pairs:
         return f"{at} {main.method} and {other.method} have no metric in common."
     clauses = words.listed([_clause(metric, a, b) for metric, a, b in pairs])
@@ -113,16 +113,24 @@ def _verdict(gains: Sequence[bool], yes: str, no: str, part: str) -> str:
     return yes if all(gains) else part if any(gains) else no
 
 
-def _caution(mine: Row, others: Sequence[Row], lead: Metric) -> list[str]:
+def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
     """How the two sides were chosen, which the numbers alone do not say."""
     if not others:
         return ["There is no comparison row at this budget."]
     most = max(len(row.among) for row in others)
     seeds = len({record.seed for record in mine.among})
-    chosen = (
-        f"{mine.record.method} is the best of {words.count(len(mine.among), 'trial')} by "
-        f"{words.metric(lead)}, the comparison rows of at most {words.count(most, 'trial')} each"
-    )
-    unfair = ": the search favours it" if len(mine.among) > most else ""
+    name, n = mine.record.method, len(mine.among)
+    rows = f"the comparison rows of at most {words.count(most, 'trial')} each"
+    if mine.record.selection is not None:
+        chosen, favoured = f"{name} is the winner of a private selection, {rows}", True
+    elif found.mode == "public":
+        best = f", the best of {words.count(n, 'run')}" if n > 1 else ""
+        chosen, favoured = f"{name} has settings that a search on public data found{best}, {rows}", True
+    else:
+        chosen, favoured = (
+            f"{name} is the best of {words.count(n, 'trial')} by {words.metric(found.lead)}, {rows}",
+            n > most,
+        )
+    unfair = ": the search favours it" if favoured else ""
     once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
     return [f"Read with care: {chosen}{unfair}{once}."]

@@ -23,18 +23,29 @@ from privimage.record import Record
 from privimage.schema import get_dotted, parse
 from privimage.store import Artefact
 
+USUAL = "accuracy[cnn]"
 
-def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str, to: Path) -> Record:
+
+def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, to: Path) -> Record:
     """The best private record at a budget's epsilon (any if None), its generator now written to the folder `to`.
 
-    Search trials only, where the run has some. Raises InputError if there is none, or `to` holds files already.
+    Search trials only, where the run has some; of a private selection that is the winner, whatever the metric.
+    Without a metric, accuracy[cnn] decides, or the first objective where that was not measured. Raises InputError if
+    there is no such record, or `to` holds files already.
     """
     found = facts.read(folder)
+    metric = metric or deciding(found)
     record = choose(found, epsilon=epsilon, metric=metric)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to}: exists and is not an empty folder; name a new one")
     write(found, record, metric=metric, to=to)
     return record
+
+
+def deciding(found: Facts) -> str:
+    """The metric that decides where a person names none."""
+    pulled = [record for record in found.records if record.private and record.role == "search"]
+    return USUAL if any(record.value(USUAL) is not None for record in pulled) else found.lead.name
 
 
 def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
@@ -92,7 +103,8 @@ def releasable(found: Facts, record: Record) -> Artefact:
         raise InputError(f"trial {record.id}: its generator is gone from {found.store.root}; run the sweep again")
     if artefact.manifest.privacy == "internal":
         raise InputError(f"trial {record.id}: its generator is internal and never leaves the run folder")
-    if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, record.events)):
+    made = [event for event in record.events if event.purpose != "score"]  # a score comes after the generator
+    if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, made)):
         raise InputError(f"trial {record.id}: its generator was not made at the price that the record states")
     return artefact
 
@@ -107,7 +119,7 @@ def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes)
         size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
         n_classes=n_classes, classes=_classes(found, record, n_classes),
         sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
-        epsilon=record.epsilon, delta=record.budget.delta, events=record.events,
+        epsilon=record.epsilon, delta=record.budget.delta, events=record.events, selection=record.selection,
         model_sha256=hashlib.sha256(raw).hexdigest(),
     )  # fmt: skip
 

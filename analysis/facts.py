@@ -1,32 +1,43 @@
-"""Facts: everything that one run left behind, read once."""
+"""Facts: everything that one run left behind and its tuning mode allows to show, read once.
+
+The records of a private selection's other trials lie in an internal folder that nothing here opens.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from analysis import pareto
 from privimage import record as records_file
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
-from privimage.paths import RunFolder
+from privimage.paths import STAND_IN, RunFolder
 from privimage.record import Record
-from privimage.schema import get_dotted, read_yaml
+from privimage.schema import get_dotted, parse, read_yaml
 from privimage.store import Store
+from privimage.tuning.bill import Bill
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The records of a run, where its artefacts are, and what its sweep file says steered the search.
+    """The records of a run, where its artefacts are, its bill, and what its sweep file says steered the search.
 
-    `objectives` are names of metrics; empty where the run folder holds no sweep file that names them.
+    `objectives` are names of metrics, `declared` dotted fields that were searched; empty where the run folder holds
+    no sweep file that names them. `stand_in` is the search on public data of a run in mode public.
     """
 
     folder: RunFolder
     records: tuple[Record, ...]
     objectives: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
     mode: str | None = None
     by: str | None = None  # the metric that a person asked for, in place of the first objective
+    bill: Bill | None = None  # None in runs that were made before there were bills
+    stand_in: Facts | None = None
 
     @property
     def store(self) -> Store:
@@ -46,6 +57,35 @@ class Facts:
         return next(iter(self.metrics.values()))
 
     @property
+    def ranking(self) -> list[Metric]:
+        """The metrics by which the best is chosen: the lead, then the next for rows in which it was not measured.
+
+        Comparison rows have no noisy scores. Where a person asked for a metric, rows without it stay out.
+        """
+        return [self.lead] if self.by is not None else list(self.metrics.values())
+
+    def best_of(self, records: Iterable[Record]) -> Record | None:
+        """The best of these records by `ranking`, the earliest among equals; None if nothing was measured."""
+        return pareto.best_by(records, metrics=self.ranking)
+
+    @cached_property
+    def searched(self) -> list[str]:
+        """Dotted fields that the search varied: as the sweep declared them, and in which trials differ."""
+        flat = [pareto.flatten(record.config) for record in self.records if record.role == "search"]
+        declared = [path for path in self.declared if any(path in config for config in flat)]
+        return list(dict.fromkeys([*declared, *pareto.searched(self.records)]))
+
+    @property
+    def timed(self) -> bool:
+        """Whether times may be shown: beside a private selection, how long things took tells of its other trials."""
+        return self.mode != "select"
+
+    @property
+    def shared(self) -> bool:
+        """Whether one budget covers the whole sweep, so that a trial alone costs less than it."""
+        return self.bill is not None and self.bill.covers == "sweep"
+
+    @property
     def sensitive_ids(self) -> list[str]:
         """Names of the sensitive sets (one, unless runs were merged by hand)."""
         ids = [get_dotted(record.config, "data.sensitive.id") for record in self.records]
@@ -53,15 +93,69 @@ class Facts:
 
 
 def read(folder: RunFolder, *, by: str | None = None) -> Facts:
-    """The facts of a run, the best chosen `by` this metric. Raises InputError if no record has it, or has any."""
-    records = tuple(records_file.load(folder.records))
+    """The facts of a run, the best chosen `by` this metric.
+
+    Raises InputError if no record has it, or has any, or if the folder is the stand-in of a run.
+    """
+    if folder.path.name == STAND_IN:
+        parent = folder.path.parent
+        raise InputError(
+            f"{folder.path}: the search of {parent} on public data; it is a part of the report of {parent}"
+        )
+    bill = _bill(folder.bill) if folder.bill.exists() else None
+    found = _facts(folder, tuple(map(_as_released, records_file.load(folder.records))), by=by, bill=bill)
+    if bill is None and any(record.selection is not None for record in found.records):
+        raise InputError(f"{folder.bill}: missing, and a private selection is stated by its bill; restore it")
+    return found
+
+
+def _facts(folder: RunFolder, records: tuple[Record, ...], *, by: str | None, bill: Bill | None) -> Facts:
     known = pareto.measured(records)
     if not known:
         raise InputError(f"{folder.records}: no finished trial with a metric yet")
     if by is not None and by not in known:
         raise InputError(f"metric: got {by!r}; allowed: {', '.join(known)}")
     sweep = read_yaml(folder.sweep) if folder.sweep.exists() else {}
-    objectives = sweep.get("objectives")
-    mode = get_dotted(sweep, "tuning.mode")
-    names = tuple(map(str, objectives)) if isinstance(objectives, dict | list) else ()
-    return Facts(folder=folder, records=records, objectives=names, mode=mode if isinstance(mode, str) else None, by=by)
+    mode = get_dotted(sweep, "tuning.mode") if bill is None else bill.mode
+    return Facts(
+        folder=folder, records=records, objectives=_names(sweep.get("objectives")),
+        declared=_names(sweep.get("search")), mode=mode if isinstance(mode, str) else None, by=by, bill=bill,
+        stand_in=_stand_in(folder.stand_in) if mode == "public" else None,
+    )  # fmt: skip
+
+
+def _stand_in(folder: RunFolder) -> Facts | None:
+    """The search on the stand-in, or None if it is not there; its data is public, whatever set it was made from."""
+    if not folder.records.exists():
+        return None
+    return _facts(folder, tuple(map(_on_public_data, records_file.load(folder.records))), by=None, bill=None)
+
+
+def _on_public_data(record: Record) -> Record:
+    metrics = (m.model_copy(update={"touches": (m.touches[0], "public"), "event": None}) for m in record.metrics)
+    return record.model_copy(update={"metrics": tuple(metrics)})
+
+
+def _as_released(record: Record) -> Record:
+    """The winner of a selection under the name of the selection, without its place among the K trials.
+
+    That place is a lower bound on K, and the name of a trial is a digest of it.
+    """
+    if record.selection is None:
+        return record
+    (charge,) = [access.id for access in record.paid if record.selection in access.events]
+    config = {key: value for key, value in record.config.items() if key != "draw"}
+    return record.model_copy(update={"id": charge[:16], "config": config})
+
+
+def _bill(path: Path) -> Bill:
+    """The bill of a run. Raises InputError if it is damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path}: not valid JSON; run the sweep again, which writes it anew") from None
+    return parse(Bill, values, where=str(path))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, dict | list) else ()

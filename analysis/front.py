@@ -29,15 +29,23 @@ STYLES = {
 }
 SPARE = (("#56B4E9", "v"), ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"))
 DPI = 160
+ONE = {"select": "one generator, its selection included", "public": "one generator"}
+ENDS = {"select": ", winner", "public": ""}
+NOTES = {"select": "The other trials of a private selection are not shown.", "public": ""}
 FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
 
 
 def panels(found: Facts) -> list[Metric]:
-    """The metrics that get a panel: the one asked for, else the first FID with accuracy[cnn] if measured."""
+    """The metrics that get a panel: the one asked for, else the first FID with accuracy[cnn] if measured.
+
+    Beside a noisy score, which comparison rows do not have, the first that they do have.
+    """
     if found.by is not None:
         return [found.lead]
     first = next((m for m in found.metrics.values() if m.name.startswith("fid[")), found.lead)
     second = found.metrics.get("accuracy[cnn]")
+    if second is None and first.event is not None:
+        second = next((m for m in found.metrics.values() if m.event is None), None)
     return [first] if second is None or second.name == first.name else [first, second]
 
 
@@ -49,7 +57,7 @@ def draw_front(found: Facts) -> bytes:
     axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for ax, metric in zip(axes, metrics, strict=True):
         _panel(ax, found, metric)
-    axes[-1].set_xlabel("epsilon of one trial (log scale)", fontsize=11)
+    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode or '', 'one trial')} (log scale)", fontsize=11)
     handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     if handles:
         figure.legend(
@@ -60,10 +68,12 @@ def draw_front(found: Facts) -> bytes:
             frameon=False,
             fontsize=10,
         )
-    note = "Faint points: the other trials of the search."
+    notes = [NOTES.get(found.mode or "", "Faint points: the other trials of the search.")]
     if any(metric.non_private for metric in metrics):
-        note += f"   {words.DAGGER} computed from sensitive images without noise; no epsilon covers it."
-    axes[-1].annotate(note, (0, -0.27), xycoords="axes fraction", fontsize=9, color="#444444")
+        notes.append(f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it.")
+    axes[-1].annotate(
+        "   ".join(filter(None, notes)), (0, -0.27), xycoords="axes fraction", fontsize=9, color="#444444"
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -97,7 +107,7 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         points = [
             r for r in mine if (e := pareto.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
         ]
-        _series(ax, points, method, metric, style(method, order))
+        _series(ax, points, ENDS.get(found.mode or "", ", best"), metric, style(method, order))
         rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
         if rest is not None:
             own = f"epsilon {words.epsilon(rest.epsilon)}" if rest.private else "no privacy"
@@ -108,24 +118,26 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     _reference_lines(ax, lines)
 
 
-def _series(ax: Axes, points: Sequence[Record], method: str, metric: Metric, look: tuple[str, str]) -> None:
-    """The trials of one method as faint points; the best at every epsilon emphasised and joined."""
+def _series(ax: Axes, points: Sequence[Record], end: str, metric: Metric, look: tuple[str, str]) -> None:
+    """The trials of one method as faint points; the best at every budget emphasised and joined."""
     colour, marker = look
-    xy = [(pareto.epsilon_shown(r) or 0.0, r.value(metric.name) or 0.0) for r in points]
-    if not xy:
+    if not points:
         return
-    if any(record.role == "search" for record in points) and len(xy) > 1:
-        x, y = zip(*xy, strict=True)
-        ax.scatter(x, y, s=34, color=colour, marker=marker, alpha=0.4, linewidths=0, zorder=2)
-    pick = min if metric.direction == "min" else max
-    best = sorted((x, pick(y for e, y in xy if e == x)) for x in {x for x, _ in xy})
     main = any(record.role == "search" for record in points)
+    if main and len(points) > 1:
+        x, y = zip(*(_place(record, metric) for record in points), strict=True)
+        ax.scatter(x, y, s=34, color=colour, marker=marker, alpha=0.4, linewidths=0, zorder=2)
+    best = sorted(_place(record, metric) for record in pareto.best_rows(points, metrics=[metric]).values())
     size = 13 if marker == "*" else 8
     ax.plot(
         *zip(*best, strict=True), color=colour, marker=marker, markersize=size, linewidth=2.4 if main else 1.4,
-        markeredgecolor=colour if marker in "x+" else "white", label=f"{method}{', best' if main else ''}",
+        markeredgecolor=colour if marker in "x+" else "white", label=f"{points[0].method}{end if main else ''}",
         zorder=4 if main else 3,
     )  # fmt: skip
+
+
+def _place(record: Record, metric: Metric) -> tuple[float, float]:
+    return pareto.epsilon_shown(record) or 0.0, record.value(metric.name) or 0.0
 
 
 def _epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:

@@ -90,12 +90,18 @@ def best_of(records: Iterable[Record], *, metric: Metric) -> Record | None:
     return min(having, key=lambda pair: sign * pair[0])[1] if having else None
 
 
-def best_rows(records: Sequence[Record], *, metric: Metric) -> dict[tuple[Budget, str], Record]:
-    """The best record of every (budget, method), by rising epsilon."""
+def best_by(records: Iterable[Record], *, metrics: Sequence[Metric]) -> Record | None:
+    """The best record by the first of these metrics that any of the records has; None if none has any."""
+    having = list(records)
+    return next((best for metric in metrics if (best := best_of(having, metric=metric)) is not None), None)
+
+
+def best_rows(records: Sequence[Record], *, metrics: Sequence[Metric]) -> dict[tuple[Budget, str], Record]:
+    """The best record of every (budget, method) as `best_by` chooses it, by rising epsilon."""
     groups: dict[tuple[Budget, str], list[Record]] = {}
     for record in sorted(records, key=lambda r: r.budget.epsilon):
         groups.setdefault((record.budget, record.method), []).append(record)
-    best = {row: best_of(group, metric=metric) for row, group in groups.items()}
+    best = {row: best_by(group, metrics=metrics) for row, group in groups.items()}
     return {row: record for row, record in best.items() if record is not None}
 
 
@@ -118,10 +124,13 @@ def methods(records: Sequence[Record]) -> list[str]:
 
 
 def searched(records: Sequence[Record]) -> list[str]:
-    """Dotted paths of the configuration fields in which search trials differ, besides budget, method and seed."""
+    """Dotted paths of the configuration fields in which search trials differ, besides budget, method and seed.
+
+    Noise factors and the place in a selection are not settings that were searched.
+    """
     flat = [flatten(record.config) for record in records if record.role == "search"]
     paths = dict.fromkeys(path for config in flat for path in config)
-    skip = ("budget.", "method.name", "seed")
+    skip = ("budget.", "noise.", "draw.", "method.name", "seed")
     return [
         path for path in paths
         if not path.startswith(skip) and len({json.dumps(config.get(path)) for config in flat}) > 1

@@ -77,7 +77,7 @@ def enlarged(samples: Samples, *, columns: int = 10, rows: int | None = 20) -> b
 
 def best_panels(found: Facts) -> list[Panel]:
     """The best record's samples of every method at every epsilon, by rising epsilon, the searched method first."""
-    rows = pareto.best_rows([record for record in found.records if record.private], metric=found.lead)
+    rows = pareto.best_rows([record for record in found.records if record.private], metrics=found.ranking)
     order = pareto.methods(found.records)
     panels: list[Panel] = []
     seen: set[str] = set()

@@ -6,13 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import compare, facts, front, page, pareto, pictures, spend, tables, words
+from analysis import compare, facts, front, page, pareto, pictures, price, spend, tables, words
 from analysis.facts import Facts
 from analysis.page import Column
 from privimage.budget import Budget
 from privimage.methods.privimage import PRESETS
 from privimage.paths import RunFolder
 from privimage.record import Record
+
+FPRS = (0.001, 0.01)
+ENDED = {"select": "winner", "public": "final run"}
+ROLES = {"select": "winner", "public": "final"}
+EFFORT = (Column(title="seconds", number=True), Column(title="peak MiB", number=True), Column(title="stages"))
+STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -32,10 +38,9 @@ def write_report(folder: RunFolder) -> Path:
 
 def html(found: Facts) -> str:
     """The whole report."""
-    compositions = spend.compositions(found.records)
     sections = [
-        summary(found, compositions), privacy(found, compositions), front_picture(found), comparison(found),
-        sample_grids(found), trials(found), budget_lines(found), fine_print(found),
+        summary(found), privacy(found), front_picture(found), comparison(found), sample_grids(found), trials(found),
+        stand_in(found), budget_lines(found), fine_print(found),
     ]  # fmt: skip
     return page.page(title=f"privimage: {found.folder.path.name}", body=[part for parts in sections for part in parts])
 
@@ -43,8 +48,17 @@ def html(found: Facts) -> str:
 Parts = list[str]
 
 
-def summary(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
-    """Title, and the answer in one sentence."""
+def summary(found: Facts) -> Parts:
+    """Title, the total in one sentence, and what it bought in another."""
+    title = f"Synthetic images under differential privacy: {found.folder.path.name}"
+    return [
+        page.heading(title, level=1),
+        page.paragraph(price.headline(found), kind="lead"),
+        page.paragraph(_reached(found), kind="lead"),
+    ]
+
+
+def _reached(found: Facts) -> str:
     main, lead = pareto.main_method(found.records), found.lead
     searched = [r for r in found.records if r.role == "search"]
     budgets = pareto.budgets(found.records)
@@ -54,39 +68,60 @@ def summary(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
         best = pareto.best_of(mine, metric=lead)
         if best is not None:
             scores.append(f"{words.number(best.value(lead.name))} at epsilon {budget.epsilon:g}")
-    reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)} at best" if scores else ""
-    cost = words.listed([f"epsilon {words.epsilon(c.epsilon)} at delta {c.delta:g}" for c in compositions])
+    chosen = " at best" if len(searched) > len(budgets) else ""
+    reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)}{chosen}" if scores else ""
     compared = words.count(len(found.records) - len(searched), "comparison run")
-    sentence = (
-        f"{words.count(len(searched), 'search trial')} and {compared} on {words.listed(found.sensitive_ids)} "
-        f"at {words.count(len(budgets), 'budget')}{reached}; everything together costs {cost}."
+    return (
+        f"{words.count(len(searched), ENDED.get(found.mode or '', 'search trial'))} and {compared} on "
+        f"{words.listed(found.sensitive_ids)} at {words.count(len(budgets), 'budget')}{reached}."
     )
-    title = f"Synthetic images under differential privacy: {found.folder.path.name}"
-    return [page.heading(title, level=1), page.paragraph(sentence, kind="lead")]
 
 
-def privacy(found: Facts, compositions: Sequence[spend.Composition]) -> Parts:
-    """The composition over the whole sweep, what it covers, and what nothing covers."""
-    mode = [f"Tuning mode {found.mode}: every trial states its own epsilon."] if found.mode else []
-    covered = [*map(str, compositions), spend.COVERED, *mode, *spend.ledger_sentences(found)]
+def privacy(found: Facts) -> Parts:
+    """What the total means, its price in other measures, what it covers, and what nothing covers."""
+    said = [*price.terms(found), spend.covered(found), *spend.ledger_sentences(found)]
     return [
         page.heading("What all of it cost in privacy"),
-        page.box([page.paragraph(sentence) for sentence in covered]),
+        page.box([page.paragraph(sentence) for sentence in said]),
+        _price_table(found),
+        page.paragraph(price.LINE_NOTE, kind="soft"),
         page.heading("What no epsilon covers", level=3),
         page.bullets(spend.not_covered(found)),
     ]
 
 
+def _price_table(found: Facts) -> str:
+    columns = [
+        Column(title="what is shown"), Column(title="delta", number=True), Column(title="epsilon (PLD)", number=True),
+        Column(title="epsilon (RDP)", number=True),
+        *[Column(title=f"TPR at FPR {words.share(fpr)}", number=True) for fpr in FPRS],
+    ]  # fmt: skip
+    lines = price.lines(found)
+    rows = [
+        [
+            line.what, f"{line.delta:g}", words.bound(line.epsilon), words.bound(line.epsilon_rdp),
+            *[f"at most {words.share(line.tpr(fpr))}" for fpr in FPRS],
+        ]
+        for line in lines
+    ]  # fmt: skip
+    return page.table(columns, rows, strong=len(rows) - 1)
+
+
 def front_picture(found: Facts) -> Parts:
     """Quality against epsilon."""
-    names = [metric.name for metric in front.panels(found)]
-    alt = f"{words.listed(names)} against epsilon, a line a method; the same numbers stand in the tables below"
+    shown = front.panels(found)
+    alt = (
+        f"{words.listed([m.name for m in shown])} against epsilon, a line a method; the numbers are in the tables below"
+    )
     ahead = pareto.front(found.records, metrics=[found.lead.name])
     best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon)})" for record in ahead]
+    by = words.metric(found.lead)
     return [
         page.heading("Quality against epsilon"),
         page.picture(front.draw_front(found), alt=alt),
-        page.paragraph(f"No trial beats these in both epsilon and {words.metric(found.lead)}: {words.listed(best)}."),
+        page.paragraph(
+            f"Of all that {by} was measured of, nothing beats these in both that and epsilon: {words.listed(best)}."
+        ),
         *_legend(found),
     ]
 
@@ -104,25 +139,33 @@ def comparison(found: Facts) -> Parts:
             page.heading(f"Epsilon {budget.epsilon:g}, delta {budget.delta:g}", level=3),
             page.bullets(compare.sentences(found, budget)), _comparison_table(found, budget),
         ]  # fmt: skip
-    note = (
-        "Seconds are those of the shown trial; stages found in the cache took almost none. The best of several is by "
-    )
-    return [*parts, page.paragraph(f"{note}{words.metric(found.lead)}.", kind="soft"), *_legend(found)]
+    return [*parts, page.paragraph(_comparison_note(found), kind="soft"), *_legend(found)]
+
+
+def _comparison_note(found: Facts) -> str:
+    lead = found.lead
+    said = [f"The best of several is by {words.metric(lead)}."]
+    if any(record.value(lead.name) is None for record in found.records):
+        said = [f"{said[0][:-1]}, and by the next metric where that one was not measured."]
+    if found.mode == "select":
+        return " ".join(["K is the secret number of trials of a private selection.", *said])
+    return " ".join(["Seconds are those of the shown trial; stages found in the cache took almost none.", *said])
 
 
 def _comparison_table(found: Facts, budget: Budget) -> str:
     rows = compare.rows(found, budget)
     columns = [
         Column(title="method"), Column(title="what it is"), *_metric_columns(found),
-        Column(title="epsilon paid", number=True),
-        Column(title="by RDP", number=True), Column(title="seconds", number=True), Column(title="best of", number=True),
+        Column(title="epsilon paid", number=True), Column(title="by RDP", number=True),
+        *([Column(title="seconds", number=True)] if found.timed else []), Column(title="best of", number=True),
         Column(title="trial"),
     ]  # fmt: skip
     cells = [
         [
             row.record.method, PRESETS[row.record.method].what if row.record.method in PRESETS else "",
-            *_values(found, row.record), words.epsilon(row.record.epsilon), words.epsilon(row.record.epsilon_rdp),
-            f"{row.record.seconds:.0f}", str(len(row.among)), row.record.id,
+            *_values(found, row.record), words.epsilon(row.record.epsilon), spend.by_rdp(row.record),
+            *([f"{row.record.seconds:.0f}"] if found.timed else []), str(tables.best_of_how_many(row.among)),
+            row.record.id,
         ]
         for row in rows
     ]  # fmt: skip
@@ -160,19 +203,22 @@ def sample_grids(found: Facts) -> Parts:
 
 
 def trials(found: Facts) -> Parts:
-    """Every trial: what was searched, what came out, what it took."""
-    paths = pareto.searched(found.records)
+    """Every trial that may be shown: what was searched, what came out, what it took."""
+    paths = found.searched
     columns = [
         Column(title="trial"), Column(title="role"), Column(title="method"), Column(title="budget", number=True),
         Column(title="epsilon (PLD)", number=True), Column(title="epsilon (RDP)", number=True),
         *_metric_columns(found), *[Column(title=path) for path in paths], Column(title="seed", number=True),
-        Column(title="seconds", number=True), Column(title="peak MiB", number=True), Column(title="stages"),
+        *(EFFORT if found.timed else []),
     ]  # fmt: skip
     searched = f"The search varied {words.listed(paths)}. " if paths else ""
-    stages = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
+    selected = (
+        "Of a private selection only the winner is shown, under the name of its selection; what anything took in time "
+        "and memory is not shown either, since it tells of the other trials."
+    )
     return [
-        page.heading("All trials"),
-        page.paragraph(searched + stages, kind="soft"),
+        page.heading("All trials" if found.timed else "All that is shown"),
+        page.paragraph(searched + (STAGES if found.timed else selected), kind="soft"),
         page.table(columns, [_trial(found, record, paths) for record in found.records]),
         *_legend(found),
     ]
@@ -180,12 +226,42 @@ def trials(found: Facts) -> Parts:
 
 def _trial(found: Facts, record: Record, paths: Sequence[str]) -> list[str]:
     config = pareto.flatten(record.config)
+    role = ROLES.get(found.mode or "", record.role) if record.role == "search" else record.role
+    effort = [f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record)]
     return [
-        record.id, record.role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon),
-        words.epsilon(record.epsilon_rdp), *_values(found, record),
-        *[_setting(config.get(path)) for path in paths], str(record.seed), f"{record.seconds:.0f}",
-        words.number(tables.peak_mib(record)), tables.stages(record),
+        record.id, role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon),
+        spend.by_rdp(record), *_values(found, record), *[_setting(config.get(path)) for path in paths],
+        str(record.seed), *(effort if found.timed else []),
     ]  # fmt: skip
+
+
+def stand_in(found: Facts) -> Parts:
+    """The search of mode public: its trials on the stand-in, which have no price on the sensitive set."""
+    search = found.stand_in
+    if search is None:
+        return []
+    paths = search.searched
+    columns = [
+        Column(title="trial"), Column(title="method"), Column(title="as for epsilon", number=True),
+        *_metric_columns(search), *[Column(title=path) for path in paths], Column(title="seed", number=True), *EFFORT,
+    ]  # fmt: skip
+    rows = [
+        [
+            record.id, record.method, f"{record.budget.epsilon:g}", *_values(search, record),
+            *[_setting(pareto.flatten(record.config).get(path)) for path in paths], str(record.seed),
+            f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record),
+        ]
+        for record in search.records
+    ]  # fmt: skip
+    note = (
+        "PUBLIC: every number here was computed from public data alone. The search added the noise that each budget "
+        "asks for, so that its settings suit it; on the sensitive set it asked nothing and cost nothing. "
+    )
+    return [
+        page.heading("The search on the public stand-in"),
+        page.paragraph(note + STAGES, kind="soft"),
+        page.table(columns, rows),
+    ]
 
 
 def _setting(value: object) -> str:
@@ -197,8 +273,10 @@ def budget_lines(found: Facts) -> Parts:
     columns = [Column(title="trial"), Column(title="method"), Column(title="what it spent")]
     rows = [[record.id, record.method, spend.budget_line(record)] for record in found.records]
     note = "The epsilon of an event is that of the event alone; together they cost less than their sum."
+    if found.mode == "select":
+        note = "Of a private selection only the whole has a price, however little its winner alone would have cost."
     return [
-        page.heading("What every trial spent"),
+        page.heading("What every trial spent" if found.timed else "What everything shown spent"),
         page.paragraph(note, kind="soft"),
         page.table(columns, rows),
     ]
@@ -210,11 +288,17 @@ def fine_print(found: Facts) -> Parts:
     sentences = [
         f"Unit of privacy: {words.UNIT}.",
         f"Adjacency: {words.ADJACENCY}.",
-        "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost. RDP, the accountant "
-        "of the PrivImage paper, is looser and stands beside it for comparison.",
+        "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost; of a selection, and of accesses "
+        "that were chosen on the way, the smaller of that and RDP. RDP alone, the accountant of the PrivImage paper, "
+        "stands beside it for comparison; a dash means that it has no bound.",
+        *([f"Tuning mode {found.mode}."] if found.mode else []),
         f"Methods: {words.listed(pareto.methods(found.records))}.",
         f"Versions: {', '.join(sorted(versions)) or 'not recorded'}.",
-        f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}, the first started "
-        f"{min(record.started for record in found.records)}.",
+        f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}{_started(found)}.",
     ]
-    return [page.heading("Fine print"), page.bullets(sentences), *_legend(found)]
+    return [page.heading("Fine print"), page.bullets(sentences)]
+
+
+def _started(found: Facts) -> str:
+    started = [record.started for record in found.records if record.started]
+    return f", the first started {min(started)}" if started and found.timed else ""

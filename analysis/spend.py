@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis import words
 from analysis.facts import Facts
 from privimage import accounting
-from privimage.budget import Budget, Event
+from privimage.budget import Event
 from privimage.errors import InputError
 from privimage.ledger import Charge, Ledger
 from privimage.metrics.metric import Metric
@@ -17,7 +17,7 @@ from privimage.schema import get_dotted
 
 
 def budget_line(record: Record) -> str:
-    """What one trial spent, event by event, against its budget.
+    """What one trial spent, event by event, against its budget; of the winner of a selection, with the selection.
 
     For example: "query sigma_s 10 -> epsilon 0.34; DP-SGD sigma 1.93, q 0.5, 50 steps -> epsilon 9.98; together
     epsilon 9.9996 (PLD) <= 10 at delta 1e-05; RDP 10.85".
@@ -25,21 +25,29 @@ def budget_line(record: Record) -> str:
     if not record.events:
         return "no access to sensitive data: epsilon 0"
     parts = [_event(event, record) for event in record.events]
-    if record.epsilon is None or record.epsilon_rdp is None:
+    if record.epsilon is None:
         return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
     target = record.budget.epsilon
     fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
-    together = f"together epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
-    return "; ".join([*parts, together, f"RDP {words.epsilon(record.epsilon_rdp)}"])
+    whole = "together" if record.selection is None else "the query and a selection among K such trials together"
+    together = f"{whole} epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
+    return "; ".join([*parts, together, f"RDP {by_rdp(record)}"])
+
+
+def by_rdp(record: Record) -> str:
+    """The epsilon of a record by RDP: "none" without a guarantee, a dash where RDP has no bound."""
+    return words.bound(record.epsilon_rdp) if record.private else words.epsilon(None)
 
 
 def _event(event: Event, record: Record) -> str:
     if not event.private:
         return f"fine-tuning or scoring WITHOUT noise, q {event.q:g}, {words.count(event.steps, 'step')}"
     alone = words.epsilon(accounting.epsilon([event], record.budget.delta))
-    cost = f" -> epsilon {alone}" if len(record.events) > 1 else ""
+    cost = f" -> epsilon {alone}" if len(record.events) > 1 and record.selection is None else ""
     if event.purpose == "query":
         return f"query sigma_s {event.sigma:g}{_derived(event, record)}{cost}"
+    if event.purpose == "score":
+        return f"noisy score sigma {event.sigma:.4g}{cost}"
     steps = words.count(event.steps, "step")
     return f"DP-SGD sigma {event.sigma:.4g}, q {event.q:g}, {steps}{cost}"
 
@@ -127,19 +135,22 @@ def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
     ]
 
 
-COVERED = (
-    f"A guarantee protects {words.UNIT} in the training split of the sensitive set ({words.ADJACENCY}). The "
-    "composition covers every generator, every synthetic image and every noisy answer of all private "
-    "trials together, also when they are all published."
-)
+def covered(found: Facts) -> str:
+    """What the total covers."""
+    scored = any(metric.event is not None for metric in found.metrics.values())
+    splits = "the training or the validation split" if scored else "the training split"
+    shown = "the released generators and all private rows" if found.mode == "select" else "all private trials"
+    return (
+        f"A guarantee protects {words.UNIT} in {splits} of the sensitive set ({words.ADJACENCY}). The total covers "
+        f"every generator, every synthetic image and every noisy answer of {shown} together, also when they are all "
+        "published."
+    )
 
 
 def not_covered(found: Facts) -> list[str]:
     """What no epsilon of this run covers, one plain sentence or two each."""
     return [
-        *_numbers(found), *_steering(found), *_path(found), *_rows(found),
-        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and "
-        "how much memory it used are treated as public knowledge.",
+        *_numbers(found), *_steering(found), *_rows(found), _public_knowledge(found),
         "Not covered: several images of the same person. If one person is in k images, the protection of "
         "that person is weaker than the epsilon says.",
     ]  # fmt: skip
@@ -164,11 +175,15 @@ def _touched(metrics: Sequence[Metric]) -> str:
 
 def _steering(found: Facts) -> list[str]:
     """Whether the choice of trials depended on sensitive images that no noise protects."""
+    if found.mode == "public":
+        return _steered_in_public(found)
     if not any(record.role == "search" for record in found.records):
         return []
     names = [name for name in found.objectives if name in found.metrics] or list(found.metrics)
     by = [found.metrics[name] for name in names if found.metrics[name].non_private]
     which = words.listed([words.metric(found.metrics[name]) for name in names])
+    if not by and any(found.metrics[name].event is not None for name in names):
+        return [f"The search was steered by {which}, computed with noise: the choice is paid for in the total."]
     if not by:
         return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
     said = "" if found.objectives else " (the sweep file names no objective, so any metric may have been)"
@@ -180,24 +195,33 @@ def _steering(found: Facts) -> list[str]:
     if any("private-train" in metric.touches for metric in by):
         sentences.append(
             "WARNING: one of these reads the training split, so the adaptive choice also weakens the "
-            "guarantee of the training images; the composition above does not account for it."
+            "guarantee of the training images; the total above does not account for it."
         )
     return sentences
 
 
-def _path(found: Facts) -> list[str]:
-    """A caution where trials of one budget were priced differently: the search may have chosen the prices."""
-    prices: dict[Budget, set[tuple[Event, ...]]] = {}
-    for record in found.records:
-        if record.role == "search" and record.private:
-            prices.setdefault(record.budget, set()).add(record.events)
-    if all(len(events) == 1 for events in prices.values()):
-        return []
-    return [
-        "Caution: the search varied settings that change what a trial asks (query noise, sampling rate or "
-        "steps). If it chose them after seeing earlier results, the composition is the price of the path "
-        "that was taken, not a bound that was fixed before the first trial."
-    ]
+def _steered_in_public(found: Facts) -> list[str]:
+    """In mode public the sensitive set takes no part in the choice of settings; only seeds are left to choose."""
+    if found.stand_in is None:
+        return ["WARNING: the search on the public stand-in is not beside this run, so it cannot be shown."]
+    names = [name for name in found.objectives if name in found.stand_in.metrics] or list(found.stand_in.metrics)
+    said = f"The search was steered by {words.listed(names)} on the public stand-in: the choice costs nothing more."
+    runs = [record.budget for record in found.records if record.role == "search"]
+    if len(set(runs)) == len(runs) or not found.lead.non_private:
+        return [said]
+    return [said, f"Not covered: which of several seeds is called the best, by {words.metric(found.lead)}."]
+
+
+def _public_knowledge(found: Facts) -> str:
+    if found.mode == "select":
+        return (
+            "Not covered: the names of the labels and the number of sensitive images are treated as public knowledge. "
+            "How long the selection runs, and what else tells of K, is not: it must stay with those who run the sweep."
+        )
+    return (
+        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and how much "
+        "memory it used are treated as public knowledge."
+    )
 
 
 def _rows(found: Facts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,10 @@ from privimage.record import Record
 def trials(found: Facts) -> pd.DataFrame:
     """One row a record, oldest first: its row in the paper's table, what was searched, metrics, price and effort.
 
-    The name of a metric that is a non-private number carries a dagger. `on_front` is about the lead metric.
+    The name of a metric that is a non-private number carries a dagger. `on_front` is about the lead metric. Beside a
+    private selection there are no columns of effort.
     """
-    paths = pareto.searched(found.records)
+    paths = found.searched
     ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
     return pd.DataFrame([_row(found, record, paths) | {"on_front": record.id in ahead} for record in found.records])
 
@@ -29,8 +31,12 @@ def _row(found: Facts, record: Record, paths: list[str]) -> dict[str, Any]:
         "epsilon": record.epsilon, "epsilon_rdp": record.epsilon_rdp,
         **{path: config.get(path) for path in paths},
         **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
-        "seconds": record.seconds, "peak_mib": peak_mib(record), "stages": stages(record),
+        **(_effort(record) if found.timed else {}),
     }  # fmt: skip
+
+
+def _effort(record: Record) -> dict[str, Any]:
+    return {"seconds": record.seconds, "peak_mib": peak_mib(record), "stages": stages(record)}
 
 
 def peak_mib(record: Record) -> float | None:
@@ -43,10 +49,15 @@ def stages(record: Record) -> str:
     return ", ".join(f"{stage.name} {stage.origin}" for stage in record.stages)
 
 
+def best_of_how_many(among: Sequence[Record]) -> int | str:
+    """How many trials the best was chosen from; of a private selection that is the secret K."""
+    return "K" if any(record.selection is not None for record in among) else len(among)
+
+
 def best(found: Facts) -> pd.DataFrame:
     """The best record of every (budget, method) by the lead metric, and how many trials it was chosen from."""
     ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
-    rows = pareto.best_rows(found.records, metric=found.lead)
+    rows = pareto.best_rows(found.records, metrics=found.ranking)
     return pd.DataFrame(
         [
             {
@@ -54,7 +65,7 @@ def best(found: Facts) -> pd.DataFrame:
                 "budget": budget.epsilon,
                 "epsilon": words.epsilon(record.epsilon),
                 **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
-                "best of": sum((r.budget, r.method) == (budget, method) for r in found.records),
+                "best of": best_of_how_many([r for r in found.records if (r.budget, r.method) == (budget, method)]),
                 "on front": "yes" if record.id in ahead else "",
                 "trial": record.id,
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from privimage.metrics.metric import Metric
+from privimage.tuning.law import Law
 
 DAGGER = "†"
 LEGEND = (
@@ -37,6 +38,40 @@ def epsilon(value: float | None) -> str:
         return "0"
     unit = 10.0 ** (math.floor(math.log10(value)) - 4)
     return f"{math.ceil(round(value / unit, 6)) * unit:.5g}"
+
+
+def bound(value: float | None) -> str:
+    """An epsilon, or a dash where an accountant has no bound (which another one may well have).
+
+    >>> bound(11.22), bound(math.inf)
+    ('11.22', '–')
+    """
+    return "–" if value is None or math.isinf(value) else epsilon(value)
+
+
+def share(value: float) -> str:
+    """A share in percent to three significant digits, rounded up: no more was possible than is read.
+
+    >>> share(0.0024944), share(1.0), share(0.001)
+    ('0.25%', '100%', '0.1%')
+    """
+    if value <= 0:
+        return "0%"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{100 * math.ceil(round(value / unit, 6)) * unit:.3g}%"
+
+
+def law(of: Law) -> str:
+    """How the secret number K of trials was drawn, with two of its quantiles.
+
+    >>> law(Law(mean=10))
+    'K follows a logarithmic law with mean 10 (half of the time at most 4, nine times out of ten at most 26)'
+    """
+    if of.mean == 1:
+        return "K is always 1"
+    half, most = of.quantile([0.5, 0.9])
+    name = str(of).removeprefix("K ~ ")
+    return f"K follows a {name} (half of the time at most {half}, nine times out of ten at most {most})"
 
 
 def metric(example: Metric) -> str:

@@ -133,7 +133,7 @@ def report(run: RunArgument) -> None:
 def best(
     run: RunArgument,
     to: Annotated[Path, typer.Option(help="A new or empty folder.")],
-    metric: Annotated[str, typer.Option(help="Which metric decides.")] = "accuracy[cnn]",
+    metric: Annotated[str | None, typer.Option(help="Which decides; accuracy[cnn] or the first objective.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""

@@ -76,7 +76,7 @@ def test_best_rows_are_per_budget_and_method_and_the_first_of_equals(make_record
         make_record("one-equal", epsilon=1, cnn=0.5),
         make_record("rival", method="dpdm", epsilon=1, cnn=0.1),
     ]
-    rows = pareto.best_rows(records, metric=make_metric(CNN, 0))
+    rows = pareto.best_rows(records, metrics=[make_metric(CNN, 0)])
     assert [(budget.epsilon, method, r.id) for (budget, method), r in rows.items()] == [
         (1, "privimage+d", "one-better"),
         (1, "dpdm", "rival"),
