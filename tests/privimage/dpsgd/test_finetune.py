@@ -129,7 +129,7 @@ def test_global_random_state_is_untouched(tiny: Tiny, sensitive: PrivateSet) -> 
     assert np.random.get_state()[1].tolist() == numpy_before  # type: ignore[index]
 
 
-@pytest.mark.parametrize("engine", ["linear", "vmap"])
+@pytest.mark.parametrize("engine", ["layers", "vmap"])
 def test_engines_give_the_same_model(tiny: Tiny, sensitive: PrivateSet, engine: str) -> None:
     expected = flat(tune(tiny(), sensitive, config=ADAM.model_copy(update={"engine": "loop"})))
     got = flat(tune(tiny(), sensitive, config=ADAM.model_copy(update={"engine": engine})))

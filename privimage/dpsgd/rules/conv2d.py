@@ -1,0 +1,86 @@
+"""Conv2d: y = W * x + b. The weight gradient of one example is that of its K draws together.
+
+How it is computed is chosen by `calibration` for every shape; the ways are in `conv2d_kernels`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
+from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, joined, kept, squared_norms, trained
+
+CHUNK = 32 * 2**20  # bytes of per-example gradients made at once where only their norms are wanted
+
+
+class Conv2dRule:
+    """The rule of nn.Conv2d."""
+
+    def refusal(self, layer: nn.Conv2d) -> str:
+        """Only dense convolutions with symmetric zero padding are handled."""
+        if layer.groups != 1 or set(layer.dilation) != {1}:
+            return f"groups={layer.groups} and dilation={layer.dilation} are not handled"
+        if layer.padding_mode != "zeros" or layer.padding == "same":
+            return f"padding={layer.padding!r} of mode {layer.padding_mode!r} is not handled"
+        return ""
+
+    def forward(self, layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output [n*K, O, H, W]; nothing else is kept."""
+        return functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), ()
+
+    def backward(
+        self, layer: nn.Conv2d, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+    ) -> tuple[Tensor | None, Use]:
+        """The gradient of x, and (x, gy)."""
+        gx = input_gradient(x, gy, layer.weight, Geometry.of(layer)) if needs_x else None
+        return gx, (x, gy)
+
+    def summary(self, layer: nn.Conv2d, uses: list[Use], plan: Plan) -> Summary:
+        """Of the weight by the calibrated kernel, kept or recomputed; the bias gradients [n, O] are kept."""
+        weight, bias = trained(layer, "weight"), trained(layer, "bias")
+        parts = []
+        if weight is not None:
+            parts.append(_weight(weight, Geometry.of(layer), uses, plan))
+        if bias is not None:
+            G = torch.stack([gy.sum((2, 3)) for _, gy in uses]).sum(0)
+            parts.append(kept([(bias, G.unflatten(0, (plan.n, plan.K)).sum(1))]))
+        return joined(parts)
+
+
+def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Plan) -> Summary:
+    kernels = [calibration.choose(x, gy, geometry, plan) for x, gy in uses]
+
+    def recompute(factors: Factors) -> None:
+        for x, gy in uses:
+            _add_weighted(weight, x, gy, geometry, factors, plan)
+
+    if kernels == ["gram"]:
+        return Summary(squared=gram_norms(*uses[0], geometry, plan.n), add=recompute)
+
+    def gradients(examples: slice) -> Tensor:
+        rows = slice(examples.start * plan.K, examples.stop * plan.K)
+        n = examples.stop - examples.start
+        parts = [
+            KERNELS[name if name != "gram" else "native"](x[rows], gy[rows], geometry, n)
+            for name, (x, gy) in zip(kernels, uses, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
+
+    size, held = weight.numel() * weight.element_size(), sum(t.numel() * t.element_size() for use in uses for t in use)
+    if plan.keeps(plan.n * size, instead_of=held):
+        return kept([(weight, gradients(slice(0, plan.n)))])
+    step = max(1, CHUNK // size)
+    chunks = [slice(start, min(plan.n, start + step)) for start in range(0, plan.n, step)]
+    return Summary(squared=torch.cat([squared_norms(gradients(chunk)) for chunk in chunks]), add=recompute)
+
+
+def _add_weighted(
+    weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: Plan
+) -> None:
+    """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
+    x, gy = (factors.select(t.unflatten(0, (plan.n, plan.K))) for t in (x, gy))
+    weighted = gy * factors.value.to(gy.dtype).view(-1, 1, 1, 1, 1)
+    add_to_grad(weight, weight_gradient(x.flatten(0, 1), weighted.flatten(0, 1), geometry))
