@@ -13,16 +13,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from privimage.dpsgd import layers, loop, vmap
+from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.draws import Draws
 from privimage.edm import EDM
 
 Engine = Callable[..., Tensor]  # (F, draws, *, edm, C) -> norms before clipping [n]
-EngineName = Literal["auto", "layers", "vmap", "loop"]
+EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 
 ENGINES: dict[str, Engine] = {
     "layers": layers.add_clipped_sum,
     "vmap": vmap.add_clipped_sum,
+    "opacus": opacus_hooks.add_clipped_sum,
     "loop": loop.add_clipped_sum,
 }
 

@@ -215,7 +215,7 @@ def test_a_layer_on_tokens(engine: str) -> None:
 
 
 def test_a_layer_on_other_rows_is_refused() -> None:
-    with pytest.raises(ValueError, match="rows, not 6; use 'vmap'"):
+    with pytest.raises(ValueError, match="rows, not 4; use 'vmap'"):
         run("layers", small(Folded), make_draws(3, 2, (4,)), 1.0)
     agree("vmap", small(Folded), make_draws(3, 2, (4,)), 0.05)
 
