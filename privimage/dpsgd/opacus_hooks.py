@@ -41,13 +41,15 @@ def _add(F: nn.Module, draws: Draws, *, edm: EDM, C: float, functorch: bool) -> 
     n, K = draws.shape
     trainable = [p for p in F.parameters() if p.requires_grad]
     before = [p.grad for p in trainable]
+    for p in trainable:
+        p.grad = None  # autograd will put the unclipped sum there
     with _hooked(F, functorch) as module:
         try:
             (diffusion.loss(module, *draws.flat(), sigma_data=edm.sigma_data).sum() / K).backward()
             g = [_per_example(p, n, K) for p in trainable]
         finally:
             for p, old in zip(trainable, before, strict=True):
-                p.grad = old  # autograd has put the unclipped sum there
+                p.grad = old
     norm = torch.stack([part.flatten(1).square().sum(1) for part in g]).sum(0).sqrt()
     factor = clip_factor(norm, C)
     for p, part in zip(trainable, g, strict=True):

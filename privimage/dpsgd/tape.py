@@ -33,7 +33,7 @@ class Tape:
         """While it is open, the layers' forward is that of their rules."""
         try:
             for layer, rule in self.rules.items():
-                layer.forward = partial(self._call, layer, rule)  # type: ignore[method-assign]
+                layer.forward = partial(self._call, layer, rule)
             yield
         finally:
             for layer in self.rules:
@@ -48,7 +48,7 @@ class Tape:
             )
         self.calls[layer] += 1
         self.plan.recorded += x.numel() * x.element_size()
-        y: Tensor = _Call.apply(x, self.anchor, self, layer, rule)
+        y: Tensor = _Call.apply(x, self.anchor, self, layer, rule)  # type: ignore[no-untyped-call]
         return y
 
     def backward(self, loss: Tensor) -> None:
@@ -76,7 +76,7 @@ class _Call(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         x, *saved = ctx.saved_tensors
         gx, use = ctx.rule.backward(ctx.layer, x, tuple(saved), gy, needs_x=ctx.needs_input_grad[0])
         ctx.tape.collect(ctx.layer, ctx.rule, use)

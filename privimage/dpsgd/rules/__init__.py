@@ -1,4 +1,4 @@
-"""How the per-example gradients of each kind of layer are computed: one file a rule. A new layer is a file, listed here."""
+"""How each kind of layer gets its per-example gradients: one file a rule. A new layer is a file, listed here."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -92,9 +93,11 @@ def _measure(key: Key, out: tuple[int, ...]) -> Choice:
 
 
 def _candidates(key: Key, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[str, Callable[[], Tensor]]:
-    names = ["native", "columns"] + (["shifted"] if key.geometry.stride == (1, 1) and not key.geometry.pointwise else [])
+    names = ["native", "columns"] + (
+        ["shifted"] if key.geometry.stride == (1, 1) and not key.geometry.pointwise else []
+    )
     runs: dict[str, Callable[[], Tensor]] = {
-        name: (lambda name=name: KERNELS[name](x, gy, key.geometry, key.examples)) for name in names
+        name: partial(KERNELS[name], x, gy, key.geometry, key.examples) for name in names
     }
     if key.K * out[1] * out[2] <= LONGEST_GRAM:
         runs["gram"] = lambda: _gram(x, gy, key)

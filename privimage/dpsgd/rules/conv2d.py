@@ -58,7 +58,8 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Pla
             _add_weighted(weight, x, gy, geometry, factors, plan)
 
     if kernels == ["gram"]:
-        return Summary(squared=gram_norms(*uses[0], geometry, plan.n), add=recompute)
+        ((x, gy),) = uses
+        return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
 
     def gradients(examples: slice) -> Tensor:
         rows = slice(examples.start * plan.K, examples.stop * plan.K)

@@ -85,17 +85,17 @@ def shifted(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     Stride 1 only. Rows of both copies are as wide as the padded input, so that a shift by (i, j) is a shift of the
     flat pixel index; where it runs over the edge, it meets zeros of the padded output gradient.
     """
-    O, I, kh, kw = geometry.weight
+    outputs, inputs, kh, kw = geometry.weight
     (rows, H, W), (up, left) = (len(x), *x.shape[2:]), geometry.padding
     high, wide = H + 2 * up, W + 2 * left
     K, over = rows // n, (kh - 1) * wide + kw - 1
-    a = x.new_zeros(n, K * high * wide + over, I)
-    inside = a[:, : K * high * wide].view(n, K, high, wide, I)
+    a = x.new_zeros(n, K * high * wide + over, inputs)
+    inside = a[:, : K * high * wide].view(n, K, high, wide, inputs)
     inside[:, :, up : up + H, left : left + W] = x.permute(0, 2, 3, 1).unflatten(0, (n, K))
-    b = gy.new_zeros(n, K, high, wide, O)
+    b = gy.new_zeros(n, K, high, wide, outputs)
     b[:, :, : gy.shape[2], : gy.shape[3]] = gy.permute(0, 2, 3, 1).unflatten(0, (n, K))
-    b = b.view(n, -1, O).transpose(1, 2)
-    G = gy.new_empty(n, O, I, kh, kw)
+    b = b.view(n, -1, outputs).transpose(1, 2)
+    G = gy.new_empty(n, outputs, inputs, kh, kw)
     for i in range(kh):
         for j in range(kw):
             start = i * wide + j

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad
+from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, trained
 
 
 class EmbeddingRule:
@@ -39,9 +39,12 @@ class EmbeddingRule:
         squared = torch.zeros(plan.n, dtype=torch.float64, device=g.device)
         squared.index_add_(0, example, sums.double().square().sum(1))
 
+        weight = trained(layer, "weight")
+
         def add(factors: Factors) -> None:
             factor = factors.spread(plan.n).to(g.dtype)[example]
             weighted = torch.where(factor[:, None] > 0, sums * factor[:, None], 0.0)
-            add_to_grad(layer.weight, torch.zeros_like(layer.weight).index_add_(0, row, weighted))
+            assert weight is not None
+            add_to_grad(weight, torch.zeros_like(weight).index_add_(0, row, weighted))
 
         return Summary(squared=squared, add=add)

@@ -54,7 +54,7 @@ class Summary:
 
 @dataclass(kw_only=True)
 class Plan:
-    """n examples x K draws, the bytes of per-example gradients that may still be kept, and whether kernels are timed."""
+    """n examples x K draws, the bytes of per-example gradients that are kept, and whether kernels are timed."""
 
     n: int
     K: int
@@ -107,7 +107,8 @@ def add_to_grad(p: nn.Parameter, total: Tensor) -> None:
 
 def squared_norms(G: Tensor) -> Tensor:
     """Squared norms [n], float64, of per-example gradients [n, ...]."""
-    return torch.linalg.vector_norm(G.flatten(1), dim=1).double().square()
+    norms: Tensor = torch.linalg.vector_norm(G.flatten(1), dim=1)
+    return norms.double().square()
 
 
 def kept(parts: list[tuple[nn.Parameter, Tensor]]) -> Summary:
