@@ -50,7 +50,7 @@ def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor
     """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`.
 
     Raises ValueError if a trainable parameter belongs to a layer without a rule (use the vmap engine), if a trainable
-    layer is not called, or called with other rows than the n*K draws, or if a weight is used in any other way.
+    layer is not called, or called with other rows than the K*n draws, or if a weight is used in any other way.
     """
     if draws.shape[0] == 0:
         return torch.zeros(0)
@@ -63,7 +63,7 @@ def _sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, timed: bool = True) 
     n, K = draws.shape
     tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), draws.z.device)
     with tape.recording():
-        each = diffusion.loss(F, *draws.flat(), sigma_data=edm.sigma_data)
+        each = diffusion.loss(F, *_rows(draws), sigma_data=edm.sigma_data)
     tape.backward(each.sum() / K)
     norm = torch.stack([one.squared for one in tape.summaries.values()]).sum(0).sqrt()
     with torch.no_grad():
@@ -71,6 +71,16 @@ def _sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, timed: bool = True) 
         for one in tape.summaries.values():
             one.add(factors)
     return norm.to(draws.z.dtype)
+
+
+def _rows(draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(z, noise, sigma, label), K*n rows: the first draw of every example, then the second, ...
+
+    In this order n examples of one draw lie in memory as one image of n times the channels: see `conv2d_kernels`.
+    """
+    z = draws.z.repeat(draws.shape[1], *[1] * (draws.z.dim() - 1))
+    noise, sigma, label = (t.transpose(0, 1).flatten(0, 1) for t in (draws.noise, draws.sigma, draws.label))
+    return z, noise, sigma, label
 
 
 def _rules(F: nn.Module) -> dict[nn.Module, Rule]:

@@ -28,7 +28,7 @@ class Conv2dRule:
         return ""
 
     def forward(self, layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output [n*K, O, H, W]; nothing else is kept."""
+        """The output [K*n, O, H, W]; nothing else is kept."""
         return functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), ()
 
     def backward(
@@ -46,7 +46,7 @@ class Conv2dRule:
             parts.append(_weight(weight, Geometry.of(layer), uses, plan))
         if bias is not None:
             G = torch.stack([gy.sum((2, 3)) for _, gy in uses]).sum(0)
-            parts.append(kept([(bias, G.unflatten(0, (plan.n, plan.K)).sum(1))]))
+            parts.append(kept([(bias, plan.over_draws(G))]))
         return joined(parts)
 
 
@@ -62,12 +62,11 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Pla
         return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
 
     def gradients(examples: slice) -> Tensor:
-        rows = slice(examples.start * plan.K, examples.stop * plan.K)
         n = examples.stop - examples.start
-        parts = [
-            KERNELS[name if name != "gram" else "native"](x[rows], gy[rows], geometry, n)
-            for name, (x, gy) in zip(kernels, uses, strict=True)
-        ]
+        parts = []
+        for name, use in zip(kernels, uses, strict=True):
+            x, gy = use if n == plan.n else (_part(rows, examples, plan) for rows in use)
+            parts.append(KERNELS[name if name != "gram" else "grouped"](x, gy, geometry, n))
         return sum(parts[1:], parts[0])
 
     size, held = weight.numel() * weight.element_size(), sum(t.numel() * t.element_size() for use in uses for t in use)
@@ -78,10 +77,16 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Pla
     return Summary(squared=torch.cat([squared_norms(gradients(chunk)) for chunk in chunks]), add=recompute)
 
 
+def _part(rows: Tensor, examples: slice, plan: Plan) -> Tensor:
+    """The rows of some of the examples."""
+    return plan.by_example(rows)[examples].transpose(0, 1).flatten(0, 1)
+
+
 def _add_weighted(
     weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: Plan
 ) -> None:
     """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
-    x, gy = (factors.select(t.unflatten(0, (plan.n, plan.K))) for t in (x, gy))
-    weighted = gy * factors.value.to(gy.dtype).view(-1, 1, 1, 1, 1)
-    add_to_grad(weight, weight_gradient(x.flatten(0, 1), weighted.flatten(0, 1), geometry))
+    factor = factors.value.to(gy.dtype).repeat(plan.K).view(-1, 1, 1, 1)
+    if factors.alive is not None:
+        x, gy = (plan.by_example(rows)[factors.alive].transpose(0, 1).flatten(0, 1) for rows in (x, gy))
+    add_to_grad(weight, weight_gradient(x, gy * factor, geometry))

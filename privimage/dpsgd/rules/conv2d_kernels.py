@@ -1,11 +1,12 @@
 """Per-example weight gradients of a convolution, in several ways that agree: none is fastest for every shape.
 
-x [n*K, I, H, W] input and gy [n*K, O, H', W'] output gradient, any strides in memory; the K draws of an example are
-consecutive. Every kernel returns G [n, O, I, kh, kw].
+x [K*n, I, H, W] input and gy [K*n, O, H', W'] output gradient, any strides in memory: the first draw of every example,
+then the second, ... Every kernel returns G [n, O, I, kh, kw].
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.dpsgd.rules.rule import gram_total
+
+PART = 8 * 2**20  # bytes of weight gradients in one native call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +40,10 @@ class Geometry:
 
 
 def _backward(
-    x: Tensor, gy: Tensor, weight: Tensor, geometry: Geometry, mask: list[bool]
+    x: Tensor, gy: Tensor, weight: Tensor, geometry: Geometry, mask: list[bool], groups: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
-        gy, x, weight, None, geometry.stride, geometry.padding, (1, 1), False, (0, 0), 1, mask
+        gy, x, weight, None, geometry.stride, geometry.padding, (1, 1), False, (0, 0), groups, mask
     )
 
 
@@ -54,21 +57,44 @@ def weight_gradient(x: Tensor, gy: Tensor, geometry: Geometry) -> Tensor:
     return _backward(x, gy, gy.new_empty(geometry.weight), geometry, [False, True, False])[1]
 
 
-def native(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
-    """One native weight gradient an example: no operation more than the ordinary gradient, n calls."""
-    weight, K = gy.new_empty(geometry.weight), len(x) // n
+def grouped(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
+    """One native weight gradient of a convolution with n groups, an example a group: its draws are the batch.
+
+    No operation more than the ordinary gradient has. Done in parts, because large results are slow to allocate.
+    """
+    outputs, inputs = geometry.weight[:2]
+    xs, gs = (t.contiguous().view(-1, n * t.shape[1], *t.shape[2:]) for t in (x, gy))
+    parts = -(-n * gy.element_size() * math.prod(geometry.weight) // PART)
+    size = -(-n // parts)
+    G = gy.new_empty(n if parts > 1 else 0, *geometry.weight)
+    for start in range(0, n, size):
+        m = min(size, n - start)
+        part_x = xs[:, start * inputs : (start + m) * inputs]
+        part_g = gs[:, start * outputs : (start + m) * outputs]
+        weight = gy.new_empty(m * outputs, *geometry.weight[1:])
+        part = _backward(part_x, part_g, weight, geometry, [False, True, False], groups=m)[1].view(m, *geometry.weight)
+        if parts == 1:
+            return part
+        G[start : start + m] = part
+    return G
+
+
+def looped(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
+    """One native weight gradient an example: no operation more either, but n calls."""
+    weight = gy.new_empty(geometry.weight)
     G = gy.new_empty(n, *geometry.weight)
-    for example, xs, gs in zip(G, x.split(K), gy.split(K), strict=True):
-        example.copy_(_backward(xs, gs, weight, geometry, [False, True, False])[1])
+    xs, gs = (t.unflatten(0, (-1, n)) for t in (x, gy))
+    for i in range(n):
+        G[i] = _backward(xs[:, i], gs[:, i], weight, geometry, [False, True, False])[1]
     return G
 
 
 def columns(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     """Columns of input windows (im2col), then one batched product a draw."""
-    xs, gs = x.unflatten(0, (n, -1)), gy.flatten(2).unflatten(0, (n, -1))
-    G = torch.bmm(gs[:, 0], _columns(xs[:, 0], geometry).transpose(1, 2))
-    for k in range(1, xs.shape[1]):
-        G.baddbmm_(gs[:, k], _columns(xs[:, k], geometry).transpose(1, 2))
+    xs, gs = x.unflatten(0, (-1, n)), gy.flatten(2).unflatten(0, (-1, n))
+    G = torch.bmm(gs[0], _columns(xs[0], geometry).transpose(1, 2))
+    for k in range(1, len(xs)):
+        G.baddbmm_(gs[k], _columns(xs[k], geometry).transpose(1, 2))
     return G.view(n, *geometry.weight)
 
 
@@ -89,13 +115,13 @@ def shifted(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     (rows, H, W), (up, left) = (len(x), *x.shape[2:]), geometry.padding
     high, wide = H + 2 * up, W + 2 * left
     K, over = rows // n, (kh - 1) * wide + kw - 1
+    xs, gs = (t.unflatten(0, (K, n)).permute(1, 0, 3, 4, 2) for t in (x, gy))
     a = x.new_zeros(n, K * high * wide + over, inputs)
-    inside = a[:, : K * high * wide].view(n, K, high, wide, inputs)
-    inside[:, :, up : up + H, left : left + W] = x.permute(0, 2, 3, 1).unflatten(0, (n, K))
+    a[:, : K * high * wide].view(n, K, high, wide, inputs)[:, :, up : up + H, left : left + W] = xs
     b = gy.new_zeros(n, K, high, wide, outputs)
-    b[:, :, : gy.shape[2], : gy.shape[3]] = gy.permute(0, 2, 3, 1).unflatten(0, (n, K))
+    b[:, :, : gy.shape[2], : gy.shape[3]] = gs
     b = b.view(n, -1, outputs).transpose(1, 2)
-    G = gy.new_empty(n, outputs, inputs, kh, kw)
+    G = gy.new_empty(n, *geometry.weight)
     for i in range(kh):
         for j in range(kw):
             start = i * wide + j
@@ -105,10 +131,9 @@ def shifted(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
 
 def gram_norms(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     """Squared norms [n] alone, float64, never under-estimated: Gram matrices over draws and positions."""
-    a = _columns(x, geometry).unflatten(0, (n, -1)).transpose(2, 3).flatten(1, 2)
-    b = gy.flatten(2).unflatten(0, (n, -1)).transpose(2, 3).flatten(1, 2)
+    a, b = (t.unflatten(0, (-1, n)).permute(1, 0, 3, 2).flatten(1, 2) for t in (_columns(x, geometry), gy.flatten(2)))
     return gram_total(a, b)
 
 
 Kernel = Callable[[Tensor, Tensor, Geometry, int], Tensor]
-KERNELS: dict[str, Kernel] = {"native": native, "columns": columns, "shifted": shifted}
+KERNELS: dict[str, Kernel] = {"grouped": grouped, "looped": looped, "columns": columns, "shifted": shifted}

@@ -30,8 +30,8 @@ class EmbeddingRule:
     def summary(self, layer: nn.Embedding, uses: list[Use], plan: Plan) -> Summary:
         """Output gradients are summed over equal (example, index) pairs; these sums are kept."""
         V, D = layer.weight.shape
-        index = torch.cat([x.reshape(plan.n, -1) for x, _ in uses], dim=1)
-        g = torch.cat([g.reshape(plan.n, -1, D) for _, g in uses], dim=1).flatten(0, 1)
+        index = torch.cat([plan.by_example(x).reshape(plan.n, -1) for x, _ in uses], dim=1)
+        g = torch.cat([plan.by_example(g).reshape(plan.n, -1, D) for _, g in uses], dim=1).flatten(0, 1)
         pairs = (torch.arange(plan.n, device=index.device)[:, None] * V + index).flatten()
         found, place = pairs.unique(return_inverse=True)
         sums = g.new_zeros(len(found), D).index_add_(0, place, g)

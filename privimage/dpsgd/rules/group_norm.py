@@ -59,7 +59,7 @@ class GroupNormRule:
         """Gradients of scale and shift, summed over draws and calls, are kept: n*C numbers each."""
         pairs = zip(("weight", "bias"), zip(*uses, strict=True), strict=True)
         summed = [
-            (trained(layer, name), torch.stack([rows.unflatten(0, (plan.n, plan.K)).sum(1) for rows in calls]).sum(0))
+            (trained(layer, name), torch.stack([plan.over_draws(rows) for rows in calls]).sum(0))
             for name, calls in pairs
         ]
         return kept([(p, G) for p, G in summed if p is not None])

@@ -33,7 +33,7 @@ class LinearRule:
         return ""
 
     def forward(self, layer: nn.Linear, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output [n*K, ..., out]; nothing else is kept."""
+        """The output [K*n, ..., out]; nothing else is kept."""
         return functional.linear(x, layer.weight, layer.bias), ()
 
     def backward(
@@ -44,8 +44,8 @@ class LinearRule:
 
     def summary(self, layer: nn.Linear, uses: list[Use], plan: Plan) -> Summary:
         """Norms of the weight by Gram matrices where an example has few rows, else by its gradient."""
-        x = torch.cat([x.reshape(plan.n, -1, layer.in_features) for x, _ in uses], dim=1)
-        g = torch.cat([g.reshape(plan.n, -1, layer.out_features) for _, g in uses], dim=1)
+        x = torch.cat([plan.by_example(x).reshape(plan.n, -1, layer.in_features) for x, _ in uses], dim=1)
+        g = torch.cat([plan.by_example(g).reshape(plan.n, -1, layer.out_features) for _, g in uses], dim=1)
         weight, bias = trained(layer, "weight"), trained(layer, "bias")
         parts = []
         if weight is not None:

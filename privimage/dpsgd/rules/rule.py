@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 ROUNDING = 1e-6  # relative error allowed for in float32 Gram products, in which draws and positions may cancel
 LEAST_BUDGET = 64 * 2**20  # bytes of per-example gradients that may always be kept
-Use = tuple[Tensor, ...]  # what a rule keeps of one call of a layer; every tensor begins with n*K rows
+Use = tuple[Tensor, ...]  # what a rule keeps of one call of a layer; every tensor begins with K*n rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,14 @@ class Plan:
     recorded: int = 0  # bytes of the inputs that the forward pass has kept
     kept: int = field(default=0)
 
+    def by_example(self, rows: Tensor) -> Tensor:
+        """[n, K, ...], a view, of rows [K*n, ...]."""
+        return rows.view(self.K, self.n, *rows.shape[1:]).transpose(0, 1)
+
+    def over_draws(self, rows: Tensor) -> Tensor:
+        """Sums [n, ...] over the draws of rows [K*n, ...]."""
+        return rows.view(self.K, self.n, *rows.shape[1:]).sum(0) if self.K > 1 else rows
+
     def keeps(self, bytes_: int, *, instead_of: int) -> bool:
         """Whether per-example gradients of that size are kept; if not, `instead_of` bytes are held for a second pass.
 
@@ -73,7 +81,7 @@ class Plan:
 
 
 class Rule(Protocol):
-    """One kind of layer, called with one tensor of n*K rows; the K draws of an example are consecutive rows."""
+    """One kind of layer, called with one tensor of K*n rows: the first draw of every example, then the second, ..."""
 
     def refusal(self, layer: Any) -> str:
         """Why a layer of this kind cannot be handled; empty if it can."""

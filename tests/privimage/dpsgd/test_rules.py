@@ -136,7 +136,7 @@ def test_the_clipped_sum_is_that_of_the_loop(shape: Shape, K: int, n: int, seed:
     check(net(shape, seed), draws_of(n, K, seed), share=share)
 
 
-@given(shapes, st.sampled_from([1, 3]), st.sampled_from(["columns", "shifted", "gram"]))
+@given(shapes, st.sampled_from([1, 3]), st.sampled_from(["looped", "columns", "shifted", "gram"]))
 @settings(max_examples=25, deadline=None)
 def test_whatever_kernel_is_chosen(shape: Shape, K: int, kernel: str) -> None:
     def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: Plan) -> str:
@@ -254,25 +254,24 @@ def draws_of_a_convolution_are_orthogonal(patch: Patch) -> None:
 
 
 def only_the_first_draw_of_a_convolution(patch: Patch) -> None:
-    def native(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
-        K = len(x) // n
-        return real(x[::K], K * gy[::K], geometry, n)
+    def grouped(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
+        return real(x[:n], len(x) // n * gy[:n], geometry, n)
 
-    real = KERNELS["native"]
-    patch.setitem(KERNELS, "native", native)
-    patch.setattr(calibration, "choose", lambda *args: "native")
+    real = KERNELS["grouped"]
+    patch.setitem(KERNELS, "grouped", grouped)
+    patch.setattr(calibration, "choose", lambda *args: "grouped")
 
 
 def one_padding_pixel_is_dropped(patch: Patch) -> None:
-    real = KERNELS["native"]
+    real = KERNELS["grouped"]
 
-    def native(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
+    def grouped(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
         gy = gy.clone()
         gy[..., 0, 0] = 0  # where the window reaches over the corner
         return real(x, gy, geometry, n)
 
-    patch.setitem(KERNELS, "native", native)
-    patch.setattr(calibration, "choose", lambda *args: "native")
+    patch.setitem(KERNELS, "grouped", grouped)
+    patch.setattr(calibration, "choose", lambda *args: "grouped")
 
 
 def one_call_of_two_is_forgotten(patch: Patch) -> None:
@@ -320,7 +319,7 @@ def the_norm_of_an_embedding_is_per_draw(patch: Patch) -> None:
     def summary(self: Any, layer: nn.Embedding, uses: list[rule.Use], plan: Plan) -> rule.Summary:
         one = real(self, layer, uses, plan)
         per_draw = torch.stack([g.double().square().sum(1) for _, g in uses]).sum(0)
-        return replace(one, squared=per_draw.view(plan.n, plan.K).sum(1))
+        return replace(one, squared=plan.over_draws(per_draw))
 
     patch.setattr(embedding.EmbeddingRule, "summary", summary)
 
