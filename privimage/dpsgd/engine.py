@@ -13,16 +13,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from privimage.dpsgd import linear, loop, vmap
+from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.draws import Draws
 from privimage.edm import EDM
 
 Engine = Callable[..., Tensor]  # (F, draws, *, edm, C) -> norms before clipping [n]
-EngineName = Literal["auto", "linear", "vmap", "loop"]
+EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 
 ENGINES: dict[str, Engine] = {
-    "linear": linear.add_clipped_sum,
+    "layers": layers.add_clipped_sum,
     "vmap": vmap.add_clipped_sum,
+    "opacus": opacus_hooks.add_clipped_sum,
     "loop": loop.add_clipped_sum,
 }
 
@@ -30,7 +31,7 @@ ENGINES: dict[str, Engine] = {
 def choose(name: EngineName, F: nn.Module) -> Engine:
     """The engine of that name; `auto` is the fastest one that supports every trainable layer of F."""
     if name == "auto":
-        name = "linear" if linear.supports(F) else "vmap"
+        name = "layers" if layers.supports(F) else "vmap"
     return ENGINES[name]
 
 

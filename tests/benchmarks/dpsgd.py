@@ -1,45 +1,103 @@
-"""Cost of a clipped gradient sum against a plain gradient, as ratios of medians, interleaved in one process.
+"""Cost of a private step against the non-private step of the same network, as ratios inside one run.
 
-    python tests/benchmarks/dpsgd.py --sizes dct-mlp-512 unet-xs --rounds 10
+    python tests/benchmarks/dpsgd.py                                     the table: time, memory, error
+    python tests/benchmarks/dpsgd.py --sizes unet-1.75m --K 8 --n 32 --rounds 20
+    python tests/benchmarks/dpsgd.py --end-to-end --sampler --explain    and more tables
 
-Every row is also checked against the loop over single examples on a small batch.
+A step is forward, backward, clipped sum, noise and Adam; the non-private one has neither clip nor noise. All variants
+take turns in one process; a ratio is the median over rounds of that round's ratio. Wall time suffers from whatever else
+the machine does, processor time does so less, but counts threads that spin. Memory is the growth of the resident size
+at its peak, each variant in a process of its own. The error is that of the clipped sum of six examples against the loop
+over single examples, over its largest entry.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
+from opacus.optimizers import DPOptimizerFastGradientClipping
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from privimage import edm, networks
-from privimage.dpsgd import linear, loop, vmap
+from privimage.budget import Event
+from privimage.data.sets import PrivateSet
+from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.draws import Draws, draw
+from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.poisson import poisson_batches
+from privimage.dpsgd.rules.calibration import explain
 from privimage.networks import Generator
+from privimage.workers import Workers
 
-ENGINES = {"linear": linear.add_clipped_sum, "vmap": vmap.add_clipped_sum}
+SHAPE = (3, 32, 32)
+IMAGES = 32  # network images of a step (examples x draws), unless --n says otherwise
+C = 0.5
+Add = Callable[..., torch.Tensor]
+ENGINES: dict[str, Add] = {
+    "layers": layers.add_clipped_sum,
+    "opacus": opacus_hooks.add_clipped_sum,
+    "opacus functorch": partial(opacus_hooks.add_clipped_sum, functorch=True),
+    "vmap": vmap.add_clipped_sum,
+}
+VARIANTS = ("non-private", *ENGINES)
 
 
-def batch(generator: Generator, *, n: int, K: int, shape: networks.Shape, device: str) -> Draws:
+def build(size: str, device: str) -> Generator:
+    """A generator away from its zero initialisation, where most gradients vanish."""
+    generator = networks.build(size, shape=SHAPE, n_classes=10, seed=0).to(device)
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in generator.F.parameters():
+            p.add_(torch.randn(p.shape, generator=rng).to(device) * 0.02)
+    return generator
+
+
+def batch(generator: Generator, *, n: int, K: int, device: str) -> Draws:
     """n random images with K draws each."""
     rng = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (n, *shape), generator=rng, dtype=torch.uint8).to(device)
+    z = generator.codec.encode(torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device))
     y = torch.arange(n) % generator.n_classes
-    z = generator.codec.encode(x)
     return draw(z, y, K=K, edm=generator.edm, null=generator.null, label_dropout=0.1, generator=rng)
 
 
-def plain(generator: Generator, draws: Draws) -> None:
-    """The gradient of the mean loss, without any clipping."""
-    edm.loss(generator.F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], None]:
+    """One training step of the variant; the learning rate is too small to matter."""
+    parameters = list(generator.F.parameters())
+    adam = torch.optim.Adam(parameters, lr=1e-9)
+    if variant == "non-private":
+
+        def step() -> None:
+            adam.zero_grad(set_to_none=True)
+            edm.loss(generator.F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+            adam.step()
+
+        return step
+    noisy = DPOptimizerFastGradientClipping(
+        adam, noise_multiplier=1.0, max_grad_norm=C, expected_batch_size=draws.shape[0], loss_reduction="mean"
+    )
+
+    def private() -> None:
+        noisy.zero_grad(set_to_none=True)
+        ENGINES[variant](generator.F, draws, edm=generator.edm, C=C)
+        noisy.step()
+
+    return private
 
 
-def error(generator: Generator, engine: Callable[..., torch.Tensor], draws: Draws) -> float:
+def error(generator: Generator, engine: Add, draws: Draws) -> float:
     """Largest difference to the loop's clipped sum, relative to its largest entry; clipping bites half the batch."""
     bound = float(loop.add_clipped_sum(generator.F, draws, edm=generator.edm, C=1.0).median())
     sums = []
@@ -50,61 +108,156 @@ def error(generator: Generator, engine: Callable[..., torch.Tensor], draws: Draw
     return float((sums[0] - sums[1]).abs().max() / sums[0].abs().max())
 
 
-def rows(size: str, *, n: int, K: int, rounds: int, device: str) -> list[tuple[str, ...]]:
-    """One table row an engine: time over the plain step, and the error against the loop."""
-    shape = (1, 28, 28)
-    generator = networks.build(size, shape=shape, n_classes=10, seed=0).to(device)
-    with torch.no_grad():  # away from the zero initialisation, where most gradients vanish
-        for p in generator.F.parameters():
-            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)).to(device) * 0.02)
-    engines = {name: add for name, add in ENGINES.items() if name != "linear" or linear.supports(generator.F)}
-    draws, small = (batch(generator, n=m, K=K, shape=shape, device=device) for m in (n, 6))
-    times: dict[str, list[float]] = {"plain": [], **{name: [] for name in engines}}
+def in_turns(runs: dict[str, Callable[[], None]], *, rounds: int, device: str, what: str) -> dict[str, list[float]]:
+    """For each run: seconds of the median round, its ratio to the first run in wall and in processor time."""
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for i in track(range(rounds + 1), description=what):  # the first round warms up
+        for name, run in runs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            if i:
+                took[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    first = took[next(iter(runs))]
+    return {
+        name: [
+            statistics.median(wall for wall, _ in each),
+            *(statistics.median(a[c] / b[c] for a, b in zip(each, first, strict=True)) for c in (0, 1)),
+        ]
+        for name, each in took.items()
+    }
 
-    def run(name: str) -> None:
-        generator.F.zero_grad(set_to_none=True)
-        if name == "plain":
-            plain(generator, draws)
-        else:
-            engines[name](generator.F, draws, edm=generator.edm, C=0.5)
-        if device != "cpu":
-            torch.cuda.synchronize()
 
-    for name in times:
-        run(name)  # warm up
-    for _ in track(range(rounds), description=f"{size} K={K}"):
-        for name, seconds in times.items():
-            start = time.perf_counter()
-            run(name)
-            seconds.append(time.perf_counter() - start)
-    base = statistics.median(times["plain"])
-    return [
-        (
-            size,
-            str(n),
-            str(K),
-            name,
-            f"{statistics.median(times[name]) / base:.2f}",
-            f"{error(generator, add, small):.1e}",
-        )
-        for name, add in engines.items()
-    ]
+def peak(size: str, variant: str, *, n: int, K: int, device: str) -> float:
+    """Bytes by which two steps raise the peak of memory."""
+    generator = build(size, device)
+    step = stepper(generator, variant, batch(generator, n=n, K=K, device=device))
+    if device != "cpu":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with open("/proc/self/statm") as file:
+        before = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    step()
+    step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def peak_elsewhere(size: str, variant: str, *, n: int, K: int, device: str) -> float:
+    """`peak` in a process of its own."""
+    command = [sys.executable, __file__, "--sizes", size, "--n", str(n), "--K", str(K), "--device", device]
+    done = subprocess.run([*command, "--peak", variant], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def compare(table: Table, size: str, *, n: int, K: int, options: argparse.Namespace) -> None:
+    """Add the rows of one network and batch."""
+    generator, device = build(size, options.device), options.device
+    draws, small = (batch(generator, n=m, K=K, device=device) for m in (n, 6))
+    runs = {name: stepper(generator, name, draws) for name in options.variants}
+    times = in_turns(runs, rounds=options.rounds, device=device, what=f"{size} n={n} K={K}")
+    peaks = {name: peak_elsewhere(size, name, n=n, K=K, device=device) for name in options.variants}
+    for name, (seconds, wall, processor) in times.items():
+        memory = peaks[name] / peaks[options.variants[0]]
+        wrong = f"{error(generator, ENGINES[name], small):.0e}" if name in ENGINES else ""
+        ratios = (f"{wall:.2f}", f"{processor:.2f}", f"{memory:.2f}")
+        table.add_row(size, str(n), str(K), name, f"{seconds:.2f}", *ratios, wrong)
+    table.add_section()
+
+
+def end_to_end(table: Table, size: str, *, K: int, options: argparse.Namespace) -> None:
+    """Add the rows of the whole fine-tuning stage: Poisson batches of varying size, draws, noise, averaging."""
+    rng, n, q, steps = np.random.default_rng(0), 256, 8 / 256 if K > 1 else 32 / 256, 8
+    x, y = rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, 10, n)
+    images = PrivateSet(x=x, y=y, name="random", id="random", classes=tuple("0123456789"))
+    event = Event(purpose="dp-sgd", sigma=1.0, q=q, steps=steps)
+
+    def private(engine: str) -> None:
+        config = FinetuneConfig(q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine)
+        workers = Workers.alone()
+        fine_tune(generator, images, config=config, event=event, entropy=2**100, seed=0, workers=workers)
+
+    def plain() -> None:
+        F, adam = generator.F, torch.optim.Adam(generator.F.parameters(), lr=1e-9)
+        for index in poisson_batches(n=n, q=q, steps=steps, generator=torch.Generator().manual_seed(0)):
+            z = generator.codec.encode(torch.from_numpy(x[index.numpy()]).to(options.device))
+            labels, rng = torch.from_numpy(y)[index], torch.Generator().manual_seed(0)
+            draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, generator=rng)
+            adam.zero_grad(set_to_none=True)
+            edm.loss(F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+            adam.step()
+
+    generator = build(size, options.device)
+    runs = {"non-private": plain, **{name: partial(private, name) for name in ("layers", "opacus")}}
+    times = in_turns(runs, rounds=3, device=options.device, what=f"end to end {size} K={K}")
+    for name, (seconds, wall, processor) in times.items():
+        table.add_row(size, f"{q * n:.0f}", str(K), name, f"{seconds / steps:.2f}", f"{wall:.2f}", f"{processor:.2f}")
+    table.add_section()
+
+
+def sampled(size: str, *, device: str) -> float:
+    """Images a second from the default sampler (guidance included)."""
+    generator, n = build(size, device), 32
+    x = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
+    label = (torch.arange(n) % 10).to(device)
+    start = time.perf_counter()
+    edm.sample(generator.F, x, label, null=10, config=edm.SampleConfig(), sigma_data=generator.edm.sigma_data)
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return n / (time.perf_counter() - start)
+
+
+def choices() -> Table:
+    """The kernels that calibration has chosen."""
+    table = Table("weight", "image", "examples", "K", "kernel", "milliseconds", title="Convolution kernels")
+    for key, choice in explain():
+        timed = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in sorted(choice.seconds.items()))
+        shape, image = ("x".join(map(str, each)) for each in (key.geometry.weight, key.image))
+        table.add_row(shape, image, str(key.examples), str(key.K), choice.kernel, timed)
+    return table
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["dct-mlp-512", "unet-xs"])
+    parser.add_argument("--sizes", nargs="+", default=["unet-1.75m", "unet-6.08m"])
+    parser.add_argument("--n", type=int, help=f"examples in a batch; {IMAGES} // K if not given")
+    parser.add_argument("--K", type=int, nargs="+", default=[1, 4], help="draws an example")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--n", type=int, default=32, help="examples in a batch")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--end-to-end", action="store_true", help="also the fine-tuning stage with Poisson batches")
+    parser.add_argument("--sampler", action="store_true", help="also images a second")
+    parser.add_argument("--explain", action="store_true", help="also the chosen kernels and their timings")
+    parser.add_argument("--peak", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    table = Table("size", "examples", "K", "engine", "time / plain step", "error against loop")
+    warnings.simplefilter("ignore")
+    if options.peak:
+        K = options.K[0]
+        print(peak(options.sizes[0], options.peak, n=options.n or IMAGES // K, K=K, device=options.device))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    title = f"One step; {torch.get_num_threads()} threads, load {load} at the start"
+    columns = ("size", "examples", "K", "step", "seconds", "wall", "processor")
+    steps = Table(*columns, "memory", "error", title=title)
+    stages = Table(*columns, title="A step of the fine-tuning stage, Poisson batches")
     for size in options.sizes:
-        for K in (1, 4):
-            for row in rows(size, n=options.n, K=K, rounds=options.rounds, device=options.device):
-                table.add_row(*row)
-    Console().print(table)
+        for K in options.K:
+            compare(steps, size, n=options.n or IMAGES // K, K=K, options=options)
+            if options.end_to_end:
+                end_to_end(stages, size, K=K, options=options)
+    console.print(steps)
+    if options.end_to_end:
+        console.print(stages)
+    if options.sampler:
+        for size in options.sizes:
+            console.print(f"sampler, {size}: {sampled(size, device=options.device):.2f} images a second")
+    if options.explain:
+        console.print(choices())
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from privimage import record as records
 from privimage.accounting import calibrate, pld, total
 from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet, SensitiveData
-from privimage.dpsgd import engine, finetune, linear
+from privimage.dpsgd import engine, finetune, layers, rules
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import EDM
@@ -166,7 +166,7 @@ def sum_of_clipped(generator: Generator, draws: Draws, *, C: float) -> Tensor:
 
 
 def rule_3_an_example_is_clipped_once_over_all_parameters(world: World) -> None:
-    for name in ("linear", "vmap", "loop"):
+    for name in ("layers", "vmap", "opacus", "loop"):
         generator = world.tiny()
         draws = draws_of(world, torch.arange(6), generator, K=3)
         single = [gradient_of(world.tiny(), draws, i) for i in range(6)]
@@ -180,9 +180,9 @@ def rule_3_an_example_is_clipped_once_over_all_parameters(world: World) -> None:
 
 def rule_3_a_parameter_without_a_contribution_is_an_error(world: World) -> None:
     generator = world.tiny()
-    generator.F.extra = torch.nn.LayerNorm(4)  # trainable, and linear cannot see it
+    generator.F.extra = torch.nn.LayerNorm(4)  # trainable, and layers has no rule for it
     try:
-        engine.ENGINES["linear"](generator.F, draws_of(world, torch.arange(2), generator), edm=generator.edm, C=1.0)
+        engine.ENGINES["layers"](generator.F, draws_of(world, torch.arange(2), generator), edm=generator.edm, C=1.0)
     except ValueError:
         return
     raise AssertionError("a trainable parameter was taken for one with a zero norm")
@@ -462,21 +462,22 @@ def each_layer_is_clipped(patch: Patch) -> None:
         return torch.stack(norms).square().sum(0).sqrt()
 
     loop_of = engine.ENGINES["loop"]
-    patch.setitem(engine.ENGINES, "linear", add)
+    patch.setitem(engine.ENGINES, "layers", add)
 
 
 def norms_are_under_estimated(patch: Patch) -> None:
-    real = linear._squared_norm
-    patch.setattr(linear, "_squared_norm", lambda layer, x, g: 0.8 * real(layer, x, g))
+    real = rules.linear.gram_total
+    patch.setattr(rules.linear, "gram_total", lambda x, g: 0.8 * real(x, g))
 
 
 def draws_are_taken_as_orthogonal(patch: Patch) -> None:
-    patch.setattr(linear, "_squared_norm", lambda _, x, g: (x.square().sum(2) * g.square().sum(2)).sum(1).double())
+    patch.setattr(rules.linear, "gram_total", lambda x, g: (x.square().sum(2) * g.square().sum(2)).sum(1).double())
 
 
 def an_unsupported_layer_is_ignored(patch: Patch) -> None:
-    patch.setattr(linear, "supports", lambda F: True)
-    patch.setattr(linear, "_verify", lambda F, draws, edm: None)
+    known = {torch.nn.Linear: rules.RULES[torch.nn.Linear]}
+    patch.setattr(layers, "_rules", lambda F: {m: known[type(m)] for m in F.modules() if type(m) in known})
+    patch.setattr(layers, "verify", lambda *args, **rest: None)
 
 
 def half_the_noise_in_training(patch: Patch) -> None:

@@ -134,7 +134,7 @@ def assert_same_way(tiny: Tiny, got: torch.Tensor, expected: torch.Tensor) -> No
     assert (got - expected).norm() < 1e-3 * (expected - flat(tiny().F.state_dict())).norm()
 
 
-@pytest.mark.parametrize("engine", ["linear", "vmap"])
+@pytest.mark.parametrize("engine", ["layers", "vmap"])
 def test_engines_give_the_same_model(tiny: Tiny, sensitive: PrivateSet, engine: str) -> None:
     expected = flat(tune(tiny(), sensitive, config=ADAM.model_copy(update={"engine": "loop"})))
     got = flat(tune(tiny(), sensitive, config=ADAM.model_copy(update={"engine": engine})))

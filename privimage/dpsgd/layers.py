@@ -1,0 +1,92 @@
+"""The clipped sum by one forward and one backward pass, layer by layer: networks whose trainable layers have a rule.
+
+The rules (`privimage.dpsgd.rules`) turn inputs and output gradients into per-example gradients of the mean over K
+draws, or into their norms alone; the norm is over all layers together, and the clipped sum needs no second pass over
+the network. (Goodfellow 2015; Bu et al. 2023, with noise multiplicity.)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from privimage import edm as diffusion
+from privimage.dpsgd.clip import clip_factor
+from privimage.dpsgd.draws import Draws
+from privimage.dpsgd.rules import RULES
+from privimage.dpsgd.rules.rule import Factors, Plan, Rule
+from privimage.dpsgd.tape import Tape
+from privimage.dpsgd.verify import verify
+from privimage.edm import EDM
+
+
+def supports(F: nn.Module) -> bool:
+    """Whether every trainable parameter of F belongs to a layer with a rule."""
+    return not refusal(F)
+
+
+def refusal(F: nn.Module) -> str:
+    """The first reason why F cannot be handled; empty if it can."""
+    owned: set[int] = set()
+    for name, layer in F.named_modules():
+        mine = [p for p in layer.parameters(recurse=False) if p.requires_grad]
+        if not mine:
+            continue
+        rule = RULES.get(type(layer))
+        why = rule.refusal(layer) if rule else "there is no rule for such a layer"
+        if "forward" in layer.__dict__:
+            why = "its forward was replaced"
+        if owned & {id(p) for p in mine}:
+            why = "it shares a weight with another layer"
+        if why:
+            return f"{type(layer).__name__} {name!r}: {why}"
+        owned |= {id(p) for p in mine}
+    return ""
+
+
+def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
+    """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`.
+
+    Raises ValueError if a trainable parameter belongs to a layer without a rule (use the vmap engine), if a trainable
+    layer is not called, or called with other rows than the K*n draws, or if a weight is used in any other way.
+    """
+    if draws.shape[0] == 0:
+        return torch.zeros(0)
+    _rules(F)
+    verify("layers", partial(_sum, timed=False), F, draws, edm=edm)
+    return _sum(F, draws, edm=edm, C=C)
+
+
+def _sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, timed: bool = True) -> Tensor:
+    n, K = draws.shape
+    tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), draws.z.device)
+    with tape.recording():
+        each = diffusion.loss(F, *_rows(draws), sigma_data=edm.sigma_data)
+    tape.backward(each.sum() / K)
+    norm = torch.stack([one.squared for one in tape.summaries.values()]).sum(0).sqrt()
+    with torch.no_grad():
+        factors = Factors.of(clip_factor(norm, C))
+        for one in tape.summaries.values():
+            one.add(factors)
+    return norm.to(draws.z.dtype)
+
+
+def _rows(draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(z, noise, sigma, label), K*n rows: the first draw of every example, then the second, ...
+
+    In this order n examples of one draw lie in memory as one image of n times the channels: see `conv2d_kernels`.
+    """
+    z = draws.z.repeat(draws.shape[1], *[1] * (draws.z.dim() - 1))
+    noise, sigma, label = (t.transpose(0, 1).flatten(0, 1) for t in (draws.noise, draws.sigma, draws.label))
+    return z, noise, sigma, label
+
+
+def _rules(F: nn.Module) -> dict[nn.Module, Rule]:
+    """Every layer of F that trains a parameter of its own, with its rule. Raises ValueError if one has none."""
+    why = refusal(F)
+    if why:
+        raise ValueError(f"engine: 'layers' cannot handle {why}; use 'vmap'")
+    trained = [m for m in F.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    return {layer: RULES[type(layer)] for layer in trained}

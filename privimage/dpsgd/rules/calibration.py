@@ -1,0 +1,132 @@
+"""The choice of a convolution kernel for every shape, by timing the candidates on random data.
+
+Never on a private batch: what is timed, and so what is chosen, does not depend on the data. A choice holds for the
+process, so every step of a run sums in the same way. Batch sizes are put in buckets: above 8 examples the work is
+proportional to their number, and Poisson batches of all sizes share one choice.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, weight_gradient
+from privimage.dpsgd.rules.rule import Plan
+
+LARGEST = 8  # examples that are timed
+ROUNDS = 4
+HOPELESS = 1.5  # a candidate that is slower than this many times the best after two rounds is not timed again
+AGREEMENT = 1e-3  # largest difference between kernels on random data, over the largest entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a choice depends on: shapes, examples (in buckets), draws, and where it runs."""
+
+    geometry: Geometry
+    image: tuple[int, ...]
+    examples: int
+    K: int
+    dtype: torch.dtype
+    device: torch.device
+    channels_last: bool
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The chosen kernel, and the seconds of every candidate."""
+
+    kernel: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+CHOICES: dict[Key, Choice] = {}
+
+
+def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: Plan) -> str:
+    """The name of the kernel for this shape: one of `KERNELS`, or "gram". Timed at the first call of a shape."""
+    if not plan.timed:
+        return "grouped"
+    key = Key(
+        geometry=geometry,
+        image=tuple(x.shape[2:]),
+        examples=min(LARGEST, 1 << (plan.n.bit_length() - 1)),
+        K=plan.K,
+        dtype=x.dtype,
+        device=x.device,
+        channels_last=not x.is_contiguous(),
+        threads=torch.get_num_threads(),
+    )
+    if key not in CHOICES:
+        CHOICES[key] = _measure(key, tuple(gy.shape[1:]))
+    return CHOICES[key].kernel
+
+
+def explain() -> list[tuple[Key, Choice]]:
+    """Every choice made in this process, the most expensive shape first."""
+    return sorted(CHOICES.items(), key=lambda item: -min(item[1].seconds.values(), default=0.0))
+
+
+def _measure(key: Key, out: tuple[int, ...]) -> Choice:
+    """Time every candidate on random data, in turns: what else the machine does hits all alike.
+
+    Raises AssertionError if a kernel disagrees with the ordinary gradient.
+    """
+    rng = torch.Generator().manual_seed(0)
+    rows, layout = key.examples * key.K, torch.channels_last if key.channels_last else torch.contiguous_format
+    x, gy = (
+        torch.randn((rows, *shape), generator=rng).to(key.device, key.dtype).contiguous(memory_format=layout)
+        for shape in ((key.geometry.weight[1], *key.image), out)
+    )
+    runs = _candidates(key, x, gy, out)
+    expected = KERNELS["looped"](x, gy, key.geometry, key.examples)
+    for name, run in runs.items():
+        got = run()
+        if got.shape == expected.shape:
+            assert (got - expected).abs().max() <= AGREEMENT * expected.abs().max(), f"kernel {name} at {key}"
+    seconds = dict.fromkeys(runs, float("inf"))
+    for turn in range(ROUNDS):
+        for name, run in runs.items():
+            if turn < 2 or seconds[name] <= HOPELESS * min(seconds.values()):
+                seconds[name] = min(seconds[name], _seconds(run, key.device))
+    return Choice(kernel=min(seconds, key=lambda name: seconds[name]), seconds=seconds)
+
+
+def _candidates(key: Key, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[str, Callable[[], Tensor]]:
+    names = ["grouped", "columns", "looped"]
+    if key.geometry.stride == (1, 1) and not key.geometry.pointwise:
+        names.append("shifted")
+    runs: dict[str, Callable[[], Tensor]] = {
+        name: partial(KERNELS[name], x, gy, key.geometry, key.examples) for name in names
+    }
+    outputs, window = key.geometry.weight[0], math.prod(key.geometry.weight[1:])
+    if key.K * out[1] * out[2] * (outputs + window) <= outputs * window:  # else it takes more operations
+        runs["gram"] = partial(_gram, x, gy, key)
+    return runs
+
+
+def _gram(x: Tensor, gy: Tensor, key: Key) -> Tensor:
+    """The norms, and the second pass that they need."""
+    norms = gram_norms(x, gy, key.geometry, key.examples)
+    weight_gradient(x, gy * norms.to(gy.dtype).repeat(key.K).view(-1, 1, 1, 1), key.geometry)
+    return norms
+
+
+def _seconds(run: Callable[[], Tensor], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,92 @@
+"""Conv2d: y = W * x + b. The weight gradient of one example is that of its K draws together.
+
+How it is computed is chosen by `calibration` for every shape; the ways are in `conv2d_kernels`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
+from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, joined, kept, squared_norms, trained
+
+CHUNK = 32 * 2**20  # bytes of per-example gradients made at once where only their norms are wanted
+
+
+class Conv2dRule:
+    """The rule of nn.Conv2d."""
+
+    def refusal(self, layer: nn.Conv2d) -> str:
+        """Only dense convolutions with symmetric zero padding are handled."""
+        if layer.groups != 1 or set(layer.dilation) != {1}:
+            return f"groups={layer.groups} and dilation={layer.dilation} are not handled"
+        if layer.padding_mode != "zeros" or layer.padding == "same":
+            return f"padding={layer.padding!r} of mode {layer.padding_mode!r} is not handled"
+        return ""
+
+    def forward(self, layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output [K*n, O, H, W]; nothing else is kept."""
+        return functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), ()
+
+    def backward(
+        self, layer: nn.Conv2d, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+    ) -> tuple[Tensor | None, Use]:
+        """The gradient of x, and (x, gy)."""
+        gx = input_gradient(x, gy, layer.weight, Geometry.of(layer)) if needs_x else None
+        return gx, (x, gy)
+
+    def summary(self, layer: nn.Conv2d, uses: list[Use], plan: Plan) -> Summary:
+        """Of the weight by the calibrated kernel, kept or recomputed; the bias gradients [n, O] are kept."""
+        weight, bias = trained(layer, "weight"), trained(layer, "bias")
+        parts = []
+        if weight is not None:
+            parts.append(_weight(weight, Geometry.of(layer), uses, plan))
+        if bias is not None:
+            G = torch.stack([gy.sum((2, 3)) for _, gy in uses]).sum(0)
+            parts.append(kept([(bias, plan.over_draws(G))]))
+        return joined(parts)
+
+
+def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Plan) -> Summary:
+    kernels = [calibration.choose(x, gy, geometry, plan) for x, gy in uses]
+
+    def recompute(factors: Factors) -> None:
+        for x, gy in uses:
+            _add_weighted(weight, x, gy, geometry, factors, plan)
+
+    if kernels == ["gram"]:
+        ((x, gy),) = uses
+        return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
+
+    def gradients(examples: slice) -> Tensor:
+        n = examples.stop - examples.start
+        parts = []
+        for name, use in zip(kernels, uses, strict=True):
+            x, gy = use if n == plan.n else (_part(rows, examples, plan) for rows in use)
+            parts.append(KERNELS[name if name != "gram" else "grouped"](x, gy, geometry, n))
+        return sum(parts[1:], parts[0])
+
+    size, held = weight.numel() * weight.element_size(), sum(t.numel() * t.element_size() for use in uses for t in use)
+    if plan.keeps(plan.n * size, instead_of=held):
+        return kept([(weight, gradients(slice(0, plan.n)))])
+    step = max(1, CHUNK // size)
+    chunks = [slice(start, min(plan.n, start + step)) for start in range(0, plan.n, step)]
+    return Summary(squared=torch.cat([squared_norms(gradients(chunk)) for chunk in chunks]), add=recompute)
+
+
+def _part(rows: Tensor, examples: slice, plan: Plan) -> Tensor:
+    """The rows of some of the examples."""
+    return plan.by_example(rows)[examples].transpose(0, 1).flatten(0, 1)
+
+
+def _add_weighted(
+    weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: Plan
+) -> None:
+    """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
+    factor = factors.value.to(gy.dtype).repeat(plan.K).view(-1, 1, 1, 1)
+    if factors.alive is not None:
+        x, gy = (plan.by_example(rows)[factors.alive].transpose(0, 1).flatten(0, 1) for rows in (x, gy))
+    add_to_grad(weight, weight_gradient(x, gy * factor, geometry))
