@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "sweeps": {"privimage", "cluster", "sweeps", "analysis", "ray"},
     "analysis": {"privimage", "analysis"},
 }
-ONLY_FOR_COMMANDS = {"sweeps/cli.py"}  # the command line alone joins sweeps and analysis
+ONLY_FOR_COMMANDS = {"sweeps/cli.py", "sweeps/plan_view.py"}  # the command line alone joins sweeps and analysis
 PRIVATE = (
     "privimage.data.load",
     "privimage.data.digits",
