@@ -32,7 +32,7 @@ def _of_event(event: Event) -> Array:
     values = opacus.compute_rdp(
         q=event.q, noise_multiplier=event.sigma, steps=event.steps, orders=[float(order) for order in ORDERS]
     )
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=math.inf)  # NaN: overflowed at a large order
+    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=math.inf, posinf=math.inf)  # where it overflowed
 
 
 def divergences(costs: Sequence[Cost], split: Split) -> Array:

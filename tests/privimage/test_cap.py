@@ -414,3 +414,10 @@ def test_the_statement_says_what_is_left(tmp_path: Path) -> None:
     whats = [row[2] for row in statement.rows(ledger.lines())]
     assert whats[0] == "query [of the set]" and whats[1] == "CAP (epsilon 20, delta 1e-05)"
     assert whats[2] == "RESERVED s: sweep" and whats[-1] == "CLOSED t"
+
+
+def test_divergences_that_overflow_are_infinite_and_spoil_no_others() -> None:
+    values = rdp.divergences([SGD], "train")
+    assert np.isinf(values).any() and not np.isnan(values).any()
+    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
+    assert rdp.divergences([best], "train").min() < 10
