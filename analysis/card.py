@@ -67,14 +67,20 @@ def _selected(found: Facts, record: Record) -> list[str]:
         f"query and for a private selection{by} among K trials, of which this is the winner.",
         f"{words.law(selection.law)}; it was drawn in secret before the first trial. K, the other trials and their "
         "scores are stated nowhere: stating them would void the guarantee.",
-        f"By RDP, the accountant of the PrivImage paper: epsilon {words.bound(record.epsilon_rdp)}.",
+        _by_rdp(record),
     ]
+
+
+def _by_rdp(record: Record) -> str:
+    if record.epsilon_rdp is None:
+        return "RDP, the accountant of the PrivImage paper, gives no bound."
+    return f"By RDP, the accountant of the PrivImage paper: epsilon {words.epsilon(record.epsilon_rdp)}."
 
 
 def _alone(found: Facts, record: Record) -> list[str]:
     return [
         f"Guarantee: {_epsilon(record)}, {BY}.",
-        f"By RDP, the accountant of the PrivImage paper: epsilon {words.bound(record.epsilon_rdp)}.",
+        _by_rdp(record),
     ]
 
 
@@ -82,7 +88,7 @@ def _in_the_open(found: Facts, record: Record) -> list[str]:
     return [
         f"Guarantee, with the search that led to this generator: {price.headline(found, what=SHOWN)}",
         f"Had this trial been the only one: {_epsilon(record)}, {BY}; by RDP, the accountant of the PrivImage paper, "
-        f"epsilon {words.bound(record.epsilon_rdp)}. For a generator that was chosen, that alone is no guarantee.",
+        f"epsilon {spend.by_rdp(record)}. For a generator that was chosen, that alone is no guarantee.",
     ]
 
 

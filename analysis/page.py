@@ -23,6 +23,7 @@ h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; } p { margin: .5rem 0; } li { m
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
+td.text { min-width: 16rem; }
 tr.strong td { font-weight: 650; background: var(--panel); } code { font-size: .9em; overflow-wrap: anywhere; }
 figure { margin: 0; } .front { max-width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
 .grids { display: flex; flex-wrap: wrap; gap: 1.1rem; } .grids figure { flex: 0 1 18rem; }
@@ -34,10 +35,11 @@ figcaption { font-size: .9rem; margin-bottom: .25rem; }
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A heading; numbers stand to the right."""
+    """A heading; numbers stand to the right, long text gets room."""
 
     title: str
     number: bool = False
+    text: bool = False
 
 
 def page(*, title: str, body: Sequence[str]) -> str:
@@ -75,7 +77,7 @@ def box(parts: Sequence[str]) -> str:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, strong: int | None = None) -> str:
     """A table that scrolls sideways on a narrow screen; the row `strong` stands out."""
-    number = [_class("number" if column.number else "") for column in columns]
+    number = [_class("number" if column.number else "text" if column.text else "") for column in columns]
     head = "".join(f'<th scope="col"{c}>{escape(col.title)}</th>' for c, col in zip(number, columns, strict=True))
     lines = [
         f"<tr{_class('strong' if index == strong else '')}>"

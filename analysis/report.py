@@ -17,7 +17,11 @@ from privimage.record import Record
 FPRS = (0.001, 0.01)
 ENDED = {"select": "winner", "public": "final run"}
 ROLES = {"select": "winner", "public": "final"}
-EFFORT = (Column(title="seconds", number=True), Column(title="peak MiB", number=True), Column(title="stages"))
+EFFORT = (
+    Column(title="seconds", number=True),
+    Column(title="peak MiB", number=True),
+    Column(title="stages", text=True),
+)
 STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
 
 
@@ -270,7 +274,7 @@ def _setting(value: object) -> str:
 
 def budget_lines(found: Facts) -> Parts:
     """What every trial spent, event by event."""
-    columns = [Column(title="trial"), Column(title="method"), Column(title="what it spent")]
+    columns = [Column(title="trial"), Column(title="method"), Column(title="what it spent", text=True)]
     rows = [[record.id, record.method, spend.budget_line(record)] for record in found.records]
     note = "The epsilon of an event is that of the event alone; together they cost less than their sum."
     if found.mode == "select":

@@ -187,9 +187,10 @@ def _steering(found: Facts) -> list[str]:
     if not by:
         return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
     said = "" if found.objectives else " (the sweep file names no objective, so any metric may have been)"
+    reading = "which" if len(by) == len(names) else f"of which {words.listed([words.metric(m) for m in by])}"
     sentences = [
-        f"Not covered: the choice itself. The search was steered by {which}{said}, which "
-        f"read{'s' * (len(names) == 1)} {_touched(by)} without noise. Which settings were tried, and which "
+        f"Not covered: the choice itself. The search was steered by {which}{said}, {reading} "
+        f"read{'s' * (len(by) == 1)} {_touched(by)} without noise. Which settings were tried, and which "
         "trial is called the best, therefore reveals something about those images that has no epsilon."
     ]
     if any("private-train" in metric.touches for metric in by):
