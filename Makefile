@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check lint types bench clean
+.PHONY: demo test test-privacy slow check lint types bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,9 @@ demo: .venv/ready ## the demo sweep on embedded data, its front and its report
 
 test: .venv/ready ## quick tests, doctests included
 	$(BIN)/python -m pytest
+
+test-privacy: .venv/ready ## every privacy rule, and every planted fault with whether its check saw it
+	$(BIN)/python -m pytest -v --no-header tests/privimage/test_privacy_rules.py tests/sweeps/test_selection.py
 
 slow: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
