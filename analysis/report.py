@@ -124,7 +124,7 @@ def front_picture(found: Facts) -> Parts:
         page.heading("Quality against epsilon"),
         page.picture(front.draw_front(found), alt=alt),
         page.paragraph(
-            f"Of all that {by} was measured of, nothing beats these in both that and epsilon: {words.listed(best)}."
+            f"Of everything measured by {by}, nothing beats these in both that and epsilon: {words.listed(best)}."
         ),
         *_legend(found),
     ]
