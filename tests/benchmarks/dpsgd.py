@@ -7,15 +7,15 @@
 A step is forward, backward, clipped sum, noise and Adam; the non-private one has neither clip nor noise. All variants
 take turns in one process; a ratio is the median over rounds of that round's ratio. Wall time suffers from whatever else
 the machine does, processor time does so less, but counts threads that spin. Memory is the growth of the resident size
-at its peak, each variant in a process of its own. The error is that of the clipped sum of six examples against the loop
-over single examples, over its largest entry.
+at its peak over two steps, each variant in a process of its own, with every tensor in pages of its own: what is in use,
+not what the C library holds back in a fragmented heap. The error is that of the clipped sum of six examples against the
+loop over single examples, over its largest entry.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -53,6 +53,7 @@ ENGINES: dict[str, Add] = {
     "vmap": vmap.add_clipped_sum,
 }
 VARIANTS = ("non-private", *ENGINES)
+COLUMNS = ("examples", "K", "step", "seconds", "wall", "processor")
 
 
 def build(size: str, device: str) -> Generator:
@@ -139,22 +140,30 @@ def peak(size: str, variant: str, *, n: int, K: int, device: str) -> float:
         step()
         step()
         return torch.cuda.max_memory_allocated() - before
-    with open("/proc/self/statm") as file:
-        before = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    before = resident("VmRSS")
     step()
     step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident("VmHWM") - before  # not getrusage: its peak survives exec, so it may be that of the parent
+
+
+def resident(field: str) -> int:
+    """Bytes of this process in memory, now (VmRSS) or at the peak (VmHWM)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
 
 def peak_elsewhere(size: str, variant: str, *, n: int, K: int, device: str) -> float:
     """`peak` in a process of its own."""
     command = [sys.executable, __file__, "--sizes", size, "--n", str(n), "--K", str(K), "--device", device]
-    done = subprocess.run([*command, "--peak", variant], capture_output=True, text=True, check=True)
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # read by glibc alone
+    done = subprocess.run([*command, "--peak", variant], capture_output=True, text=True, check=True, env=env)
     return float(done.stdout.split()[-1])
 
 
-def compare(table: Table, size: str, *, n: int, K: int, options: argparse.Namespace) -> None:
-    """Add the rows of one network and batch."""
+def compare(size: str, *, n: int, K: int, options: argparse.Namespace) -> Table:
+    """The variants on one network and batch."""
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    table = Table(*COLUMNS, "memory", "error", title=f"{size}: one step, {torch.get_num_threads()} threads, {load}")
     generator, device = build(size, options.device), options.device
     draws, small = (batch(generator, n=m, K=K, device=device) for m in (n, 6))
     runs = {name: stepper(generator, name, draws) for name in options.variants}
@@ -164,12 +173,13 @@ def compare(table: Table, size: str, *, n: int, K: int, options: argparse.Namesp
         memory = peaks[name] / peaks[options.variants[0]]
         wrong = f"{error(generator, ENGINES[name], small):.0e}" if name in ENGINES else ""
         ratios = (f"{wall:.2f}", f"{processor:.2f}", f"{memory:.2f}")
-        table.add_row(size, str(n), str(K), name, f"{seconds:.2f}", *ratios, wrong)
-    table.add_section()
+        table.add_row(str(n), str(K), name, f"{seconds:.2f}", *ratios, wrong)
+    return table
 
 
-def end_to_end(table: Table, size: str, *, K: int, options: argparse.Namespace) -> None:
-    """Add the rows of the whole fine-tuning stage: Poisson batches of varying size, draws, noise, averaging."""
+def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
+    """The whole fine-tuning stage: Poisson batches of varying size, draws, noise, averaging."""
+    table = Table(*COLUMNS, title=f"{size}: a step of the fine-tuning stage, Poisson batches")
     rng, n, q, steps = np.random.default_rng(0), 256, 8 / 256 if K > 1 else 32 / 256, 8
     x, y = rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, 10, n)
     images = PrivateSet(x=x, y=y, name="random", id="random", classes=tuple("0123456789"))
@@ -194,8 +204,8 @@ def end_to_end(table: Table, size: str, *, K: int, options: argparse.Namespace) 
     runs = {"non-private": plain, **{name: partial(private, name) for name in ("layers", "opacus")}}
     times = in_turns(runs, rounds=3, device=options.device, what=f"end to end {size} K={K}")
     for name, (seconds, wall, processor) in times.items():
-        table.add_row(size, f"{q * n:.0f}", str(K), name, f"{seconds / steps:.2f}", f"{wall:.2f}", f"{processor:.2f}")
-    table.add_section()
+        table.add_row(f"{q * n:.0f}", str(K), name, f"{seconds / steps:.2f}", f"{wall:.2f}", f"{processor:.2f}")
+    return table
 
 
 def sampled(size: str, *, device: str) -> float:
@@ -237,24 +247,15 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if options.peak:
         K = options.K[0]
-        print(peak(options.sizes[0], options.peak, n=options.n or IMAGES // K, K=K, device=options.device))
+        print(peak(options.sizes[0], options.peak, n=options.n or max(1, IMAGES // K), K=K, device=options.device))
         return
     console = Console(width=None if sys.stdout.isatty() else 120)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    title = f"One step; {torch.get_num_threads()} threads, load {load} at the start"
-    columns = ("size", "examples", "K", "step", "seconds", "wall", "processor")
-    steps = Table(*columns, "memory", "error", title=title)
-    stages = Table(*columns, title="A step of the fine-tuning stage, Poisson batches")
     for size in options.sizes:
         for K in options.K:
-            compare(steps, size, n=options.n or IMAGES // K, K=K, options=options)
+            console.print(compare(size, n=options.n or max(1, IMAGES // K), K=K, options=options))
             if options.end_to_end:
-                end_to_end(stages, size, K=K, options=options)
-    console.print(steps)
-    if options.end_to_end:
-        console.print(stages)
-    if options.sampler:
-        for size in options.sizes:
+                console.print(end_to_end(size, K=K, options=options))
+        if options.sampler:
             console.print(f"sampler, {size}: {sampled(size, device=options.device):.2f} images a second")
     if options.explain:
         console.print(choices())
