@@ -87,16 +87,21 @@ class Selection:
         winner = records.best([by_id[trial.id] for trial in trials], metric=objective, direction="max")
         assert winner is not None
         known = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
-        if winner.id not in known:
-            artefacts = _release(winner.artefacts, Store(folder.root.store))
+        if self.id[:16] not in known:
+            artefacts = _release(self.id, winner.artefacts, Store(folder.root.store))
             records.append(folder.records, self._public(winner, artefacts))
 
     def _public(self, winner: Record, artefacts: dict[str, str]) -> Record:
-        """The winner's record with the price of the selection, without what tells of the other trials."""
+        """The winner's record with the price of the selection, without what tells of the other trials.
+
+        Its place among them bounds K from below, so neither its number nor a name that is made from it leaves.
+        """
         selection = Paid(id=self.id, what=self.what, events=(self.cost,))
         queries = tuple(access for access in winner.paid if all(e in self._bill.queries for e in access.events))
         return winner.model_copy(
             update={
+                "id": self.id[:16],
+                "config": {key: value for key, value in winner.config.items() if key != "draw"},
                 "epsilon": self._bill.epsilon_of(self._study),
                 "epsilon_rdp": self._bill.epsilon_rdp_of(self._study),
                 "selection": self.cost,
@@ -109,14 +114,14 @@ class Selection:
         )
 
 
-def _release(artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
-    """The winner's artefacts that may leave, copied to keys of their own as released."""
+def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
+    """The winner's artefacts that may leave, copied as released to keys that depend on the selection only."""
     kept = {}
     for kind in RELEASED:
         found = store.get(kind, artefacts[kind])
         if found is None:
             raise LostAnswer(f"{store.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")
-        kept[kind] = digest({"released": artefacts[kind]})
+        kept[kind] = digest({"released": selection, "kind": kind})
         built = Built(arrays=found.arrays, privacy="released", events=found.manifest.events, meta=found.manifest.meta)
         store.put(kind, kept[kind], built)
     return kept

@@ -45,6 +45,7 @@ def test_a_private_selection_ends_in_its_winner_alone(local_ray: None, tiny_valu
     assert isinstance(winner.selection, BestOf) and winner.epsilon is not None
     assert 5.999 < winner.epsilon <= 6 and winner.epsilon > max(r.epsilon or 0 for r in everyone)
     assert (winner.seconds, winner.stages, winner.started) == (0.0, (), "")
+    assert "draw" not in winner.config and winner.id not in {r.id for r in everyone}, "its place would bound K"
 
     bill = Bill.model_validate_json(folder.bill.read_text())
     assert bill.epsilon(1e-5) == winner.epsilon
