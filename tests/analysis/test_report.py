@@ -23,7 +23,7 @@ def test_the_bill_comes_first(html):
     ]  # fmt: skip
     places = [html.index(text) for text in order]
     assert places == sorted(places)
-    assert "All 13 private trials together cost epsilon" in html[: places[0]]
+    assert "together cost epsilon" in html[: places[0]]
 
 
 def test_the_report_says_what_is_not_covered_and_how_the_order_is(html):
@@ -36,7 +36,6 @@ def test_the_report_says_what_is_not_covered_and_how_the_order_is(html):
         "add or remove one example",
         "dp-accounting 0.6.0",
         "Tuning mode explore",
-        "The run has no bill",
     ):
         assert words in html
 
