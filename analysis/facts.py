@@ -103,7 +103,7 @@ def read(folder: RunFolder, *, by: str | None = None) -> Facts:
             f"{folder.path}: the search of {parent} on public data; it is a part of the report of {parent}"
         )
     bill = _bill(folder.bill) if folder.bill.exists() else None
-    found = _facts(folder, tuple(map(_as_released, records_file.load(folder.records))), by=by, bill=bill)
+    found = _facts(folder, tuple(records_file.load(folder.records)), by=by, bill=bill)
     if bill is None and any(record.selection is not None for record in found.records):
         raise InputError(f"{folder.bill}: missing, and a private selection is stated by its bill; restore it")
     return found
@@ -134,18 +134,6 @@ def _stand_in(folder: RunFolder) -> Facts | None:
 def _on_public_data(record: Record) -> Record:
     metrics = (m.model_copy(update={"touches": (m.touches[0], "public"), "event": None}) for m in record.metrics)
     return record.model_copy(update={"metrics": tuple(metrics)})
-
-
-def _as_released(record: Record) -> Record:
-    """The winner of a selection under the name of the selection, without its place among the K trials.
-
-    That place is a lower bound on K, and the name of a trial is a digest of it.
-    """
-    if record.selection is None:
-        return record
-    (charge,) = [access.id for access in record.paid if record.selection in access.events]
-    config = {key: value for key, value in record.config.items() if key != "draw"}
-    return record.model_copy(update={"id": charge[:16], "config": config})
 
 
 def _bill(path: Path) -> Bill:

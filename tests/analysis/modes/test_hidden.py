@@ -54,17 +54,13 @@ def test_nothing_that_is_written_tells_of_the_other_trials(selected, copied, tmp
     assert written(folder, tmp_path / "b") == whole  # a function of what was released, so not of K
 
 
-@pytest.mark.parametrize(
-    "fault", ["internal records are read", "the place among the trials is shown", "times are shown"]
-)
+@pytest.mark.parametrize("fault", ["internal records are read", "times are shown"])
 def test_a_report_that_tells_is_seen(selected, copied, tmp_path, monkeypatch, fault):
     folder = copied(selected)
     hidden, load = secrets(folder), records_file.load
     if fault == "internal records are read":
         both = lambda path: [*load(path), *load(folder.internal_records)]  # noqa: E731
         monkeypatch.setattr(facts.records_file, "load", both)
-    if fault == "the place among the trials is shown":
-        monkeypatch.setattr(facts, "_as_released", lambda record: record)
     if fault == "times are shown":
         monkeypatch.setattr(facts.Facts, "timed", True)
     assert seen(written(folder, tmp_path / "a"), hidden)
