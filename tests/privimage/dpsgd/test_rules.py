@@ -5,6 +5,7 @@ Then a fault is planted in every rule, one at a time, and the same check must se
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.rules import calibration, conv2d, conv2d_kernels, embedding, group_norm, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import Plan
+from privimage.dpsgd.tape import Tape
 from privimage.edm import EDM
 from privimage.unet import Size
 
@@ -185,6 +187,42 @@ def test_the_papers_unet(K: int) -> None:
                 p.add_(0.1 * torch.randn_like(p))
     assert layers.supports(F)
     check(F, draws_of(4, K, shape=(1, 8, 8)))
+
+
+def left_in_memory() -> list[object]:
+    gc.collect()
+    return [o for o in gc.get_objects() if type(o) in (Tape, rule.Summary)]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_step_leaves_nothing_in_memory(kept: bool, monkeypatch: Patch) -> None:
+    """A cycle through autograd's graph is out of the garbage collector's sight: it would stay for ever."""
+    monkeypatch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: kept)
+    for F in (net(Shape()), net(Shape(twice=True))):
+        for K in (1, 3):
+            run(layers.add_clipped_sum, F, draws_of(4, K), 1.0)
+        assert not left_in_memory()
+
+
+def test_a_refused_network_leaves_nothing_in_memory() -> None:
+    class Unused(Net):
+        def forward(self, z: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
+            self.mix(z.flatten(1)[:, : self.shape.channels])
+            return self.out(self.point(self.again(self.conv(z))))
+
+    with pytest.raises(ValueError, match="takes no part in the network's output"):
+        run(layers.add_clipped_sum, Unused(Shape()), draws_of(2, 1), 1.0)
+    assert not left_in_memory()
+
+
+def test_what_is_kept_never_exceeds_the_budget() -> None:
+    plan = Plan(n=4, K=1, recorded=100 * 2**20)
+    kept = [plan.keeps(30 * 2**20, instead_of=40 * 2**20) for _ in range(5)]  # the lesser is kept in any case
+    assert kept == [True] * 5
+    plan = Plan(n=4, K=1, recorded=100 * 2**20)
+    assert [plan.keeps(30 * 2**20, instead_of=2**20) for _ in range(5)] == [True, True, True, False, False]
+    assert plan.kept == 92 * 2**20
+    assert Plan(n=4, K=1).keeps(60 * 2**20, instead_of=0), "small networks keep all"
 
 
 def test_batches_of_all_sizes_share_a_few_choices() -> None:
