@@ -77,7 +77,7 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        # detached: saved tensors hold the graph, the graph this call, and the call the tape that keeps what is made here
+        # detached: saved tensors hold the graph, the graph this call, and the call the tape with all that is kept
         x, *saved = (t.detach() for t in ctx.saved_tensors)
         gx, use = ctx.rule.backward(ctx.layer, x, tuple(saved), gy, needs_x=ctx.needs_input_grad[0])
         ctx.tape.collect(ctx.layer, ctx.rule, use)
