@@ -139,6 +139,16 @@ class Ledger:
             self._append(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
         return True
 
+    def settled(self, *, id: str, events: Sequence[Cost]) -> bool:
+        """Whether the last reservation of that id had this price and is closed: what it was for is done."""
+        lines = self.lines()
+        last = next((line for line in reversed(lines) if isinstance(line, Reserve) and line.id == id), None)
+        return last is not None and last.events == tuple(events) and id not in _open(lines)
+
+    def reservations(self) -> list[Reserve]:
+        """The reservations that are open, oldest first."""
+        return list(_open(self.lines()).values())
+
     def close(self, id: str) -> bool:
         """True if a reservation of that id was open and is now closed: what was charged under it counts, no more."""
         with self.chain.held() as found:

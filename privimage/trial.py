@@ -35,11 +35,12 @@ class DataConfig(Frozen):
 
     sensitive: SensitiveConfig | HeldOutConfig = Field(discriminator="name")
     public: PublicConfig
+    stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
 
     @property
     def identity(self) -> dict[str, Any]:
         """The public description of the data: names and splits, never anything computed from sensitive content."""
-        data = self.model_dump(mode="json")
+        data = self.model_dump(mode="json", exclude={"stand_in"})
         for part in data.values():
             part.pop("download", None)
         if isinstance(self.sensitive, HeldOutConfig):
@@ -210,15 +211,14 @@ def _measure(
         reference=reference,
         device=stages.workers.device,
     )
-    public = isinstance(trial.data.sensitive, HeldOutConfig)
-    found = {m.name: m.model_copy(update={"touches": _touches(m, images, public=public)}) for m in measured}
-    found |= {name: _score(trial, name, images, sensitive.validation, stages) for name in trial.scores}
+    scored = [_score(trial, name, images, sensitive.validation, stages) for name in trial.scores]
+    found = {m.name: m.model_copy(update={"touches": _touches(m, trial, images)}) for m in (*measured, *scored)}
     return tuple(found[name] for name in trial.metrics)
 
 
-def _touches(metric: metrics.Metric, images: method.Images, *, public: bool) -> tuple[metrics.Touch, ...]:
+def _touches(metric: metrics.Metric, trial: Trial, images: method.Images) -> tuple[metrics.Touch, ...]:
     """What a metric read: a stand-in for the sensitive set is public."""
-    return (images.source, *(("public",) if public else metric.touches[1:]))
+    return (images.source, *(("public",) if trial.data.stand_in else metric.touches[1:]))
 
 
 def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSet, stages: Stages) -> metrics.Metric:
@@ -239,13 +239,13 @@ def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSe
         value = np.array([release.value])
         return Built(arrays={"score": value}, privacy=privacy, events=release.events, meta={"paid": True})
 
-    inputs = {"trial": trial.model_dump(mode="json", exclude={"metrics"}), "metric": name}
+    inputs = {"trial": trial.model_dump(mode="json", exclude={"metrics"}), "metric": name, "event": event.model_dump()}
     what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"
     stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
     return metrics.Metric(
         name=name,
         value=float(stored.arrays["score"][0]),
-        touches=(images.source, "private-validation"),
+        touches=("synthetic", "private-validation"),
         direction=metrics.direction_of(name),
         n=len(images.x),
         seconds=time.perf_counter() - started,

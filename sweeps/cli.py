@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from privimage.errors import InputError, PrivImageError
@@ -114,7 +115,7 @@ def front(
 
     folder = _run_folder(run)
     rows = write_front(folder, metric=metric)
-    table = Table(*map(str, rows.columns))
+    table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
     for row in rows.itertuples(index=False):
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     out.print(table)

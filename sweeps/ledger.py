@@ -75,6 +75,24 @@ def cap(
     _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
 
 
+@app.command(epilog="Example: privimage ledger close runs/ledgers/digits-v1.jsonl 3f2a9c01")
+def close(
+    path: LedgerArgument,
+    reservation: Annotated[str, typer.Argument(metavar="ID", help="As `show` prints it; its first digits are enough.")],
+) -> None:
+    """Give back what a sweep that will not be finished had reserved: only what it was charged counts from then on."""
+    from privimage.ledger import Ledger
+
+    ledger = Ledger(_existing(path))
+    open_ = [line.id for line in ledger.reservations()]
+    found = [id for id in open_ if id.startswith(reservation)]
+    if len(found) != 1:
+        names = ", ".join(id[:12] for id in open_) or "none"
+        raise InputError(f"ID: got '{reservation}', which names {len(found)} open reservations; open: {names}")
+    ledger.close(found[0])
+    _say(f"{path}: the reservation {found[0][:12]} is closed")
+
+
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such ledger")

@@ -13,7 +13,7 @@ from privimage.paths import Root
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps.price import bill_of, families, search_of
-from sweeps.run import asked_sigma
+from sweeps.resume import asked_sigma
 from sweeps.sweep import Sweep
 from sweeps.tuning import Select
 

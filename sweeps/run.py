@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import ray
 import yaml
@@ -15,20 +13,21 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from cluster.cache import start_cache
+from cluster.connect import connect
 from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
-from privimage.histogram import query_family
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.schema import digest
-from privimage.store import Manifest, Store
+from privimage.store import Store
 from privimage.trial import Trial, check, load_data
 from privimage.tuning.bill import Bill
 from sweeps.display import Display
 from sweeps.price import bill_of, row_noise
+from sweeps.resume import asked_sigma, check_same
 from sweeps.searcher import Job, SweepSearcher
 from sweeps.selection import Selection
 from sweeps.stand_in import final_trials, stand_in_sweep
@@ -54,7 +53,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     except Timeout:
         raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
     try:
-        _check_same(sweep, folder)
+        check_same(sweep, folder)
         asked = asked_sigma(sweep, folder)
         bill = bill_of(sweep, asked_sigma=asked)
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
@@ -62,7 +61,9 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         _check_all(work)
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
-        work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=work.bill.costs)
+        trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
+        if not work.ledger.settled(id=work.reservation, events=bill.costs):
+            work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=bill.costs)
         _write(work)
         outcome = _run(work, search)
         if not outcome.failures:
@@ -163,21 +164,6 @@ def _search_then_run(work: Work, search: Work) -> Outcome:
     return _tune(work, work.rows, finals=finals)
 
 
-def _check_same(sweep: Sweep, folder: RunFolder) -> None:
-    """Raise InputError if the folder holds another sweep (more trials and rows are welcome, where they may be)."""
-    growing = {"resources"}
-    if isinstance(sweep.tuning, Explore | Public) and getattr(sweep.tuning, "covers", "trial") == "trial":
-        growing |= {"trials", "compare"}  # where each trial meets the budget by itself
-    resolved = sweep.model_dump(mode="json")
-    if folder.sweep.exists():
-        before = yaml.safe_load(folder.sweep.read_text())
-        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))]
-        if changed:
-            raise InputError(
-                f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
-            )
-
-
 def _write(work: Work) -> None:
     """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
     folder, sweep = work.folder, work.sweep.model_dump(mode="json")
@@ -191,25 +177,6 @@ def _write(work: Work) -> None:
         os.replace(draft, path)
 
 
-def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
-    """The noise multiplier of the one query: an answer in the store that is precise enough, else the smallest needed.
-
-    Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took, as long as
-    that is precise enough.
-    """
-    needed = sweep.smallest_sigma()
-    if folder.asked_sigma.exists() and float(folder.asked_sigma.read_text()) <= needed:
-        return float(folder.asked_sigma.read_text())
-    trial = sweep.example(budget=sweep.budgets[0])
-    family = query_family(trial.identity, trial.method.query)
-    known = []
-    for path in (folder.root.store / "artefacts" / "histogram").glob("*/manifest.json"):
-        meta = Manifest.model_validate_json(path.read_text()).meta
-        if meta.get("family") == family and float(meta["sigma"]) <= needed:
-            known.append(float(meta["sigma"]))
-    return max(known, default=needed)
-
-
 def _check_all(work: Work) -> None:
     sweep, train = work.sweep, work.sensitive.train
     sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(work.public.classes)}
@@ -220,34 +187,6 @@ def _check_all(work: Work) -> None:
             raise type(error)(f"search.{dotted}: {error}" if dotted in sweep.search else str(error)) from None
     for trial in work.rows:
         check(trial, **sizes)
-
-
-def connect(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or start one on this machine. Raises InputError if it cannot be reached."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "privimage"}
-    if address is None:
-        ray.init(include_dashboard=False, **options)
-        return
-    _knock(address)
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address: cannot reach a Ray cluster at {address} ({reason})") from None
-
-
-def _knock(address: str) -> None:
-    """Raise InputError if nobody listens at HOST:PORT (Ray itself would try for a quarter of an hour)."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "auto", "local": Ray answers at once
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise InputError(f"--address: cannot reach a Ray cluster at {address} ({error.strerror or error})") from None
 
 
 def _tune(

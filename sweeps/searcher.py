@@ -121,20 +121,26 @@ class _Past:
 
 
 def _settle(storage: JournalStorage, name: str, *, fields: set[str], base: list[dict[str, Any]]) -> _Past:
-    """The past of a study. Trials that an earlier process left running are ended, to be asked again as they were."""
+    """The past of a study. Trials that were left running are ended; these and failed ones are asked again as they were.
+
+    What they asked may be charged, and the bill counts so many trials: another in place of a failed one would be one
+    more. (A repeat that was told as failed is among those that are asked again or tried.)
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return _Past(begun=0, tried=[], first=base)
-    again: list[dict[str, Any]] = []
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state == TrialState.RUNNING:
-            if trial.params.keys() == fields:  # else it was killed while its values were being drawn
-                again.append(dict(trial.params))
-            study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
     tried = [dict(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
+    again: list[dict[str, Any]] = []
+    for trial in trials:
+        drawn = trial.params.keys() == fields  # else it was killed while its values were being drawn
+        if drawn and trial.params not in (*tried, *again):
+            again.append(dict(trial.params))
     return _Past(begun=len(trials), tried=tried, first=again)
 
 

@@ -38,7 +38,8 @@ class Selection:
         self.cost, self._study, self._bill = cost, study, bill
         self._sweep, self._asked = sweep, asked_sigma
         fixed = sweep.model_dump(mode="json", exclude={"resources", "compare", "metrics", "budgets", "trials"})
-        self.id = digest({"kind": "selection", "sweep": fixed, "budget": study.budget, "cost": cost})
+        inputs = {"sweep": fixed, "budget": study.budget, "cost": cost, "asked": asked_sigma}
+        self.id = digest({"kind": "selection", **inputs})
         self.what = f"{sweep.name}: the best of K trials at epsilon {study.budget.epsilon:g}, {cost.law}"
 
     def begin(self, *, ledger: Ledger, store: Store) -> tuple[Trial, ...]:

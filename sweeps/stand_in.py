@@ -25,7 +25,8 @@ def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
     assert isinstance(tuning, Public)
     sensitive = sweep.data.sensitive
     assert isinstance(sensitive, SensitiveConfig), "checked when the sweep was made"
-    data = DataConfig(sensitive=tuning.stand_in.config(sensitive, labels=labels), public=sweep.data.public)
+    stand_in = tuning.stand_in.config(sensitive, labels=labels)
+    data = DataConfig(sensitive=stand_in, public=sweep.data.public, stand_in=True)
     explore = Explore(sampler=tuning.sampler, seed=tuning.seed)
     return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
 

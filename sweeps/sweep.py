@@ -82,8 +82,8 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _mode_rules(self) -> Self:
-        if isinstance(self.data.sensitive, HeldOutConfig):
-            raise ValueError("data.sensitive: held-out is a stand-in, for tuning.stand_in; name the sensitive set")
+        if self.data.stand_in or isinstance(self.data.sensitive, HeldOutConfig):
+            raise ValueError("data: a stand-in is named in tuning.stand_in; here, name the sensitive set")
         if isinstance(self.tuning, Explore) and self.tuning.covers == "sweep" and len(self.budgets) > 1:
             raise ValueError(
                 f"tuning.covers: sweep means that everything together meets the budget, so there is one; got "

@@ -17,6 +17,7 @@ from privimage.schema import Frozen, parse
 from privimage.tuning.law import Law
 
 Sampler = Literal["tpe", "random"]
+INDEPENDENT = ("random",)  # samplers whose next draw does not depend on scores
 
 
 class Explore(Frozen):
@@ -38,7 +39,7 @@ class Select(Frozen):
     @field_validator("sampler")
     @classmethod
     def _independent(cls, sampler: str) -> str:
-        if sampler != "random":
+        if sampler not in INDEPENDENT:
             raise ValueError(
                 "a private selection needs independent configurations, and a sampler that learns from scores makes "
                 "them depend on each other, which voids its bound; use random, or mode: explore"

@@ -90,8 +90,9 @@ def fine_tune(
     C = config.C if event.private else NO_CLIP
     noise = generator_of(entropy, "noise", device)
     optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
+    assert event.n in (None, len(sensitive)), "a truncated batch is accounted with the size of the set"
     batches = poisson_batches(
-        n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches")
+        n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches"), cap=event.cap
     )
     first_averaged = round(event.steps * (1 - config.averaged))
     average = AveragedModel(F)

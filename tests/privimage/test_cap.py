@@ -280,7 +280,10 @@ def test_a_reservation_is_idempotent_grows_and_shrinks(tmp_path: Path) -> None:
     is_refused(ledger, lambda: ledger.reserve(id="o", what="o", events=(part(0.2),)))
     assert ledger.reserve(id="s", what="less", events=(part(0.7),))
     assert ledger.reserve(id="o", what="o", events=(part(0.2),))
+    assert not ledger.settled(id="s", events=(part(0.7),)), "open: not done"
     assert ledger.close("s") and not ledger.close("s") and not ledger.close("never")
+    assert ledger.settled(id="s", events=[part(0.7)]) and not ledger.settled(id="s", events=(part(0.8),))
+    assert not ledger.settled(id="never", events=()) and [line.id for line in ledger.reservations()] == ["o"]
     assert ledger.reserve(id="s", what="again", events=(part(0.8),)) and ledger.verify() == "agrees"
 
 

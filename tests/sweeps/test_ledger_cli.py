@@ -153,3 +153,12 @@ def test_help_has_examples(privimage: Command) -> None:
     for verb in ("show", "verify", "cap"):
         code, out, _ = privimage("ledger", verb, "--help")
         assert code == 0 and f"Example: privimage ledger {verb} runs/ledgers/digits-v1.jsonl" in " ".join(out.split())
+
+
+def test_an_abandoned_reservation_can_be_closed(privimage: Command, ledger: Ledger) -> None:
+    assert privimage("ledger", "cap", ledger.path, "--epsilon", "40", "--delta", "1e-5")[0] == 0
+    ledger.reserve(id="abandoned", what="a sweep", events=(SGD,))
+    in_one_line(privimage("ledger", "close", ledger.path, "x"), "got 'x'", "open: abandoned")
+    code, out, _ = privimage("ledger", "close", ledger.path, "aban")
+    assert code == 0 and "abandoned is closed" in out and ledger.reservations() == []
+    in_one_line(privimage("ledger", "close", ledger.path, "aban"), "open: none")

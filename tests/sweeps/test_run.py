@@ -20,7 +20,8 @@ from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.record import Record
-from sweeps.run import Outcome, asked_sigma, run_sweep
+from sweeps.resume import asked_sigma
+from sweeps.run import Outcome, run_sweep
 from sweeps.sweep import load_sweep
 
 ROWS = ["selection-only"]
@@ -107,6 +108,15 @@ def test_another_budget_in_the_same_folder_is_refused_in_one_line(
             run(values | changed, root)
         assert "\n" not in str(caught.value)
     assert before == (finished.sweep.read_text(), finished.records.read_bytes(), ledger(root).path.read_bytes())
+
+
+def test_less_than_was_begun_is_refused(finished: RunFolder, root: Path, values: dict[str, Any]) -> None:
+    """The bill would state less than was asked."""
+    before = finished.bill.read_bytes()
+    for changed, says in (({"trials": 0}, "trials: got 0"), ({"compare": []}, "compare: selection-only is gone")):
+        with pytest.raises(InputError, match=says):
+            run(values | changed, root)
+    assert finished.bill.read_bytes() == before
 
 
 def test_a_folder_in_use_is_refused(finished: RunFolder, root: Path, values: dict[str, Any]) -> None:

@@ -123,6 +123,18 @@ def test_a_failed_trial_is_not_counted_as_done(start: Callable[..., SweepSearche
     assert start(trials=1).jobs_left == 2
 
 
+def test_a_failed_trial_is_asked_again_as_it_was(start: Callable[..., SweepSearcher]) -> None:
+    """What it asked may be charged, and the bill counts so many trials: no other takes its place."""
+    searcher = start()
+    failed = searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    for name in ("b", "c"):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, result={"accuracy[lr]": 0.5})
+    jobs = drain(start())
+    assert failed in jobs and len(jobs) == 4, "six trials in all, two of them done"
+
+
 def test_telling_twice_is_harmless(start: Callable[..., SweepSearcher]) -> None:
     searcher = start(n_fixed=1)
     searcher.suggest("row")

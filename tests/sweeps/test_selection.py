@@ -18,8 +18,10 @@ from privimage.paths import Root
 from privimage.schema import parse
 from privimage.store import Store
 from privimage.trial import Trial
+from sweeps import tuning
 from sweeps.price import bill_of
 from sweeps.selection import Selection
+from sweeps.stand_in import stand_in_sweep
 from sweeps.sweep import Sweep
 
 Values = Callable[[], dict[str, Any]]
@@ -136,6 +138,50 @@ def test_no_winner_before_every_trial_has_ended(bench: Bench) -> None:
 def test_what_voids_the_bound_is_refused(tiny_values: Values, changed: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         parse(Sweep, tiny_values() | copy.deepcopy(SELECT) | changed)
+
+
+def only_sound_selections(values: dict[str, Any]) -> None:
+    """Rule 7: neither a score without noise nor a sampler that learns from scores decides a selection."""
+    for changed in ({"objectives": {"accuracy[lr]": "max"}}, {"tuning": {"mode": "select", "sampler": "tpe"}}):
+        try:
+            parse(Sweep, values | copy.deepcopy(SELECT) | changed)
+        except InputError:
+            continue
+        raise AssertionError(f"accepted: {changed}")
+
+
+def test_only_sound_selections_are_accepted(tiny_values: Values) -> None:
+    only_sound_selections(tiny_values())
+
+
+def test_a_score_without_noise_as_the_objective_is_seen(tiny_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sweep, "_selection_rules", lambda self: None)
+    with pytest.raises(AssertionError, match="objectives"):
+        only_sound_selections(tiny_values())
+
+
+def test_an_adaptive_sampler_is_seen(tiny_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "INDEPENDENT", ("random", "tpe"))
+    with pytest.raises(AssertionError, match="tpe"):
+        only_sound_selections(tiny_values())
+
+
+def test_another_asked_sigma_is_another_selection(bench: Bench) -> None:
+    (study,) = bench.bill.studies
+    other = Selection(bench.sweep, study, bench.bill, asked_sigma=5.0)
+    assert other.id != bench.selection.id, "its trials would be other accesses under the same charge"
+
+
+def test_a_named_stand_in_is_public_and_cannot_be_given_as_the_sensitive_set(
+    tiny_values: Values, image_folders: dict[str, Path]
+) -> None:
+    values = tiny_values()
+    values["tuning"] = {"mode": "public", "stand_in": {"name": "folder", "root": str(image_folders["public"])}}
+    searched = stand_in_sweep(parse(Sweep, values), labels=3)
+    assert searched.data.stand_in and searched.data.sensitive.id == "public-folder"
+    values["data"]["stand_in"] = True
+    with pytest.raises(InputError, match=r"named in tuning\.stand_in"):
+        parse(Sweep, values)
 
 
 def test_records_of_all_trials_are_not_where_reports_look(bench: Bench) -> None:

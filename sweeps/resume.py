@@ -1,0 +1,65 @@
+"""Going on in the folder of a run: whether it holds the same sweep, and at which sigma_s that asks its query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from privimage.errors import InputError
+from privimage.histogram import query_family
+from privimage.paths import RunFolder
+from privimage.schema import digest
+from privimage.store import Manifest
+from sweeps.sweep import Sweep
+from sweeps.tuning import Explore, Public
+
+
+def check_same(sweep: Sweep, folder: RunFolder) -> None:
+    """Raise InputError if the folder holds another sweep (more trials and rows are welcome, where they may be)."""
+    growing = {"resources"}
+    if isinstance(sweep.tuning, Explore | Public) and getattr(sweep.tuning, "covers", "trial") == "trial":
+        growing |= {"trials", "compare"}  # where each trial meets the budget by itself
+    resolved = sweep.model_dump(mode="json")
+    if folder.sweep.exists():
+        before = yaml.safe_load(folder.sweep.read_text())
+        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))]
+        if changed:
+            raise InputError(
+                f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
+            )
+        _check_not_less(resolved, before, folder)
+
+
+def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
+    """Raise InputError if the bill would leave out what was begun before: what was asked cannot be taken back."""
+    if resolved["trials"] < before["trials"]:
+        raise InputError(
+            f"trials: got {resolved['trials']}; {folder.path} was begun with {before['trials']}, and its price counts "
+            "them; give at least as many, or choose another name"
+        )
+    gone = [row for row in before["compare"] if row not in resolved["compare"]]
+    if gone:
+        raise InputError(
+            f"compare: {gone[0]['method']} is gone, but {folder.path} was begun with it, and its price counts it; put "
+            "it back, or choose another name"
+        )
+
+
+def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
+    """The noise multiplier of the one query: an answer in the store that is precise enough, else the smallest needed.
+
+    Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took, as long as
+    that is precise enough.
+    """
+    needed = sweep.smallest_sigma()
+    if folder.asked_sigma.exists() and float(folder.asked_sigma.read_text()) <= needed:
+        return float(folder.asked_sigma.read_text())
+    trial = sweep.example(budget=sweep.budgets[0])
+    family = query_family(trial.identity, trial.method.query)
+    known = []
+    for path in (folder.root.store / "artefacts" / "histogram").glob("*/manifest.json"):
+        meta = Manifest.model_validate_json(path.read_text()).meta
+        if meta.get("family") == family and float(meta["sigma"]) <= needed:
+            known.append(float(meta["sigma"]))
+    return max(known, default=needed)
