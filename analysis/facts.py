@@ -82,8 +82,8 @@ class Facts:
 
     @property
     def shared(self) -> bool:
-        """Whether one budget covers the whole sweep, so that a trial alone costs less than it."""
-        return self.bill is not None and self.bill.covers == "sweep"
+        """Whether a budget covers more than one trial's own accesses, so that a trial alone costs less than it."""
+        return self.bill is not None and self.bill.covers in ("sweep", "run")
 
     @property
     def sensitive_ids(self) -> list[str]:

@@ -15,7 +15,7 @@ from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_s
 from privimage.tuning.noise import Noise
 from sweeps.space import Scalar
 from sweeps.sweep import QUERY_SIGMA, Sweep
-from sweeps.tuning import Explore, Public, Select
+from sweeps.tuning import Explore, Public, Select, Tuning
 
 NAME, Q, STEPS = "method.name", "method.finetune.q", "method.finetune.steps"
 
@@ -26,11 +26,19 @@ def bill_of(sweep: Sweep, *, asked_sigma: float) -> Bill:
     Raises InputError if the space does not say beforehand what may be asked, BudgetExceeded if no noise is enough.
     """
     queries = tuple(Event(purpose="query", sigma=asked_sigma) for _ in families(sweep))
-    covers: Covers = "selection" if isinstance(sweep.tuning, Select) else "trial"
-    if isinstance(sweep.tuning, Explore):
-        covers = sweep.tuning.covers
     studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
-    return Bill(mode=sweep.tuning.mode, covers=covers, queries=queries, studies=studies)
+    return Bill(mode=sweep.tuning.mode, covers=_covers(sweep.tuning), queries=queries, studies=studies)
+
+
+def _covers(tuning: Tuning) -> Covers:
+    """What meets a budget."""
+    match tuning:
+        case Explore():
+            return tuning.covers
+        case Select():
+            return "selection"
+        case Public():
+            return "run"
 
 
 def row_noise(bill: Bill, budget: Budget) -> Noise:
@@ -46,6 +54,8 @@ def _study(sweep: Sweep, budget: Budget, queries: tuple[Event, ...]) -> Study:
         asked = tuple(Training(q=t.method.finetune.q, steps=t.method.finetune.steps) for t in private)
         return price_sweep(budget, search, queries=queries, rows=asked)
     priced = tuple(events(trial.method, budget, Noise())[-1] for trial in private)
+    if isinstance(sweep.tuning, Public):
+        return price_sweep(budget, search, queries=queries).model_copy(update={"rows": priced})
     if search.law is not None:
         return price_selection(budget, search, queries=queries, rows=priced)
     return price_trials(budget, search, rows=priced)

@@ -160,7 +160,7 @@ def _search_then_run(work: Work, search: Work) -> Outcome:
     outcome = _tune(search, ())
     if outcome.failures:
         return Outcome(folder=work.folder, failures=outcome.failures)
-    finals = tuple(final_trials(work.sweep, search.folder, asked_sigma=work.asked))
+    finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
     return _tune(work, work.rows, finals=finals)
 
 

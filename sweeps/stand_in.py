@@ -14,7 +14,7 @@ from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
 from privimage.trial import DataConfig, Trial
-from privimage.tuning.noise import Noise
+from privimage.tuning.bill import Bill
 from sweeps.sweep import Sweep
 from sweeps.tuning import Explore, Public
 
@@ -31,8 +31,8 @@ def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
     return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
 
 
-def final_trials(sweep: Sweep, folder: RunFolder, *, asked_sigma: float) -> Iterator[Trial]:
-    """One trial a budget and seed on the sensitive set, with the best settings that the search found.
+def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: float) -> Iterator[Trial]:
+    """One trial a budget and seed on the sensitive set, with the best settings that the search found in `folder`.
 
     Raises TrialFailed if the search has no result for a budget.
     """
@@ -40,7 +40,8 @@ def final_trials(sweep: Sweep, folder: RunFolder, *, asked_sigma: float) -> Iter
     for budget in sweep.budgets:
         settings = _best_settings(sweep, found, budget)
         for seed in sweep.seeds:
-            trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=Noise(), overrides=settings)
+            noise = bill.study(budget).noise
+            trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=settings)
             free = tuple(name for name in trial.metrics if not metrics.is_private(name))
             yield trial.model_copy(update={"metrics": free})
 

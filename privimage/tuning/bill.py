@@ -10,7 +10,8 @@ explore    The sampler chooses configurations after it has seen results, and wit
            beforehand, which a Renyi filter at that order never stops before (Feldman and Zrnic 2021). The
            privacy losses of the accesses that happened to be chosen may not simply be convolved, and are not.
 select     K trials, K from a law; the best by a noisy score is released (`BestOf`, proof in `bounds`).
-public     The search never sees the sensitive set; each budget ends in one run on it (for every seed).
+public     The search never sees the sensitive set; each budget ends in one run on it (for every seed), which meets the
+           budget together with the query, however much of the answer's precision its settings use.
 
 The query is asked once for all studies. Comparison rows are fixed beforehand and add their own accesses.
 """
@@ -30,7 +31,7 @@ from privimage.tuning.law import Law
 from privimage.tuning.noise import Noise
 
 Mode = Literal["explore", "select", "public"]
-Covers = Literal["trial", "sweep", "selection"]  # what meets the budget
+Covers = Literal["trial", "sweep", "selection", "run"]  # what meets the budget
 MOST_NOISE = 1e4  # as a multiple of what one trial alone would need
 
 
@@ -124,7 +125,7 @@ def price_trials(budget: Budget, search: Search, *, rows: tuple[Event, ...] = ()
 def price_sweep(
     budget: Budget, search: Search, *, queries: tuple[Event, ...], rows: tuple[Training, ...] = ()
 ) -> Study:
-    """A study that meets the budget as a whole, shared query and comparison rows included."""
+    """A study that meets the budget as a whole, shared query and these comparison rows included."""
 
     def priced(noise: Noise) -> Study:
         return _study(budget, search, noise, rows=tuple(noise.dp_sgd(budget, q=r.q, steps=r.steps) for r in rows))

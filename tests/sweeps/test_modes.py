@@ -74,7 +74,11 @@ def test_a_public_search_asks_the_sensitive_set_once_a_budget(
     folder = run(values, tmp_path).folder
     (final,) = records.load(folder.records)
     searched = records.load(folder.stand_in.records)
-    assert len(searched) == 2 and final.epsilon is not None and 5.999 < final.epsilon <= 6
+    bill = Bill.model_validate_json(folder.bill.read_text())
+    assert len(searched) == 2 and final.epsilon is not None and final.epsilon <= 6
+    paid = [cost for line in Ledger(folder.root.ledger("tiny-v1")).charges() for cost in line.events]
+    assert 5.999 < epsilon(paid, 1e-5) <= 6, "the query as it was asked, and the training, meet the budget together"
+    assert epsilon(paid, 1e-5) == pytest.approx(bill.epsilon(1e-5), abs=1e-9)
     best = max(r.value("accuracy[lr]") or 0 for r in searched)
     won = [r.config["method"]["query"]["sigma"] for r in searched if r.value("accuracy[lr]") == best]
     assert final.config["method"]["query"]["sigma"] in won, "the settings that won on the stand-in"

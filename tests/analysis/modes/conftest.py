@@ -156,7 +156,7 @@ def public_run(root: Path) -> RunFolder:
     maker = Maker(sweep, folder)
     Maker(stand_in_sweep(sweep, labels=10), folder.stand_in).search()
     maker.rows()
-    for trial in final_trials(sweep, folder.stand_in, asked_sigma=ASKED):
+    for trial in final_trials(sweep, folder.stand_in, maker.bill, asked_sigma=ASKED):
         maker.add(trial)
     return folder
 

@@ -160,6 +160,7 @@ def test_the_price_table_has_both_accountants_and_what_an_attacker_can_reach(sea
         "the generator at epsilon 1", "query and training for epsilon 1", "the generator at epsilon 10",
         "query and training for epsilon 10", "everything together",
     ]  # fmt: skip
+    assert 0.999 < lines[1].epsilon <= 1 and 9.999 < lines[3].epsilon <= 10, "all that was asked meets the budget"
     for line in lines:
         assert line.epsilon < line.epsilon_rdp
         assert 0.001 < line.tpr(0.001) < line.tpr(0.01) <= np.exp(line.epsilon) * 0.01 + DELTA
