@@ -18,15 +18,20 @@ from torch import Tensor
 from privimage.schema import Frozen
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class EDM:
-    """The constants of EDM, Table 1: standard deviation of the data and the training distribution of ln sigma."""
+    """The constants of EDM, Table 1: standard deviation of the data and the training distribution of ln sigma.
+
+    With `precision` bf16 the network runs under autocast while it is trained; preconditioning and loss never do.
+    """
 
     sigma_data: float = (1 / 3) ** 0.5  # images in [-1, 1], as in PrivImage
     P_mean: float = -1.2
     P_std: float = 1.2
+    precision: Precision = "fp32"
 
 
 class SampleConfig(Frozen):
@@ -54,10 +59,15 @@ def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: 
     return c_skip * x + c_out * F(c_in * x, sigma.log() / 4, label)
 
 
-def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float) -> Tensor:
+def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm: EDM) -> Tensor:
     """EDM loss of every draw [N]: lambda(sigma) * |D(z + sigma n) - z|^2, mean over coordinates (Table 1)."""
-    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    error = denoise(F, z + _column(sigma, z) * n, sigma, label, sigma_data=sigma_data) - z
+
+    def network(*inputs: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=edm.precision == "bf16"):
+            return F(*inputs).to(z.dtype)
+
+    weight = (sigma**2 + edm.sigma_data**2) / (sigma * edm.sigma_data) ** 2
+    error = denoise(network, z + _column(sigma, z) * n, sigma, label, sigma_data=edm.sigma_data) - z
     return weight * error.square().flatten(1).mean(1)
 
 

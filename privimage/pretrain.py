@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ class PretrainConfig(Frozen):
     lr: float = Field(default=1e-3, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
+    precision: diffusion.Precision = "fp32"
 
 
 def pretrain(
@@ -48,6 +50,7 @@ def pretrain(
     """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
+    edm = replace(generator.edm, precision=config.precision)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
     rng = torch.Generator().manual_seed(seed)
@@ -64,13 +67,13 @@ def pretrain(
             z,
             labels[index],
             K=1,
-            edm=generator.edm,
+            edm=edm,
             null=generator.null,
             label_dropout=config.label_dropout,
             generator=rng,
         )
         mine = [part[workers.rank :: workers.size] for part in draws.flat()]
-        each = diffusion.loss(F, *mine, sigma_data=generator.edm.sigma_data)
+        each = diffusion.loss(F, *mine, edm=edm)
         adam.zero_grad(set_to_none=True)
         (each.sum() / config.batch).backward()
         workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])

@@ -31,7 +31,7 @@ from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
-from privimage.edm import EDM
+from privimage.edm import EDM, Precision
 from privimage.entropy import generator as generator_of
 from privimage.networks import Generator
 from privimage.schema import Frozen
@@ -57,6 +57,7 @@ class FinetuneConfig(Frozen):
     averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
     P_mean: float | None = 0.3  # of ln sigma while fine-tuning; None: as in pre-training
     label_dropout: float = Field(default=0.0, ge=0, le=1)
+    precision: Precision = "fp32"
     engine: EngineName = "auto"
     physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
 
@@ -174,8 +175,9 @@ def _add_clipped_sums(
 
 
 def _levels(generator: Generator, config: FinetuneConfig) -> EDM:
-    """The noise levels of fine-tuning."""
-    return generator.edm if config.P_mean is None else replace(generator.edm, P_mean=config.P_mean)
+    """The noise levels and the precision of fine-tuning."""
+    P_mean = generator.edm.P_mean if config.P_mean is None else config.P_mean
+    return replace(generator.edm, P_mean=P_mean, precision=config.precision)
 
 
 def _draw_block(

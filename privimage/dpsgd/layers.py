@@ -63,7 +63,7 @@ def _sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, timed: bool = True) 
     n, K = draws.shape
     tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), draws.z.device)
     with tape.recording():
-        each = diffusion.loss(F, *_rows(draws), sigma_data=edm.sigma_data)
+        each = diffusion.loss(F, *_rows(draws), edm=edm)
     tape.backward(each.sum() / K)
     norm = torch.stack([one.squared for one in tape.summaries.values()]).sum(0).sqrt()
     with torch.no_grad():

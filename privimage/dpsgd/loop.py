@@ -17,7 +17,7 @@ def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor
     norms = []
     for i in range(draws.shape[0]):
         z = draws.z[i : i + 1].expand(draws.shape[1], *draws.z.shape[1:])
-        each = diffusion.loss(F, z, draws.noise[i], draws.sigma[i], draws.label[i], sigma_data=edm.sigma_data)
+        each = diffusion.loss(F, z, draws.noise[i], draws.sigma[i], draws.label[i], edm=edm)
         g = torch.autograd.grad(each.mean(), parameters)  # an unused parameter raises
         norm = torch.stack([part.square().sum() for part in g]).sum().sqrt()
         factor = clip_factor(norm, C)

@@ -45,7 +45,7 @@ def _add(F: nn.Module, draws: Draws, *, edm: EDM, C: float, functorch: bool) -> 
         p.grad = None  # autograd will put the unclipped sum there
     with _hooked(F, functorch) as module:
         try:
-            (diffusion.loss(module, *draws.flat(), sigma_data=edm.sigma_data).sum() / K).backward()
+            (diffusion.loss(module, *draws.flat(), edm=edm).sum() / K).backward()
             g = [_per_example(p, n, K) for p in trainable]
         finally:
             for p, old in zip(trainable, before, strict=True):

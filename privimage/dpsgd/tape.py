@@ -47,7 +47,6 @@ class Tape:
                 f"rows, not {rows}; use 'vmap'"
             )
         self.calls[layer] += 1
-        self.plan.recorded += x.numel() * x.element_size()
         y: Tensor = _Call.apply(x, self.anchor, self, layer, rule)  # type: ignore[no-untyped-call]
         return y
 
@@ -71,14 +70,15 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, anchor: Tensor, tape: Tape, layer: nn.Module, rule: Rule) -> Tensor:
         y, saved = rule.forward(layer, x)
-        ctx.save_for_backward(x, *saved)
+        tape.plan.recorded += sum(t.numel() * t.element_size() for t in saved)
+        ctx.save_for_backward(*saved)
         ctx.tape, ctx.layer, ctx.rule = tape, layer, rule
         return y
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         # detached: saved tensors hold the graph, the graph this call, and the call the tape with all that is kept
-        x, *saved = (t.detach() for t in ctx.saved_tensors)
-        gx, use = ctx.rule.backward(ctx.layer, x, tuple(saved), gy, needs_x=ctx.needs_input_grad[0])
+        saved = tuple(t.detach() for t in ctx.saved_tensors)
+        gx, use = ctx.rule.backward(ctx.layer, saved, gy, needs_x=ctx.needs_input_grad[0])
         ctx.tape.collect(ctx.layer, ctx.rule, use)
         return gx, None, None, None, None

@@ -23,7 +23,7 @@ def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor
             return out
 
         repeated = z.expand(len(sigma), *z.shape)
-        return diffusion.loss(network, repeated, noise, sigma, label, sigma_data=edm.sigma_data).mean()
+        return diffusion.loss(network, repeated, noise, sigma, label, edm=edm).mean()
 
     weights = {name: p.detach() for name, p in trainable.items()}
     g = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(weights, draws.z, draws.noise, draws.sigma, draws.label)

@@ -82,7 +82,7 @@ def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], No
 
         def step() -> None:
             adam.zero_grad(set_to_none=True)
-            edm.loss(generator.F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+            edm.loss(generator.F, *draws.flat(), edm=generator.edm).mean().backward()
             adam.step()
 
         return step
@@ -197,7 +197,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
             labels, rng = torch.from_numpy(y)[index], torch.Generator().manual_seed(0)
             draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, generator=rng)
             adam.zero_grad(set_to_none=True)
-            edm.loss(F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+            edm.loss(F, *draws.flat(), edm=generator.edm).mean().backward()
             adam.step()
 
     generator = build(size, options.device)

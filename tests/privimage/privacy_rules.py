@@ -139,9 +139,7 @@ def gradient_of(generator: Generator, draws: Draws, i: int) -> Tensor:
     """Of the mean over the draws of example i, by plain autograd in double precision."""
     F = generator.F.double()
     z = draws.z[i : i + 1].double().expand(draws.shape[1], -1)
-    each = diffusion.loss(
-        F, z, draws.noise[i].double(), draws.sigma[i].double(), draws.label[i], sigma_data=generator.edm.sigma_data
-    )
+    each = diffusion.loss(F, z, draws.noise[i].double(), draws.sigma[i].double(), draws.label[i], edm=generator.edm)
     return torch.cat([g.ravel() for g in torch.autograd.grad(each.mean(), list(F.parameters()))])
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from privimage.edm import SampleConfig, denoise, grid, loss, sample
+from privimage.edm import EDM, SampleConfig, denoise, grid, loss, sample
 
 SD = 0.5
+CONSTANTS = EDM(sigma_data=SD)
 
 
 def gaussian(c: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ def test_untrained_loss_is_one_on_average_at_every_noise_level() -> None:
     z, n = SD * batch(20_000)[0], torch.randn(20_000, 4, generator=torch.Generator().manual_seed(1)).double()
     label = torch.zeros(20_000, dtype=torch.long)
     for sigma in (0.01, 0.5, 20.0):
-        each = loss(gaussian, z, n, torch.full((20_000,), sigma, dtype=torch.float64), label, sigma_data=SD)
+        each = loss(gaussian, z, n, torch.full((20_000,), sigma, dtype=torch.float64), label, edm=CONSTANTS)
         assert each.shape == (20_000,)
         assert each.mean().item() == pytest.approx(1, abs=0.03)
 
@@ -51,8 +52,8 @@ def test_untrained_loss_is_one_on_average_at_every_noise_level() -> None:
 def test_loss_of_one_draw_depends_on_that_draw_only() -> None:
     z, label = batch(6)
     n, sigma = torch.ones_like(z), torch.linspace(0.1, 2, 6).double()
-    each = loss(shifted, z, n, sigma, label, sigma_data=SD)
-    alone = loss(shifted, z[2:3], n[2:3], sigma[2:3], label[2:3], sigma_data=SD)
+    each = loss(shifted, z, n, sigma, label, edm=CONSTANTS)
+    alone = loss(shifted, z[2:3], n[2:3], sigma[2:3], label[2:3], edm=CONSTANTS)
     torch.testing.assert_close(each[2:3], alone)
 
 

@@ -11,7 +11,20 @@ from torch.nn import functional
 
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
-from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, joined, kept, squared_norms, trained
+from privimage.dpsgd.rules.rule import (
+    Factors,
+    Plan,
+    Summary,
+    Use,
+    add_to_grad,
+    joined,
+    kept,
+    lowered,
+    squared_norms,
+    trained,
+    wide,
+    without_tf32,
+)
 
 CHUNK = 32 * 2**20  # bytes of per-example gradients made at once where only their norms are wanted
 
@@ -28,14 +41,16 @@ class Conv2dRule:
         return ""
 
     def forward(self, layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output [K*n, O, H, W]; nothing else is kept."""
-        return functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), ()
+        """The output [K*n, O, H, W]; only x is kept."""
+        x = lowered(x)
+        return functional.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), (x,)
 
     def backward(
-        self, layer: nn.Conv2d, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+        self, layer: nn.Conv2d, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
     ) -> tuple[Tensor | None, Use]:
         """The gradient of x, and (x, gy)."""
-        gx = input_gradient(x, gy, layer.weight, Geometry.of(layer)) if needs_x else None
+        (x,) = saved
+        gx = input_gradient(x, gy, layer.weight.to(x.dtype), Geometry.of(layer)) if needs_x else None
         return gx, (x, gy)
 
     def summary(self, layer: nn.Conv2d, uses: list[Use], plan: Plan) -> Summary:
@@ -45,7 +60,7 @@ class Conv2dRule:
         if weight is not None:
             parts.append(_weight(weight, Geometry.of(layer), uses, plan))
         if bias is not None:
-            G = torch.stack([gy.sum((2, 3)) for _, gy in uses]).sum(0)
+            G = torch.stack([gy.sum((2, 3), dtype=wide(gy.dtype)) for _, gy in uses]).sum(0)
             parts.append(kept([(bias, plan.over_draws(G))]))
         return joined(parts)
 
@@ -54,39 +69,42 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Pla
     kernels = [calibration.choose(x, gy, geometry, plan) for x, gy in uses]
 
     def recompute(factors: Factors) -> None:
-        for x, gy in uses:
-            _add_weighted(weight, x, gy, geometry, factors, plan)
+        with without_tf32():
+            for x, gy in uses:
+                _add_weighted(weight, x, gy, geometry, factors, plan)
 
-    if kernels == ["gram"]:
-        ((x, gy),) = uses
-        return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
-
-    def gradients(examples: slice) -> Tensor:
-        n = examples.stop - examples.start
-        parts = []
-        for name, use in zip(kernels, uses, strict=True):
-            x, gy = use if n == plan.n else (_part(rows, examples, plan) for rows in use)
-            parts.append(KERNELS[name if name != "gram" else "grouped"](x, gy, geometry, n))
-        return sum(parts[1:], parts[0])
+    def gradients(parts: list[Use], n: int) -> Tensor:
+        each = [
+            KERNELS[name if name != "gram" else "grouped"](x, gy, geometry, n).to(weight.dtype)
+            for name, (x, gy) in zip(kernels, parts, strict=True)
+        ]
+        return sum(each[1:], each[0])
 
     size, held = weight.numel() * weight.element_size(), sum(t.numel() * t.element_size() for use in uses for t in use)
-    if plan.keeps(plan.n * size, instead_of=held):
-        return kept([(weight, gradients(slice(0, plan.n)))])
-    step = max(1, CHUNK // size)
-    chunks = [slice(start, min(plan.n, start + step)) for start in range(0, plan.n, step)]
-    return Summary(squared=torch.cat([squared_norms(gradients(chunk)) for chunk in chunks]), add=recompute)
+    if kernels != ["gram"] and plan.keeps(plan.n * size, instead_of=held):
+        return kept([(weight, gradients(uses, plan.n))])
+    with without_tf32():
+        if kernels == ["gram"]:
+            ((x, gy),) = uses
+            return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
+        squared = []
+        for examples in torch.arange(plan.n).split(max(1, CHUNK // size)):
+            parts = [tuple(_part(rows, examples, plan) for rows in use) for use in uses]
+            squared.append(squared_norms(gradients(parts, len(examples))))
+        return Summary(squared=torch.cat(squared), add=recompute)
 
 
-def _part(rows: Tensor, examples: slice, plan: Plan) -> Tensor:
-    """The rows of some of the examples."""
-    return plan.by_example(rows)[examples].transpose(0, 1).flatten(0, 1)
+def _part(rows: Tensor, examples: Tensor, plan: Plan) -> Tensor:
+    """The rows of some of the examples, in the precision of sums."""
+    return plan.by_example(rows)[examples.to(rows.device)].transpose(0, 1).flatten(0, 1).to(wide(rows.dtype))
 
 
 def _add_weighted(
     weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: Plan
 ) -> None:
     """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
-    factor = factors.value.to(gy.dtype).repeat(plan.K).view(-1, 1, 1, 1)
+    x, gy = (t.to(wide(t.dtype)) for t in (x, gy))
     if factors.alive is not None:
-        x, gy = (plan.by_example(rows)[factors.alive].transpose(0, 1).flatten(0, 1) for rows in (x, gy))
+        x, gy = (_part(rows, factors.alive, plan) for rows in (x, gy))
+    factor = factors.value.to(gy.dtype).repeat(plan.K).view(-1, 1, 1, 1)
     add_to_grad(weight, weight_gradient(x, gy * factor, geometry))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules.rule import gram_total
+from privimage.dpsgd.rules.rule import gram_total, wide
 
 PART = 8 * 2**20  # bytes of weight gradients in one native call
 
@@ -131,6 +131,7 @@ def shifted(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
 
 def gram_norms(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     """Squared norms [n] alone, float64, never under-estimated: Gram matrices over draws and positions."""
+    x, gy = (t.to(wide(t.dtype)) for t in (x, gy))
     a, b = (t.unflatten(0, (-1, n)).permute(1, 0, 3, 2).flatten(1, 2) for t in (_columns(x, geometry), gy.flatten(2)))
     return gram_total(a, b)
 

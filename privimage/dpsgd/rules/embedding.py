@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, trained
+from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, trained, wide
 
 
 class EmbeddingRule:
@@ -18,14 +18,14 @@ class EmbeddingRule:
         return "padding_idx, max_norm, scale_grad_by_freq and sparse are not handled" if special or layer.sparse else ""
 
     def forward(self, layer: nn.Embedding, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The rows of the weight; nothing else is kept."""
-        return functional.embedding(x, layer.weight), ()
+        """The rows of the weight; only the indices are kept."""
+        return functional.embedding(x, layer.weight), (x,)
 
     def backward(
-        self, layer: nn.Embedding, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+        self, layer: nn.Embedding, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
     ) -> tuple[Tensor | None, Use]:
         """No gradient of the indices; (indices, output gradients)."""
-        return None, (x, gy)
+        return None, (*saved, gy.to(wide(gy.dtype)))
 
     def summary(self, layer: nn.Embedding, uses: list[Use], plan: Plan) -> Summary:
         """Output gradients are summed over equal (example, index) pairs; these sums are kept."""

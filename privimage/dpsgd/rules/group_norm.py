@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from privimage.dpsgd.rules.rule import Plan, Summary, Use, kept, trained
+from privimage.dpsgd.rules.rule import Plan, Summary, Use, kept, trained, wide
 
 
 class GroupNormRule:
@@ -21,7 +21,8 @@ class GroupNormRule:
         return ""
 
     def forward(self, layer: nn.GroupNorm, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output [B, C, ...], and mean and 1/std [1, B*G]."""
+        """The output [B, C, ...], x, and mean and 1/std [1, B*G]; never in less than float32."""
+        x = x.to(wide(x.dtype))
         B, C = x.shape[:2]
         y, mean, rstd = torch.native_group_norm(
             _as_one_row(x),
@@ -33,14 +34,14 @@ class GroupNormRule:
             B * layer.num_groups,
             layer.eps,
         )
-        return y.view(x.shape), (mean, rstd)
+        return y.view(x.shape), (x, mean, rstd)
 
     def backward(
-        self, layer: nn.GroupNorm, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+        self, layer: nn.GroupNorm, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
     ) -> tuple[Tensor | None, Use]:
         """The gradient of x, and those of scale and shift of every row [B, C]."""
+        x, mean, rstd = saved
         B, C = x.shape[:2]
-        mean, rstd = saved
         gx, gscale, gshift = torch.ops.aten.native_group_norm_backward(
             _as_one_row(gy),
             _as_one_row(x),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,15 +88,44 @@ class Rule(Protocol):
         """Why a layer of this kind cannot be handled; empty if it can."""
 
     def forward(self, layer: Any, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output, and what the backward pass needs beside x."""
+        """The output, and what the backward pass needs: x itself, in the precision it was used in, and more."""
 
     def backward(
-        self, layer: Any, x: Tensor, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
+        self, layer: Any, saved: tuple[Tensor, ...], gy: Tensor, *, needs_x: bool
     ) -> tuple[Tensor | None, Use]:
         """The gradient of x (None unless needed) from that of the output, and what `summary` needs."""
 
     def summary(self, layer: Any, uses: list[Use], plan: Plan) -> Summary:
         """Norms and weighted sum of the layer's gradient; its calls in one pass are summed before the norm."""
+
+
+def lowered(x: Tensor) -> Tensor:
+    """x in the precision of autocast where that is on: what a product of activations and weights takes."""
+    on = torch.is_autocast_enabled(x.device.type)
+    return x.to(torch.get_autocast_dtype(x.device.type)) if on else x
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The precision of norms and sums: float32 for anything less."""
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Products of float32 are those of float32 while it is open, also on a GPU that would round their inputs.
+
+    Where a gradient is made twice, once for its norm and once for the sum, the two must be the same numbers: rounding
+    that differs would let an example add more than C.
+    """
+    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def trained(layer: nn.Module, name: str) -> nn.Parameter | None:

@@ -46,7 +46,7 @@ def gradient_of_the_mean(generator: Generator, sensitive: PrivateSet, batch: tor
     z, y = generator.codec.encode(torch.from_numpy(sensitive.x[batch])), torch.from_numpy(sensitive.y[batch])
     draws = draw(z, y, K=2, edm=generator.edm, null=3, label_dropout=0.3, generator=rng)
     generator.F.zero_grad()
-    diffusion.loss(generator.F, *draws.flat(), sigma_data=generator.edm.sigma_data).mean().backward()
+    diffusion.loss(generator.F, *draws.flat(), edm=generator.edm).mean().backward()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""`privimage plan`: every epsilon that it prints, found in another way; no sensitive file opened, nothing written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from opacus.accountants import PRVAccountant, RDPAccountant
+
+from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
+from privimage.paths import Root
+from privimage.tuning.law import Law
+from sweeps.cli import main
+from sweeps.plan import COUNTS, QUANTILES, Plan, make_plan
+from sweeps.sweep import load_sweep
+
+Values = Callable[[], dict[str, Any]]
+DELTA = 1e-5
+LIST = {"method.query.sigma": {"choice": [8, 12]}, "method.finetune.steps": {"choice": [2, 4]}}
+MODES: dict[str, dict[str, Any]] = {
+    "explore": {"search": LIST, "trials": 3, "compare": ["dpdm"]},
+    "explore, sweep": {
+        "tuning": {"mode": "explore", "covers": "sweep"},
+        "budgets": [{"epsilon": 6, "delta": DELTA}],
+        "trials": 3,
+    },
+    "select": {"tuning": {"mode": "select", "eta": 1}, "objectives": {"dp-accuracy[lr]": "max"}, "trials": 4},
+    "public": {"tuning": {"mode": "public", "stand_in": {"share": 0.3}}, "trials": 3},
+}
+
+
+def write(values: dict[str, Any], folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    return file
+
+
+def plan_of(values: dict[str, Any], folder: Path) -> Plan:
+    return make_plan(load_sweep(write(values, folder)), root=Root(path=folder / "runs"))
+
+
+def by_opacus(events: list[Event], *, renyi: bool = False) -> float:
+    """Epsilon by numerical composition of privacy losses, to 0.01, or by RDP; the dearer split counts."""
+    found = [0.0]
+    for split in ("train", "validation"):
+        history = [(e.sigma, e.q, e.steps) for e in events if e.split == split]
+        accountant = RDPAccountant() if renyi else PRVAccountant()
+        accountant.history = history
+        if history:
+            found.append(float(accountant.get_epsilon(DELTA)))
+    return max(found)
+
+
+def spelled_out(costs: tuple[Cost, ...]) -> list[list[Event]]:
+    """Every sequence of accesses that may come out if one option is always taken."""
+    several = [cost.events for cost in costs if isinstance(cost, AnyOf)]
+    length = max(map(len, several), default=1)
+    ways = []
+    for i in range(length):
+        way: list[Event] = []
+        for cost in costs:
+            if isinstance(cost, AnyOf):
+                way += [cost.events[min(i, len(cost.events) - 1)]] * cost.times
+            else:
+                assert isinstance(cost, Event)
+                way.append(cost)
+        ways.append(way)
+    return ways
+
+
+def bracketed(total: float, costs: tuple[Cost, ...]) -> None:
+    """Above what any sequence costs by PRV (whose upper end is 0.01 off); below the RDP of the dearest order."""
+    ways = spelled_out(costs)
+    assert total >= max(map(by_opacus, ways)) - 0.05
+    if len(ways) == 1:
+        assert total <= by_opacus(ways[0]) + 0.01
+        assert total <= by_opacus(ways[0], renyi=True) + 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("mode", ["explore", "explore, sweep", "public"])
+def test_every_number_is_what_another_accountant_finds(mode: str, tiny_values: Values, tmp_path: Path) -> None:
+    plan = plan_of(tiny_values() | MODES[mode], tmp_path)
+    assert plan.bill is not None and not plan.refused
+    for quote, study in zip(plan.quotes, plan.bill.studies, strict=True):
+        alone = [[e] for e in plan.bill.queries] + [[e] for e in study.trainings]
+        for part, events in zip(quote.parts, alone, strict=False):
+            assert by_opacus(events) - 0.05 <= part.epsilon <= by_opacus(events) + 0.01, part
+            assert part.epsilon <= by_opacus(events, renyi=True) + 1e-6, part
+        bracketed(quote.total, (*plan.bill.queries, *study.search))
+    bracketed(plan.bill.epsilon(DELTA), plan.bill.costs)
+    for row in plan.totals:
+        training = next(s for s in plan.bill.studies if s.budget == row.budget).noise
+        assert row.all_shown <= row.budget.epsilon + 1e-9 if row.trials == 1 and training.training == 1 else True
+    counted = [row.all_shown for row in plan.totals if row.budget == plan.quotes[0].budget]
+    assert len(counted) == len(COUNTS) and counted == sorted(counted)
+
+
+def test_the_number_of_trials_that_is_counted_is_that_of_the_sweep(tiny_values: Values, tmp_path: Path) -> None:
+    """A price for one trial fewer would be seen."""
+    plan = plan_of(tiny_values() | MODES["explore"] | {"search": {}, "seeds": [0, 1, 2]}, tmp_path)
+    assert plan.bill is not None
+    (query,), study = plan.bill.queries, plan.bill.studies[0]
+    assert plan.quotes[0].total == pytest.approx(by_opacus([query, *study.trainings * 3]), abs=0.05)
+
+
+def test_a_selection_costs_at_most_its_budget_and_more_than_its_trials(tiny_values: Values, tmp_path: Path) -> None:
+    plan = plan_of(tiny_values() | MODES["select"], tmp_path)
+    assert plan.bill is not None
+    for quote, study in zip(plan.quotes, plan.bill.studies, strict=True):
+        assert study.law == Law(eta=1, mean=4) and isinstance(study.search[0], BestOf)
+        assert study.budget.epsilon - 1e-3 < quote.total <= study.budget.epsilon
+        assert by_opacus([*plan.bill.queries, *study.trainings]) < quote.total
+        best = next(part for part in quote.parts if part.what.startswith("best of K"))
+        assert best.epsilon < quote.total
+    for row in plan.totals:
+        assert row.quantiles == tuple(int(k) for k in Law(eta=1, mean=row.trials).quantile(QUANTILES))
+        assert row.best_only < row.all_shown or row.trials <= 5, "at many trials the selection is the cheaper one"
+
+
+def test_stages_are_counted_as_the_cache_would(tiny_values: Values, tmp_path: Path) -> None:
+    plan = plan_of(tiny_values() | MODES["explore"] | {"trials": 9}, tmp_path)
+    assert {s.stage: (s.computed, s.needed) for s in plan.stages} == {
+        "query-function": (1, 18),
+        "histogram": (1, 18),
+        "selection": (2, 18),
+        "pretrained": (2, 18),
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_sensitive_file_is_opened_and_nothing_is_written(
+    mode: str, tiny_values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = tiny_values() | MODES[mode]
+    values["data"]["sensitive"]["root"] = str(tmp_path / "not mounted here")
+    file, root = write(values, tmp_path), tmp_path / "runs"
+    monkeypatch.setattr("sys.argv", ["privimage", "plan", str(file), "--root", str(root)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0, said
+    assert not root.exists()
+    assert "Everything that the sweep makes, shown together: epsilon " in said
+    made = plan_of(values, tmp_path)
+    assert made.bill is not None
+    printed = re.search(r"shown together: epsilon ([\d.]+) at delta 1e-05", said)
+    assert printed and float(printed[1]) == pytest.approx(made.bill.epsilon(DELTA), rel=1e-3)
+    for quote in made.quotes:
+        assert f"budget {quote.budget}" in said
+
+
+def test_a_refusal_names_its_reason_and_ends_with_2(
+    tiny_values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = tiny_values() | {"budgets": [{"epsilon": 0.2, "delta": DELTA}, {"epsilon": 5, "delta": DELTA}]}
+    monkeypatch.setattr("sys.argv", ["privimage", "plan", str(write(values, tmp_path)), "--root", str(tmp_path / "r")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 2
+    assert "REFUSED: " in said and "method.query.sigma" in said
+    assert "The sweep would be refused, and nothing would be charged." in said
+    plan = plan_of(values, tmp_path)
+    assert plan.refused and [quote.refusal is None for quote in plan.quotes] == [False, True]
+    assert plan.quotes[1].budget == Budget(epsilon=5, delta=DELTA) and plan.quotes[1].total > 0
