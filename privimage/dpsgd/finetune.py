@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from opacus.optimizers import DPOptimizerFastGradientClipping
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -60,6 +60,12 @@ class FinetuneConfig(Frozen):
     precision: Precision = "fp32"
     engine: EngineName = "auto"
     physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
+
+    @model_validator(mode="after")
+    def _opacus_is_float32(self) -> Self:
+        if self.engine == "opacus" and self.precision != "fp32":
+            raise ValueError(f"engine: 'opacus' works in fp32 only, precision is {self.precision}; use auto")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
