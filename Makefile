@@ -34,8 +34,8 @@ types: .venv/ready
 
 check: lint types test ## everything that must be green
 
-bench: .venv/ready ## speed as ratios inside one run
-	$(BIN)/python tests/benchmarks/dpsgd.py
+bench: .venv/ready ## the cost of a private step as ratios inside one run: half an hour on two cores
+	$(BIN)/python tests/benchmarks/dpsgd.py --end-to-end --sampler
 
 clean:
 	rm -rf .venv build *.egg-info

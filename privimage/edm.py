@@ -62,10 +62,11 @@ def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: 
 def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm: EDM) -> Tensor:
     """EDM loss of every draw [N]: lambda(sigma) * |D(z + sigma n) - z|^2, mean over coordinates (Table 1)."""
 
-    def network(*inputs: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=edm.precision == "bf16"):
+    def lowered(*inputs: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, torch.bfloat16):
             return F(*inputs).to(z.dtype)
 
+    network = lowered if edm.precision == "bf16" else F
     weight = (sigma**2 + edm.sigma_data**2) / (sigma * edm.sigma_data) ** 2
     error = denoise(network, z + _column(sigma, z) * n, sigma, label, sigma_data=edm.sigma_data) - z
     return weight * error.square().flatten(1).mean(1)

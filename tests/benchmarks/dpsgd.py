@@ -3,6 +3,7 @@
     python tests/benchmarks/dpsgd.py                                     the table: time, memory, error
     python tests/benchmarks/dpsgd.py --sizes unet-1.75m --K 8 --n 32 --rounds 20
     python tests/benchmarks/dpsgd.py --end-to-end --sampler --explain    and more tables
+    python tests/benchmarks/dpsgd.py --device cuda --precision bf16      on a GPU (Opacus's hooks stay at fp32)
 
 A step is forward, backward, clipped sum, noise and Adam; the non-private one has neither clip nor noise. All variants
 take turns in one process; a ratio is the median over rounds of that round's ratio. Wall time suffers from whatever else
@@ -22,6 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,6 +41,7 @@ from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
+from privimage.edm import EDM, Precision
 from privimage.networks import Generator
 from privimage.workers import Workers
 
@@ -56,9 +59,21 @@ VARIANTS = ("non-private", *ENGINES)
 COLUMNS = ("examples", "K", "step", "seconds", "wall", "processor")
 
 
-def build(size: str, device: str) -> Generator:
+def machine(device: str) -> str:
+    """What the figures were measured on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    with open("/proc/cpuinfo") as file:
+        model = next(
+            (line.split(":")[1].strip() for line in file if line.startswith("model name")), "unknown processor"
+        )
+    return f"{torch.get_num_threads()} threads of {model}"
+
+
+def build(size: str, device: str, precision: Precision) -> Generator:
     """A generator away from its zero initialisation, where most gradients vanish."""
     generator = networks.build(size, shape=SHAPE, n_classes=10, seed=0).to(device)
+    generator.edm = replace(generator.edm, precision=precision)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in generator.F.parameters():
@@ -92,19 +107,28 @@ def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], No
 
     def private() -> None:
         noisy.zero_grad(set_to_none=True)
-        ENGINES[variant](generator.F, draws, edm=generator.edm, C=C)
+        ENGINES[variant](generator.F, draws, edm=of_variant(generator.edm, variant), C=C)
         noisy.step()
 
     return private
 
 
-def error(generator: Generator, engine: Add, draws: Draws) -> float:
-    """Largest difference to the loop's clipped sum, relative to its largest entry; clipping bites half the batch."""
-    bound = float(loop.add_clipped_sum(generator.F, draws, edm=generator.edm, C=1.0).median())
+def of_variant(edm_: EDM, variant: str) -> EDM:
+    """The constants; in float32 where the variant knows no other precision."""
+    return replace(edm_, precision="fp32") if variant.startswith("opacus") else edm_
+
+
+def error(generator: Generator, variant: str, draws: Draws) -> float:
+    """Largest difference to the loop's clipped sum, relative to its largest entry; clipping bites half the batch.
+
+    The loop works in float32: with bf16 the error is that of the precision.
+    """
+    full, own = replace(generator.edm, precision="fp32"), of_variant(generator.edm, variant)
+    bound = float(loop.add_clipped_sum(generator.F, draws, edm=full, C=1.0).median())
     sums = []
-    for add in (loop.add_clipped_sum, engine):
+    for add, edm_ in ((loop.add_clipped_sum, full), (ENGINES[variant], own)):
         generator.F.zero_grad(set_to_none=True)
-        add(generator.F, draws, edm=generator.edm, C=bound)
+        add(generator.F, draws, edm=edm_, C=bound)
         sums.append(torch.cat([p.grad.flatten() for p in generator.F.parameters()]))
     return float((sums[0] - sums[1]).abs().max() / sums[0].abs().max())
 
@@ -130,9 +154,9 @@ def in_turns(runs: dict[str, Callable[[], None]], *, rounds: int, device: str, w
     }
 
 
-def peak(size: str, variant: str, *, n: int, K: int, device: str) -> float:
+def peak(size: str, variant: str, *, n: int, K: int, device: str, precision: Precision) -> float:
     """Bytes by which two steps raise the peak of memory."""
-    generator = build(size, device)
+    generator = build(size, device, precision)
     step = stepper(generator, variant, batch(generator, n=n, K=K, device=device))
     if device != "cpu":
         before = torch.cuda.memory_allocated()
@@ -152,9 +176,10 @@ def resident(field: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
 
-def peak_elsewhere(size: str, variant: str, *, n: int, K: int, device: str) -> float:
+def peak_elsewhere(size: str, variant: str, *, n: int, K: int, options: argparse.Namespace) -> float:
     """`peak` in a process of its own."""
-    command = [sys.executable, __file__, "--sizes", size, "--n", str(n), "--K", str(K), "--device", device]
+    command = [sys.executable, __file__, "--sizes", size, "--n", str(n), "--K", str(K), "--device", options.device]
+    command += ["--precision", options.precision]
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # read by glibc alone
     done = subprocess.run([*command, "--peak", variant], capture_output=True, text=True, check=True, env=env)
     return float(done.stdout.split()[-1])
@@ -162,16 +187,16 @@ def peak_elsewhere(size: str, variant: str, *, n: int, K: int, device: str) -> f
 
 def compare(size: str, *, n: int, K: int, options: argparse.Namespace) -> Table:
     """The variants on one network and batch."""
-    load = f"load {os.getloadavg()[0]:.1f} at the start"
-    table = Table(*COLUMNS, "memory", "error", title=f"{size}: one step, {torch.get_num_threads()} threads, {load}")
-    generator, device = build(size, options.device), options.device
+    where = f"{machine(options.device)}, load {os.getloadavg()[0]:.1f} at the start"
+    table = Table(*COLUMNS, "memory", "error", title=f"{size}: one step, {options.precision}, {where}")
+    generator, device = build(size, options.device, options.precision), options.device
     draws, small = (batch(generator, n=m, K=K, device=device) for m in (n, 6))
     runs = {name: stepper(generator, name, draws) for name in options.variants}
     times = in_turns(runs, rounds=options.rounds, device=device, what=f"{size} n={n} K={K}")
-    peaks = {name: peak_elsewhere(size, name, n=n, K=K, device=device) for name in options.variants}
+    peaks = {name: peak_elsewhere(size, name, n=n, K=K, options=options) for name in options.variants}
     for name, (seconds, wall, processor) in times.items():
         memory = peaks[name] / peaks[options.variants[0]]
-        wrong = f"{error(generator, ENGINES[name], small):.0e}" if name in ENGINES else ""
+        wrong = f"{error(generator, name, small):.0e}" if name in ENGINES else ""
         ratios = (f"{wall:.2f}", f"{processor:.2f}", f"{memory:.2f}")
         table.add_row(str(n), str(K), name, f"{seconds:.2f}", *ratios, wrong)
     return table
@@ -186,8 +211,11 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
     event = Event(purpose="dp-sgd", sigma=1.0, q=q, steps=steps)
 
     def private(engine: str) -> None:
-        config = FinetuneConfig(q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine)
-        workers = Workers.alone()
+        precision = of_variant(generator.edm, engine).precision
+        config = FinetuneConfig(
+            q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine, precision=precision
+        )
+        workers = Workers.alone(options.device)
         fine_tune(generator, images, config=config, event=event, entropy=2**100, seed=0, workers=workers)
 
     def plain() -> None:
@@ -200,7 +228,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
             edm.loss(F, *draws.flat(), edm=generator.edm).mean().backward()
             adam.step()
 
-    generator = build(size, options.device)
+    generator = build(size, options.device, options.precision)
     runs = {"non-private": plain, **{name: partial(private, name) for name in ("layers", "opacus")}}
     times = in_turns(runs, rounds=3, device=options.device, what=f"end to end {size} K={K}")
     for name, (seconds, wall, processor) in times.items():
@@ -210,7 +238,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
 
 def sampled(size: str, *, device: str) -> float:
     """Images a second from the default sampler (guidance included)."""
-    generator, n = build(size, device), 32
+    generator, n = build(size, device, "fp32"), 32
     x = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
     label = (torch.arange(n) % 10).to(device)
     start = time.perf_counter()
@@ -235,10 +263,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["unet-1.75m", "unet-6.08m"])
     parser.add_argument("--n", type=int, help=f"examples in a batch; {IMAGES} // K if not given")
-    parser.add_argument("--K", type=int, nargs="+", default=[1, 4], help="draws an example")
+    parser.add_argument("--K", type=int, nargs="+", default=[1, 4, 8], help="draws an example")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the activations")
     parser.add_argument("--end-to-end", action="store_true", help="also the fine-tuning stage with Poisson batches")
     parser.add_argument("--sampler", action="store_true", help="also images a second")
     parser.add_argument("--explain", action="store_true", help="also the chosen kernels and their timings")
@@ -247,7 +276,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if options.peak:
         K = options.K[0]
-        print(peak(options.sizes[0], options.peak, n=options.n or max(1, IMAGES // K), K=K, device=options.device))
+        n, device, precision = options.n or max(1, IMAGES // K), options.device, options.precision
+        print(peak(options.sizes[0], options.peak, n=n, K=K, device=device, precision=precision))
         return
     console = Console(width=None if sys.stdout.isatty() else 120)
     for size in options.sizes:

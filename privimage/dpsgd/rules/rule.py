@@ -101,8 +101,9 @@ class Rule(Protocol):
 
 def lowered(x: Tensor) -> Tensor:
     """x in the precision of autocast where that is on: what a product of activations and weights takes."""
-    on = torch.is_autocast_enabled(x.device.type)
-    return x.to(torch.get_autocast_dtype(x.device.type)) if on else x
+    device = x.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if on else x
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

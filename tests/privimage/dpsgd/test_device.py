@@ -1,0 +1,46 @@
+"""The engine makes every tensor where the network is: run on the meta device, which refuses to meet the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from small_networks import EDM_, Shape, draws_of, net
+from torch import Tensor
+
+from privimage.dpsgd import clip, layers
+from privimage.dpsgd.draws import FIELDS, Draws
+from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules.rule import Factors, Plan
+
+Patch = pytest.MonkeyPatch
+
+
+def on_meta(patch: Patch, kernel: str, *, keep: bool) -> set[str]:
+    """Devices of all gradients. What reads values is replaced: there are none on this device."""
+    F, draws = net(Shape(twice=kernel == "looped")).to("meta"), draws_of(4, 3)
+    moved = Draws(**{name: getattr(draws, name).to("meta") for name in FIELDS})
+    patch.setattr(layers, "verify", lambda *args, **rest: None)
+    patch.setattr(calibration, "choose", lambda x, gy, geometry, plan: "grouped" if geometry.pointwise else kernel)
+    patch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: keep)
+    patch.setattr(Factors, "of", staticmethod(lambda value: Factors(value=value, alive=None)))
+    patch.setattr(
+        Tensor, "unique", lambda self, return_inverse: (torch.empty_like(self), torch.empty_like(self)), raising=True
+    )
+    norms = layers.add_clipped_sum(F, moved, edm=EDM_, C=1.0)
+    assert norms.shape == (4,)
+    return {norms.device.type} | {p.grad.device.type for p in F.parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("kernel", ["grouped", "looped", "columns", "shifted", "gram"])
+def test_nothing_is_left_on_the_cpu(kernel: str, keep: bool, monkeypatch: Patch) -> None:
+    assert on_meta(monkeypatch, kernel, keep=keep) == {"meta"}
+
+
+def test_a_tensor_on_the_cpu_is_seen(monkeypatch: Patch) -> None:
+    real: Callable[[Tensor, float], Tensor] = clip.clip_factor
+    monkeypatch.setattr(layers, "clip_factor", lambda norm, C: real(torch.ones(len(norm)), C))
+    with pytest.raises(RuntimeError, match="meta"):
+        on_meta(monkeypatch, "grouped", keep=True)
