@@ -123,7 +123,7 @@ def _gram(x: Tensor, gy: Tensor, key: Key) -> Tensor:
 
 
 def _seconds(run: Callable[[], Tensor], device: torch.device) -> float:
-    """Of one thread, those that it ran: what else a shared core did meanwhile does not count. Else those that passed."""
+    """Of one thread, those that it ran: what else a shared core did meanwhile does not count. Of several, all."""
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.thread_time if alone else time.perf_counter
     _wait(device)
