@@ -7,7 +7,7 @@
     release the mean of the last iterates
 
 Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours.
-Every worker draws the same batches and the same noise, and sums its share of the clipped gradients.
+Every worker draws the same batches, K draws and noise, and sums its share of the clipped gradients.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, Self
 
-import numpy as np
 import torch
 from opacus.optimizers import DPOptimizerFastGradientClipping
 from pydantic import Field, model_validator
@@ -82,12 +81,11 @@ def fine_tune(
     config: FinetuneConfig,
     event: Event,
     entropy: int,
-    seed: int,
     workers: Workers,
     progress: Progress = lambda done, total: None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Release[FineTuned]:
-    """The fine-tuned weights and the event they cost. `entropy` seeds batches and noise; `seed` the K draws.
+    """The fine-tuned weights and the event they cost. `entropy` keys batches, K draws and noise: it stays secret.
 
     `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private. A killed call goes on
     from `checkpoint` with the batches and the noise that it would have had, on any number of workers.
@@ -111,7 +109,7 @@ def fine_tune(
         noise.set_state(generator_of(entropy, f"noise/{step}", device).get_state())
         _set_lr(optimizer, config, step / event.steps)
         optimizer.zero_grad(set_to_none=True)
-        _add_clipped_sums(generator, sensitive, batch, config=config, C=C, seed=(seed, step), workers=workers)
+        _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
         optimizer.step()
         if step >= min(first_averaged, event.steps - 1):
             average.update_parameters(F)
@@ -156,14 +154,17 @@ def _add_clipped_sums(
     *,
     config: FinetuneConfig,
     C: float,
-    seed: tuple[int, int],
+    draws: tuple[int, int],
     workers: Workers,
 ) -> None:
     """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
 
     Draws come in blocks of BLOCK examples, each from a generator of its own, and go round the workers by whole blocks.
-    So neither the number of workers nor the physical batch changes a draw. Every worker takes part in the one sum, also
-    one without a block; an empty batch leaves zeros: it still takes its noise step.
+    So neither the number of workers nor the physical batch changes a draw. They are keyed by the entropy, like the
+    noise: an example more moves those after it to other draws, and that changes nothing only as long as nobody can
+    know them (they are as good as drawn afresh, so the sums with and without it can be coupled to differ by C).
+    Every worker takes part in the one sum, also one without a block; an empty batch leaves zeros: it still takes its
+    noise step.
     """
     F = generator.F
     for p in F.parameters():
@@ -174,7 +175,7 @@ def _add_clipped_sums(
     mine, together = blocks[workers.rank :: workers.size], max(1, config.physical_batch // BLOCK)
     for start in range(0, len(mine), together):
         some = mine[start : start + together]
-        parts = [_draw_block(generator, sensitive, index, (*seed, b), config, workers) for b, index in some]
+        parts = [_draw_block(generator, sensitive, index, (*draws, b), config, workers) for b, index in some]
         for physical in Draws.joined(parts).split(config.physical_batch):
             engine(F, physical, edm=_levels(generator, config), C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
@@ -190,11 +191,12 @@ def _draw_block(
     generator: Generator,
     sensitive: PrivateSet,
     index: Tensor,
-    seed: tuple[int, ...],
+    key: tuple[int, int, int],
     config: FinetuneConfig,
     workers: Workers,
 ) -> Draws:
-    """The draws of one block of examples."""
+    """The draws of one block of examples, by its (entropy, step, block)."""
+    entropy, step, block = key
     rows = index.numpy()
     return draw(
         generator.codec.encode(torch.from_numpy(sensitive.x[rows]).to(workers.device)),
@@ -203,5 +205,5 @@ def _draw_block(
         edm=_levels(generator, config),
         null=generator.null,
         label_dropout=config.label_dropout,
-        generator=torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0])),
+        generator=generator_of(entropy, f"draws/{step}/{block}"),
     )

@@ -262,7 +262,6 @@ class Run:
                 config=self.config.finetune,
                 event=event,
                 entropy=entropy,
-                seed=self.seed,
                 workers=self.stages.workers,
                 progress=progress,
                 checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),

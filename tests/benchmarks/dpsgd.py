@@ -216,7 +216,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
             q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine, precision=precision
         )
         workers = Workers.alone(options.device)
-        fine_tune(generator, images, config=config, event=event, entropy=2**100, seed=0, workers=workers)
+        fine_tune(generator, images, config=config, event=event, entropy=2**100, workers=workers)
 
     def plain() -> None:
         F, adam = generator.F, torch.optim.Adam(generator.F.parameters(), lr=1e-9)

@@ -216,7 +216,7 @@ def tuned(
         if done == die_after:
             raise InterruptedError
 
-    arguments: dict[str, Any] = {"config": config, "event": event, "entropy": ENTROPY, "seed": 5, "workers": workers}
+    arguments: dict[str, Any] = {"config": config, "event": event, "entropy": ENTROPY, "workers": workers}
     release = fine_tune(generator, sensitive, **arguments, progress=progress, checkpoint=place)
     grads = {f"grad/{name}": p.grad.numpy() for name, p in generator.F.named_parameters() if p.grad is not None}
     return {name: tensor.numpy() for name, tensor in release.value.state.items()} | grads

@@ -28,6 +28,7 @@ from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.entropy import generator as generator_of
 from privimage.errors import InputError, LostAnswer
 from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
@@ -39,6 +40,7 @@ from privimage.store import Built, Store
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", sigma=7.0)
+ENTROPY = 2**100 + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class World:
         store, ledger = Store(self.folder / "store"), Ledger(self.folder / "ledger.jsonl")
         return Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
 
-    def tune(self, event: Event, *, entropy: int = 2**100 + 1, **config: Any) -> tuple[Generator, Tensor]:
+    def tune(self, event: Event, *, entropy: int = ENTROPY, **config: Any) -> tuple[Generator, Tensor]:
         """A generator after fine-tuning, and its start weights; its p.grad are those of the last step."""
         generator = self.tiny()
         start = torch.cat([p.detach().ravel().clone() for p in generator.F.parameters()])
@@ -65,7 +67,6 @@ class World:
             config=FinetuneConfig(**values),
             event=event,
             entropy=entropy,
-            seed=4,
             workers=Workers.alone(),
         )
         return generator, start
@@ -129,7 +130,7 @@ def rule_2_an_empty_batch_takes_its_noise_step(world: World) -> None:
 
 
 def draws_of(world: World, batch: Tensor, generator: Generator, K: int = 2) -> Draws:
-    rng = torch.Generator().manual_seed(int(np.random.SeedSequence((4, 0, 0)).generate_state(1)[0]))
+    rng = generator_of(ENTROPY, "draws/0/0")
     z = generator.codec.encode(torch.from_numpy(world.sensitive.x[batch]))
     y = torch.from_numpy(world.sensitive.y[batch])
     return draw(z, y, K=K, edm=generator.edm, null=3, label_dropout=0.0, generator=rng)
@@ -169,6 +170,13 @@ def rule_3_a_parameter_without_a_contribution_is_an_error(world: World) -> None:
     except ValueError:
         return
     raise AssertionError("a trainable parameter was taken for one with a zero norm")
+
+
+def rule_3_nobody_can_know_which_draws_an_example_has(world: World) -> None:
+    """An example more moves others to other draws; were these known, it would move the sum by far more than C."""
+    everyone = Event(purpose="dp-sgd", sigma=1e-9, q=1.0)
+    one, other = (grads(world.tune(everyone, entropy=ENTROPY + (bit << 70))[0]) for bit in (0, 1))
+    assert (one - other).norm() > 0.1 * one.norm()
 
 
 def rule_4_noise_is_sigma_C_once_a_step(world: World) -> None:

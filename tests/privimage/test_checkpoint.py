@@ -63,7 +63,6 @@ class Bench:
             config=config,
             event=EVENT,
             entropy=entropy,
-            seed=4,
             workers=Workers.alone(),
             progress=self.killer(kill_after),
             checkpoint=place,

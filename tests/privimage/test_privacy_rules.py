@@ -157,6 +157,13 @@ def an_unsupported_layer_is_ignored(patch: Patch) -> None:
     patch.setattr(layers, "verify", lambda *args, **rest: None)
 
 
+def draws_by_a_public_seed(patch: Patch) -> None:
+    real = finetune.generator_of
+    patch.setattr(
+        finetune, "generator_of", lambda e, stream, *rest: real(7 if stream.startswith("draws") else e, stream, *rest)
+    )
+
+
 def half_the_noise_in_training(patch: Patch) -> None:
     real = DPOptimizerFastGradientClipping.__init__
 
@@ -334,6 +341,7 @@ FAULTS: list[tuple[Callable[[Patch], None], Callable[[World], None]]] = [
     (norms_are_under_estimated, checks.rule_3_an_example_is_clipped_once_over_all_parameters),
     (draws_are_taken_as_orthogonal, checks.rule_3_an_example_is_clipped_once_over_all_parameters),
     (an_unsupported_layer_is_ignored, checks.rule_3_a_parameter_without_a_contribution_is_an_error),
+    (draws_by_a_public_seed, checks.rule_3_nobody_can_know_which_draws_an_example_has),
     (half_the_noise_in_training, checks.rule_4_noise_is_sigma_C_once_a_step),
     (noise_of_a_world_of_two, checks.rule_4_noise_is_sigma_C_once_a_step),
     (the_same_noise_in_every_step, checks.rule_4_noise_is_sigma_C_once_a_step),

@@ -47,7 +47,7 @@ def fine_tuned(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]
     generator = networks.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
     config = FinetuneConfig(C=0.5, K=2, physical_batch=8, optimizer="adam", lr=1e-3)
     release = fine_tune(
-        generator, sensitive, config=config, event=EVENT, entropy=ENTROPY, seed=5, workers=workers, progress=quiet
+        generator, sensitive, config=config, event=EVENT, entropy=ENTROPY, workers=workers, progress=quiet
     )
     return {name: tensor.numpy() for name, tensor in release.value.state.items()}
 
