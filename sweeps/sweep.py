@@ -22,7 +22,7 @@ from privimage.tuning.noise import Noise
 from sweeps.space import Dimension
 from sweeps.tuning import Explore, Select, Tuning
 
-QUERY_SIGMA = "method.query.sigma"
+QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"
 
 
 class Row(Frozen):
@@ -42,6 +42,17 @@ class Row(Frozen):
         if method not in PRESETS:
             raise ValueError(f"allowed: {', '.join(PRESETS)}")
         return method
+
+    @field_validator("set")
+    @classmethod
+    def _of_the_method(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for dotted in values:
+            if not dotted.startswith("method.") or dotted == "method.name":
+                raise ValueError(
+                    f"{dotted}: a row replaces fields of method, and names its method in 'method'; its data, budget "
+                    "and noise are those of the sweep"
+                )
+        return values
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -112,11 +123,18 @@ class Sweep(Frozen):
         """Names of all metrics: the objectives first."""
         return tuple(dict.fromkeys((*self.objectives, *self.metrics)))
 
+    def presets(self) -> tuple[str, ...]:
+        """Names of the methods that the search may try."""
+        if METHOD in self.search:
+            listed = self.search[METHOD].listed() or ()
+            return tuple(str(name) for name in listed if name in PRESETS)  # others: see corner_trials
+        return (parse(MethodConfig, self.method, where="method").name,)
+
     def smallest_sigma(self) -> float:
         """The smallest query noise multiplier of the space: the query is asked once, there."""
         base = parse(MethodConfig, self.method, where="method")
         values: list[Any] = []
-        if base.preset.queries and self.trials > 0:
+        if self.trials > 0 and any(PRESETS[name].queries for name in self.presets()):
             values += self.search[QUERY_SIGMA].corners() if QUERY_SIGMA in self.search else [base.query.sigma]
         values += [row.set.get(QUERY_SIGMA, base.query.sigma) for row in self.compare if PRESETS[row.method].queries]
         numbers = [float(value) for value in values if isinstance(value, int | float)]  # others: see corner_trials
@@ -170,9 +188,9 @@ class Sweep(Frozen):
         for dotted, dimension in self.search.items():
             if not dotted.startswith("method."):
                 raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
-            for value, budget in itertools.product(dimension.corners(), self.budgets):
+            for value, name, budget in itertools.product(dimension.corners(), self.presets(), self.budgets):
                 try:
-                    yield dotted, self.example(budget=budget, overrides={dotted: value})
+                    yield dotted, self.example(budget=budget, overrides={METHOD: name, dotted: value})
                 except InputError as error:
                     raise InputError(f"search.{dotted}: {error}") from None
 

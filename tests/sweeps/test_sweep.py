@@ -102,3 +102,31 @@ def test_the_trial_is_named_by_its_content(write_sweep: Write) -> None:
 def test_objectives_come_first_and_once(write_sweep: Write) -> None:
     sweep = load(write_sweep, metrics=["accuracy[mlp]", "accuracy[lr]"])
     assert sweep.measured == ("accuracy[lr]", "accuracy[mlp]")
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        ("data", {"sensitive": {"name": "digits", "id": "other"}, "public": {"name": "glyphs"}}),
+        ("budget", {"epsilon": 50, "delta": 1e-5}),
+        ("noise.training", 0.5),
+        ("asked_sigma", 1),
+        ("metrics", ["dp-accuracy[lr]"]),
+        ("method.name", "privimage+d"),
+    ],
+)
+def test_a_row_may_replace_fields_of_the_method_only(write_sweep: Write, dotted: str, value: Any) -> None:
+    """Else it would charge another ledger, or ask more than its price."""
+    with pytest.raises(InputError, match=rf"compare\.0\.set.*{dotted}: a row replaces fields of method"):
+        load(write_sweep, compare=[{"method": "dpdm", "set": {dotted: value}}])
+
+
+def test_the_query_is_asked_for_the_method_that_needs_the_most(write_sweep: Write) -> None:
+    method = {"name": "dpdm", "query": {"sigma": 20}}
+    search = {"method.name": {"choice": ["dpdm", "privimage+d"]}, "method.query.sigma": {"uniform": [7, 50]}}
+    sweep = load(write_sweep, method=method, search=search)
+    assert sweep.smallest_sigma() == 7
+    names = {
+        (trial.method.name, trial.method.query.sigma) for dotted, trial in sweep.corner_trials() if "sigma" in dotted
+    }
+    assert names == {(name, sigma) for name in ("dpdm", "privimage+d") for sigma in (7, 50)}
