@@ -246,13 +246,23 @@ def _scores(found: Facts) -> list[str]:
 
 def _outside(found: Facts, bill: Bill) -> list[str]:
     """A warning where records paid for what the bill does not count."""
-    wrong = [record for record in found.records if not _counted(record, bill)]
-    done = {study.budget: len(_trainings(_ended(found, study.budget))) for study in bill.studies}
-    many = [study for study in bill.studies if study.law is None and done[study.budget] > study.trials]
-    if not wrong and not many:
+    wrong = [f"trial {record.id}" for record in found.records if not _counted(record, bill)]
+    queries = _accesses(found.records, "query")
+    more = ["the query"] if len(queries) > len(bill.queries) else []
+    for study in bill.studies:
+        searched, rows = _ended(found, study.budget), _rows_at(found, study.budget)
+        if study.law is None and len(_accesses(searched, "dp-sgd")) > study.trials:
+            more.append(f"the search at {study.budget}")
+        if len(_accesses(rows, "dp-sgd")) > len(study.rows):
+            more.append(f"the comparison rows at {study.budget}")
+    if not wrong and not more:
         return []
-    which = [f"trial {record.id}" for record in wrong] + [f"the search at {study.budget}" for study in many]
-    return [f"WARNING: {words.listed(which)} asked more than the bill counts, so the total above does not hold."]
+    which = words.listed([*wrong, *more])
+    return [f"WARNING: {which} asked more than the bill counts, so the total above does not hold."]
+
+
+def _rows_at(found: Facts, budget: Budget) -> list[Record]:
+    return [r for r in found.records if r.private and r.role == "compare" and r.budget == budget]
 
 
 def _counted(record: Record, bill: Bill) -> bool:
@@ -272,9 +282,9 @@ def _dominates(counted: Cost | None, cost: Cost) -> bool:
     return counted.sigma <= cost.sigma and counted == cost.model_copy(update={"sigma": counted.sigma})
 
 
-def _trainings(records: Sequence[Record]) -> set[str]:
-    """The different trainings that these records paid for."""
+def _accesses(records: Sequence[Record], purpose: str) -> set[str]:
+    """The different accesses of that purpose that these records paid for."""
     return {
         access.id for record in records for access in record.paid
-        if any(isinstance(cost, Event) and cost.purpose == "dp-sgd" for cost in access.events)
+        if any(isinstance(cost, Event) and cost.purpose == purpose for cost in access.events)
     }  # fmt: skip

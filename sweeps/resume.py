@@ -6,12 +6,13 @@ from typing import Any
 
 import yaml
 
+from privimage import record as records
 from privimage.errors import InputError
 from privimage.histogram import query_family
 from privimage.paths import RunFolder
 from privimage.schema import digest
 from privimage.store import Manifest
-from sweeps.sweep import Sweep
+from sweeps.sweep import QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public
 
 
@@ -29,6 +30,8 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
                 f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
             )
         _check_not_less(resolved, before, folder)
+        if isinstance(sweep.tuning, Public):
+            _check_search_goes_on(resolved, before, folder)
 
 
 def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
@@ -46,15 +49,31 @@ def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: Ru
         )
 
 
+def _check_search_goes_on(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
+    """Raise InputError if a public search that has ended would go on: other settings might win, and be run as well."""
+    expected = before["trials"] * len(before["budgets"]) * len(before["seeds"])
+    if resolved["trials"] > before["trials"] and len(records.load(folder.stand_in.records)) >= expected:
+        raise InputError(
+            f"trials: got {resolved['trials']}; the search of {folder.path} ended with {before['trials']}, and what it "
+            "found is run on the sensitive set once; choose another name"
+        )
+
+
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     """The noise multiplier of the one query: an answer in the store that is precise enough, else the smallest needed.
 
-    Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took, as long as
-    that is precise enough.
+    Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took. Raises
+    InputError if that is not precise enough any more: every trial that is done would be another one, and asked again.
     """
     needed = sweep.smallest_sigma()
-    if folder.asked_sigma.exists() and float(folder.asked_sigma.read_text()) <= needed:
-        return float(folder.asked_sigma.read_text())
+    if folder.asked_sigma.exists():
+        asked = float(folder.asked_sigma.read_text())
+        if asked > needed:
+            raise InputError(
+                f"{QUERY_SIGMA}: got {needed:g} in a row or in the search, but {folder.path} asks its query with "
+                f"{asked:g}; give at least that, or choose another name"
+            )
+        return asked
     trial = sweep.example(budget=sweep.budgets[0])
     family = query_family(trial.identity, trial.method.query)
     known = []

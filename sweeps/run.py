@@ -167,8 +167,8 @@ def _search_then_run(work: Work, search: Work) -> Outcome:
 def _write(work: Work) -> None:
     """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
     folder, sweep = work.folder, work.sweep.model_dump(mode="json")
-    folder.asked_sigma.write_text(repr(work.asked))
     for path, text in (
+        (folder.asked_sigma, repr(work.asked)),
         (folder.bill, work.bill.model_dump_json(indent=1) + "\n"),
         (folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)),
     ):

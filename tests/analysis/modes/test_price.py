@@ -109,6 +109,20 @@ def test_a_record_that_asked_more_than_the_bill_is_pointed_out(explored, copied)
     assert "the search at (epsilon" in price.terms(facts.read(folder))[0]
 
 
+@pytest.mark.parametrize(
+    ("role", "purpose", "says"),
+    [("compare", "dp-sgd", "the comparison rows at"), ("search", "query", "the query asked more")],
+)
+def test_a_query_or_a_row_that_was_paid_twice_is_pointed_out(role, purpose, says, explored, copied):
+    folder = copied(explored)
+    record = next(r for r in facts.read(folder).records if r.role == role and purpose in {e.purpose for e in r.events})
+    again = tuple(
+        paid.model_copy(update={"id": "again"}) if paid.events[0].purpose == purpose else paid for paid in record.paid
+    )
+    records_file.append(folder.records, record.model_copy(update={"id": "extra", "role": "compare", "paid": again}))
+    assert says in price.terms(facts.read(folder))[0]
+
+
 def test_more_noise_than_the_bill_counts_is_no_overdraft(explored):
     found = facts.read(explored)
     training = {event for study in found.bill.studies for event in study.trainings}

@@ -1,0 +1,79 @@
+"""Going on in a folder: what would be asked a second time is refused, with the fix, before anything is charged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from privimage import record as records
+from privimage.errors import InputError
+from privimage.paths import Root, RunFolder
+from sweeps.resume import asked_sigma, check_same
+from sweeps.sweep import Sweep, load_sweep
+
+Values = Callable[[], dict[str, Any]]
+PUBLIC = {"tuning": {"mode": "public", "stand_in": {"share": 0.3}}, "budgets": [{"epsilon": 5, "delta": 1e-5}]}
+
+
+@pytest.fixture
+def load(tmp_path: Path, tiny_values: Values) -> Callable[..., Sweep]:
+    def make(**changed: Any) -> Sweep:
+        file = tmp_path / "tiny.yaml"
+        file.write_text(yaml.safe_dump(tiny_values() | changed, sort_keys=False))
+        return load_sweep(file)
+
+    return make
+
+
+def begun(sweep: Sweep, folder: RunFolder) -> None:
+    folder.path.mkdir(parents=True)
+    folder.sweep.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    folder.asked_sigma.write_text(repr(asked_sigma(sweep, folder)))
+
+
+def test_more_trials_and_rows_are_welcome_unless_the_query_must_be_asked_again(
+    load: Callable[..., Sweep], tmp_path: Path
+) -> None:
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    begun(load(), folder)
+    more = load(trials=3, compare=["selection-only"])
+    check_same(more, folder)
+    assert asked_sigma(more, folder) == 6
+    closer = load(compare=[{"method": "selection-only", "set": {"method.query.sigma": 2}}])
+    check_same(closer, folder)
+    with pytest.raises(InputError, match=r"method\.query\.sigma: got 2 .* asks its query with 6; give at least that"):
+        asked_sigma(closer, folder)
+
+
+def test_a_public_search_goes_on_until_it_has_ended(
+    load: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    begun(load(**PUBLIC, trials=2), folder)
+    monkeypatch.setattr(records, "load", lambda path: [None])
+    check_same(load(**PUBLIC, trials=4), folder)
+    monkeypatch.setattr(records, "load", lambda path: [None, None])
+    check_same(load(**PUBLIC, trials=2), folder)
+    with pytest.raises(InputError, match=r"trials: got 4; the search of .* ended with 2"):
+        check_same(load(**PUBLIC, trials=4), folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"trials": 0}, "trials: got 0"),
+        ({"budgets": [{"epsilon": 2, "delta": 1e-5}]}, "another 'budgets'"),
+        ({"compare": []}, "compare: dpdm is gone"),
+    ],
+)
+def test_less_or_another_sweep_is_refused(
+    load: Callable[..., Sweep], tmp_path: Path, changed: dict[str, Any], says: str
+) -> None:
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    begun(load(compare=["dpdm"]), folder)
+    with pytest.raises(InputError, match=says):
+        check_same(load(**({"compare": ["dpdm"]} | changed)), folder)
