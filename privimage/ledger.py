@@ -40,13 +40,17 @@ class _Sealed(Frozen):
 
 
 class Charge(_Sealed):
-    """What was asked and its price; `under` is the reservation, if any, that it was planned in."""
+    """What was asked and its price.
+
+    `under` is the reservation, if any, that it was planned in; `division` is how the set was split when it was asked.
+    """
 
     kind: Literal["charge"] = "charge"  # absent in the lines of older versions, which knew no other kind
     id: str
     what: str
     events: tuple[Cost, ...]
     under: str | None = None
+    division: str | None = None
 
 
 class CapLine(_Sealed):
@@ -98,12 +102,14 @@ class Spending:
 class Ledger:
     """The charges against one sensitive set, in the file `path`. Safe for concurrent processes on one file system.
 
-    `under` is the reservation that its charges are planned in, where they do not name another.
+    `under` is the reservation that its charges are planned in, where they do not name another; `division` is how the
+    set is split, the same for every charge: splits are charged in parallel, which holds while they are the same ones.
     """
 
-    def __init__(self, path: Path, *, under: str | None = None) -> None:
+    def __init__(self, path: Path, *, under: str | None = None, division: str | None = None) -> None:
         self.path = path
         self.under = under
+        self.division = division
         self.chain = Chain(path)
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None) -> bool:
@@ -120,8 +126,9 @@ class Ledger:
                     if old.events != tuple(events):
                         raise InputError(f"{self.path}: charge {id[:12]} exists with other events")
                     return False
-            planned = under or self.under
-            cited = {} if planned is None else {"under": planned}
+            self._check_division(lines)
+            named = {"under": under or self.under, "division": self.division}
+            cited = {name: value for name, value in named.items() if value is not None}
             self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
         return True
 
@@ -133,11 +140,16 @@ class Ledger:
         """
         with self.chain.held() as found:
             lines = self._parsed(found)
+            self._check_division(lines)
             old = _open(lines).get(id)
             if _cap(lines) is None or (old is not None and old.events == tuple(events)):
                 return False
             self._append(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
         return True
+
+    def check_division(self) -> None:
+        """Raise InputError if the set was split in another way when it was first asked."""
+        self._check_division(self.lines())
 
     def settled(self, *, id: str, events: Sequence[Cost]) -> bool:
         """Whether the last reservation of that id had this price and is closed: what it was for is done."""
@@ -174,6 +186,15 @@ class Ledger:
             if old is None:
                 self._append(found, lines, {"kind": "cap", "cap": Cap.of(budget).model_dump(mode="json")})
         return old is None
+
+    def _check_division(self, lines: Lines) -> None:
+        """Raise InputError if the set was split in another way: what was validation there would be training here."""
+        for line in lines:
+            if isinstance(line, Charge) and self.division and line.division not in (None, self.division):
+                raise InputError(
+                    f"{self.path}: the set was split as '{line.division}' when it was first asked, and its splits are "
+                    f"charged in parallel; got '{self.division}'; split it as before"
+                )
 
     def _append(self, found: Found, before: Lines, fields: dict[str, Any]) -> None:
         """Write the line with these fields, unless with it more would count than the cap admits."""

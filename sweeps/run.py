@@ -62,6 +62,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
         trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
+        work.ledger.check_division()
         if not work.ledger.settled(id=work.reservation, events=bill.costs):
             work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=bill.costs)
         _write(work)
@@ -104,7 +105,8 @@ class Work:
     @property
     def ledger(self) -> Ledger:
         """The ledger of the sensitive set."""
-        return Ledger(self.folder.root.ledger(self.sweep.data.sensitive.id), under=self.reservation)
+        source = self.sweep.data.sensitive
+        return Ledger(self.folder.root.ledger(source.id), under=self.reservation, division=source.division)
 
     @cached_property
     def rows(self) -> tuple[Trial, ...]:

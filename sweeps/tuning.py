@@ -74,7 +74,8 @@ class StandIn(Frozen):
                 test=sensitive.test,
                 split_seed=sensitive.split_seed,
             )
-        values = sensitive.model_dump(include={"size", "channels", "validation"})
+        values = sensitive.model_dump(include={"size", "validation"})
+        values["channels"] = sensitive.channels or (3 if sensitive.name == "cifar10" else 1)
         named = {"name": self.name, "id": f"public-{self.name}", "root": self.root, "download": self.download}
         return parse(SensitiveConfig, values | named, where="tuning.stand_in")
 

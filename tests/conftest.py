@@ -68,7 +68,7 @@ def tiny_values(image_folders: dict[str, Path]) -> Callable[[], dict[str, Any]]:
     values: dict[str, Any] = {
         "name": "tiny",
         "data": {
-            "sensitive": {"name": "folder", "root": str(image_folders["sensitive"]), "id": "tiny-v1"},
+            "sensitive": {"name": "folder", "root": str(image_folders["sensitive"]), "id": "tiny-v1", "channels": 1},
             "public": {"name": "folder", "root": str(image_folders["public"])},
         },
         "budgets": [{"epsilon": 1, "delta": 1e-5}, {"epsilon": 10, "delta": 1e-5}],

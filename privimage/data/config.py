@@ -42,10 +42,10 @@ class _ImageConfig(Frozen):
 class SensitiveConfig(_ImageConfig):
     """The sensitive set: where it is, the name of its ledger, how it is split.
 
-    `size` and `channels` are the side in pixels and 1 (grey) or 3 (colour) of every image; None keeps the
-    set's own. A folder and the digits are cut into train, validation and test, every image by its own content
-    (`split_by_content`); the torchvision sets keep their official test split, and validation is cut from their
-    train split.
+    `size` and `channels` are the side in pixels and 1 (grey) or 3 (colour) of every image; None keeps the set's own (a
+    folder has to give `channels`). A folder and the digits are cut into train, validation and test, every image by its
+    own content (`split_by_content`); the torchvision sets keep their official test split, and validation is cut from
+    their train split.
     """
 
     name: Literal["digits", "folder", "mnist", "fashion-mnist", "cifar10"]
@@ -61,7 +61,16 @@ class SensitiveConfig(_ImageConfig):
             raise ValueError(f"{self.name} has its own test split; remove test")
         if not official and self.validation + self.test >= 1:
             raise ValueError(f"validation {self.validation:g} + test {self.test:g} leave nothing to train on")
+        if self.name == "folder" and self.channels is None:
+            raise ValueError(
+                "channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others"
+            )
         return self
+
+    @property
+    def division(self) -> str:
+        """What decides, beside an image's own content, in which split it is; the same for all sweeps on the set."""
+        return f"{self.name}, validation {self.validation!r}, test {self.test!r}, split_seed {self.split_seed}"
 
 
 class HeldOutConfig(Frozen):
@@ -79,6 +88,11 @@ class HeldOutConfig(Frozen):
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
+
+    @property
+    def division(self) -> None:
+        """None: the ledger of a stand-in states no price."""
+        return None
 
 
 class PublicConfig(_ImageConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import struct
@@ -49,6 +50,12 @@ def read_folder(
 
     _each(read, list(enumerate(files)))
     return x, y, tuple(folder.name for folder in folders)
+
+
+def read_contents(root: Path) -> list[bytes]:
+    """A digest of every file that `read_folder` reads, in its order."""
+    files = [file for folder in _class_folders(root) for file in _image_files(folder)]
+    return _each(lambda file: hashlib.sha256(file.read_bytes()).digest(), files)
 
 
 def _class_folders(root: Path) -> list[Path]:

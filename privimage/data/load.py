@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,9 @@ from numpy.typing import NDArray
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.data.digits import CLASSES, read_digits
 from privimage.data.fit import Pixels, fit_all
-from privimage.data.folder import read_folder
+from privimage.data.folder import read_contents, read_folder
 from privimage.data.glyphs import load_glyphs
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, split_by_content
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
@@ -21,15 +23,20 @@ PARTS = ("train", "validation", "test")
 
 def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     """The train, validation and test parts of the sensitive set: disjoint, and the same on every call."""
-    if config.name in ("digits", "folder"):
-        x, y, classes = _whole(config)
-        shares = (1 - config.validation - config.test, config.validation, config.test)
-        parts = [(x[i], y[i]) for i in split_by_content(x, y, fractions=shares, seed=config.split_seed)]
+    fit = partial(fit_all, size=config.size, channels=config.channels)
+    whole = config.name in ("digits", "folder")
+    shares = (1 - config.validation - config.test, config.validation, config.test)
+    if config.name == "folder":
+        x, y, classes = read_folder(_root(config), size=config.size, channels=config.channels)
+        contents: Iterable[bytes] = read_contents(_root(config))
     else:
-        x, y, classes = _vision(config, train=True)
-        halves = (1 - config.validation, config.validation)
-        parts = [(x[i], y[i]) for i in split_by_content(x, y, fractions=halves, seed=config.split_seed)]
-        parts.append(_vision(config, train=False)[:2])
+        raw, y, classes = (*read_digits(), CLASSES) if config.name == "digits" else _vision(config, train=True)
+        x, contents = fit(raw), contents_of(raw)
+    fractions = shares if whole else (1 - config.validation, config.validation)
+    parts = [(x[i], y[i]) for i in split_by_content(contents, y, fractions=fractions, seed=config.split_seed)]
+    if not whole:
+        official = _vision(config, train=False)
+        parts.append((fit(official[0]), official[1]))
     _check_parts(config, [labels for _, labels in parts], classes)
     sets = [PrivateSet(x=x, y=y, name=config.name, id=config.id, classes=classes) for x, y in parts]
     return SensitiveData(train=sets[0], validation=sets[1], test=sets[2])
@@ -63,21 +70,13 @@ def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
     return PublicSet(x=fit_all(x, size=config.size, channels=config.channels), y=y, name=config.name, classes=classes)
 
 
-def _whole(config: SensitiveConfig) -> Labelled:
-    if config.name == "folder":
-        return read_folder(_root(config), size=config.size, channels=config.channels)
-    x, y = read_digits()
-    return fit_all(x, size=config.size, channels=config.channels), y, CLASSES
-
-
 def _vision(config: SensitiveConfig | PublicConfig, *, train: bool) -> Labelled:
     from privimage.data.vision import (
         read_vision,
     )  # here: it imports torch
 
     assert config.name in ("mnist", "fashion-mnist", "cifar10"), config.name
-    x, y, classes = read_vision(config.name, root=_root(config), train=train, download=config.download)
-    return fit_all(x, size=config.size, channels=config.channels), y, classes
+    return read_vision(config.name, root=_root(config), train=train, download=config.download)
 
 
 def _root(config: SensitiveConfig | PublicConfig) -> Path:

@@ -6,6 +6,7 @@ A function that takes a PrivateSet returns a Release. Images are uint8, shape [n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,6 +64,11 @@ class PrivateSet(Images):
         return f"PrivateSet(id={self.id!r}, shape={self.shape})"
 
 
+def contents_of(x: NDArray[np.uint8]) -> Iterator[bytes]:
+    """The pixels of every image [n, ...] as bytes."""
+    return (image.tobytes() for image in x)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SensitiveData:
     """The three disjoint splits of a sensitive set: training, validation (scores), test (diagnostics)."""
@@ -73,25 +79,23 @@ class SensitiveData:
 
 
 def split_by_content(
-    x: NDArray[np.uint8], y: NDArray[np.int64], *, fractions: tuple[float, ...], seed: int
+    contents: Iterable[bytes], y: NDArray[np.int64], *, fractions: tuple[float, ...], seed: int
 ) -> tuple[NDArray[np.int64], ...]:
     """Indices of disjoint parts that together hold every example, about `fractions` of them each.
 
-    An example's part depends on its own pixels and label (and the seed) alone, so one example more or less changes
-    one part and leaves the others as they are: what disjoint parts are charged for rests on this. Copies of an image
-    stay together.
+    An example's part depends on its own content and label (and the seed) alone, so one example more or less changes
+    one part and leaves the others as they are: what disjoint parts are charged for rests on this. `contents` are the
+    examples as they were found, before any resizing, so that a set is split in one way at every size. Copies stay
+    together.
 
-    >>> x, y = np.arange(4000, dtype=np.uint8).reshape(1000, 1, 2, 2), np.zeros(1000, int)
-    >>> x[:, 0, 0, 0] = np.arange(1000) // 4
-    >>> sum(len(part) for part in split_by_content(x, y, fractions=(0.7, 0.1, 0.2), seed=0))
+    >>> contents, y = [b"%d" % (i // 2) for i in range(1000)], np.zeros(1000, int)
+    >>> sum(len(part) for part in split_by_content(contents, y, fractions=(0.7, 0.1, 0.2), seed=0))
     1000
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) < 0:
         raise InputError(f"data split: got {fractions}; fractions must be >= 0 and sum to 1")
     salt = f"split {seed} ".encode()
-    digests = (
-        hashlib.sha256(salt + b"%d " % label + image.tobytes()).digest() for image, label in zip(x, y, strict=True)
-    )
+    digests = (hashlib.sha256(salt + b"%d " % label + found).digest() for found, label in zip(contents, y, strict=True))
     place = np.array([int.from_bytes(digest[:7], "big") / 2**56 for digest in digests])  # in [0, 1), even
     part = np.searchsorted(np.cumsum(fractions)[:-1], place, side="right")
     return tuple(np.flatnonzero(part == i) for i in range(len(fractions)))

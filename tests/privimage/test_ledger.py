@@ -51,6 +51,23 @@ def a_prefix_or_an_error_that_names_the_line(raw: bytes) -> None:
         assert charges == CHARGES[: len(charges)]
 
 
+def test_a_set_is_split_in_one_way_for_its_lifetime(tmp_path: Path) -> None:
+    """Splits are charged in parallel: an image that is validation here and training there would pay for one only."""
+    path = tmp_path / "x.jsonl"
+    first, other, silent = (Ledger(path, division=name) for name in ("seed 0", "seed 1", None))
+    assert first.charge(id="a", what="score", events=[SGD])
+    before = path.read_bytes()
+    for refused in (
+        other.check_division,
+        lambda: other.charge(id="b", what="sgd", events=[SGD]),
+        lambda: other.reserve(id="r", what="sweep", events=[SGD]),
+    ):
+        with pytest.raises(InputError, match=r"split as 'seed 0' .* got 'seed 1'; split it as before"):
+            refused()
+    assert path.read_bytes() == before
+    assert first.charge(id="b", what="sgd", events=[SGD]) and not silent.charge(id="b", what="sgd", events=[SGD])
+
+
 def test_the_same_charge_again_is_free(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "deep" / "x.jsonl")
     assert ledger.charge(id="a", what="one", events=[SGD]) and ledger.charged("a") and not ledger.charged("b")

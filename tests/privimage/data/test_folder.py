@@ -124,12 +124,20 @@ def test_without_a_size_images_must_share_one(root) -> None:
 
 
 def config(root, **changes) -> SensitiveConfig:
-    return SensitiveConfig(**({"name": "folder", "id": "mine", "root": str(root), "size": 8} | changes))
+    return SensitiveConfig(**({"name": "folder", "id": "mine", "root": str(root), "size": 8, "channels": 1} | changes))
 
 
-def test_a_class_too_small_to_split_is_named(root) -> None:
-    with pytest.raises(InputError, match=r"class 'grey' has too few images to split, none is left for \w+$"):
-        load_sensitive(config(root))
+def test_a_class_too_small_to_split_is_named(tmp_path) -> None:
+    for i in range(40):
+        save(tmp_path / "a" / f"{i}.png", 10 + i, mode="L")
+    save(tmp_path / "b" / "0.png", mode="L")
+    said = set()
+    for seed in range(20):  # with some of them the only image is not in the training split
+        try:
+            load_sensitive(config(tmp_path, split_seed=seed))
+        except InputError as error:
+            said.add(str(error).removeprefix(f"{tmp_path}: "))
+    assert said == {"class 'b' has too few images to split, none is left for train"}
 
 
 def test_a_sensitive_folder_is_split_into_three_parts(tmp_path) -> None:
@@ -143,6 +151,23 @@ def test_a_sensitive_folder_is_split_into_three_parts(tmp_path) -> None:
     assert values == [*range(10, 20), *range(110, 120)]
     assert all((part.x[:, 0, 0, 0] > 100).astype(int).tolist() == part.y.tolist() for part in parts)
     assert (data.train.id, data.train.name, data.train.classes) == ("mine", "folder", ("a", "b"))
+
+
+def test_a_folder_is_split_by_its_files_at_every_size(tmp_path) -> None:
+    for i in range(12):
+        save(tmp_path / "a" / f"{i}.png", 10 + i, mode="L")
+        save(tmp_path / "b" / f"{i}.png", 110 + i, mode="L")
+    splits = []
+    for changes in ({}, {"size": 12}, {"channels": 3}):
+        data = load_sensitive(config(tmp_path, validation=0.2, test=0.3, **changes))
+        splits.append([part.x[:, 0, 0, 0].tolist() for part in (data.train, data.validation, data.test)])
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_a_sensitive_folder_says_its_channels(root) -> None:
+    """One colour image more would make all others colour, too."""
+    with pytest.raises(ValueError, match=r"channels: give 1 \(grey\) or 3"):
+        config(root, channels=None)
 
 
 def test_a_public_folder_keeps_the_first_classes(root, tmp_path) -> None:
