@@ -137,7 +137,7 @@ def test_a_class_too_small_to_split_is_named(tmp_path) -> None:
             load_sensitive(config(tmp_path, split_seed=seed))
         except InputError as error:
             said.add(str(error).removeprefix(f"{tmp_path}: "))
-    assert said == {"class 'b' has too few images to split, none is left for train"}
+    assert "class 'b' has too few images to split, none is left for train" in said
 
 
 def test_a_sensitive_folder_is_split_into_three_parts(tmp_path) -> None:
