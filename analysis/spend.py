@@ -130,7 +130,7 @@ def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
 def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
     return [
         f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(ledger.epsilon(delta))} "
-        f"at delta {delta:g}."
+        f"at delta {delta:g}, counted as if all of it had been planned before the first access."
         for delta in sorted({record.budget.delta for record in mine}, reverse=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from privimage.metrics.metric import Metric
+from privimage.statement import epsilon as epsilon  # how one is written: part of these words
 from privimage.tuning.law import Law
 
 DAGGER = "†"
@@ -24,20 +25,6 @@ def number(value: float | None, *, digits: int = 4) -> str:
     ('0.1235', '33', '–')
     """
     return "–" if value is None else f"{value:.{digits}g}"
-
-
-def epsilon(value: float | None) -> str:
-    """An epsilon to five significant digits, rounded up so that no more was paid than is read; "none" without one.
-
-    >>> epsilon(9.999512), epsilon(0.12), epsilon(None)
-    ('9.9996', '0.12', 'none')
-    """
-    if value is None or math.isinf(value):
-        return "none"
-    if value == 0:
-        return "0"
-    unit = 10.0 ** (math.floor(math.log10(value)) - 4)
-    return f"{math.ceil(round(value / unit, 6)) * unit:.5g}"
 
 
 def bound(value: float | None) -> str:

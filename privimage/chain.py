@@ -23,6 +23,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from pydantic import Field
 
+from privimage.disk import make_folder, sync
 from privimage.errors import InputError
 from privimage.schema import Frozen, digest
 
@@ -85,13 +86,13 @@ class Chain:
         Raises InputError as `read` does, and if the folder cannot be written.
         """
         with self._on_disk():
-            _make(self.path.parent)
+            make_folder(self.path.parent)
             lock = self._lock.acquire()
         with lock:
             found = self.read()
             if found.head != "agrees":
                 with self._on_disk():
-                    _sync(self.path)  # its writer may have been killed before it did this
+                    sync(self.path)  # its writer may have been killed before it did this
                     self._write_draft(Head(lines=len(found.lines), hash=found.last))
                     self._replace_head()
             yield found
@@ -108,7 +109,7 @@ class Chain:
             try:
                 _write(self.path, raw, at=found.size)
                 if new:
-                    _sync(self.path.parent)
+                    sync(self.path.parent)
             except OSError:
                 with suppress(OSError):  # what this leaves is a torn line, or a whole one that counts
                     os.truncate(self.path, found.size)
@@ -182,7 +183,7 @@ class Chain:
 
     def _replace_head(self) -> None:
         os.replace(self._draft, self.head)
-        _sync(self.path.parent)
+        sync(self.path.parent)
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
@@ -211,19 +212,3 @@ def _write(path: Path, raw: bytes, *, at: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _make(folder: Path) -> None:
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        _sync(made.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from privimage.budget import AnyOf, BestOf, Cost, Event
@@ -9,6 +10,20 @@ from privimage.cap import Cap
 from privimage.ledger import CapLine, Charge, Close, Ledger, Lines, Reserve, Spending
 
 ROW = ("#", "at", "what", "events")
+
+
+def epsilon(value: float | None) -> str:
+    """An epsilon to five significant digits, rounded up so that no more was paid than is read; "none" without one.
+
+    >>> epsilon(9.999512), epsilon(0.12), epsilon(None)
+    ('9.9996', '0.12', 'none')
+    """
+    if value is None or math.isinf(value):
+        return "none"
+    if value == 0:
+        return "0"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 4)
+    return f"{math.ceil(round(value / unit, 6)) * unit:.5g}"
 
 
 def rows(lines: Lines) -> list[tuple[str, str, str, str]]:
@@ -74,9 +89,9 @@ def sentences(ledger: Ledger, *, delta: float | None = None) -> list[str]:
     if delta is None:
         delta = 1e-5 if cap is None else cap.budget.delta
     found = [
-        f"All private accesses together cost epsilon {ledger.epsilon(delta):.4f} at delta {delta:g}, "
+        f"All private accesses together cost epsilon {epsilon(ledger.epsilon(delta))} at delta {delta:g}, "
         "if they were planned before the first of them.",
-        f"By Renyi divergences, a looser way to add up, it is epsilon {ledger.epsilon_filter(delta):.4f}.",
+        f"By Renyi divergences, a looser way to add up, it is epsilon {epsilon(ledger.epsilon_filter(delta))}.",
     ]
     if cap is not None and spending is not None:
         found += _of_cap(cap, spending)
@@ -99,7 +114,7 @@ def _of_cap(cap: Cap, spending: Spending) -> list[str]:
     spent, counted = cap.share(spending.charged), cap.share(spending.counted)
     return [
         f"Also if each was chosen in the light of the answers before it, as a search does, the cap proves epsilon "
-        f"{cap.epsilon(spending.charged):.4f} at delta {cap.budget.delta:g} so far (order {cap.order:g}).",
+        f"{epsilon(cap.epsilon(spending.charged))} at delta {cap.budget.delta:g} so far (order {cap.order:g}).",
         f"The cap is {cap.budget} for the lifetime of the set, whatever is asked: {spent:.1%} of it is spent, "
         f"{max(counted - spent, 0.0):.1%} more is reserved, {max(1 - counted, 0.0):.1%} is left.",
     ]

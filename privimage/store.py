@@ -28,6 +28,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from privimage.budget import Event
+from privimage.disk import make_folder, sync
 from privimage.errors import InputError, LostAnswer
 from privimage.schema import Frozen
 
@@ -125,12 +126,13 @@ class Store:
             bytes=len(raw),
         )
         folder = self.folder(kind, key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
         try:
             _write(draft / "arrays.safetensors", raw)
             _write(draft / "manifest.json", manifest.model_dump_json(indent=1).encode())
             os.rename(draft, folder)
+            sync(folder.parent)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             earlier = self.get(kind, key)
@@ -159,7 +161,7 @@ class Store:
         so that an access that was killed is finished with the same noise instead of being asked again.
         """
         path = self._entropy_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent, mode=0o700)
         if not path.exists():
             handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")  # mode 600
             os.close(handle)
@@ -170,6 +172,7 @@ class Store:
                 pass
             finally:
                 os.unlink(draft)
+            sync(path.parent)  # before the charge is: an access that is charged can always be finished
         text = path.read_text()
         if len(text) != 32:  # damaged from outside: nothing was asked with less
             path.unlink()
@@ -177,8 +180,9 @@ class Store:
         return int(text, 16)
 
     def has_entropy(self, name: str) -> bool:
-        """Whether an access of that name was begun and not finished."""
-        return self._entropy_path(name).exists()
+        """Whether an access of that name was begun and not finished, and what it was begun with is whole."""
+        path = self._entropy_path(name)
+        return path.exists() and len(path.read_text()) == 32
 
     def keep(self, name: str, raw: bytes) -> None:
         """Keep the checkpoint of the unfinished stage `name` until `forget`, in place of the one before it.

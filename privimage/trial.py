@@ -15,7 +15,15 @@ from pydantic import Field, field_validator, model_validator
 
 from privimage import accounting, metrics
 from privimage.budget import Budget, Event
-from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig, hold_out, load_public, load_sensitive
+from privimage.data import (
+    HeldOutConfig,
+    PublicConfig,
+    SensitiveConfig,
+    check_apart,
+    hold_out,
+    load_public,
+    load_sensitive,
+)
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.methods import privimage as method
@@ -117,6 +125,7 @@ def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, Sensiti
             f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
             "width); set size and channels so that they agree"
         )
+    check_apart(public, sensitive, key="data.public")
     return public, sensitive
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from privimage import statement
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
 from sweeps import ledger
@@ -27,6 +28,8 @@ app = typer.Typer(
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
+
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo.")]
 RootOption = Annotated[Path, typer.Option("--root", help="Folder of all runs, their store and their ledgers.")]
@@ -111,6 +114,7 @@ def front(
     metric: Annotated[str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")] = None,
 ) -> None:
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
+    from analysis import facts, price
     from analysis.front import write_front
 
     folder = _run_folder(run)
@@ -119,6 +123,7 @@ def front(
     for row in rows.itertuples(index=False):
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     out.print(table)
+    out.print(price.headline(facts.read(folder), what="Everything in this table"), **PLAIN)
     out.print(f"{folder.front('png')}  {folder.front('csv')}", highlight=False)
 
 
@@ -138,10 +143,13 @@ def best(
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
+    from analysis import facts, price
     from analysis.export import pull_best
 
     record = pull_best(_run_folder(run), epsilon=epsilon, metric=metric, to=to)
-    out.print(f"{to}: trial {record.id}, {record.method}, epsilon {record.epsilon:.4g}", highlight=False)
+    alone = f"epsilon {statement.epsilon(record.epsilon)} at delta {record.budget.delta:g}"
+    out.print(f"{to}: trial {record.id}, {record.method}, {alone}", highlight=False)
+    out.print(price.headline(facts.read(_run_folder(run))), **PLAIN)
 
 
 @app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
@@ -163,16 +171,14 @@ def sample(
 
 @app.command(epilog="Example: privimage status runs/demo")
 def status(run: RunArgument) -> None:
-    """How far a run is: trials done for every method, and what it has paid so far."""
-    from privimage import record as records
+    """How far a run is: trials done for every method, and the price of everything that it may ask."""
+    from analysis import facts, price
 
-    folder = _run_folder(run)
-    found = records.load(folder.records)
-    for method in dict.fromkeys(record.method for record in found):
-        out.print(f"{method:<18} {sum(record.method == method for record in found)} trials", highlight=False)
-    for delta in sorted({record.budget.delta for record in found}):
-        total = records.composition(found, delta=delta)
-        out.print(f"all of it together: epsilon {total:.3f} at delta {delta:g}", highlight=False)
+    found = facts.read(_run_folder(run))
+    for method in dict.fromkeys(record.method for record in found.records):
+        out.print(f"{method:<18} {sum(record.method == method for record in found.records)} trials", highlight=False)
+    for sentence in (price.headline(found, what="Everything that this run may ask"), *price.terms(found)):
+        out.print(sentence, **PLAIN)
 
 
 app.add_typer(ledger.app, name="ledger")

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from privimage import record as records
 from privimage.paths import RunFolder
 from privimage.record import Record
+from privimage.statement import epsilon
 from sweeps.sweep import Sweep
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
@@ -104,7 +105,7 @@ def best_so_far(found: list[Record], sweep: Sweep) -> str:
 
 def describe(record: Record, sweep: Sweep) -> str:
     """One line on a finished trial: what it was, what it cost, how good it is."""
-    price = f"epsilon {record.epsilon:.3f}" if record.epsilon is not None else "NOT private"
+    price = f"epsilon {epsilon(record.epsilon)}" if record.epsilon is not None else "NOT private"
     values = "  ".join(f"{m.name} {m.value:.3f}" for m in record.metrics)
     searched = (
         "  ".join(f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search)

@@ -17,7 +17,7 @@ from cluster.connect import connect
 from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.budget import BestOf
-from privimage.data.sets import PublicSet, SensitiveData
+from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
@@ -139,6 +139,10 @@ def _stand_in(work: Work) -> Work:
     sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
     folder, asked = work.folder.stand_in, sweep.smallest_sigma()
     public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
+    train = sensitive.train
+    check_apart(
+        PublicSet(x=train.x, y=train.y, name=train.name, classes=train.classes), work.sensitive, key="tuning.stand_in"
+    )
     search = Work(
         sweep=sweep,
         folder=folder,

@@ -50,8 +50,8 @@ class Selection:
         name = f"trials-{self.id}"
         if ledger.charged(self.id) and not store.has_entropy(name):
             raise LostAnswer(
-                f"{store.root}/internal/{name}.seed: missing, though {ledger.path} was charged for this selection; "
-                "restore it from a backup of the store; a number of trials is never drawn again"
+                f"{store.root}/internal/{name}.seed: missing or damaged, though {ledger.path} was charged for this "
+                "selection; restore it from a backup of the store; a number of trials is never drawn again"
             )
         entropy = store.entropy(name)
         ledger.charge(id=self.id, what=self.what, events=(self.cost,))
@@ -108,7 +108,9 @@ class Selection:
                 "selection": self.cost,
                 "paid": (*queries, selection),
                 "artefacts": artefacts,
-                "stages": (),  # what was found in the cache, and how long it took, tells how many came before
+                # what was found in the cache, and how long it took, tells how many came before
+                "metrics": tuple(metric.model_copy(update={"seconds": 0.0}) for metric in winner.metrics),
+                "stages": (),
                 "seconds": 0.0,
                 "started": "",
             }

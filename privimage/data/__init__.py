@@ -3,7 +3,7 @@
 from privimage.data.config import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.held_out import hold_out
 from privimage.data.load import load_public, load_sensitive
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, check_apart, contents_of, split_by_content
 
 __all__ = [
     "HeldOutConfig",
@@ -12,6 +12,7 @@ __all__ = [
     "PublicSet",
     "SensitiveConfig",
     "SensitiveData",
+    "check_apart",
     "contents_of",
     "hold_out",
     "load_public",

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from privimage.errors import InputError
 
+SHARED = 0.01  # of the sensitive images may also be among the public ones
+
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
@@ -62,6 +64,21 @@ class PrivateSet(Images):
 
     def __repr__(self) -> str:  # never pixels or labels, not even in a traceback
         return f"PrivateSet(id={self.id!r}, shape={self.shape})"
+
+
+def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> None:
+    """Raise InputError if the public set holds the sensitive images: then nothing that is computed from it is public.
+
+    A few equal images (blank ones, say) are no reason.
+    """
+    known = set(contents_of(public.x))
+    parts = (sensitive.train, sensitive.validation, sensitive.test)
+    shared, n = sum(image in known for part in parts for image in contents_of(part.x)), sum(map(len, parts))
+    if shared > SHARED * n:
+        raise InputError(
+            f"{key}: {shared} of {n} sensitive images are among its images too; a public set may be shown to anybody, "
+            "so it must not hold them"
+        )
 
 
 def contents_of(x: NDArray[np.uint8]) -> Iterator[bytes]:

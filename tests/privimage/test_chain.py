@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from privimage import chain
+from privimage import chain, disk
 from privimage.budget import Event
 from privimage.chain import GENESIS, Chain
 from privimage.errors import InputError
@@ -216,7 +216,8 @@ def interrupted(patch: Patch, at: int, act: Callable[[str, Callable[..., Any], t
     fake = type("os", (), {"__getattr__": lambda self, name: getattr(os, name)})()
     for name in CALLS:
         setattr(fake, name, wrap(name, getattr(os, name)))
-    patch.setattr(chain, "os", fake)  # of this module only: the lock is the system's business
+    for module in (chain, disk):  # of these modules only: the lock is the system's business
+        patch.setattr(module, "os", fake)
 
 
 def kill_before(name: str, real: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -450,7 +451,8 @@ def no_sync_of_the_line(patch: Patch) -> None:
 
 
 def no_sync_of_the_folder(patch: Patch) -> None:
-    patch.setattr(chain, "_sync", lambda path: None)
+    patch.setattr(chain, "sync", lambda path: None)
+    patch.setattr(disk, "sync", lambda path: None)
 
 
 def the_head_comes_first(patch: Patch) -> None:

@@ -51,7 +51,7 @@ BAD = (
     one("metrics", "[fid]", "metrics", "'fid'", "fid[inception]"),
     one("method.select.ratio", "0.001", "method.select.ratio", "0.001", "at least 0.15"),
     one("method.select.ratio", "2", "method.select.ratio", "got 2", "less than or equal to 1"),
-    one("method.finetune.q", "0.001", "method.finetune.q", "0.001", "47 training images"),
+    one("method.finetune.q", "0.001", "method.finetune.q", "0.001", "training images the expected batch"),
     Bad(
         id="a query beyond the budget",
         set=("method.query.sigma=0.2", "search={}"),
@@ -75,6 +75,13 @@ BAD = (
     one("search", "{method.select.ratio: {choice: [0.5, 0.001]}}", "search.method.select.ratio", "0.001", "at least"),
     one("search", "{method.query.sigma: {choice: [a]}}", "search.method.query.sigma", "'a'"),
     one("data.sensitive.root", "/nowhere", "data.sensitive", "/nowhere", "no such folder"),
+    one("data.public.root", "SENSITIVE", "data.public: 60 of 60 sensitive images are among its images too"),
+    one(
+        "tuning",
+        "{mode: public, stand_in: {name: folder, root: SENSITIVE}}",
+        "tuning.stand_in: ",
+        "60 sensitive images are among its images too",
+    ),
     one("data.public.root", "/nowhere", "/nowhere", "no such folder"),
     one("data.sensitive.root", "CORRUPT", "CORRUPT/a/0.png", "damaged"),
     one("data.sensitive.root", "EMPTY", "EMPTY/b", "empty class"),
@@ -166,6 +173,7 @@ def arguments(bad: Bad, folder: Path, values: dict[str, Any]) -> list[str]:
             if not (kind == "EMPTY" and label == "b"):
                 (folder / kind / label / "0.png").write_bytes(image[:100] if kind == "CORRUPT" else image)
     pairs = [pair.replace("=EMPTY", f"={folder}/EMPTY").replace("=CORRUPT", f"={folder}/CORRUPT") for pair in bad.set]
+    pairs = [pair.replace("SENSITIVE", values["data"]["sensitive"]["root"]) for pair in pairs]
     sets = [part for pair in pairs for part in ("--set", pair)]
     return ["sweep", str(file), "--root", str(folder / "runs"), "--quiet", *sets]
 

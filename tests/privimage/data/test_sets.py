@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privimage.data import PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data import PrivateSet, PublicSet, SensitiveData, check_apart, contents_of, split_by_content
 from privimage.errors import InputError
 
 X = np.full((3, 1, 2, 2), 137, np.uint8)
@@ -87,3 +87,17 @@ def test_split_depends_on_its_seed() -> None:
 def test_split_refuses_fractions_that_do_not_sum_to_one() -> None:
     with pytest.raises(InputError, match="sum to 1"):
         split_by_content(contents_of(X), Y, fractions=(0.5, 0.4), seed=0)
+
+
+def test_a_public_set_that_holds_the_sensitive_images_is_refused() -> None:
+    x, y = images(300)
+    kinds = {"name": "n", "classes": tuple("abcd")}
+    parts = [PrivateSet(x=x[i], y=y[i], id="i", **kinds) for i in (slice(0, 200), slice(200, 250), slice(250, 300))]
+    sensitive = SensitiveData(train=parts[0], validation=parts[1], test=parts[2])
+    other, labels = images(400, seed=1)
+    check_apart(PublicSet(x=other, y=labels, **kinds), sensitive, key="data.public")
+    other[:3] = x[197:200]
+    check_apart(PublicSet(x=other, y=labels, **kinds), sensitive, key="data.public")
+    other[3] = x[299]
+    with pytest.raises(InputError, match=r"data\.public: 4 of 300 sensitive images are among its images too"):
+        check_apart(PublicSet(x=other, y=labels, **kinds), sensitive, key="data.public")
