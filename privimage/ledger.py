@@ -147,6 +147,15 @@ class Ledger:
             self._append(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
         return True
 
+    def check(self, *, id: str, what: str, events: Sequence[Cost]) -> None:
+        """Raise what `reserve` would raise; writes nothing."""
+        found = self.chain.read()
+        lines = self._parsed(found)
+        self._check_division(lines)
+        old = _open(lines).get(id)
+        if _cap(lines) is not None and (old is None or old.events != tuple(events)):
+            self._admitted(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
+
     def check_division(self) -> None:
         """Raise InputError if the set was split in another way when it was first asked."""
         self._check_division(self.lines())
@@ -198,12 +207,16 @@ class Ledger:
 
     def _append(self, found: Found, before: Lines, fields: dict[str, Any]) -> None:
         """Write the line with these fields, unless with it more would count than the cap admits."""
+        self.chain.append(found, self._admitted(found, before, fields))
+
+    def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> Raw:
+        """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""
         line = found.sealed(fields)
         after = (*before, _ENTRY.validate_python(line))
         cap = _cap(after)
         if cap is not None and not cap.admits(_spending(after, cap).counted):
             raise BudgetExceeded(f"{self.path}: {_refusal(cap, before, after)}")
-        self.chain.append(found, line)
+        return line
 
     def lines(self) -> Lines:
         """All lines, oldest first. Raises InputError naming the line where the chain is broken."""
@@ -323,5 +336,6 @@ def _refusal(cap: Cap, before: Lines, after: Lines) -> str:
     return (
         f"{what} is refused: it asks for epsilon {epsilon_rdp(_private([last]), delta):.4g} "
         f"({(new - old)[split] / cap.rho:.1%} of the cap) where {spent} ({old[split] / cap.rho:.1%} of the cap, with "
-        f"what is reserved); the cap is {cap.budget} for the lifetime of the set"
+        f"what is reserved), by Renyi divergences, as a cap counts; the cap is {cap.budget} for the lifetime of the "
+        "set; ask for less: fewer trials, smaller budgets, or tuning.mode select"
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.paths import Root
+from privimage.statement import sentences
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps.price import bill_of, families, search_of
-from sweeps.resume import asked_sigma
+from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
 from sweeps.sweep import Sweep
 from sweeps.tuning import Select
 
@@ -30,10 +31,11 @@ RULES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One line of a study's price: what is asked, and its epsilon if nothing else were asked."""
+    """One line of a study's price: what is asked of which split, and its epsilon if nothing else were asked."""
 
     what: str
     epsilon: float
+    split: str = "training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,29 +80,57 @@ class Plan:
     asked_sigma: float
     quotes: tuple[Quote, ...]
     bill: Bill | None  # None where a budget is refused
+    refusal: str | None  # of the sweep as a whole: by its folder, or by the ledger
+    paid: tuple[str, ...]  # what the ledger says of the set so far
     totals: tuple[Row, ...]
     stages: tuple[StageCount, ...]
 
     @property
     def refused(self) -> bool:
         """Whether the sweep would not be run."""
-        return self.bill is None
+        return self.bill is None or self.refusal is not None
 
 
 def make_plan(sweep: Sweep, *, root: Root) -> Plan:
-    """The plan of a sweep. A budget that cannot be met is a refusal in its quote, not an error."""
-    asked = asked_sigma(sweep, root.run(sweep.name))
+    """The plan of a sweep. What would be refused is a refusal in the plan, not an error."""
+    folder = root.run(sweep.name)
+    try:
+        check_same(sweep, folder)
+        asked, refusal = asked_sigma(sweep, folder), None
+    except InputError as error:
+        asked, refusal = sweep.smallest_sigma(), str(error)
     quotes = tuple(_quote(sweep, budget, asked) for budget in sweep.budgets)
-    refused = any(quote.refusal for quote in quotes)
+    bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
     return Plan(
         sweep=sweep,
         rules=RULES[sweep.tuning.mode],
         asked_sigma=asked,
         quotes=quotes,
-        bill=None if refused else bill_of(sweep, asked_sigma=asked),
+        bill=bill,
+        refusal=refusal or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
+        paid=_paid(sweep, root),
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
         stages=tuple(_stages(sweep)),
     )
+
+
+def _refused_by_ledger(sweep: Sweep, root: Root, bill: Bill) -> str | None:
+    """Why the ledger, which holds nothing sensitive, would not admit the sweep."""
+    ledger, id = ledger_of(sweep, root), reservation_of(sweep)
+    try:
+        if ledger.path.exists() and not ledger.settled(id=id, events=bill.costs):
+            ledger.check(id=id, what=f"sweep {sweep.name}", events=bill.costs)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _paid(sweep: Sweep, root: Root) -> tuple[str, ...]:
+    ledger = ledger_of(sweep, root)
+    try:
+        return tuple(sentences(ledger, delta=sweep.budgets[0].delta)) if ledger.path.exists() else ()
+    except InputError:
+        return ()  # said as the refusal
 
 
 def _quote(sweep: Sweep, budget: Budget, asked: float) -> Quote:
@@ -112,46 +142,66 @@ def _quote(sweep: Sweep, budget: Budget, asked: float) -> Quote:
     except InputError as error:
         return Quote(budget=budget, refusal=str(error))
     (study,) = bill.studies
-    return Quote(budget=budget, parts=tuple(_parts(bill, study)), total=bill.epsilon_of(study))
+    return Quote(budget=budget, parts=tuple(_parts(sweep, bill, study)), total=bill.epsilon_of(study))
 
 
-def _parts(bill: Bill, study: Study) -> Iterator[Part]:
-    def part(what: str, *costs: Cost) -> Part:
-        return Part(what=what, epsilon=epsilon(costs, study.budget.delta))
+def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
+    def part(what: str, *costs: Cost, split: str = "training") -> Part:
+        return Part(what=what, epsilon=epsilon(costs, study.budget.delta), split=split)
 
     for query in bill.queries:
         yield part(f"query, sigma_s {query.sigma:g}, asked once", query)
     for training in study.trainings:
-        yield part(f"one training, sigma {training.sigma:.4g}, q {training.q:g}, {training.steps} steps", training)
+        yield from _one_trial(sweep, study, training, part)
     if study.score is not None:
-        yield part(f"one score, sigma {study.score.sigma:.4g}, on the validation split", study.score)
+        yield part(f"one score, sigma {study.score.sigma:.4g}", study.score, split="validation")
     for cost in study.search:
         match cost:
             case BestOf():
-                yield part(f"best of K trainings, {cost.law}", cost)
+                yield part(f"best of K trials, {cost.law}", cost, split="the dearer")
             case AnyOf(times=times) if times > 1:
-                yield part(f"all {times} {'scores' if study.score in cost.events else 'trainings'} of the search", cost)
+                scores = study.score in cost.events
+                what, split = ("scores", "validation") if scores else ("trainings", "training")
+                yield part(f"all {times} {what} of the search", cost, split=split)
     for row in dict.fromkeys(study.rows):
         yield part(f"{study.rows.count(row)} comparison rows, sigma {row.sigma:.4g} each", *study.rows)
 
 
+def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:
+    """The training of a trial, and a trial with its own query: that with the least sigma_s needs the most noise."""
+    search, steps = search_of(sweep), f"q {training.q:g}, {training.steps} steps"
+    least = sweep.smallest_sigma()
+    if search.query is None or study.noise.training is not None:
+        yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
+        return
+    query = Event(purpose="query", sigma=least)
+    most = study.noise.dp_sgd(study.budget, q=training.q, steps=training.steps, query=query)
+    if most == training:
+        yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
+    else:
+        ends = ((training, search.query.sigma), (most, least))
+        for event, sigma_s in ends:
+            yield part(f"one training at sigma_s {sigma_s:g}, sigma {event.sigma:.4g}, {steps}", event)
+    yield part("one trial, its query included", query, most)
+
+
 def _totals(sweep: Sweep, budget: Budget, asked: float) -> Iterator[Row]:
-    """Prices of searches of several sizes, at the noise with which one trial alone meets the budget."""
-    search = search_of(sweep)
+    """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
+    search, seeds = search_of(sweep), len(sweep.seeds)
     queries = tuple(Event(purpose="query", sigma=asked) for _ in families(sweep))
-    query = queries[0] if queries else None
-    one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, query=query))
+    one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, query=search.query))
     if not one.trainings:
         return
     eta = sweep.tuning.eta if isinstance(sweep.tuning, Select) else 0.0
-    for count in COUNTS:
-        law = Law(eta=eta, mean=count)
+    for count in sorted({*COUNTS, max(1, sweep.trials)}):
+        law, shown = Law(eta=eta, mean=count), {"trials": count * seeds, "law": None}
+        every = price_trials(budget, search.model_copy(update=shown))
         assert one.score is not None
         best = BestOf(law=law, events=one.trainings, score=one.score)
         yield Row(
             budget=budget,
             trials=count,
-            all_shown=epsilon((*queries, AnyOf(events=one.trainings, times=count)), budget.delta),
+            all_shown=epsilon((*queries, *every.search), budget.delta),
             best_only=epsilon((*queries, best), budget.delta),
             quantiles=tuple(int(k) for k in law.quantile(QUANTILES)),
         )
@@ -162,11 +212,13 @@ STAGES: tuple[tuple[str, Sequence[str]], ...] = (  # what determines each stage
     ("histogram", ("method.query.function", "method.query.k1")),
     ("selection", ("method.query", "method.select")),
     ("pretrained", ("method.query", "method.select", "method.model", "method.pretrain")),
+    ("generator", ("method",)),
 )
+SEEDED = ("pretrained", "generator")  # a seed more is another one
 
 
 def _stages(sweep: Sweep) -> Iterator[StageCount]:
-    """Stages that trials of the search share, without comparison rows."""
+    """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
     trials = len(sweep.budgets) * sweep.trials * len(sweep.seeds)
     for stage, prefixes in STAGES:
         sizes = [
@@ -174,5 +226,8 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
             for dotted, dimension in sweep.search.items()
             if dotted.startswith(tuple(prefixes))
         ]
-        seeds = len(sweep.seeds) if stage == "pretrained" else 1
-        yield StageCount(stage=stage, computed=int(min(trials, math.prod(sizes) * seeds)), needed=trials)
+        each = len(sweep.seeds) if stage in SEEDED else 1
+        each *= len(sweep.budgets) if stage == "generator" else 1
+        own = isinstance(sweep.tuning, Select) and stage == "generator"  # every trial has noise of its own
+        computed = trials if own else min(trials, math.prod(sizes) * each)
+        yield StageCount(stage=stage, computed=int(computed), needed=trials)

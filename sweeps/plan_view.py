@@ -13,6 +13,12 @@ from sweeps.tuning import Explore
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
+STAGES_OF = {
+    "explore": "Stages of the search; the rest are found in the cache. Comparison rows add their own:",
+    "select": "Stages of the search if K is its mean; the rest are found in the cache. Comparison rows add their own:",
+    "public": "Stages of the search on the stand-in; the run at each budget, and comparison rows, add their own:",
+}
+
 
 def show(plan: Plan, out: Console) -> None:
     """Print the price of every budget, of everything, of other numbers of trials, and what would be computed."""
@@ -22,6 +28,7 @@ def show(plan: Plan, out: Console) -> None:
     for quote in plan.quotes:
         _quote(quote, out)
     _total(plan, out)
+    _ledger(plan, out)
     _sizes(plan, out)
     _stages(plan, out)
 
@@ -32,29 +39,43 @@ def _quote(quote: Quote, out: Console) -> None:
     if quote.refusal is not None:
         out.print(f"  REFUSED: {quote.refusal}", **PLAIN)
         return
-    table = Table("asked of the sensitive set", "epsilon alone")
-    table.columns[1].justify = "right"
+    table = Table("asked of the sensitive set", "split", "epsilon alone")
+    table.columns[2].justify = "right"
     for part in quote.parts:
-        table.add_row(part.what, exact(part.epsilon))
+        table.add_row(part.what, part.split, exact(part.epsilon))
     out.print(table)
+    if any(part.split != "training" for part in quote.parts):
+        out.print("  No image is in both splits, so only the dearer of the two counts.", **PLAIN)
     out.print(f"  the search and its query together: epsilon {exact(quote.total)}", **PLAIN)
 
 
 def _total(plan: Plan, out: Console) -> None:
     out.print()
-    if plan.bill is None:
-        out.print("The sweep would be refused, and nothing would be charged.", **PLAIN)
-        return
-    for delta in plan.bill.deltas:
-        total = exact(plan.bill.epsilon(delta))
+    for delta in plan.bill.deltas if plan.bill is not None else ():
+        total = exact(plan.bill.epsilon(delta)) if plan.bill is not None else ""
         out.print(f"Everything that the sweep makes, shown together: epsilon {total} at delta {delta:g}", **PLAIN)
+    if plan.refusal is not None:
+        out.print(f"REFUSED: {plan.refusal}", **PLAIN)
+    if plan.refused:
+        out.print("The sweep would be refused, and nothing would be charged.", **PLAIN)
+
+
+def _ledger(plan: Plan, out: Console) -> None:
+    if not plan.paid:
+        return
+    out.print()
+    out.print(f"What was asked of {plan.sweep.data.sensitive.id} before, by all sweeps:", **PLAIN)
+    for sentence in plan.paid:
+        out.print(f"  {sentence}", **PLAIN)
 
 
 def _sizes(plan: Plan, out: Console) -> None:
     if not plan.totals:
         return
     out.print()
-    out.print("Other sizes of the search, each trial with the noise of a single run at its budget:", **PLAIN)
+    seeds = len(plan.sweep.seeds)
+    times = f" with {seeds} seeds each" if seeds > 1 else ""
+    out.print(f"Sizes of the search, each trial{times} with the noise of a single run at its budget:", **PLAIN)
     table = Table("budget", "trials", "all shown", "only the best shown", "K: half of the time", "9 of 10", "99 of 100")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -66,6 +87,7 @@ def _sizes(plan: Plan, out: Console) -> None:
 
 def _stages(plan: Plan, out: Console) -> None:
     out.print()
+    out.print(STAGES_OF[plan.sweep.tuning.mode], **PLAIN)
     table = Table("stage", "computed at most", "needed by trials")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -9,7 +9,8 @@ import yaml
 from privimage import record as records
 from privimage.errors import InputError
 from privimage.histogram import query_family
-from privimage.paths import RunFolder
+from privimage.ledger import Ledger
+from privimage.paths import Root, RunFolder
 from privimage.schema import digest
 from privimage.store import Manifest
 from sweeps.sweep import QUERY_SIGMA, Sweep
@@ -57,6 +58,17 @@ def _check_search_goes_on(resolved: dict[str, Any], before: dict[str, Any], fold
             f"trials: got {resolved['trials']}; the search of {folder.path} ended with {before['trials']}, and what it "
             "found is run on the sensitive set once; choose another name"
         )
+
+
+def reservation_of(sweep: Sweep) -> str:
+    """The name under which the whole bill of a sweep is reserved in the ledger, where that has a cap."""
+    return digest({"sweep": sweep.model_dump(mode="json", exclude={"resources", "trials", "compare"})})
+
+
+def ledger_of(sweep: Sweep, root: Root) -> Ledger:
+    """The ledger of the sweep's sensitive set."""
+    source = sweep.data.sensitive
+    return Ledger(root.ledger(source.id), under=reservation_of(sweep), division=source.division)
 
 
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:

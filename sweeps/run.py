@@ -27,7 +27,7 @@ from privimage.trial import Trial, check, load_data
 from privimage.tuning.bill import Bill
 from sweeps.display import Display
 from sweeps.price import bill_of, row_noise
-from sweeps.resume import asked_sigma, check_same
+from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
 from sweeps.searcher import Job, SweepSearcher
 from sweeps.selection import Selection
 from sweeps.stand_in import final_trials, stand_in_sweep
@@ -100,13 +100,12 @@ class Work:
     @property
     def reservation(self) -> str:
         """The name under which the whole bill is reserved in the ledger, where that has a cap."""
-        return digest({"sweep": self.sweep.model_dump(mode="json", exclude={"resources", "trials", "compare"})})
+        return reservation_of(self.sweep)
 
     @property
     def ledger(self) -> Ledger:
         """The ledger of the sensitive set."""
-        source = self.sweep.data.sensitive
-        return Ledger(self.folder.root.ledger(source.id), under=self.reservation, division=source.division)
+        return ledger_of(self.sweep, self.folder.root)
 
     @cached_property
     def rows(self) -> tuple[Trial, ...]:

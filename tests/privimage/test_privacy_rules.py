@@ -316,7 +316,7 @@ def charges_are_not_synced(patch: Patch) -> None:
         path.write_bytes((path.read_bytes()[:at] if path.exists() else b"") + raw)
 
     patch.setattr(chain, "_write", write)
-    patch.setattr(chain, "_sync", lambda path: None)
+    patch.setattr(chain, "sync", lambda path: None)
 
 
 def a_private_metric_passes_for_a_free_one(patch: Patch) -> None:

@@ -15,6 +15,7 @@ from opacus.accountants import PRVAccountant, RDPAccountant
 
 from privimage.accounting import calibrate
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
+from privimage.ledger import Ledger
 from privimage.paths import Root
 from privimage.tuning.law import Law
 from sweeps.cli import main
@@ -96,14 +97,29 @@ def test_every_number_is_what_another_accountant_finds(mode: str, tiny_values: V
     plan = plan_of(one_budget(tiny_values(), mode), tmp_path)
     assert plan.bill is not None and not plan.refused
     for quote, study in zip(plan.quotes, plan.bill.studies, strict=True):
-        alone = [[e] for e in plan.bill.queries] + [[e] for e in study.trainings]
-        for part, events in zip(quote.parts, alone, strict=False):
+        named = {f"sigma_s {e.sigma:g}, asked once": e for e in plan.bill.queries}
+        named |= {f"sigma {e.sigma:.4g}, q {e.q:g}, {e.steps} steps": e for e in study.trainings}
+        found = [(part, [e]) for part in quote.parts for what, e in named.items() if part.what.endswith(what)]
+        assert len(found) >= len(named)
+        for part, events in found:
             assert by_opacus(events) - 0.05 <= part.epsilon <= by_opacus(events) + 0.01, part
             assert part.epsilon <= by_opacus(events, renyi=True) + 1e-6, part
         bracketed(quote.total, (*plan.bill.queries, *study.search))
     bracketed(plan.bill.epsilon(DELTA), plan.bill.costs)
     counted = [row.all_shown for row in plan.totals if row.budget == plan.quotes[0].budget]
-    assert len(counted) == len(COUNTS) and counted == sorted(counted)
+    assert [row.trials for row in plan.totals] == sorted({*COUNTS, 3}) and counted == sorted(counted)
+
+
+@pytest.mark.parametrize("changed", [{}, {"seeds": [0, 1]}, {"metrics": ["dp-accuracy[lr]"]}])
+def test_the_table_has_the_total_of_the_sweep_in_it(
+    changed: dict[str, Any], tiny_values: Values, tmp_path: Path
+) -> None:
+    """The number of trials is chosen from it: the settings that need the least noise count, and every seed."""
+    plan = plan_of(one_budget(tiny_values(), "explore") | changed, tmp_path)
+    (row,) = [row for row in plan.totals if row.trials == plan.sweep.trials]
+    assert row.all_shown == plan.quotes[0].total
+    one = next(part for part in plan.quotes[0].parts if part.what == "one trial, its query included")
+    assert 4.999 < one.epsilon <= 5
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -146,6 +162,7 @@ def test_stages_are_counted_as_the_cache_would(tiny_values: Values, tmp_path: Pa
         "histogram": (1, 9),
         "selection": (2, 9),
         "pretrained": (2, 9),
+        "generator": (4, 9),
     }
 
 
@@ -169,6 +186,27 @@ def test_no_sensitive_file_is_opened_and_nothing_is_written(
     assert printed and float(printed[1]) == pytest.approx(made.bill.epsilon(DELTA), rel=1e-3)
     for quote in made.quotes:
         assert f"budget {quote.budget}" in said
+
+
+def test_what_the_ledger_or_the_folder_would_refuse_is_a_refusal(tiny_values: Values, tmp_path: Path) -> None:
+    values = one_budget(tiny_values(), "explore, sweep")
+    ledger = Ledger(tmp_path / "runs" / "ledgers" / "tiny-v1.jsonl")
+    ledger.path.parent.mkdir(parents=True)
+    assert plan_of(values, tmp_path).paid == ()
+    ledger.set_cap(Budget(epsilon=20, delta=DELTA))
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.suffix != ".yaml")
+    plan = plan_of(values, tmp_path)
+    assert not plan.refused and any("100.0% is left" in sentence for sentence in plan.paid)
+    louder = plan_of(values | {"tuning": {"mode": "explore"}, "trials": 50}, tmp_path)
+    assert louder.refused and louder.bill is not None
+    assert louder.refusal is not None and "of the cap" in louder.refusal and "fewer trials" in louder.refusal
+    after = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.suffix != ".yaml")
+    assert before == after
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    folder.path.mkdir()
+    begun = load_sweep(write(values, tmp_path)).model_copy(update={"trials": 7})
+    folder.sweep.write_text(yaml.safe_dump(begun.model_dump(mode="json")))
+    assert "another 'trials'" in str(plan_of(values, tmp_path).refusal)
 
 
 def test_a_refusal_names_its_reason_and_ends_with_2(
