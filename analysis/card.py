@@ -47,6 +47,7 @@ def _privacy(found: Facts, record: Record) -> str:
             *[f"- {line}" for line in stated],
             f"- Unit of privacy: {words.UNIT}. Adjacency: {words.ADJACENCY}.",
             f"- Events: {spend.budget_line(record)}.",
+            *[f"- {sentence}" for sentence in spend.ledger_sentences(found)],
         ]
     )  # fmt: skip
 

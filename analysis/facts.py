@@ -102,19 +102,30 @@ def read(folder: RunFolder, *, by: str | None = None) -> Facts:
         raise InputError(
             f"{folder.path}: the search of {parent} on public data; it is a part of the report of {parent}"
         )
-    bill = _bill(folder.bill) if folder.bill.exists() else None
-    found = _facts(folder, tuple(records_file.load(folder.records)), by=by, bill=bill)
-    if bill is None and any(record.selection is not None for record in found.records):
-        raise InputError(f"{folder.bill}: missing, and a private selection is stated by its bill; restore it")
-    return found
-
-
-def _facts(folder: RunFolder, records: tuple[Record, ...], *, by: str | None, bill: Bill | None) -> Facts:
-    known = pareto.measured(records)
+    found = _of_run(folder, tuple(records_file.load(folder.records)), by=by)
+    known = pareto.measured(found.records)
     if not known:
         raise InputError(f"{folder.records}: no finished trial with a metric yet")
     if by is not None and by not in known:
         raise InputError(f"metric: got {by!r}; allowed: {', '.join(known)}")
+    return found
+
+
+def begun(folder: RunFolder) -> Facts:
+    """The facts of a run that may have no result yet. Raises InputError if the folder holds no run."""
+    if not folder.bill.exists() and not folder.records.exists():
+        raise InputError(f"{folder.path}: no bill and no records; is this the folder of a run, e.g. runs/demo?")
+    return _of_run(folder, tuple(records_file.load(folder.records)) if folder.records.exists() else (), by=None)
+
+
+def _of_run(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:
+    bill = _bill(folder.bill) if folder.bill.exists() else None
+    if bill is None and any(record.selection is not None for record in records):
+        raise InputError(f"{folder.bill}: missing, and a private selection is stated by its bill; restore it")
+    return _facts(folder, records, by=by, bill=bill)
+
+
+def _facts(folder: RunFolder, records: tuple[Record, ...], *, by: str | None, bill: Bill | None) -> Facts:
     sweep = read_yaml(folder.sweep) if folder.sweep.exists() else {}
     mode = get_dotted(sweep, "tuning.mode") if bill is None else bill.mode
     return Facts(

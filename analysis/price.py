@@ -62,7 +62,8 @@ def _at(found: Facts, budget: Budget) -> list[Line]:
     at, study = f"epsilon {budget.epsilon:g}", _study(found.bill, budget)
     alone, whole = [], []
     if best is not None:
-        what = f"the generator at {at}" if found.mode == "public" else f"the best trial at {at}, had it run alone"
+        alone_ = f"the best trial at {at}, had it run alone (no guarantee: it was chosen)"
+        what = f"the generator at {at}" if found.mode == "public" else alone_
         alone = [Line(what=what, costs=best.events, delta=budget.delta)]
     if found.bill is not None and study is not None and study.search:
         costs = (*found.bill.queries, *study.search)
@@ -99,7 +100,8 @@ def headline(found: Facts, *, what: str = "Everything in this report") -> str:
 
 def _aside(found: Facts) -> str:
     """What the total cannot cover, in a few words."""
-    dagger = [f"the numbers marked {words.DAGGER}"] if any(m.non_private for m in found.metrics.values()) else []
+    marked = f"the numbers marked {words.DAGGER} (computed from real images without noise)"
+    dagger = [marked] if any(m.non_private for m in found.metrics.values()) else []
     rows = ["the rows without privacy"] if not all(record.private for record in found.records) else []
     return f" No epsilon covers {' and '.join([*dagger, *rows])}." if dagger or rows else ""
 
@@ -143,7 +145,7 @@ def terms(found: Facts) -> list[str]:
 
 
 def _explore(found: Facts, bill: Bill) -> list[str]:
-    said = [*_meets(found, bill), *_unfinished(found, bill)]
+    said = [*_to_publish(bill), *_meets(found, bill), *_unfinished(found, bill)]
     fixed = (
         "The bill was written before the first trial and counts whatever a trial may ask, so the total holds although "
         "the sampler chose settings after it had seen results."
@@ -154,6 +156,14 @@ def _explore(found: Facts, bill: Bill) -> list[str]:
             "total was fixed before those only."
         )
     return [*said, fixed]
+
+
+def _to_publish(bill: Bill) -> list[str]:
+    """Which number stands beside what is published, where all was seen before it was chosen."""
+    total = [f"epsilon {words.epsilon(bill.epsilon(delta))} at delta {delta:g}" for delta in bill.deltas]
+    return [
+        f"To publish anything of it, be it one generator alone, state {words.listed(total)}: all was seen to choose it."
+    ]
 
 
 def _meets(found: Facts, bill: Bill) -> list[str]:

@@ -160,7 +160,7 @@ def _comparison_table(found: Facts, budget: Budget) -> str:
     rows = compare.rows(found, budget)
     columns = [
         Column(title="method"), Column(title="what it is"), *_metric_columns(found),
-        Column(title="epsilon paid", number=True), Column(title="by RDP", number=True),
+        Column(title="epsilon alone", number=True), Column(title="by RDP", number=True),
         *([Column(title="seconds", number=True)] if found.timed else []), Column(title="best of", number=True),
         Column(title="trial"),
     ]  # fmt: skip

@@ -143,13 +143,17 @@ def best(
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
-    from analysis import facts, price
+    from analysis import facts, price, spend
     from analysis.export import pull_best
 
     record = pull_best(_run_folder(run), epsilon=epsilon, metric=metric, to=to)
     alone = f"epsilon {statement.epsilon(record.epsilon)} at delta {record.budget.delta:g}"
     out.print(f"{to}: trial {record.id}, {record.method}, {alone}", highlight=False)
-    out.print(price.headline(facts.read(_run_folder(run))), **PLAIN)
+    found = facts.read(_run_folder(run))
+    out.print(price.headline(found, what="Everything that the run made"), **PLAIN)
+    for sentence in (*price.terms(found), *spend.ledger_sentences(found)):
+        if sentence.startswith("WARNING"):
+            err.print(sentence, style="red", **PLAIN)
 
 
 @app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
@@ -174,9 +178,11 @@ def status(run: RunArgument) -> None:
     """How far a run is: trials done for every method, and the price of everything that it may ask."""
     from analysis import facts, price
 
-    found = facts.read(_run_folder(run))
+    found = facts.begun(_run_folder(run))
     for method in dict.fromkeys(record.method for record in found.records):
         out.print(f"{method:<18} {sum(record.method == method for record in found.records)} trials", highlight=False)
+    if not found.records:
+        out.print("no finished trial yet", highlight=False)
     for sentence in (price.headline(found, what="Everything that this run may ask"), *price.terms(found)):
         out.print(sentence, **PLAIN)
 

@@ -413,7 +413,9 @@ def test_the_statement_says_what_is_left(tmp_path: Path) -> None:
     assert "20.0% of it is spent, 30.0% more is reserved, 50.0% is left" in text and "above): 2;" in text
     assert "after 1 charges" in text
     assert f"epsilon {statement.epsilon(ledger.epsilon(1e-5))} at delta 1e-05" in text
-    assert f"epsilon {statement.epsilon(ledger.epsilon(1e-3))} at delta 0.001" in " ".join(statement.sentences(ledger, delta=1e-3))
+    assert f"epsilon {statement.epsilon(ledger.epsilon(1e-3))} at delta 0.001" in " ".join(
+        statement.sentences(ledger, delta=1e-3)
+    )
     whats = [row[2] for row in statement.rows(ledger.lines())]
     assert whats[0] == "query [of the set]" and whats[1] == "CAP (epsilon 20, delta 1e-05)"
     assert whats[2] == "RESERVED s: sweep" and whats[-1] == "CLOSED t"
