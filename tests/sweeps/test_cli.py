@@ -257,3 +257,29 @@ def test_help_and_unknown_words_need_no_ray(
             main()
         said = capsys.readouterr()
         assert caught.value.code == code and says in said.out + said.err
+
+
+def test_a_root_that_is_no_folder_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_sweep: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    from sweeps.cli import main
+
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").write_text("in the way")
+    (tmp_path / "locked" / "tiny" / "sweep.lock").mkdir(parents=True)  # as unwritable as a read-only folder
+    for verb, root, says in (
+        ("plan", "file", "--root: got "),
+        ("sweep", "file", "is not a folder; give a folder"),
+        ("sweep", "file/below", "file is not a folder"),
+        ("sweep", "runs", "runs/tiny: cannot be written (File exists); give another --root"),
+        ("sweep", "locked", "locked/tiny: cannot be written (Is a directory)"),
+    ):
+        monkeypatch.setattr("sys.argv", ["privimage", verb, str(write_sweep()), "--root", str(tmp_path / root)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr().err.replace("calibrating the noise", "").strip()
+        assert caught.value.code == 2 and said.startswith("privimage: ") and says in said and "\n" not in said
