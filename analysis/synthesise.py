@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +46,47 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def check_output(to: Path, *, n: int, labels: int) -> None:
+    """Raise InputError if n images with so many labels in turn could not be written to the path.
+
+    Its folder is made if it is missing. Called before the images are drawn: that can take hours.
+    """
+    _check_kind(to, most=-(-n // labels))
+    if to.is_dir():
+        raise InputError(f"{to}: is a folder; name a file in it, e.g. {to / 'images.npz'}")
+    with _writing(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if to.exists():
+            to.open("ab").close()  # of an earlier file, nothing is lost
+        else:
+            tempfile.TemporaryFile(dir=to.parent).close()
+
+
 def write_samples(x: NDArray[np.uint8], y: NDArray[Any], to: Path) -> Path:
     """The path of the .npz (arrays x and y) or .png (a row a label) that now holds all images."""
-    if to.suffix not in (".npz", ".png"):
-        raise InputError(f"{to}: unknown suffix {to.suffix!r}; allowed: .npz, .png")
     most = int(np.unique(y, return_counts=True)[1].max())
-    if to.suffix == ".png" and most > PNG_COLUMNS:
-        raise InputError(f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz")
-    try:
+    _check_kind(to, most=most)
+    with _writing(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         with to.open("wb") as file:
             if to.suffix == ".npz":
                 np.savez_compressed(file, x=x, y=y)
             else:
                 file.write(pictures.enlarged(pictures.Samples(x=x, y=y), columns=most, rows=None))
-    except OSError as error:
-        raise InputError(f"{to}: cannot be written ({error.strerror})") from None
     return to
+
+
+def _check_kind(to: Path, *, most: int) -> None:
+    """Raise InputError if no file of this name can hold `most` images of a label."""
+    if to.suffix not in (".npz", ".png"):
+        raise InputError(f"{to}: unknown suffix {to.suffix!r}; allowed: .npz, .png")
+    if to.suffix == ".png" and most > PNG_COLUMNS:
+        raise InputError(f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz")
+
+
+@contextmanager
+def _writing(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written ({error.strerror}); name another file") from None

@@ -169,8 +169,10 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """Draw synthetic images from a pulled generator. Costs no privacy."""
-    from analysis.synthesise import sample_from, write_samples
+    from analysis import bundle
+    from analysis.synthesise import check_output, sample_from, write_samples
 
+    check_output(to, n=n, labels=bundle.read_config(directory).n_classes)
     with _progress("sampling") as advance:
         x, y = sample_from(directory, n=n, seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
