@@ -17,6 +17,7 @@ from privimage.errors import InputError
 from privimage.sampler import draw_images
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
+SEEDS = 2**63 - 1  # the largest
 PNG_COLUMNS = 100  # images a label that a picture may show
 
 
@@ -25,10 +26,12 @@ def sample_from(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """n images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed and device.
 
-    Raises InputError in one line if the folder is not an intact bundle, or the device is not there.
+    Raises InputError in one line if the folder is not an intact bundle, the seed is none, or the device is not there.
     """
     if n < 1:
         raise InputError(f"n: got {n}; at least 1 image")
+    if not 0 <= seed <= SEEDS:
+        raise InputError(f"seed: got {seed}; expected a whole number from 0 to {SEEDS}")
     where = _device(device)
     found = bundle.read(directory)
     return draw_images(

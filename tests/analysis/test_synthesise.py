@@ -73,10 +73,22 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
         sample_from(changed, n=1, seed=0, device="cpu")
 
 
-@pytest.mark.parametrize(("options", "message"), [({"n": 0}, "at least 1"), ({"device": "abacus"}, "does not have")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "at least 1"),
+        ({"device": "abacus"}, "does not have"),
+        ({"seed": -1}, "seed: got -1; expected a whole number from 0 to 9223372036854775807"),
+        ({"seed": 2**63}, "seed: got 9223372036854775808"),
+    ],
+)
 def test_impossible_requests(directory, options, message):
     with pytest.raises(InputError, match=message):
         sample_from(directory, **({"n": 1, "seed": 0, "device": "cpu"} | options))
+
+
+def test_the_largest_seed_draws(directory):
+    assert len(sample_from(directory, n=1, seed=2**63 - 1, device="cpu")[0]) == 1
 
 
 def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):
