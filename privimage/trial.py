@@ -139,6 +139,11 @@ def _named(key: str, load: Callable[[], T]) -> T:
 def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
     finetune, preset = trial.method.finetune, trial.method.preset
+    if trial.budget.delta * n_train >= 1 and not trial.data.stand_in:  # it guarantees nothing
+        raise InputError(
+            f"budgets: delta {trial.budget.delta:g}: with {n_train} training images use at most {0.1 / n_train:.0e}; "
+            f"a delta of 1 / {n_train} allows to publish one of them as it is"
+        )
     if preset.finetune != "none" and finetune.q * n_train < 1:
         raise InputError(
             f"method.finetune.q: got {finetune.q:g}; with {n_train} training images the expected batch is below 1; "

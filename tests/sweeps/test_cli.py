@@ -40,7 +40,7 @@ BAD = (
     one("resources.wrkers", "2", "resources.wrkers", "did you mean 'workers'"),
     one("budgets", "[{epsilon: 0, delta: 1.0e-5}]", "budgets.0.epsilon", "got 0", "greater than 0"),
     one("budgets", "[{epsilon: ten, delta: 1.0e-5}]", "budgets.0.epsilon", "'ten'", "number"),
-    one("budgets", "[{epsilon: 1, delta: 1}]", "budgets.0.delta", "got 1", "less than 1"),
+    one("budgets", "[{epsilon: 1, delta: 1}]", "budgets.0.delta", "got 1", "less than or equal to 0.01"),
     one("budgets", "[{epsilon: 1}]", "budgets.0.delta", "missing"),
     one("budgets", "[]", "budgets", "at least 1"),
     one("method.name", "dpgann", "method.name", "'dpgann'", "privimage+d"),
