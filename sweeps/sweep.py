@@ -16,7 +16,7 @@ from privimage.data import HeldOutConfig
 from privimage.errors import InputError
 from privimage.methods.privimage import PRESETS, MethodConfig
 from privimage.paths import RESERVED
-from privimage.schema import Frozen, parse, read_yaml, set_dotted
+from privimage.schema import Frozen, parse, read_yaml, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
 from privimage.tuning.noise import Noise
 from sweeps.space import Dimension
@@ -195,11 +195,22 @@ class Sweep(Frozen):
                     raise InputError(f"search.{dotted}: {error}") from None
 
 
+def _path(dotted: str) -> list[str]:
+    """The keys of a dotted field of the file. What is searched, measured or set in a row is named by one key."""
+    match dotted.split("."):
+        case ["search" | "objectives" as head, *rest] if rest:
+            return [head, ".".join(rest)]
+        case ["compare", number, "set", *rest] if rest:
+            return ["compare", number, "set", ".".join(rest)]
+        case path:
+            return path
+
+
 def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Sweep:
     """The sweep in a YAML file, with dotted fields replaced. Raises InputError in one line."""
     values = read_yaml(path)
     for dotted, value in (overrides or {}).items():
-        values = set_dotted(values, dotted, value)
+        values = set_at(values, _path(dotted), value)
     sweep = parse(Sweep, values)
     for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
         pass
