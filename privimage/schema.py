@@ -93,10 +93,20 @@ def _one_line(model: type[BaseModel], values: Any, error: ValidationError, where
         return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
     if first["type"] == "missing":
         return f"{dotted}: missing; it has no default{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = _message(first["type"], first["msg"], first["input"])
     if not path and not where:  # a rule about several keys, which the message names
         return f"{message}{more}"
     return f"{dotted}: got {_short(first['input'])}; {message}{more}"
+
+
+def _message(type: str, message: str, value: Any) -> str:
+    """What is wrong with a value, in words of YAML: it knows neither tuples nor models."""
+    if type in ("tuple_type", "list_type"):
+        example = repr([value])
+        return "should be a list" + (f", e.g. {example}" if value is not None and len(example) <= 60 else "")
+    if type in ("dict_type", "model_type"):
+        return "should be a mapping of keys"
+    return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _short(value: Any) -> str:
@@ -133,6 +143,8 @@ def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> 
             if not isinstance(part, int):
                 continue
             values = values[part]
+        else:  # below a scalar the user wrote nothing
+            continue
         yield str(part)
 
 

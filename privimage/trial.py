@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from privimage import accounting, metrics
 from privimage.budget import Budget, Event
@@ -38,10 +38,18 @@ T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
 
 
+def _kind(value: Any) -> str:
+    """Which model a sensitive set is: any name but that of the internal one is for SensitiveConfig to judge."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return "held-out" if name == "held-out" else "set"
+
+
 class DataConfig(Frozen):
     """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set."""
 
-    sensitive: SensitiveConfig | HeldOutConfig = Field(discriminator="name")
+    sensitive: Annotated[
+        Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
+    ]
     public: PublicConfig
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -63,7 +64,7 @@ class Row(Frozen):
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    name: str = Field(max_length=80)
     data: DataConfig
     budgets: tuple[Budget, ...] = Field(min_length=1)
     tuning: Tuning = Explore()
@@ -81,6 +82,8 @@ class Sweep(Frozen):
     def _free(cls, name: str) -> str:
         if name in RESERVED:
             raise ValueError(f"{name} is reserved; use another name")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("use letters, digits, '.', '_' and '-', a letter or a digit first")
         return name
 
     @field_validator("objectives")
