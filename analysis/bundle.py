@@ -70,8 +70,13 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
 
 def read(directory: Path) -> Bundle:
     """The bundle in a folder. Raises InputError in one line if a file is missing, damaged or from another version."""
-    config = parse(BundleConfig, _json(directory / CONFIG), where=f"{directory / CONFIG}")
+    config = read_config(directory)
     return Bundle(config=config, generator=rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL)))
+
+
+def read_config(directory: Path) -> BundleConfig:
+    """What the config.json in a folder says. Raises InputError in one line if it is missing or damaged."""
+    return parse(BundleConfig, _json(directory / CONFIG), where=f"{directory / CONFIG}")
 
 
 def _bytes(path: Path) -> bytes:

@@ -76,8 +76,11 @@ def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
     bundle.rebuild(
         config, raw, where=f"trial {record.id}"
     )  # refuses weights that do not fit, before they are given away
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=".draft-"))
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=".draft-"))
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written ({error.strerror}); name another folder") from None
     try:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")

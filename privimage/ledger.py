@@ -267,10 +267,15 @@ class Ledger:
     def verify(self) -> HeadState:
         """Whether the head agrees, lags by the line of a writer that was killed, or is missing.
 
-        Without a head, lines may be missing at the end. Raises InputError if the chain is broken or ends too early,
-        and BudgetExceeded if more is charged than the cap admits.
+        Without a head, lines may be missing at the end. Raises InputError if the chain is broken or ends too early, or
+        if a file without any line has no head either; and BudgetExceeded if more is charged than the cap admits.
         """
         found = self.chain.read()
+        if not found.lines and self.path.exists():  # with a head, `read` refuses it; a wiped ledger looks like this
+            raise InputError(
+                f"{self.path}: holds no line and has no head beside it, so nothing can be verified; restore both from "
+                "a backup, or remove the file if nothing was ever asked of the set"
+            )
         lines = self._parsed(found)
         cap = _cap(lines)
         charged = None if cap is None else _spending(lines, cap).charged

@@ -89,12 +89,15 @@ def append(path: Path, record: Record) -> None:
 def load(path: Path) -> list[Record]:
     """All records of a run, oldest first, one an id. A last line cut by a crash is left out.
 
-    Raises InputError if the file is missing or a whole line is damaged.
+    Raises InputError if the file is missing, cannot be read, or a whole line is damaged.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no records; is this the folder of a run, and has a trial finished?")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no records; is this the folder of a run, and has a trial finished?") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the records of a run") from None
     records: dict[str, Record] = {}
-    raw = path.read_bytes()
     for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines()):
         try:
             record = Record.model_validate_json(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -93,10 +93,20 @@ def _one_line(model: type[BaseModel], values: Any, error: ValidationError, where
         return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
     if first["type"] == "missing":
         return f"{dotted}: missing; it has no default{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = _message(first["type"], first["msg"], first["input"])
     if not path and not where:  # a rule about several keys, which the message names
         return f"{message}{more}"
     return f"{dotted}: got {_short(first['input'])}; {message}{more}"
+
+
+def _message(type: str, message: str, value: Any) -> str:
+    """What is wrong with a value, in words of YAML: it knows neither tuples nor models."""
+    if type in ("tuple_type", "list_type"):
+        example = repr([value])
+        return "should be a list" + (f", e.g. {example}" if value is not None and len(example) <= 60 else "")
+    if type in ("dict_type", "model_type"):
+        return "should be a mapping of keys"
+    return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _short(value: Any) -> str:
@@ -133,6 +143,8 @@ def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> 
             if not isinstance(part, int):
                 continue
             values = values[part]
+        else:  # below a scalar the user wrote nothing
+            continue
         yield str(part)
 
 
@@ -169,16 +181,42 @@ def get_dotted(values: Mapping[str, Any], dotted: str) -> Any:
 
 
 def set_dotted(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    """A copy of `values` with the value at a dotted path replaced; missing levels are made.
+    """A copy of `values` with the value at a dotted path replaced; missing levels are made, digits count in lists.
 
     >>> set_dotted({"a": {"b": 1}}, "a.c", 2)
     {'a': {'b': 1, 'c': 2}}
+    >>> set_dotted({"a": [{"b": 1}, 5]}, "a.0.b", 2)
+    {'a': [{'b': 2}, 5]}
     """
-    head, _, rest = dotted.partition(".")
-    copy = dict(values)
-    if rest:
-        below = copy.get(head)
-        copy[head] = set_dotted(below if isinstance(below, Mapping) else {}, rest, value)
-    else:
-        copy[head] = value
+    return set_at(values, dotted.split("."), value)
+
+
+def set_at(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """As `set_dotted`, for a path whose keys may have dots in them. Raises InputError if a list has no such entry."""
+    replaced: dict[str, Any] = _replaced(values, path, 0, value)
+    return replaced
+
+
+def _replaced(current: Any, path: Sequence[str], depth: int, value: Any) -> Any:
+    """What stands at the first `depth` keys of the path, with the value at the whole path."""
+    if depth == len(path):
+        return value
+    key = path[depth]
+    if isinstance(current, list | tuple):
+        below = list(current)
+        i = _index(below, path, depth)
+        below[i] = _replaced(below[i], path, depth + 1, value)
+        return below
+    copy = dict(current) if isinstance(current, Mapping) else {}
+    copy[key] = _replaced(copy.get(key), path, depth + 1, value)
     return copy
+
+
+def _index(entries: list[Any], path: Sequence[str], depth: int) -> int:
+    """Which entry of a list a key means. Raises InputError if it means none."""
+    key, dotted = path[depth], ".".join(path[: depth + 1])
+    if not entries:
+        raise InputError(f"{dotted}: the list is empty; give the whole of {'.'.join(path[:depth])}")
+    if not key.isdecimal() or int(key) >= len(entries):
+        raise InputError(f"{dotted}: got '{key}'; the list has the entries 0 to {len(entries) - 1}")
+    return int(key)

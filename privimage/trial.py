@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from privimage import accounting, metrics
 from privimage.budget import Budget, Event
@@ -38,10 +38,18 @@ T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
 
 
+def _kind(value: Any) -> str:
+    """Which model a sensitive set is: any name but that of the internal one is for SensitiveConfig to judge."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return "held-out" if name == "held-out" else "set"
+
+
 class DataConfig(Frozen):
     """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set."""
 
-    sensitive: SensitiveConfig | HeldOutConfig = Field(discriminator="name")
+    sensitive: Annotated[
+        Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
+    ]
     public: PublicConfig
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
 
@@ -139,6 +147,11 @@ def _named(key: str, load: Callable[[], T]) -> T:
 def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
     finetune, preset = trial.method.finetune, trial.method.preset
+    if trial.budget.delta * n_train >= 1 and not trial.data.stand_in:  # it guarantees nothing
+        raise InputError(
+            f"budgets: delta {trial.budget.delta:g}: with {n_train} training images use at most {0.1 / n_train:.0e}; "
+            f"a delta of 1 / {n_train} allows to publish one of them as it is"
+        )
     if preset.finetune != "none" and finetune.q * n_train < 1:
         raise InputError(
             f"method.finetune.q: got {finetune.q:g}; with {n_train} training images the expected batch is below 1; "

@@ -60,6 +60,14 @@ def _recipe(file: Path) -> Path:
     return file
 
 
+def _root(path: Path) -> Root:
+    """The folder of all runs, which need not exist yet. Raises InputError if a file stands in its way."""
+    nearest = next(above for above in (path, *path.absolute().parents) if above.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--root: got '{path}'; {nearest} is not a folder; give a folder, e.g. --root runs")
+    return Root(path=path)
+
+
 def _run_folder(run: Path) -> RunFolder:
     if not run.is_dir():
         raise InputError(f"{run}: no such folder; expected the folder of a run, e.g. runs/demo")
@@ -79,7 +87,7 @@ def sweep(
     from sweeps.sweep import load_sweep
 
     loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
-    outcome = run_sweep(loaded, root=Root(path=root), address=address, quiet=quiet)
+    outcome = run_sweep(loaded, root=_root(root), address=address, quiet=quiet)
     for line in outcome.failures:
         err.print(f"failed: {line}", style="red", highlight=False, markup=False)
     out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", highlight=False)
@@ -102,7 +110,7 @@ def plan(
 
     loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
     with err.status("calibrating the noise"):
-        made = make_plan(loaded, root=Root(path=root))
+        made = make_plan(loaded, root=_root(root))
     show(made, out)
     if made.refused:
         raise typer.Exit(2)
@@ -165,8 +173,10 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """Draw synthetic images from a pulled generator. Costs no privacy."""
-    from analysis.synthesise import sample_from, write_samples
+    from analysis import bundle
+    from analysis.synthesise import check_output, sample_from, write_samples
 
+    check_output(to, n=n, labels=bundle.read_config(directory).n_classes)
     with _progress("sampling") as advance:
         x, y = sample_from(directory, n=n, seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
@@ -213,6 +223,13 @@ def main() -> None:
         app(standalone_mode=True)
     except InputError as error:
         err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # about no file of the user's
+            raise
+        where = error.filename2 or error.filename  # of a file that takes the place of another: that place
+        said = f"{where}: {error.strerror}; give another place, or see that it may be read and written"
+        err.print(f"privimage: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except PrivImageError as error:
         err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)

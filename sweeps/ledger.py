@@ -68,10 +68,8 @@ def cap(
     from privimage.ledger import Ledger
     from privimage.schema import parse
 
-    if path.suffix != ".jsonl":
-        raise InputError(f"{path}: expected the ledger of a set, e.g. runs/ledgers/digits-v1.jsonl")
     budget = parse(Budget, {"epsilon": epsilon, "delta": delta}, where="cap")
-    new = Ledger(path).set_cap(budget)
+    new = Ledger(_named(path)).set_cap(budget)
     _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
 
 
@@ -96,6 +94,13 @@ def close(
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such ledger")
+    return _named(path)
+
+
+def _named(path: Path) -> Path:
+    """The path, if it is named as a ledger: beside any other name there is no head that could be compared."""
+    if path.suffix != ".jsonl":
+        raise InputError(f"{path}: expected the ledger of a set, e.g. runs/ledgers/digits-v1.jsonl")
     return path
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import yaml
 
 from privimage import record as records
 from privimage.errors import InputError
 from privimage.histogram import query_family
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
-from privimage.schema import digest
+from privimage.schema import digest, parse, read_yaml
 from privimage.store import Manifest
 from sweeps.sweep import QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public
+
+RESTORE = "restore it from a backup, or choose another name for the sweep"
 
 
 def check_same(sweep: Sweep, folder: RunFolder) -> None:
@@ -24,8 +25,8 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
         growing |= {"trials", "compare"}  # where each trial meets the budget by itself
     resolved = sweep.model_dump(mode="json")
     if folder.sweep.exists():
-        before = yaml.safe_load(folder.sweep.read_text())
-        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before.get(key))]
+        before = _begun(folder)
+        changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before[key])]
         if changed:
             raise InputError(
                 f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
@@ -33,6 +34,18 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
         _check_not_less(resolved, before, folder)
         if isinstance(sweep.tuning, Public):
             _check_search_goes_on(resolved, before, folder)
+
+
+def _begun(folder: RunFolder) -> dict[str, Any]:
+    """The sweep that the folder was begun with. Raises InputError if its file is damaged."""
+    try:
+        values = read_yaml(folder.sweep)
+    except InputError as error:
+        raise InputError(f"{error}; {RESTORE}") from None
+    try:
+        return parse(Sweep, values).model_dump(mode="json")
+    except InputError as error:
+        raise InputError(f"{folder.sweep}: is no sweep of this version ({error}); {RESTORE}") from None
 
 
 def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
@@ -79,7 +92,7 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     """
     needed = sweep.smallest_sigma()
     if folder.asked_sigma.exists():
-        asked = float(folder.asked_sigma.read_text())
+        asked = _kept_sigma(folder)
         if asked > needed:
             raise InputError(
                 f"{QUERY_SIGMA}: got {needed:g} in a row or in the search, but {folder.path} asks its query with "
@@ -94,3 +107,15 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
         if meta.get("family") == family and float(meta["sigma"]) <= needed:
             known.append(float(meta["sigma"]))
     return max(known, default=needed)
+
+
+def _kept_sigma(folder: RunFolder) -> float:
+    """The noise multiplier that the run first took. Raises InputError if its file is damaged."""
+    text = folder.asked_sigma.read_bytes().decode(errors="replace").strip()
+    try:
+        asked = float(text)
+    except ValueError:
+        asked = math.nan
+    if not 0 < asked < math.inf:
+        raise InputError(f"{folder.asked_sigma}: got {text[:20]!r}; expected one positive number; {RESTORE}")
+    return asked

@@ -46,12 +46,14 @@ class Outcome:
 def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = False) -> Outcome:
     """Run the sweep, or what is left of it. Raises InputError before anything is charged if it cannot be run."""
     folder = root.run(sweep.name)
-    folder.path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder.path / "sweep.lock"))
     try:
+        folder.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
+    except OSError as error:
+        raise InputError(f"{folder.path}: cannot be written ({error.strerror or error}); give another --root") from None
     try:
         check_same(sweep, folder)
         asked = asked_sigma(sweep, folder)

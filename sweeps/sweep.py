@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +17,7 @@ from privimage.data import HeldOutConfig
 from privimage.errors import InputError
 from privimage.methods.privimage import PRESETS, MethodConfig
 from privimage.paths import RESERVED
-from privimage.schema import Frozen, parse, read_yaml, set_dotted
+from privimage.schema import Frozen, parse, read_yaml, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
 from privimage.tuning.noise import Noise
 from sweeps.space import Dimension
@@ -63,7 +64,7 @@ class Row(Frozen):
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    name: str = Field(max_length=80)
     data: DataConfig
     budgets: tuple[Budget, ...] = Field(min_length=1)
     tuning: Tuning = Explore()
@@ -81,6 +82,8 @@ class Sweep(Frozen):
     def _free(cls, name: str) -> str:
         if name in RESERVED:
             raise ValueError(f"{name} is reserved; use another name")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("use letters, digits, '.', '_' and '-', a letter or a digit first")
         return name
 
     @field_validator("objectives")
@@ -195,11 +198,22 @@ class Sweep(Frozen):
                     raise InputError(f"search.{dotted}: {error}") from None
 
 
+def _path(dotted: str) -> list[str]:
+    """The keys of a dotted field of the file. What is searched, measured or set in a row is named by one key."""
+    match dotted.split("."):
+        case ["search" | "objectives" as head, *rest] if rest:
+            return [head, ".".join(rest)]
+        case ["compare", number, "set", *rest] if rest:
+            return ["compare", number, "set", ".".join(rest)]
+        case path:
+            return path
+
+
 def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Sweep:
     """The sweep in a YAML file, with dotted fields replaced. Raises InputError in one line."""
     values = read_yaml(path)
     for dotted, value in (overrides or {}).items():
-        values = set_dotted(values, dotted, value)
+        values = set_at(values, _path(dotted), value)
     sweep = parse(Sweep, values)
     for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
         pass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from privimage.schema import Frozen
 
@@ -49,10 +50,17 @@ class SensitiveConfig(_ImageConfig):
     """
 
     name: Literal["digits", "folder", "mnist", "fashion-mnist", "cifar10"]
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
+    id: str = Field(max_length=100)
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
+
+    @field_validator("id")
+    @classmethod
+    def _file_name(cls, id: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", id):
+            raise ValueError("use lower-case letters, digits, '.', '_' and '-', a letter or a digit first")
+        return id
 
     @model_validator(mode="after")
     def _split(self) -> SensitiveConfig:

@@ -108,3 +108,21 @@ def test_names_of_labels_are_kept_where_the_samples_have_them(make_run, make_rec
     forge(folder, "a", "samples", meta={"classes": list("abcdefghij")})
     pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best")
     assert bundle.read(tmp_path / "best").config.classes == tuple("abcdefghij")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(make_run, make_record, monkeypatch, capsys):
+    from sweeps.cli import main
+
+    folder = make_run([make_record("a")])
+    for place in ("front.png", "report.html"):
+        (folder.path / place / "in the way").mkdir(parents=True)
+    for verb, *options, says in (
+        ("front", "front.png: Is a directory; give another place"),
+        ("report", "report.html: "),
+        ("best", "--to", "/dev/null/x", "/dev/null/x: cannot be written (File exists); name another folder"),
+    ):
+        monkeypatch.setattr("sys.argv", ["privimage", verb, str(folder.path), *options])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr().err
+        assert caught.value.code == 2 and says in said and said.startswith("privimage: ") and said.count("\n") == 1

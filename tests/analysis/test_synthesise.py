@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis import synthesise
 from analysis.export import pull_best
 from analysis.synthesise import sample_from, write_samples
 from privimage import networks
@@ -72,10 +73,22 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
         sample_from(changed, n=1, seed=0, device="cpu")
 
 
-@pytest.mark.parametrize(("options", "message"), [({"n": 0}, "at least 1"), ({"device": "abacus"}, "does not have")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "at least 1"),
+        ({"device": "abacus"}, "does not have"),
+        ({"seed": -1}, "seed: got -1; expected a whole number from 0 to 9223372036854775807"),
+        ({"seed": 2**63}, "seed: got 9223372036854775808"),
+    ],
+)
 def test_impossible_requests(directory, options, message):
     with pytest.raises(InputError, match=message):
         sample_from(directory, **({"n": 1, "seed": 0, "device": "cpu"} | options))
+
+
+def test_the_largest_seed_draws(directory):
+    assert len(sample_from(directory, n=1, seed=2**63 - 1, device="cpu")[0]) == 1
 
 
 def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):
@@ -91,3 +104,34 @@ def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):
 def test_what_cannot_be_written(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         write_samples(np.zeros((101, 1, 8, 8), np.uint8), np.zeros(101, int), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("to", "n", "message"),
+    [
+        ("a.jpg", 1, "a.jpg: unknown suffix '.jpg'; allowed: .npz, .png"),
+        ("a.png", 1001, "a.png: a picture shows at most 100 images a label, got 101; write .npz"),
+        ("file/a.npz", 1, "a.npz: cannot be written (File exists); name another file"),
+        ("file/below/a.npz", 1, "a.npz: cannot be written (Not a directory); name another file"),
+        ("folder.npz", 1, "folder.npz: is a folder; name a file in it"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_drawing(directory, tmp_path, monkeypatch, capsys, to, n, message):
+    from sweeps.cli import main
+
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.npz").mkdir()
+    monkeypatch.setattr(synthesise, "draw_images", lambda *args, **options: pytest.fail("drawn"))
+    monkeypatch.setattr("sys.argv", ["privimage", "sample", str(directory), "--to", str(tmp_path / to), "--n", str(n)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and message in said and said.startswith("privimage: ") and said.count("\n") == 1
+
+
+def test_checking_an_output_leaves_no_file_and_harms_none(tmp_path):
+    old, new = tmp_path / "old.npz", tmp_path / "new" / "a.npz"
+    old.write_text("x")
+    for path in (old, new):
+        synthesise.check_output(path, n=1000, labels=10)
+    assert old.read_text() == "x" and list(new.parent.iterdir()) == []

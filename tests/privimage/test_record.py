@@ -68,6 +68,8 @@ def test_a_damaged_line_and_a_missing_file_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"id": 1}\n')
     with pytest.raises(InputError, match=r"records\.jsonl: line 2 is not a record"):
         records.load(path)
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        records.load(tmp_path)
 
 
 def test_composition_counts_every_access_once_and_all_of_them() -> None:

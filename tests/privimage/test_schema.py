@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,22 @@ def test_set_then_get_and_the_original_is_untouched(values: dict[str, int], path
     before = dict(values)
     assert get_dotted(set_dotted(values, ".".join(path), new), ".".join(path)) == new
     assert values == before
+
+
+def test_digits_count_in_lists_and_the_original_is_untouched() -> None:
+    values: dict[str, Any] = {"rows": [{"steps": 1}, {"steps": 2}]}
+    assert set_dotted(values, "rows.1.steps", 3) == {"rows": [{"steps": 1}, {"steps": 3}]}
+    assert set_dotted(values, "rows.0", {}) == {"rows": [{}, {"steps": 2}]}
+    assert values == {"rows": [{"steps": 1}, {"steps": 2}]}
+    for dotted, says in (
+        ("rows.2.steps", r"^rows\.2: got '2'; the list has the entries 0 to 1$"),
+        ("rows.-1.steps", r"^rows\.-1: got '-1'; the list has the entries 0 to 1$"),
+        ("rows.steps", r"^rows\.steps: got 'steps'; the list has the entries 0 to 1$"),
+    ):
+        with pytest.raises(InputError, match=says):
+            set_dotted(values, dotted, 5)
+    with pytest.raises(InputError, match=r"^rows\.0: the list is empty; give the whole of rows$"):
+        set_dotted({"rows": []}, "rows.0.steps", 5)
 
 
 def test_get_of_an_absent_path_is_none() -> None:

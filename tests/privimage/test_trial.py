@@ -149,15 +149,22 @@ def test_a_negative_seed_is_refused() -> None:
         ({"method__select__ratio": 0.01}, r"method\.select\.ratio"),
         ({"method__query__k1": 13}, r"method\.query\.k1"),
         ({"method__samples": 10, "n_labels": 6}, r"method\.samples"),
+        ({"budget__delta": 1e-2, "n_train": 100}, r"^budgets: delta 0\.01: with 100 training images use at most 1e-03"),
         ({"budget__epsilon": 0.1}, r"method\.query\.sigma"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_charged(changed: dict[str, Any], key: str) -> None:
-    n_labels = changed.pop("n_labels", 3)
+    n_labels, n_train = changed.pop("n_labels", 3), changed.pop("n_train", 40)
     with pytest.raises(InputError, match=key) as caught:
-        check(trial(**changed), n_train=40, n_labels=n_labels, n_public=12)
+        check(trial(**changed), n_train=n_train, n_labels=n_labels, n_public=12)
     assert isinstance(caught.value, BudgetExceeded) == ("budget__epsilon" in changed)
     check(trial(), n_train=40, n_labels=3, n_public=12)
+
+
+def test_the_delta_of_a_public_stand_in_is_that_of_the_sensitive_set() -> None:
+    check(trial(data__stand_in=True), n_train=200_000, n_labels=3, n_public=12)
+    with pytest.raises(InputError, match="with 200000 training images use at most 5e-07"):
+        check(trial(), n_train=200_000, n_labels=3, n_public=12)
 
 
 # ---- the record

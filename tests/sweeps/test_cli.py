@@ -40,9 +40,14 @@ BAD = (
     one("resources.wrkers", "2", "resources.wrkers", "did you mean 'workers'"),
     one("budgets", "[{epsilon: 0, delta: 1.0e-5}]", "budgets.0.epsilon", "got 0", "greater than 0"),
     one("budgets", "[{epsilon: ten, delta: 1.0e-5}]", "budgets.0.epsilon", "'ten'", "number"),
-    one("budgets", "[{epsilon: 1, delta: 1}]", "budgets.0.delta", "got 1", "less than 1"),
+    one("budgets", "[{epsilon: 1, delta: 1}]", "budgets.0.delta", "got 1", "less than or equal to 0.01"),
     one("budgets", "[{epsilon: 1}]", "budgets.0.delta", "missing"),
     one("budgets", "[]", "budgets", "at least 1"),
+    one("budgets.0.epsilon", "0", "budgets.0.epsilon", "got 0", "greater than 0"),
+    one("budgets.2.epsilon", "3", "budgets.2: got '2'; the list has the entries 0 to 1"),
+    one("budgets.epsilon", "3", "budgets.epsilon: got 'epsilon'; the list has the entries 0 to 1"),
+    one("search.method.query.sigma", "5", "search.method.query.sigma: got 5", "{choice: [..]}"),
+    one("search.method.query.sgma", "{choice: [5]}", "method.query.sgma", "did you mean 'sigma'"),
     one("method.name", "dpgann", "method.name", "'dpgann'", "privimage+d"),
     one("method.model.size", "xl", "method.model.size", "'xl'", "dct-mlp-192"),
     one("compare", "[dpdn]", "compare", "'dpdn'", "dpdm"),
@@ -74,6 +79,12 @@ BAD = (
     one("search", "{method.select.ratio: {choice: [0.5, 2]}}", "search.method.select.ratio", "got 2"),
     one("search", "{method.select.ratio: {choice: [0.5, 0.001]}}", "search.method.select.ratio", "0.001", "at least"),
     one("search", "{method.query.sigma: {choice: [a]}}", "search.method.query.sigma", "'a'"),
+    one("data.sensitive.name", "celeba", "data.sensitive.name: got 'celeba'; should be 'digits', 'folder', 'mnist'"),
+    one("data.sensitive.nam", "folder", "data.sensitive.nam: unknown key, did you mean 'name'?; allowed: channels"),
+    one("data.sensitive", "digits", "data.sensitive: got 'digits'; should be a mapping of keys"),
+    one("data.sensitive.id", "Scans_2026", "data.sensitive.id: got 'Scans_2026'; use lower-case letters, digits, '.'"),
+    one("seeds", "3", "seeds: got 3; should be a list, e.g. [3]"),
+    one("budgets", "{epsilon: 1, delta: 1.0e-5}", "budgets: got {", "a list, e.g. [{'epsilon': 1, 'delta': 1e-05}]"),
     one("data.sensitive.root", "/nowhere", "data.sensitive", "/nowhere", "no such folder"),
     one("data.public.root", "SENSITIVE", "data.public: 60 of 60 sensitive images are among its images too"),
     one(
@@ -88,7 +99,7 @@ BAD = (
     one("data.public.size", "32", "data", "(1, 32, 32)", "(1, 28, 28)"),
     one("trials", "-1", "trials", "got -1", "greater than or equal to 0"),
     one("name", "store", "name", "'store'", "reserved"),
-    one("name", "../up", "name", "'../up'"),
+    one("name", "../up", "name", "'../up'", "use letters, digits"),
     one("tuning.mode", "adaptive", "tuning", "explore, select or public"),
     one("tuning.mode", "select", "objectives", "accuracy[lr]", "dp-accuracy[lr]"),
     one("tuning", "{mode: select, sampler: tpe}", "tuning.sampler", "'tpe'", "independent", "use random"),
@@ -257,3 +268,29 @@ def test_help_and_unknown_words_need_no_ray(
             main()
         said = capsys.readouterr()
         assert caught.value.code == code and says in said.out + said.err
+
+
+def test_a_root_that_is_no_folder_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_sweep: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    from sweeps.cli import main
+
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").write_text("in the way")
+    (tmp_path / "locked" / "tiny" / "sweep.lock").mkdir(parents=True)  # as unwritable as a read-only folder
+    for verb, root, says in (
+        ("plan", "file", "--root: got "),
+        ("sweep", "file", "is not a folder; give a folder"),
+        ("sweep", "file/below", "file is not a folder"),
+        ("sweep", "runs", "runs/tiny: cannot be written (File exists); give another --root"),
+        ("sweep", "locked", "locked/tiny: cannot be written (Is a directory)"),
+    ):
+        monkeypatch.setattr("sys.argv", ["privimage", verb, str(write_sweep()), "--root", str(tmp_path / root)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr().err.replace("calibrating the noise", "").strip()
+        assert caught.value.code == 2 and said.startswith("privimage: ") and says in said and "\n" not in said

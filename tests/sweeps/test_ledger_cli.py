@@ -132,6 +132,18 @@ def test_verify_names_what_is_wrong(privimage: Command, ledger: Ledger) -> None:
     assert "no cap is set" in privimage("ledger", "verify", ledger.path)[1]
 
 
+def test_a_wiped_ledger_is_not_called_intact(privimage: Command, ledger: Ledger) -> None:
+    ledger.chain.head.unlink()
+    for raw in (b"", b'{"number":0'):
+        ledger.path.write_bytes(raw)
+        in_one_line(privimage("ledger", "verify", ledger.path), str(ledger.path), "nothing can be verified", "backup")
+    copy = ledger.path.rename(ledger.path.with_suffix(".txt"))
+    for verb in ("verify", "show"):
+        in_one_line(privimage("ledger", verb, copy), "expected the ledger of a set")
+    ledger.charge(id="q", what="a first charge makes the file", events=(QUERY,))
+    assert privimage("ledger", "verify", ledger.path)[0] == 0
+
+
 def test_a_ledger_that_is_none(privimage: Command, tmp_path: Path) -> None:
     (tmp_path / "text.jsonl").write_text("hello\n")
     in_one_line(privimage("ledger", "show", tmp_path / "text.jsonl"), "line 1 is not JSON")

@@ -77,3 +77,27 @@ def test_less_or_another_sweep_is_refused(
     begun(load(compare=["dpdm"]), folder)
     with pytest.raises(InputError, match=says):
         check_same(load(**({"compare": ["dpdm"]} | changed)), folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("sweep", "", r"sweep\.yaml: expected a mapping of keys, got NoneType; restore it"),
+        ("sweep", "name: [", r"sweep\.yaml: line 1: not valid YAML"),
+        ("sweep", "tuning: 3", r"sweep\.yaml: is no sweep of this version \((name|tuning): .*; restore it"),
+        ("asked_sigma", "six", r"asked_sigma: got 'six'; expected one positive number; restore it"),
+        ("asked_sigma", "nan", r"asked_sigma: got 'nan'"),
+        ("asked_sigma", "", r"asked_sigma: got ''"),
+        ("asked_sigma", "-6", r"asked_sigma: got '-6'"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_fix(
+    load: Callable[..., Sweep], tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    begun(load(), folder)
+    getattr(folder, name).write_text(text)
+    with pytest.raises(InputError, match=says) as caught:
+        check_same(load(), folder)
+        asked_sigma(load(), folder)
+    assert "choose another name" in str(caught.value) and "\n" not in str(caught.value)

@@ -24,6 +24,25 @@ def test_overrides_replace_dotted_fields(write_sweep: Write) -> None:
     assert sweep.method["query"] == {"sigma": 8, "function": {"steps": 5, "batch": 16}}  # its neighbours stay
 
 
+def test_overrides_reach_keys_with_dots_and_entries_of_lists(write_sweep: Write) -> None:
+    file = write_sweep(compare=["selection-only", {"method": "dpdm", "set": {"method.finetune.steps": 3}}])
+    overrides = {
+        "search.method.query.sigma": {"choice": [7, 9]},
+        "search.method.select.ratio": {"choice": [0.5]},
+        "budgets.0.epsilon": 3,
+        "compare.1.set.method.finetune.steps": 4,
+        "objectives.accuracy[mlp]": "max",
+    }
+    sweep = load_sweep(file, overrides=overrides)
+    assert {key: dimension.corners() for key, dimension in sweep.search.items()} == {
+        "method.query.sigma": (7, 9),
+        "method.select.ratio": (0.5,),
+    }
+    assert [budget.epsilon for budget in sweep.budgets] == [3, 10]
+    assert sweep.compare[1].set == {"method.finetune.steps": 4}
+    assert list(sweep.objectives) == ["accuracy[lr]", "accuracy[mlp]"]
+
+
 def test_every_corner_of_the_search_is_tried(write_sweep: Write) -> None:
     search = {
         "method.query.sigma": {"log_uniform": [6, 50]},
