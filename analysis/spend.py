@@ -9,8 +9,9 @@ from analysis import words
 from analysis.facts import Facts
 from privimage import accounting
 from privimage.budget import Event
+from privimage.entries import Charge
 from privimage.errors import InputError
-from privimage.ledger import Charge, Ledger
+from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
 from privimage.record import Paid, Record, composition
 from privimage.schema import get_dotted

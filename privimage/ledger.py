@@ -13,82 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Discriminator, Tag, TypeAdapter
 
 from privimage.accounting import epsilon, epsilon_rdp
 from privimage.budget import Budget, Cost
 from privimage.cap import Cap
 from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
+from privimage.entries import ENTRY, CapLine, Charge, Close, Lines, Reserve
 from privimage.errors import BudgetExceeded, InputError
-from privimage.schema import Frozen
 
 Array = NDArray[np.float64]
-
-
-class _Sealed(Frozen):
-    """What every line has: its number from 0, when it was written, the hash of the line before it and its own."""
-
-    number: int
-    at: str
-    previous: str
-    hash: str
-
-
-class Charge(_Sealed):
-    """What was asked and its price.
-
-    `under` is the reservation, if any, that it was planned in; `division` is how the set was split when it was asked.
-    """
-
-    kind: Literal["charge"] = "charge"  # absent in the lines of older versions, which knew no other kind
-    id: str
-    what: str
-    events: tuple[Cost, ...]
-    under: str | None = None
-    division: str | None = None
-
-
-class CapLine(_Sealed):
-    """From here on, all charges together keep within `cap`."""
-
-    kind: Literal["cap"]
-    cap: Cap
-
-
-class Reserve(_Sealed):
-    """What somebody is about to ask, at most; it replaces an earlier reservation of the same id."""
-
-    kind: Literal["reserve"]
-    id: str
-    what: str
-    events: tuple[Cost, ...]
-
-
-class Close(_Sealed):
-    """The end of the reservation `id`."""
-
-    kind: Literal["close"]
-    id: str
-
-
-def _kind(line: Any) -> Any:
-    return line.get("kind", "charge") if isinstance(line, dict) else line.kind
-
-
-Entry = Annotated[
-    Annotated[Charge, Tag("charge")]
-    | Annotated[CapLine, Tag("cap")]
-    | Annotated[Reserve, Tag("reserve")]
-    | Annotated[Close, Tag("close")],
-    Discriminator(_kind),
-]
-_ENTRY: TypeAdapter[Charge | CapLine | Reserve | Close] = TypeAdapter(Entry)
-Lines = tuple[Charge | CapLine | Reserve | Close, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +150,7 @@ class Ledger:
     def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> Raw:
         """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""
         line = found.sealed(fields)
-        after = (*before, _ENTRY.validate_python(line))
+        after = (*before, ENTRY.validate_python(line))
         cap = _cap(after)
         if cap is not None and not cap.admits(_spending(after, cap).counted):
             raise BudgetExceeded(f"{self.path}: {_refusal(cap, before, after)}")
@@ -227,7 +165,7 @@ class Ledger:
 
     def _entry(self, number: int, line: Raw) -> Charge | CapLine | Reserve | Close:
         try:
-            return _ENTRY.validate_python(line)
+            return ENTRY.validate_python(line)
         except ValueError:
             raise InputError(f"{self.path}: line {number + 1} is none that this version of privimage knows") from None
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from privimage.budget import AnyOf, BestOf, Cost, Event
 from privimage.cap import Cap
-from privimage.ledger import CapLine, Charge, Close, Ledger, Lines, Reserve, Spending
+from privimage.entries import CapLine, Charge, Close, Lines, Reserve
+from privimage.ledger import Ledger, Spending
 
 ROW = ("#", "at", "what", "events")
 

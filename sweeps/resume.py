@@ -103,7 +103,12 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     family = query_family(trial.identity, trial.method.query)
     known = []
     for path in (folder.root.store / "artefacts" / "histogram").glob("*/manifest.json"):
-        meta = Manifest.model_validate_json(path.read_text()).meta
+        try:
+            meta = Manifest.model_validate_json(path.read_text()).meta
+        except ValueError:
+            raise InputError(
+                f"{path}: damaged, and asking again would cost privacy; restore it from a backup"
+            ) from None
         if meta.get("family") == family and float(meta["sigma"]) <= needed:
             known.append(float(meta["sigma"]))
     return max(known, default=needed)

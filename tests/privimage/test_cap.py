@@ -22,8 +22,9 @@ from privimage.accounting import epsilon, rdp
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.cap import Cap
 from privimage.chain import Chain
+from privimage.entries import Reserve
 from privimage.errors import BudgetExceeded, InputError
-from privimage.ledger import Ledger, Reserve
+from privimage.ledger import Ledger
 from privimage.tuning.law import Law
 
 BUDGET = Budget(epsilon=20, delta=1e-5)

@@ -14,8 +14,9 @@ from privimage import statement
 from privimage.accounting import epsilon, epsilon_rdp
 from privimage.budget import AnyOf, BestOf, Cost, Event
 from privimage.chain import GENESIS
+from privimage.entries import Charge
 from privimage.errors import InputError
-from privimage.ledger import Charge, Ledger
+from privimage.ledger import Ledger
 from privimage.record import Paid
 from privimage.tuning.law import Law
 
