@@ -23,7 +23,7 @@ class Budget(Frozen):
     """A total (epsilon, delta) under adding or removing one example (an image with its label)."""
 
     epsilon: float = Field(gt=0, le=100)  # above 100 a guarantee says nothing
-    delta: float = Field(gt=0, le=0.01)  # above, one image in a hundred may be published as it is
+    delta: float = Field(gt=0, lt=1)
 
     def __str__(self) -> str:
         return f"(epsilon {self.epsilon:g}, delta {self.delta:g})"

@@ -137,10 +137,11 @@ class Ledger:
     def _check_division(self, lines: Lines) -> None:
         """Raise InputError if the set was split in another way: what was validation there would be training here."""
         for line in lines:
-            if isinstance(line, Charge) and self.division and line.division not in (None, self.division):
+            if isinstance(line, Charge) and self.division and line.division != self.division:
+                before = line.division or "by an older version"
                 raise InputError(
-                    f"{self.path}: the set was split as '{line.division}' when it was first asked, and its splits are "
-                    f"charged in parallel; got '{self.division}'; split it as before"
+                    f"{self.path}: the set was split as '{before}' when it was first asked, and its splits are charged "
+                    f"in parallel; got '{self.division}'; split it as before"
                 )
 
     def _append(self, found: Found, before: Lines, fields: dict[str, Any]) -> None:

@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "asked_sigma"
 
     @property
+    def settings(self) -> Path:
+        """What the search of a run in mode public ended in, by budget: fixed before it is run on the sensitive set."""
+        return self.path / "settings.json"
+
+    @property
     def records(self) -> Path:
         """One JSON line a finished trial."""
         return self.path / "records.jsonl"

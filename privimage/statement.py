@@ -16,11 +16,13 @@ ROW = ("#", "at", "what", "events")
 def epsilon(value: float | None) -> str:
     """An epsilon to five significant digits, rounded up so that no more was paid than is read; "none" without one.
 
-    >>> epsilon(9.999512), epsilon(0.12), epsilon(None)
-    ('9.9996', '0.12', 'none')
+    >>> epsilon(9.999512), epsilon(0.12), epsilon(None), epsilon(math.inf)
+    ('9.9996', '0.12', 'none', 'infinite')
     """
-    if value is None or math.isinf(value):
+    if value is None:
         return "none"
+    if math.isinf(value):
+        return "infinite"
     if value == 0:
         return "0"
     unit = 10.0 ** (math.floor(math.log10(value)) - 4)

@@ -131,6 +131,7 @@ class Store:
         try:
             _write(draft / "arrays.safetensors", raw)
             _write(draft / "manifest.json", manifest.model_dump_json(indent=1).encode())
+            sync(draft)
             os.rename(draft, folder)
             sync(folder.parent)
         except OSError as error:
@@ -172,7 +173,7 @@ class Store:
                 pass
             finally:
                 os.unlink(draft)
-            sync(path.parent)  # before the charge is: an access that is charged can always be finished
+        sync(path.parent)  # before the charge is: an access that is charged can always be finished
         text = path.read_text()
         if len(text) != 32:  # damaged from outside: nothing was asked with less
             path.unlink()

@@ -54,6 +54,11 @@ class DataConfig(Frozen):
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
 
     @property
+    def division(self) -> str | None:
+        """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""
+        return None if self.stand_in else self.sensitive.division
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The public description of the data: names and splits, never anything computed from sensitive content."""
         data = self.model_dump(mode="json", exclude={"stand_in"})
@@ -133,7 +138,8 @@ def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, Sensiti
             f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
             "width); set size and channels so that they agree"
         )
-    check_apart(public, sensitive, key="data.public")
+    if not config.stand_in:
+        check_apart(public, sensitive, key="data.public")
     return public, sensitive
 
 

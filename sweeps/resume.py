@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from privimage import record as records
 from privimage.errors import InputError
 from privimage.histogram import query_family
 from privimage.ledger import Ledger
@@ -64,9 +63,8 @@ def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: Ru
 
 
 def _check_search_goes_on(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
-    """Raise InputError if a public search that has ended would go on: other settings might win, and be run as well."""
-    expected = before["trials"] * len(before["budgets"]) * len(before["seeds"])
-    if resolved["trials"] > before["trials"] and len(records.load(folder.stand_in.records)) >= expected:
+    """Raise InputError if a public search that has ended would go on: what it found is run on the sensitive set."""
+    if resolved["trials"] > before["trials"] and folder.stand_in.settings.exists():
         raise InputError(
             f"trials: got {resolved['trials']}; the search of {folder.path} ended with {before['trials']}, and what it "
             "found is run on the sensitive set once; choose another name"
@@ -80,8 +78,7 @@ def reservation_of(sweep: Sweep) -> str:
 
 def ledger_of(sweep: Sweep, root: Root) -> Ledger:
     """The ledger of the sweep's sensitive set."""
-    source = sweep.data.sensitive
-    return Ledger(root.ledger(source.id), under=reservation_of(sweep), division=source.division)
+    return Ledger(root.ledger(sweep.data.sensitive.id), under=reservation_of(sweep), division=sweep.data.division)
 
 
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:

@@ -18,6 +18,7 @@ from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
+from privimage.disk import write_whole
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
@@ -140,10 +141,9 @@ def _stand_in(work: Work) -> Work:
     sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
     folder, asked = work.folder.stand_in, sweep.smallest_sigma()
     public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
-    train = sensitive.train
-    check_apart(
-        PublicSet(x=train.x, y=train.y, name=train.name, classes=train.classes), work.sensitive, key="tuning.stand_in"
-    )
+    for part in (sensitive.train, sensitive.validation, sensitive.test):
+        shown = PublicSet(x=part.x, y=part.y, name=part.name, classes=part.classes)
+        check_apart(shown, work.sensitive, key="tuning.stand_in")
     search = Work(
         sweep=sweep,
         folder=folder,
@@ -174,14 +174,9 @@ def _search_then_run(work: Work, search: Work) -> Outcome:
 def _write(work: Work) -> None:
     """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
     folder, sweep = work.folder, work.sweep.model_dump(mode="json")
-    for path, text in (
-        (folder.asked_sigma, repr(work.asked)),
-        (folder.bill, work.bill.model_dump_json(indent=1) + "\n"),
-        (folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)),
-    ):
-        draft = path.with_suffix(".draft")
-        draft.write_text(text)
-        os.replace(draft, path)
+    write_whole(folder.asked_sigma, repr(work.asked))
+    write_whole(folder.bill, work.bill.model_dump_json(indent=1) + "\n")
+    write_whole(folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
 
 
 def _check_all(work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from privimage import metrics
 from privimage import record as records
 from privimage.budget import Budget
 from privimage.data import SensitiveConfig
+from privimage.disk import write_whole
 from privimage.errors import TrialFailed
 from privimage.paths import RunFolder
 from privimage.record import Record
@@ -34,11 +36,14 @@ def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
 def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: float) -> Iterator[Trial]:
     """One trial a budget and seed on the sensitive set, with the best settings that the search found in `folder`.
 
-    Raises TrialFailed if the search has no result for a budget.
+    The settings are kept before the first of them is run: whatever changes later, no others are run as well. Raises
+    TrialFailed if the search has no result for a budget.
     """
-    found = records.load(folder.records) if folder.records.exists() else []
-    for budget in sweep.budgets:
-        settings = _best_settings(sweep, found, budget)
+    if not folder.settings.exists():
+        found = records.load(folder.records) if folder.records.exists() else []
+        chosen = [_best_settings(sweep, found, budget) for budget in sweep.budgets]
+        write_whole(folder.settings, json.dumps(chosen, indent=1) + "\n")
+    for budget, settings in zip(sweep.budgets, json.loads(folder.settings.read_text()), strict=True):
         for seed in sweep.seeds:
             noise = bill.study(budget).noise
             trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=settings)

@@ -23,6 +23,7 @@ from privimage.tuning.noise import Noise
 from sweeps.space import Dimension
 from sweeps.tuning import Explore, Select, Tuning
 
+MOST_DELTA = 0.01
 QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"
 
 
@@ -86,6 +87,17 @@ class Sweep(Frozen):
             raise ValueError("use letters, digits, '.', '_' and '-', a letter or a digit first")
         return name
 
+    @field_validator("budgets")
+    @classmethod
+    def _small_deltas(cls, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        for budget in budgets:
+            if budget.delta > MOST_DELTA:
+                raise ValueError(
+                    f"delta {budget.delta:g} allows to publish one image in {1 / budget.delta:.0f} as it is; use at "
+                    f"most {MOST_DELTA}, and well below one over the number of images"
+                )
+        return budgets
+
     @field_validator("objectives")
     @classmethod
     def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
@@ -130,7 +142,9 @@ class Sweep(Frozen):
         """Names of the methods that the search may try."""
         if METHOD in self.search:
             listed = self.search[METHOD].listed() or ()
-            return tuple(str(name) for name in listed if name in PRESETS)  # others: see corner_trials
+            known = tuple(str(name) for name in listed if name in PRESETS)  # corner_trials names the others
+            if known:
+                return known
         return (parse(MethodConfig, self.method, where="method").name,)
 
     def smallest_sigma(self) -> float:

@@ -78,7 +78,8 @@ class SensitiveConfig(_ImageConfig):
     @property
     def division(self) -> str:
         """What decides, beside an image's own content, in which split it is; the same for all sweeps on the set."""
-        return f"{self.name}, validation {self.validation!r}, test {self.test!r}, split_seed {self.split_seed}"
+        shares = f"validation {self.validation!r}, test {self.test!r}"
+        return f"{self.name} by content, {shares}, split_seed {self.split_seed}"
 
 
 class HeldOutConfig(Frozen):

@@ -53,9 +53,9 @@ def read_folder(
 
 
 def read_contents(root: Path) -> list[bytes]:
-    """A digest of every file that `read_folder` reads, in its order."""
+    """The name of its class and a digest of every file that `read_folder` reads, in its order."""
     files = [file for folder in _class_folders(root) for file in _image_files(folder)]
-    return _each(lambda file: hashlib.sha256(file.read_bytes()).digest(), files)
+    return _each(lambda file: file.parent.name.encode() + b" " + hashlib.sha256(file.read_bytes()).digest(), files)
 
 
 def _class_folders(root: Path) -> list[Path]:

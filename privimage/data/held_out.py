@@ -33,7 +33,7 @@ def hold_out(public: PublicSet, config: HeldOutConfig) -> tuple[PublicSet, Sensi
     )
     x, y = public.x[taken], label_of[public.y[taken]].astype(np.int64)
     shares = (1 - config.validation - config.test, config.validation, config.test)
-    parts = split_by_content(contents_of(x), y, fractions=shares, seed=config.split_seed)
+    parts = split_by_content(contents_of(x, y), fractions=shares, seed=config.split_seed)
     names = tuple(f"group {label}" for label in range(config.labels))
     sets = [PrivateSet(x=x[i], y=y[i], name=config.name, id=config.id, classes=names) for i in parts]
     return rest, SensitiveData(train=sets[0], validation=sets[1], test=sets[2])

@@ -31,9 +31,9 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
         contents: Iterable[bytes] = read_contents(_root(config))
     else:
         raw, y, classes = (*read_digits(), CLASSES) if config.name == "digits" else _vision(config, train=True)
-        x, contents = fit(raw), contents_of(raw)
+        x, contents = fit(raw), contents_of(raw, y)
     fractions = shares if whole else (1 - config.validation, config.validation)
-    parts = [(x[i], y[i]) for i in split_by_content(contents, y, fractions=fractions, seed=config.split_seed)]
+    parts = [(x[i], y[i]) for i in split_by_content(contents, fractions=fractions, seed=config.split_seed)]
     if not whole:
         official = _vision(config, train=False)
         parts.append((fit(official[0]), official[1]))

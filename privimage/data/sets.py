@@ -71,19 +71,19 @@ def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> Non
 
     A few equal images (blank ones, say) are no reason.
     """
-    known = set(contents_of(public.x))
     parts = (sensitive.train, sensitive.validation, sensitive.test)
-    shared, n = sum(image in known for part in parts for image in contents_of(part.x)), sum(map(len, parts))
-    if shared > SHARED * n:
+    mine = {image.tobytes() for part in parts for image in part.x}
+    shared = len(mine & {image.tobytes() for image in public.x})
+    if shared > SHARED * len(mine):
         raise InputError(
-            f"{key}: {shared} of {n} sensitive images are among its images too; a public set may be shown to anybody, "
-            "so it must not hold them"
+            f"{key}: {shared} of {len(mine)} different sensitive images are among its images too; a public set may be "
+            "shown to anybody, so it must not hold them"
         )
 
 
-def contents_of(x: NDArray[np.uint8]) -> Iterator[bytes]:
-    """The pixels of every image [n, ...] as bytes."""
-    return (image.tobytes() for image in x)
+def contents_of(x: NDArray[np.uint8], y: NDArray[np.int64]) -> Iterator[bytes]:
+    """Label and pixels of every image [n, ...] as bytes."""
+    return (b"%d " % label + image.tobytes() for image, label in zip(x, y, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +96,23 @@ class SensitiveData:
 
 
 def split_by_content(
-    contents: Iterable[bytes], y: NDArray[np.int64], *, fractions: tuple[float, ...], seed: int
+    contents: Iterable[bytes], *, fractions: tuple[float, ...], seed: int
 ) -> tuple[NDArray[np.int64], ...]:
     """Indices of disjoint parts that together hold every example, about `fractions` of them each.
 
-    An example's part depends on its own content and label (and the seed) alone, so one example more or less changes
-    one part and leaves the others as they are: what disjoint parts are charged for rests on this. `contents` are the
-    examples as they were found, before any resizing, so that a set is split in one way at every size. Copies stay
+    An example's part depends on its own content (and the seed) alone, so one example more or less changes one part and
+    leaves the others as they are: what disjoint parts are charged for rests on this. `contents` are the examples with
+    their labels as they were found, before any resizing, so that a set is split in one way at every size. Copies stay
     together.
 
-    >>> contents, y = [b"%d" % (i // 2) for i in range(1000)], np.zeros(1000, int)
-    >>> sum(len(part) for part in split_by_content(contents, y, fractions=(0.7, 0.1, 0.2), seed=0))
+    >>> contents = [b"%d" % (i // 2) for i in range(1000)]
+    >>> sum(len(part) for part in split_by_content(contents, fractions=(0.7, 0.1, 0.2), seed=0))
     1000
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) < 0:
         raise InputError(f"data split: got {fractions}; fractions must be >= 0 and sum to 1")
     salt = f"split {seed} ".encode()
-    digests = (hashlib.sha256(salt + b"%d " % label + found).digest() for found, label in zip(contents, y, strict=True))
+    digests = (hashlib.sha256(salt + content).digest() for content in contents)
     place = np.array([int.from_bytes(digest[:7], "big") / 2**56 for digest in digests])  # in [0, 1), even
     part = np.searchsorted(np.cumsum(fractions)[:-1], place, side="right")
     return tuple(np.flatnonzero(part == i) for i in range(len(fractions)))

@@ -58,7 +58,7 @@ class FinetuneConfig(Frozen):
     label_dropout: float = Field(default=0.0, ge=0, le=1)
     precision: Precision = "fp32"
     engine: EngineName = "auto"
-    physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes no result but rounding
+    physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes rounding only
 
     @model_validator(mode="after")
     def _opacus_is_float32(self) -> Self:

@@ -13,9 +13,7 @@ from privimage.entropy import generator
 from privimage.errors import BudgetExceeded, InputError, LostAnswer, PrivImageError, TrialFailed
 
 
-@pytest.mark.parametrize(
-    "values", [(0, 1e-5), (1001, 1e-5), (1, 0), (1, 0.011), (1, 1), (float("inf"), 1e-5), (-1, 0.1)]
-)
+@pytest.mark.parametrize("values", [(0, 1e-5), (1001, 1e-5), (1, 0), (1, 1), (float("inf"), 1e-5), (-1, 0.1)])
 def test_impossible_budgets_are_refused(values: tuple[float, float]) -> None:
     with pytest.raises(ValidationError):
         Budget(epsilon=values[0], delta=values[1])

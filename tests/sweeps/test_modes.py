@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def test_a_public_search_asks_the_sensitive_set_once_a_budget(
     searched = records.load(folder.stand_in.records)
     bill = Bill.model_validate_json(folder.bill.read_text())
     assert len(searched) == 2 and final.epsilon is not None and final.epsilon <= 6
+    (kept,) = json.loads(folder.stand_in.settings.read_text())
+    assert kept == {"method.query.sigma": final.config["method"]["query"]["sigma"]}
     paid = [cost for line in Ledger(folder.root.ledger("tiny-v1")).charges() for cost in line.events]
     assert 5.999 < epsilon(paid, 1e-5) <= 6, "the query as it was asked, and the training, meet the budget together"
     assert epsilon(paid, 1e-5) == pytest.approx(bill.epsilon(1e-5), abs=1e-9)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from sweeps.resume import asked_sigma, check_same
@@ -49,14 +48,12 @@ def test_more_trials_and_rows_are_welcome_unless_the_query_must_be_asked_again(
         asked_sigma(closer, folder)
 
 
-def test_a_public_search_goes_on_until_it_has_ended(
-    load: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_public_search_goes_on_until_it_has_ended(load: Callable[..., Sweep], tmp_path: Path) -> None:
     folder = Root(path=tmp_path / "runs").run("tiny")
     begun(load(**PUBLIC, trials=2), folder)
-    monkeypatch.setattr(records, "load", lambda path: [None])
     check_same(load(**PUBLIC, trials=4), folder)
-    monkeypatch.setattr(records, "load", lambda path: [None, None])
+    folder.stand_in.path.mkdir()
+    folder.stand_in.settings.write_text("[]")
     check_same(load(**PUBLIC, trials=2), folder)
     with pytest.raises(InputError, match=r"trials: got 4; the search of .* ended with 2"):
         check_same(load(**PUBLIC, trials=4), folder)

@@ -113,7 +113,7 @@ def test_another_budget_in_the_same_folder_is_refused_in_one_line(
 def test_another_split_of_the_same_set_is_refused(finished: RunFolder, root: Path, values: dict[str, Any]) -> None:
     before = ledger(root).path.read_bytes()
     data = values["data"] | {"sensitive": values["data"]["sensitive"] | {"split_seed": 1}}
-    with pytest.raises(InputError, match=r"split as 'folder, .* split_seed 0'.* got 'folder, .* split_seed 1'"):
+    with pytest.raises(InputError, match=r"split as 'folder .* split_seed 0'.* got 'folder .* split_seed 1'"):
         run(values | {"name": "other", "data": data}, root)
     assert ledger(root).path.read_bytes() == before
 
