@@ -42,12 +42,13 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
 from privimage.edm import EDM, Precision
+from privimage.entropy import generator as generator_of
 from privimage.networks import Generator
 from privimage.workers import Workers
 
 SHAPE = (3, 32, 32)
 IMAGES = 32  # network images of a step (examples x draws), unless --n says otherwise
-C = 0.5
+C, ENTROPY = 0.5, 2**100
 Add = Callable[..., torch.Tensor]
 ENGINES: dict[str, Add] = {
     "layers": layers.add_clipped_sum,
@@ -203,7 +204,7 @@ def compare(size: str, *, n: int, K: int, options: argparse.Namespace) -> Table:
 
 
 def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
-    """The whole fine-tuning stage: Poisson batches of varying size, draws, noise, averaging."""
+    """The whole fine-tuning stage: the same Poisson batches of varying size for all; draws, noise, averaging."""
     table = Table(*COLUMNS, title=f"{size}: a step of the fine-tuning stage, Poisson batches")
     rng, n, q, steps = np.random.default_rng(0), 256, 8 / 256 if K > 1 else 32 / 256, 8
     x, y = rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, 10, n)
@@ -216,11 +217,11 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
             q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine, precision=precision
         )
         workers = Workers.alone(options.device)
-        fine_tune(generator, images, config=config, event=event, entropy=2**100, workers=workers)
+        fine_tune(generator, images, config=config, event=event, entropy=ENTROPY, workers=workers)
 
     def plain() -> None:
         F, adam = generator.F, torch.optim.Adam(generator.F.parameters(), lr=1e-9)
-        for index in poisson_batches(n=n, q=q, steps=steps, generator=torch.Generator().manual_seed(0)):
+        for index in poisson_batches(n=n, q=q, steps=steps, generator=generator_of(ENTROPY, "batches")):
             z = generator.codec.encode(torch.from_numpy(x[index.numpy()]).to(options.device))
             labels, rng = torch.from_numpy(y)[index], torch.Generator().manual_seed(0)
             draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, generator=rng)
