@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from analysis import compare, facts, front, page, pareto, pictures, price, spend
 from analysis.facts import Facts
 from analysis.page import Column
 from privimage.budget import Budget
+from privimage.disk import write_whole
 from privimage.methods.privimage import PRESETS
 from privimage.paths import RunFolder
 from privimage.record import Record
@@ -34,9 +34,7 @@ def write_report(folder: RunFolder) -> Path:
     panels = pictures.best_panels(found)
     if panels:
         folder.images.write_bytes(pictures.draw_panels(panels, across=5))
-    draft = folder.report.with_suffix(".draft")
-    draft.write_text(html(found), encoding="utf-8")
-    os.replace(draft, folder.report)
+    write_whole(folder.report, html(found))
     return folder.report
 
 

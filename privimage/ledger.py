@@ -78,25 +78,26 @@ class Ledger:
         """
         with self.chain.held() as found:
             lines = self._parsed(found)
-            self._check_division(lines)
-            old = _open(lines).get(id)
-            if _cap(lines) is None or (old is not None and old.events == tuple(events)):
-                return False
-            self._append(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
-        return True
+            fields = self._reservation(lines, id=id, what=what, events=events)
+            if fields is not None:
+                self._append(found, lines, fields)
+        return fields is not None
 
     def check(self, *, id: str, what: str, events: Sequence[Cost]) -> None:
         """Raise what `reserve` would raise; writes nothing."""
         found = self.chain.read()
         lines = self._parsed(found)
+        fields = self._reservation(lines, id=id, what=what, events=events)
+        if fields is not None:
+            self._admitted(found, lines, fields)
+
+    def _reservation(self, lines: Lines, *, id: str, what: str, events: Sequence[Cost]) -> dict[str, Any] | None:
+        """The fields of the line to write; None without a cap, or if the same reservation is open."""
         self._check_division(lines)
         old = _open(lines).get(id)
-        if _cap(lines) is not None and (old is None or old.events != tuple(events)):
-            self._admitted(found, lines, {"kind": "reserve", "id": id, "what": what, "events": _plain(events)})
-
-    def check_division(self) -> None:
-        """Raise InputError if the set was split in another way when it was first asked."""
-        self._check_division(self.lines())
+        if _cap(lines) is None or (old is not None and old.events == tuple(events)):
+            return None
+        return {"kind": "reserve", "id": id, "what": what, "events": _plain(events)}
 
     def settled(self, *, id: str, events: Sequence[Cost]) -> bool:
         """Whether the last reservation of that id had this price and is closed: what it was for is done."""

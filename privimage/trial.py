@@ -56,7 +56,9 @@ class DataConfig(Frozen):
     @property
     def division(self) -> str | None:
         """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""
-        return None if self.stand_in else self.sensitive.division
+        if self.stand_in or isinstance(self.sensitive, HeldOutConfig):
+            return None
+        return self.sensitive.division
 
     @property
     def identity(self) -> dict[str, Any]:

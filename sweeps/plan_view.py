@@ -51,9 +51,10 @@ def _quote(quote: Quote, out: Console) -> None:
 
 def _total(plan: Plan, out: Console) -> None:
     out.print()
-    for delta in plan.bill.deltas if plan.bill is not None else ():
-        total = exact(plan.bill.epsilon(delta)) if plan.bill is not None else ""
-        out.print(f"Everything that the sweep makes, shown together: epsilon {total} at delta {delta:g}", **PLAIN)
+    if plan.bill is not None:
+        for delta in plan.bill.deltas:
+            total = exact(plan.bill.epsilon(delta))
+            out.print(f"Everything that the sweep makes, shown together: epsilon {total} at delta {delta:g}", **PLAIN)
     if plan.refusal is not None:
         out.print(f"REFUSED: {plan.refusal}", **PLAIN)
     if plan.refused:

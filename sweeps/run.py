@@ -65,7 +65,6 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
         trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
-        work.ledger.check_division()
         if not work.ledger.settled(id=work.reservation, events=bill.costs):
             work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=bill.costs)
         _write(work)

@@ -98,11 +98,6 @@ class HeldOutConfig(Frozen):
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
 
-    @property
-    def division(self) -> None:
-        """None: the ledger of a stand-in states no price."""
-        return None
-
 
 class PublicConfig(_ImageConfig):
     """The public labelled set. A torchvision set stands for its train split.

@@ -69,14 +69,14 @@ class PrivateSet(Images):
 def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> None:
     """Raise InputError if the public set holds the sensitive images: then nothing that is computed from it is public.
 
-    A few equal images (blank ones, say) are no reason.
+    A few equal images (blank ones, say) are no reason. How many there are is not told: it is a private number.
     """
     parts = (sensitive.train, sensitive.validation, sensitive.test)
     mine = {image.tobytes() for part in parts for image in part.x}
     shared = len(mine & {image.tobytes() for image in public.x})
     if shared > SHARED * len(mine):
         raise InputError(
-            f"{key}: {shared} of {len(mine)} different sensitive images are among its images too; a public set may be "
+            f"{key}: more than {SHARED:.0%} of the sensitive images are among its images too; a public set may be "
             "shown to anybody, so it must not hold them"
         )
 

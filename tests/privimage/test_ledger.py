@@ -59,7 +59,7 @@ def test_a_set_is_split_in_one_way_for_its_lifetime(tmp_path: Path) -> None:
     assert first.charge(id="a", what="score", events=[SGD])
     before = path.read_bytes()
     for refused in (
-        other.check_division,
+        lambda: other.check(id="r", what="sweep", events=[SGD]),
         lambda: other.charge(id="b", what="sgd", events=[SGD]),
         lambda: other.reserve(id="r", what="sweep", events=[SGD]),
     ):
@@ -69,7 +69,7 @@ def test_a_set_is_split_in_one_way_for_its_lifetime(tmp_path: Path) -> None:
     assert first.charge(id="b", what="sgd", events=[SGD]) and not silent.charge(id="b", what="sgd", events=[SGD])
     assert silent.charge(id="c", what="by an older version", events=[SGD])
     with pytest.raises(InputError, match="split as 'by an older version'"):
-        first.check_division()
+        first.check(id="r", what="sweep", events=[SGD])
 
 
 def test_the_same_charge_again_is_free(tmp_path: Path) -> None:
