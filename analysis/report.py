@@ -10,7 +10,7 @@ from analysis.facts import Facts
 from analysis.page import Column
 from privimage.budget import Budget
 from privimage.disk import write_whole
-from privimage.methods.privimage import PRESETS
+from privimage.methods.presets import PRESETS
 from privimage.paths import RunFolder
 from privimage.record import Record
 

@@ -5,7 +5,7 @@ A sweep asks at the smallest sigma_s it needs; every larger sigma_s is derived f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,22 @@ from numpy.typing import NDArray
 from privimage import semantics
 from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
+from privimage.methods.declared import Declaration, Inputs, World, fields_of
+from privimage.methods.presets import QUERY
 from privimage.schema import digest
 from privimage.semantics import QueryConfig, QueryFunction
 from privimage.stages import Stages
 from privimage.store import Built, numpy_state, torch_state
 
 
-def query_inputs(identity: dict[str, Any], query: QueryConfig) -> dict[str, Any]:
-    """What determines an answer to the query, besides its noise multiplier."""
-    function = {"public": identity["public"], "function": query.function.model_dump()}
-    return {"function": function, "sensitive": identity["sensitive"], "k1": query.k1}
+def query_family(identity: Mapping[Any, Any], query: QueryConfig) -> str:
+    """Digest shared by all answers to the same question, at whatever noise it is asked."""
+    fields = {f"query.{name}": value for name, value in fields_of(query).items()}
+    world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"], "asked": None}
+    return digest(Inputs(declaration=Declaration(stages=QUERY), fields=fields, world=world).of("histogram"))
 
 
-def query_family(identity: dict[str, Any], query: QueryConfig) -> str:
-    """Digest shared by all answers to the same question at different noise."""
-    return digest(query_inputs(identity, query))
-
-
-def query_function(public: PublicSet, *, identity: dict[str, Any], query: QueryConfig, stages: Stages) -> QueryFunction:
+def query_function(public: PublicSet, *, query: QueryConfig, inputs: Inputs, stages: Stages) -> QueryFunction:
     """The query function, trained on the public set if no one has before."""
     device = stages.workers.device
 
@@ -39,7 +37,7 @@ def query_function(public: PublicSet, *, identity: dict[str, Any], query: QueryC
         state = semantics.train_query_function(public, config=query.function, seed=0, device=device, progress=progress)
         return Built(arrays=numpy_state(state), privacy="public")
 
-    arrays = stages.public("query-function", query_inputs(identity, query)["function"], build).arrays
+    arrays = stages.public("query-function", inputs.of("query-function"), build).arrays
     n_classes = len(public.classes)
     return QueryFunction.load(torch_state(arrays), channels=public.shape[0], n_classes=n_classes, device=device)
 
@@ -48,23 +46,22 @@ def noisy_histogram(
     public: PublicSet,
     sensitive: PrivateSet,
     *,
-    identity: dict[str, Any],
     query: QueryConfig,
     asked_sigma: float,
+    inputs: Inputs,
     stages: Stages,
 ) -> NDArray[np.float64]:
     """S~ [labels, public classes] at `query.sigma`; the data is asked at `asked_sigma`, once, if it was not before."""
-    function = query_function(public, identity=identity, query=query, stages=stages)
-    inputs = query_inputs(identity, query) | {"sigma": asked_sigma}
+    function = query_function(public, query=query, inputs=inputs, stages=stages)
     event = Event(purpose="query", sigma=asked_sigma)
 
     def ask(entropy: int, progress: Callable[[int, int], None]) -> Built:
         release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
-        meta = {"paid": True, "sigma": asked_sigma, "family": query_family(identity, query)}
+        meta = {"paid": True, "sigma": asked_sigma, "family": query_family(inputs.world, query)}
         return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
 
     what = f"semantic query, sigma_s {asked_sigma:g}"
-    answer = stages.private("histogram", inputs, what=what, events=(event,), build=ask)
+    answer = stages.private("histogram", inputs.of("histogram"), what=what, events=(event,), build=ask)
     if query.sigma == asked_sigma:
         return answer.arrays["histogram"]
 
@@ -81,7 +78,7 @@ def noisy_histogram(
         own = Event(purpose="query", sigma=query.sigma)
         return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
 
-    derived = stages.public("histogram-derived", inputs | {"wanted": query.sigma}, derive)
+    derived = stages.public("histogram-derived", inputs.of("histogram-derived"), derive)
     if stages.workers.first:
         stages.store.forget(name)  # or its noise could be taken off again
     return derived.arrays["histogram"]

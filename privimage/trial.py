@@ -269,7 +269,7 @@ def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSe
         value = np.array([release.value])
         return Built(arrays={"score": value}, privacy=privacy, events=release.events, meta={"paid": True})
 
-    inputs = {"trial": trial.model_dump(mode="json", exclude={"metrics"}), "metric": name, "event": event.model_dump()}
+    inputs = images.inputs.knowing({"score": {"metric": name, "event": event.model_dump()}}).of("score")
     what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"
     stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
     return metrics.Metric(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import InputError
+from privimage.methods.declared import fields_of
 from privimage.paths import Root
 from privimage.statement import sentences
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps.price import bill_of, families, search_of
 from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
-from sweeps.sweep import Sweep
+from sweeps.sweep import METHOD, Sweep
 from sweeps.tuning import Select
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
@@ -72,6 +73,14 @@ class StageCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a comparison row, or another method of the search, runs with where the sweep's own method does not."""
+
+    method: str
+    values: Mapping[str, object]  # dotted field -> its value there
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that `privimage plan` prints."""
 
@@ -84,6 +93,7 @@ class Plan:
     paid: tuple[str, ...]  # what the ledger says of the set so far
     totals: tuple[Row, ...]
     stages: tuple[StageCount, ...]
+    settings: tuple[Settings, ...]
 
     @property
     def refused(self) -> bool:
@@ -111,6 +121,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         paid=_paid(sweep, root),
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
         stages=tuple(_stages(sweep)),
+        settings=tuple(_settings(sweep)),
     )
 
 
@@ -231,3 +242,15 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
         own = isinstance(sweep.tuning, Select) and stage == "generator"  # every trial has noise of its own
         computed = trials if own else min(trials, math.prod(sizes) * each)
         yield StageCount(stage=stage, computed=int(computed), needed=trials)
+
+
+def _settings(sweep: Sweep) -> Iterator[Settings]:
+    """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method."""
+    base = fields_of(sweep.example(budget=sweep.budgets[0]).method)
+    others = [{METHOD: name} for name in sweep.presets()]
+    for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):
+        method = sweep.example(budget=sweep.budgets[0], overrides=overrides).method
+        uses = method.preset.declaration.uses
+        values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base[k] and uses(k)}
+        if values:
+            yield Settings(method=method.name, values=values)

@@ -30,6 +30,7 @@ def show(plan: Plan, out: Console) -> None:
     _total(plan, out)
     _ledger(plan, out)
     _sizes(plan, out)
+    _settings(plan, out)
     _stages(plan, out)
 
 
@@ -84,6 +85,16 @@ def _sizes(plan: Plan, out: Console) -> None:
         limits = [f"<= {k}" for k in row.quantiles]
         table.add_row(f"{row.budget.epsilon:g}", str(row.trials), exact(row.all_shown), exact(row.best_only), *limits)
     out.print(table)
+
+
+def _settings(plan: Plan, out: Console) -> None:
+    if not plan.settings:
+        return
+    out.print()
+    out.print("Settings of their own, found on public data or given in the row:", **PLAIN)
+    for row in plan.settings:
+        values = ", ".join(f"{dotted} {value}" for dotted, value in row.values.items())
+        out.print(f"  {row.method}: {values}", **PLAIN)
 
 
 def _stages(plan: Plan, out: Console) -> None:

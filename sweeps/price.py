@@ -10,7 +10,8 @@ from privimage import metrics
 from privimage.budget import Budget, Event
 from privimage.errors import InputError
 from privimage.histogram import query_family
-from privimage.methods.privimage import PRESETS, MethodConfig, events
+from privimage.methods.presets import PRESETS
+from privimage.methods.privimage import MethodConfig, events
 from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
 from privimage.tuning.noise import Noise
 from sweeps.space import Scalar
@@ -125,4 +126,4 @@ def _asking(sweep: Sweep) -> Iterator[MethodConfig]:
             yield sweep.example(budget=budget, overrides=dict(zip(dimensions, values, strict=True))).method
     for row in sweep.compare:
         if PRESETS[row.method].queries:
-            yield sweep.example(budget=budget, overrides=row.overrides).method
+            yield sweep.example(budget=budget, overrides=sweep.overrides_of(row)).method

@@ -15,7 +15,8 @@ from privimage import metrics
 from privimage.budget import Budget
 from privimage.data import HeldOutConfig
 from privimage.errors import InputError
-from privimage.methods.privimage import PRESETS, MethodConfig
+from privimage.methods.presets import PRESETS
+from privimage.methods.privimage import MethodConfig
 from privimage.paths import RESERVED
 from privimage.schema import Frozen, parse, read_yaml, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
@@ -28,7 +29,12 @@ QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"
 
 
 class Row(Frozen):
-    """A comparison row: a preset of the method, with some dotted fields replaced (its own best settings)."""
+    """A comparison row: a preset of the method, with some dotted fields replaced.
+
+    What it runs with, the last wins: a field's default, the sweep's `method:` part, the settings that suit the preset
+    where it is another method than the sweep's (see `presets`), `set`. A method of the search or of the sweep itself
+    has its preset's settings below what stands in `method:`, and of course below what is searched.
+    """
 
     method: str
     set: dict[str, Any] = Field(default_factory=dict)
@@ -55,11 +61,6 @@ class Row(Frozen):
                     "and noise are those of the sweep"
                 )
         return values
-
-    @property
-    def overrides(self) -> dict[str, Any]:
-        """Dotted fields of the trial to replace."""
-        return {"method.name": self.method, **self.set}
 
 
 class Sweep(Frozen):
@@ -149,13 +150,24 @@ class Sweep(Frozen):
 
     def smallest_sigma(self) -> float:
         """The smallest query noise multiplier of the space: the query is asked once, there."""
-        base = parse(MethodConfig, self.method, where="method")
         values: list[Any] = []
-        if self.trials > 0 and any(PRESETS[name].queries for name in self.presets()):
-            values += self.search[QUERY_SIGMA].corners() if QUERY_SIGMA in self.search else [base.query.sigma]
-        values += [row.set.get(QUERY_SIGMA, base.query.sigma) for row in self.compare if PRESETS[row.method].queries]
+        asking = [name for name in self.presets() if PRESETS[name].queries] if self.trials > 0 else []
+        if asking and QUERY_SIGMA in self.search:
+            values += self.search[QUERY_SIGMA].corners()
+        else:
+            values += [self._method({METHOD: name}).query.sigma for name in asking]
+        rows = [row for row in self.compare if PRESETS[row.method].queries]
+        values += [self._method(self.overrides_of(row)).query.sigma for row in rows]
         numbers = [float(value) for value in values if isinstance(value, int | float)]  # others: see corner_trials
-        return min(numbers, default=base.query.sigma)
+        return min(numbers, default=self._method({}).query.sigma)
+
+    def _method(self, overrides: Mapping[str, Any]) -> MethodConfig:
+        return self.example(budget=self.budgets[0], overrides=overrides).method
+
+    def overrides_of(self, row: Row) -> dict[str, Any]:
+        """Dotted fields of the trial that a comparison row replaces."""
+        suited = PRESETS[row.method].settings if row.method != self._method({}).name else {}
+        return {METHOD: row.method, **{f"method.{name}": value for name, value in suited.items()}, **row.set}
 
     def trial(
         self,
@@ -195,7 +207,9 @@ class Sweep(Frozen):
 
     def row_trial(self, row: Row, seed: int, budget: Budget, *, asked_sigma: float, noise: Noise) -> Trial:
         """The trial of a comparison row. Rows are not scored privately: that would add to what the sweep costs."""
-        trial = self.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=row.overrides)
+        trial = self.trial(
+            budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=self.overrides_of(row)
+        )
         return trial.model_copy(update={"metrics": tuple(m for m in trial.metrics if not metrics.is_private(m))})
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:

@@ -2,25 +2,29 @@
 
     public images -> query function -> noisy histogram -> selection -> pre-training -> DP-SGD -> images
 
-The knobs are what the generator is pre-trained on, and how it is fine-tuned (`PRESETS`).
+The knobs are what the generator is pre-trained on, and how it is fine-tuned (`presets`). Which stages there are, and
+what determines each, is declared there too: the keys of all stages here are made from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from privimage import networks, semantics
 from privimage.budget import Budget, Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import SampleConfig
-from privimage.histogram import noisy_histogram, query_inputs
+from privimage.histogram import noisy_histogram
+from privimage.methods.declared import Inputs, World, fields_of
+from privimage.methods.presets import PRESETS, Preset, with_settings
 from privimage.networks import Generator
 from privimage.pretrain import PretrainConfig, pretrain
 from privimage.sampler import FIT_IMAGES, draw_images, fit_codec
@@ -29,35 +33,6 @@ from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
 from privimage.store import Built, PrivacyClass, numpy_state, torch_state
 from privimage.tuning.noise import Noise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A row of the paper's table, or a control beside it."""
-
-    pretrain_on: Literal["selected", "random", "public", "nothing"]
-    finetune: Literal["private", "none", "nonprivate"]
-    what: str
-
-    @property
-    def queries(self) -> bool:
-        """Whether the semantic query is asked."""
-        return self.pretrain_on == "selected"
-
-
-PRESETS: dict[str, Preset] = {
-    "privimage+d": Preset(pretrain_on="selected", finetune="private", what="PrivImage with a diffusion model"),
-    "pdp-diffusion": Preset(pretrain_on="public", finetune="private", what="pre-trained on all public images"),
-    "dpdm": Preset(pretrain_on="nothing", finetune="private", what="DP-SGD from scratch"),
-    "selection-only": Preset(pretrain_on="selected", finetune="none", what="PrivImage without fine-tuning"),
-    "random-selection": Preset(
-        pretrain_on="random", finetune="private", what="random labelled classes in place of the query"
-    ),
-    "nonprivate-tune": Preset(
-        pretrain_on="selected", finetune="nonprivate", what="fine-tuned without noise or clipping"
-    ),
-    "real": Preset(pretrain_on="nothing", finetune="nonprivate", what="the sensitive training images themselves"),
-}
 
 
 class ModelConfig(Frozen):
@@ -74,7 +49,10 @@ class ModelConfig(Frozen):
 
 
 class MethodConfig(Frozen):
-    """Everything about how images are made, from the query to the sampler."""
+    """Everything about how images are made, from the query to the sampler.
+
+    A field that is not given has the value that its preset's settings name, else its default.
+    """
 
     name: str = "privimage+d"
     query: QueryConfig = QueryConfig()
@@ -84,6 +62,14 @@ class MethodConfig(Frozen):
     finetune: FinetuneConfig = FinetuneConfig()
     sample: SampleConfig = SampleConfig()
     samples: int = Field(default=2000, ge=10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suited(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get("name", cls.model_fields["name"].default)
+        return with_settings(values, name) if isinstance(name, str) and name in PRESETS else values
 
     @field_validator("name")
     @classmethod
@@ -100,11 +86,15 @@ class MethodConfig(Frozen):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Images:
-    """Images uint8 [n, C, H, W] with labels, the events behind them, and what they are (real ones for `real`)."""
+    """Images uint8 [n, C, H, W] with labels, the events behind them, and what they are (real ones for `real`).
+
+    `inputs` are those of the stages that made them, and of what follows.
+    """
 
     x: NDArray[np.uint8]
     y: NDArray[np.int64]
     events: tuple[Event, ...]
+    inputs: Inputs
     source: Literal["synthetic", "private-train"] = "synthetic"
 
 
@@ -124,12 +114,11 @@ def events(config: MethodConfig, budget: Budget, noise: Noise) -> tuple[Event, .
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What pre-training sees: public images, labels of the sensitive set, weights (None: even); and its identity."""
+    """What pre-training sees: public images, labels of the sensitive set, weights (None: even)."""
 
     x: NDArray[np.uint8]
     y: NDArray[np.int64]
     weights: NDArray[np.float64] | None
-    inputs: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +139,28 @@ class Run:
     identity: dict[str, Any]
     stages: Stages
 
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What determines the stages. Ratios that select equally many classes are one selection, so k2 stands there."""
+        config, train = self.config, self.sensitive.train
+        world: dict[World, Any] = {
+            "public": self.identity["public"],
+            "sensitive": self.identity["sensitive"],
+            "shape": train.shape,
+            "labels": len(train.classes),
+            "asked": self.asked_sigma,
+            "seed": self.seed,
+            "draw": self.draw,
+        }
+        if config.preset.finetune != "none":
+            world["training"] = self.paid[-1].model_dump()
+        selects = config.preset.pretrain_on in ("selected", "random")
+        fields = fields_of(config) | ({"select.ratio": self._k2} if selects else {})
+        return Inputs(declaration=config.preset.declaration, fields=fields, world=world)
+
     def images(self) -> Images:
         """The synthetic images, with every stage before them computed or found."""
-        if self.config.name == "real":
+        if not self.config.preset.generates:
             return self._real()
         generator = networks.build(
             self.config.model.size,
@@ -161,10 +169,10 @@ class Run:
             seed=self.seed,
         )
         start = self._start()
-        pretrained = self._pretrain(generator, start)
-        tuned = self._finetune(generator, pretrained)
-        model = self._fit(generator, tuned, start)
-        return self._sample(generator, model)
+        self._pretrain(generator, start)
+        self._finetune(generator)
+        self._fit(generator, start)
+        return self._sample(generator)
 
     def _real(self) -> Images:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
@@ -172,53 +180,47 @@ class Run:
         what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
         self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
         train = self.sensitive.train
-        return Images(x=train.x, y=train.y, events=(event,), source="private-train")
+        return Images(x=train.x, y=train.y, events=(event,), inputs=self.inputs, source="private-train")
 
-    def _selection(self) -> tuple[Selection, dict[str, Any]]:
-        """The selected public images, and what determines them."""
-        query, n_labels = self.config.query, len(self.sensitive.train.classes)
-        k2 = self.config.select.k2(n_public=len(self.public.classes), n_labels=n_labels)
+    @property
+    def _k2(self) -> int:
+        """How many public classes are selected for each label."""
+        return self.config.select.k2(n_public=len(self.public.classes), n_labels=len(self.sensitive.train.classes))
+
+    def _selection(self) -> Selection:
+        """The selected public images."""
         if self.config.preset.pretrain_on == "random":
-            chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
-            return chosen, {"random": self.seed, "k2": k2}
+            n_labels = len(self.sensitive.train.classes)
+            return semantics.select_at_random(self.public, n_labels=n_labels, k2=self._k2, seed=self.seed)
+        query = self.config.query
         S = noisy_histogram(
             self.public,
             self.sensitive.train,
-            identity=self.identity,
             query=query,
             asked_sigma=self.asked_sigma,
+            inputs=self.inputs,
             stages=self.stages,
         )
 
         def build(progress: Callable[[int, int], None]) -> Built:
-            chosen = semantics.select(S, self.public, k2=k2)
+            chosen = semantics.select(S, self.public, k2=self._k2)
             return Built(arrays=vars(chosen), privacy="released", events=(Event(purpose="query", sigma=query.sigma),))
 
-        inputs = query_inputs(self.identity, query) | {"asked": self.asked_sigma, "sigma": query.sigma, "k2": k2}
-        return Selection(**self.stages.public("selection", inputs, build).arrays), inputs
+        return Selection(**self.stages.public("selection", self.inputs.of("selection"), build).arrays)
 
     def _start(self) -> Start:
         """What the generator is pre-trained on."""
-        on, n = self.config.preset.pretrain_on, len(self.public)
-        if on in ("selected", "random"):
-            chosen, inputs = self._selection()
-            return Start(x=self.public.x[chosen.index], y=chosen.label, weights=chosen.weight, inputs=inputs)
+        if self.config.preset.pretrain_on in ("selected", "random"):
+            chosen = self._selection()
+            return Start(x=self.public.x[chosen.index], y=chosen.label, weights=chosen.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
-        return Start(x=self.public.x, y=np.full(n, null), weights=None, inputs={"all": on})
+        return Start(x=self.public.x, y=np.full(len(self.public), null), weights=None)
 
-    def _pretrain(self, generator: Generator, start: Start) -> dict[str, Any]:
-        """Load the starting weights into `generator`; returns what determines them."""
-        inputs: dict[str, Any] = {
-            "size": self.config.model.size,
-            "seed": self.seed,
-            "shape": self.sensitive.train.shape,
-            "labels": len(self.sensitive.train.classes),
-            "start": start.inputs,
-            "public": self.identity["public"],
-        }
+    def _pretrain(self, generator: Generator, start: Start) -> None:
+        """Load the starting weights into `generator`."""
         if self.config.preset.pretrain_on == "nothing":
-            return inputs
-        inputs["pretrain"] = self.config.pretrain.model_dump()
+            return
+        inputs = self.inputs.of("pretrained")
         query = tuple(e for e in self.paid if e.purpose == "query")
 
         def build(progress: Callable[[int, int], None]) -> Built:
@@ -237,23 +239,15 @@ class Run:
 
         artefact = self.stages.public("pretrained", inputs, build)
         generator.F.load_state_dict(torch_state(artefact.arrays))
-        return inputs
 
-    def _finetune(self, generator: Generator, start: dict[str, Any]) -> dict[str, Any]:
-        """Load the fine-tuned weights into `generator`; returns what determines them."""
+    def _finetune(self, generator: Generator) -> None:
+        """Load the fine-tuned weights into `generator`."""
         if self.config.preset.finetune == "none":
-            return start
+            return
         if self.config.preset.pretrain_on != "nothing" and self.config.sample.detail_below > 0:
             generator.keep_detail()
         event = self.paid[-1]
-        inputs = {
-            "start": start,
-            "finetune": self.config.finetune.model_dump(exclude={"engine", "physical_batch"}),
-            "event": event.model_dump(),
-            "seed": self.seed,
-            "sensitive": self.identity["sensitive"],
-            "draw": self.draw,
-        }
+        inputs = self.inputs.of("generator")
 
         def build(entropy: int, progress: Callable[[int, int], None]) -> Built:
             release = fine_tune(
@@ -272,10 +266,9 @@ class Run:
         what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
         generator.F.load_state_dict(torch_state(artefact.arrays))
-        return inputs
 
-    def _fit(self, generator: Generator, tuned: dict[str, Any], start: Start) -> dict[str, Any]:
-        """Fit the codec on public images and store the whole model; returns what determines it."""
+    def _fit(self, generator: Generator, start: Start) -> None:
+        """Fit the codec on public images and store the whole model."""
 
         def build(progress: Callable[[int, int], None]) -> Built:
             rng = np.random.default_rng((self.seed, 4))
@@ -284,11 +277,9 @@ class Run:
             fit_codec(generator, public, shape=shape, config=self.config.sample, device=device)
             return Built(arrays=numpy_state(generator.state_dict()), privacy=self._privacy, events=self.paid)
 
-        inputs = {"tuned": tuned, "sample": self.config.sample.model_dump()}
-        generator.load(torch_state(self.stages.public("model", inputs, build).arrays))
-        return inputs
+        generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
 
-    def _sample(self, generator: Generator, model: dict[str, Any]) -> Images:
+    def _sample(self, generator: Generator) -> Images:
         def build(progress: Callable[[int, int], None]) -> Built:
             x, y = draw_images(
                 generator,
@@ -301,9 +292,8 @@ class Run:
             )
             return Built(arrays={"x": x, "y": y}, privacy=self._privacy, events=self.paid)
 
-        inputs = {"model": model, "n": self.config.samples, "seed": self.seed}
-        arrays = self.stages.public("samples", inputs, build).arrays
-        return Images(x=arrays["x"], y=arrays["y"], events=self.paid)
+        arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
+        return Images(x=arrays["x"], y=arrays["y"], events=self.paid, inputs=self.inputs)
 
     @property
     def _privacy(self) -> PrivacyClass:
