@@ -1,0 +1,200 @@
+"""Which settings suit every row of the comparison, measured on public data: the presets' own settings come from here.
+
+    python tests/benchmarks/rivals.py --minutes 60                        two draws of the stand-in, epsilon 1 and 10
+    python tests/benchmarks/rivals.py --rows pdp-diffusion dpdm --draws 1 --processes 16 --out rivals.jsonl
+    python tests/benchmarks/rivals.py --table rivals.jsonl                the table of an earlier run
+
+The stand-in for the sensitive set are glyphs of held-out characters in ten groups (3,600 images), as in `tuning.mode:
+public`. A row is tried with each of its ways of fine-tuning, each with several ways of sampling; figures are means over
+the draws. Nothing sensitive is read. Trials run side by side, one core each, in the order of the list until the time is
+over, so a short run tries less and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from privimage.data.sets import PublicSet, SensitiveData
+from privimage.errors import PrivImageError
+from privimage.ledger import Ledger
+from privimage.schema import parse
+from privimage.stages import Stages
+from privimage.store import Store
+from privimage.trial import DataConfig, Trial, load_data, run
+from privimage.workers import Workers
+
+Settings = dict[str, Any]
+METRICS = ("fid[efficientnet-lite0]", "accuracy[cnn]", "accuracy[lr]")
+BASE: Settings = {"query": {"sigma": 5, "function": {"steps": 350}}, "pretrain": {"images": 120000}}
+
+SPECTRAL: list[Settings] = [{}, {"steps": 64}, {"lr": 0.1}, {"lr": 1.0}, {"P_mean": None}]
+ADAM: list[Settings] = [
+    {"optimizer": "adam", "lr": lr, "steps": 64, "momentum": 0.9, "P_mean": None, "C": 0.05} for lr in (3e-4, 1e-3)
+]
+PLAIN: list[Settings] = [
+    {"optimizer": "adam", "lr": lr, "steps": steps, "momentum": 0.9, "P_mean": P_mean, "K": 1}
+    for lr, steps, P_mean in (
+        (1e-3, 400, None),
+        (3e-4, 400, None),
+        (1e-3, 400, 0.3),
+        (1e-3, 100, None),
+        (3e-3, 100, None),
+        (1e-3, 16, 0.3),
+    )
+]
+GUIDED: list[Settings] = [{"guidance": 0.0}, {"guidance": 1.2}]
+NO_DETAIL: list[Settings] = [{"guidance": 0.0, "detail_below": 0.0}, {"guidance": 1.2, "detail_below": 0.0}]
+ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of fine-tuning, ways of sampling
+    "nonprivate-tune": (PLAIN, [*GUIDED, *NO_DETAIL]),
+    "pdp-diffusion": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL]),
+    "dpdm": (SPECTRAL + ADAM, GUIDED),
+    "random-selection": (SPECTRAL[:2], [*GUIDED, {"guidance": 3.0}]),
+    "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
+    "privimage+d": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL[1:]]),
+}
+PRIVATE = ("pdp-diffusion", "dpdm", "random-selection", "privimage+d")
+Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, fine-tuning, ways of sampling
+
+
+def tasks(rows: list[str], draws: range) -> Iterator[Task]:
+    """All tasks, the first draw of every row first."""
+    for draw in draws:
+        for row in rows:
+            tunings, samplings = ROWS[row]
+            for tuning in tunings:
+                for epsilon in (10.0, 1.0) if row in PRIVATE else (10.0,):
+                    yield row, epsilon, draw, tuning, samplings
+
+
+def trial_of(row: str, epsilon: float, draw: int, tuning: Settings, sampling: Settings) -> Trial:
+    """The trial on the stand-in with these settings."""
+    values: Settings = {
+        "data": {
+            "sensitive": {"name": "held-out", "labels": 10, "seed": draw},
+            "public": {"name": "glyphs"},
+            "stand_in": True,
+        },
+        "budget": {"epsilon": epsilon, "delta": 1e-5},
+        "method": {"name": row, **BASE, "finetune": tuning, "sample": sampling},
+        "metrics": METRICS,
+        "seed": draw,
+        "asked_sigma": 5,
+    }
+    return parse(Trial, values)
+
+
+Data = tuple[PublicSet, SensitiveData]
+_data: dict[int, Data] = {}  # filled before the processes are forked
+
+
+def work(task: Task, root: Path) -> list[Settings]:
+    """One line of results for every way of sampling."""
+    torch.set_num_threads(1)
+    row, epsilon, draw, tuning, samplings = task
+    lines = []
+    for sampling in samplings:
+        line: Settings = {"row": row, "epsilon": epsilon, "draw": draw, "finetune": tuning, "sample": sampling}
+        started = time.perf_counter()
+        public, sensitive = _data[draw]
+        store = Store(root / f"store-{draw}")
+        ledger = Ledger(root / f"{row}-{os.getpid()}.jsonl")  # states no price: nothing sensitive is read
+        stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
+        try:
+            trial = trial_of(row, epsilon, draw, tuning, sampling)
+            record = run(trial, public=public, sensitive=sensitive, stages=stages, sweep="rivals")
+            line |= {name: record.value(name) for name in METRICS}
+        except PrivImageError as error:
+            line["failed"] = str(error)
+        lines.append(line | {"seconds": round(time.perf_counter() - started, 1)})
+    return lines
+
+
+def measure(rows: list[str], *, draws: range, processes: int, minutes: float, out: Path) -> None:
+    """Run tasks side by side until all are done or the time is over; append their results to `out`."""
+    deadline = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as folder:
+        for draw in draws:
+            config = trial_of("dpdm", 10.0, draw, {}, {}).data
+            assert isinstance(config, DataConfig)
+            _data[draw] = load_data(config, rendered=Path(folder) / "rendered")
+        todo = list(tasks(rows, draws))
+        with multiprocessing.get_context("fork").Pool(processes) as pool, out.open("a") as file:
+            pending = [pool.apply_async(work, (task, Path(folder))) for task in todo]
+            done = 0
+            for result in pending:
+                try:
+                    lines = result.get(timeout=max(0.0, deadline - time.monotonic()))
+                except multiprocessing.TimeoutError:
+                    if time.monotonic() >= deadline and not result.ready():
+                        continue
+                    lines = result.get()
+                for line in lines:
+                    file.write(json.dumps(line) + "\n")
+                file.flush()
+                done += 1
+                print(f"{done}/{len(todo)} {lines[0]['row']} {lines[0]['finetune']}", flush=True)
+            pool.terminate()
+        if done < len(todo):
+            print(f"the time is over: {done} of {len(todo)} tasks are done")
+
+
+def table(path: Path) -> None:
+    """Print the mean over draws of every setting, rows in order, best FID first."""
+    found: dict[tuple[str, float, str], list[Settings]] = defaultdict(list)
+    failed: dict[tuple[str, float, str], str] = {}
+    for text in path.read_text().splitlines():
+        line = json.loads(text)
+        written = json.dumps(line["finetune"] | {f"sample.{k}": v for k, v in line["sample"].items()})
+        key = (line["row"], line["epsilon"], written)
+        if "failed" in line:
+            failed[key] = line["failed"]
+        else:
+            found[key].append(line)
+    print(f"{'row':<17} {'eps':>4} {'draws':>5} " + " ".join(f"{name:>24}" for name in METRICS) + "  settings")
+    order = {row: i for i, row in enumerate(ROWS)}
+    means = {key: [sum(line[m] for line in lines) / len(lines) for m in METRICS] for key, lines in found.items()}
+    for key in sorted(means, key=lambda key: (order[key[0]], key[1], means[key][0])):
+        row, epsilon, written = key
+        values = " ".join(f"{value:>24.3f}" for value in means[key])
+        print(f"{row:<17} {epsilon:>4g} {len(found[key]):>5} {values}  {written}")
+    for (row, epsilon, written), why in failed.items():
+        print(f"{row:<17} {epsilon:>4g} failed: {why}  {written}")
+
+
+def main() -> None:
+    """Measure, or print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--draws", type=int, default=2, help="draws of the stand-in, seeds and queries")
+    parser.add_argument("--first-draw", type=int, default=0, help="to go on where an earlier run ended")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--out", type=Path, default=Path("rivals.jsonl"))
+    parser.add_argument("--table", type=Path, help="print the table of this file only")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    if options.table is None:
+        measure(
+            options.rows,
+            draws=range(options.first_draw, options.first_draw + options.draws),
+            processes=options.processes,
+            minutes=options.minutes,
+            out=options.out,
+        )
+    table(options.table or options.out)
+
+
+if __name__ == "__main__":
+    main()
