@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def work(task: Task, root: Path) -> list[Settings]:
         started = time.perf_counter()
         public, sensitive = _data[draw]
         store = Store(root / f"store-{draw}")
-        ledger = Ledger(root / f"{row}-{os.getpid()}.jsonl")  # states no price: nothing sensitive is read
+        ledger = Ledger(root / f"ledger-{draw}.jsonl")  # states no price: nothing sensitive is read
         stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
         try:
             trial = trial_of(row, epsilon, draw, tuning, sampling)
@@ -131,23 +132,16 @@ def measure(rows: list[str], *, draws: range, processes: int, minutes: float, ou
             _data[draw] = load_data(config, rendered=Path(folder) / "rendered")
         todo = list(tasks(rows, draws))
         with multiprocessing.get_context("fork").Pool(processes) as pool, out.open("a") as file:
-            pending = [pool.apply_async(work, (task, Path(folder))) for task in todo]
-            done = 0
-            for result in pending:
+            results = pool.imap_unordered(partial(work, root=Path(folder)), todo)
+            for done in range(len(todo)):
                 try:
-                    lines = result.get(timeout=max(0.0, deadline - time.monotonic()))
+                    lines = results.next(timeout=max(0.0, deadline - time.monotonic()))
                 except multiprocessing.TimeoutError:
-                    if time.monotonic() >= deadline and not result.ready():
-                        continue
-                    lines = result.get()
-                for line in lines:
-                    file.write(json.dumps(line) + "\n")
+                    print(f"the time is over: {done} of {len(todo)} tasks are done")
+                    break
+                file.writelines(json.dumps(line) + "\n" for line in lines)
                 file.flush()
-                done += 1
-                print(f"{done}/{len(todo)} {lines[0]['row']} {lines[0]['finetune']}", flush=True)
-            pool.terminate()
-        if done < len(todo):
-            print(f"the time is over: {done} of {len(todo)} tasks are done")
+                print(f"{done + 1}/{len(todo)} {lines[0]['row']} {lines[0]['finetune']}", flush=True)
 
 
 def table(path: Path) -> None:
