@@ -17,6 +17,19 @@ from PIL import Image
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # else ray.init writes a token into the home directory
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before torch is imported
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file stays in one process (its fixtures are made once), and so do all tests that need Ray."""
+
+    def needs_ray(item: pytest.Item) -> bool:
+        return "local_ray" in getattr(item, "fixturenames", ())
+
+    items.sort(key=lambda item: not needs_ray(item))  # stable; theirs is the longest queue, so it starts first
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else str(item.path)))
 
 
 @pytest.fixture(scope="session")
