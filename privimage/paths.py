@@ -12,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from privimage.errors import InputError
+from privimage.local import refusal
+
 STAND_IN = "stand-in"
 RESERVED = ("store", "ledgers", STAND_IN)  # no run may be called so
 
@@ -21,6 +24,11 @@ class Root:
     """The folder of all runs (`runs` by default; on storage that all nodes see when the cluster has several)."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        why = refusal(self.path)
+        if why is not None:
+            raise InputError(f"--root: got '{self.path}'; {why}")
 
     @property
     def store(self) -> Path:

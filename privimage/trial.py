@@ -27,6 +27,7 @@ from privimage.data import (
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.methods import privimage as method
+from privimage.methods.presets import NEVER_SEARCHED
 from privimage.methods.privimage import MethodConfig
 from privimage.record import Record, finite
 from privimage.schema import Frozen, digest
@@ -183,7 +184,12 @@ def run(
     sweep: str,
     role: Literal["search", "compare"] = "search",
 ) -> Record:
-    """The record of the trial: its stages computed or found, its images made and measured."""
+    """The record of the trial: its stages computed or found, its images made and measured.
+
+    Raises InputError if a search would learn from training without privacy, which no price covers.
+    """
+    if role == "search" and not trial.method.preset.private:
+        raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
     images = method.Run(
         config=trial.method,

@@ -17,6 +17,7 @@ from privimage import statement
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
 from sweeps import ledger
+from sweeps.terminal import Refused, local
 
 app = typer.Typer(
     add_completion=False,
@@ -31,8 +32,12 @@ err = Console(stderr=True)
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, e.g. runs/demo.")]
-RootOption = Annotated[Path, typer.Option("--root", help="Folder of all runs, their store and their ledgers.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")
+]
+RootOption = Annotated[
+    Path, typer.Option("--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")
 ]
@@ -76,7 +81,12 @@ def _run_folder(run: Path) -> RunFolder:
 
 @app.command(epilog="Example: privimage sweep demo.yaml --set trials=4")
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
+        ),
+    ],
     root: RootOption = Path("runs"),
     address: Annotated[str | None, typer.Option(help="A Ray cluster; this machine if absent.")] = None,
     set_: SetOption = None,
@@ -99,7 +109,12 @@ def sweep(
     epilog="Example: privimage plan demo --set tuning.mode=select --set 'objectives={\"dp-accuracy[cnn]\": max}'"
 )
 def plan(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
+        ),
+    ],
     root: RootOption = Path("runs"),
     set_: SetOption = None,
 ) -> None:
@@ -146,7 +161,7 @@ def report(run: RunArgument) -> None:
 @app.command(epilog="Example: privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to best/")
 def best(
     run: RunArgument,
-    to: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    to: Annotated[Path, typer.Option(parser=local("--to"), help="A new or empty folder.")],
     metric: Annotated[str | None, typer.Option(help="Which decides; accuracy[cnn] or the first objective.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
@@ -166,8 +181,8 @@ def best(
 
 @app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
 def sample(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `best` wrote.")],
-    to: Annotated[Path, typer.Option(help="images.npz, or grid.png.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", parser=local("DIR"), help="A folder that `best` wrote.")],
+    to: Annotated[Path, typer.Option(parser=local("--to"), help="images.npz, or grid.png.")],
     n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
@@ -221,7 +236,7 @@ def main() -> None:
     """Run the command line; errors of the user end in one line and exit code 2."""
     try:
         app(standalone_mode=True)
-    except InputError as error:
+    except (InputError, Refused) as error:
         err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except OSError as error:

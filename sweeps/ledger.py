@@ -12,11 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
+from sweeps.terminal import local
 
 app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
 out = Console(width=None if sys.stdout.isatty() else 160)
 
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="E.g. runs/ledgers/digits-v1.jsonl.")]
+LedgerArgument = Annotated[
+    Path, typer.Argument(metavar="LEDGER", parser=local("LEDGER"), help="E.g. runs/ledgers/digits-v1.jsonl.")
+]
 HEADS = {
     "agrees": "and the head knows of all of them",
     "lags": "the head lags by the last one, whose writer was killed: it counts, and the next charge puts it right",

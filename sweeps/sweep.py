@@ -15,7 +15,7 @@ from privimage import metrics
 from privimage.budget import Budget
 from privimage.data import HeldOutConfig
 from privimage.errors import InputError
-from privimage.methods.presets import PRESETS
+from privimage.methods.presets import NEVER_SEARCHED, PRESETS
 from privimage.methods.privimage import MethodConfig
 from privimage.paths import RESERVED
 from privimage.schema import Frozen, parse, read_yaml, set_at, set_dotted
@@ -109,6 +109,7 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _mode_rules(self) -> Self:
+        self._check_private()
         if self.data.stand_in or isinstance(self.data.sensitive, HeldOutConfig):
             raise ValueError("data: a stand-in is named in tuning.stand_in; here, name the sensitive set")
         if isinstance(self.tuning, Explore) and self.tuning.covers == "sweep" and len(self.budgets) > 1:
@@ -119,6 +120,15 @@ class Sweep(Frozen):
         if isinstance(self.tuning, Select):
             self._selection_rules()
         return self
+
+    def _check_private(self) -> None:
+        """Raise ValueError if the search may try a method without privacy: a stand-in's winner is run as well."""
+        tried = [("method.name", self.method.get("name"))]
+        if METHOD in self.search:
+            tried += [(f"search.{METHOD}", name) for name in self.search[METHOD].corners()]
+        for key, name in tried:
+            if isinstance(name, str) and name in PRESETS and not PRESETS[name].private:
+                raise ValueError(f"{key}: got {name}, {NEVER_SEARCHED}")
 
     def _selection_rules(self) -> None:
         """Raise ValueError for what would void the bound of a private selection."""
@@ -178,8 +188,12 @@ class Sweep(Frozen):
         noise: Noise,
         draw: Draw | None = None,
         overrides: Mapping[str, Any] | None = None,
+        search: bool = True,
     ) -> Trial:
-        """The resolved trial with some dotted fields replaced. Raises InputError naming the field."""
+        """The resolved trial with some dotted fields replaced. Raises InputError naming the field.
+
+        A trial of the `search` has a guarantee, wherever its settings come from: the file, the journal, a stand-in.
+        """
         values: dict[str, Any] = {
             "data": self.data,
             "budget": budget,
@@ -192,11 +206,16 @@ class Sweep(Frozen):
         }
         for dotted, value in (overrides or {}).items():
             values = set_dotted(values, dotted, value)
-        return parse(Trial, values)
+        trial = parse(Trial, values)
+        if search and not trial.method.preset.private:
+            raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
+        return trial
 
     def example(self, *, budget: Budget, overrides: Mapping[str, Any] | None = None) -> Trial:
         """A trial to look at, not to run: nothing is asked at its asked_sigma."""
-        return self.trial(budget=budget, seed=self.seeds[0], asked_sigma=1e-9, noise=Noise(), overrides=overrides)
+        return self.trial(
+            budget=budget, seed=self.seeds[0], asked_sigma=1e-9, noise=Noise(), overrides=overrides, search=False
+        )
 
     def rows(self) -> Iterator[tuple[Row, int, Budget]]:
         """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
@@ -208,7 +227,12 @@ class Sweep(Frozen):
     def row_trial(self, row: Row, seed: int, budget: Budget, *, asked_sigma: float, noise: Noise) -> Trial:
         """The trial of a comparison row. Rows are not scored privately: that would add to what the sweep costs."""
         trial = self.trial(
-            budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=self.overrides_of(row)
+            budget=budget,
+            seed=seed,
+            asked_sigma=asked_sigma,
+            noise=noise,
+            overrides=self.overrides_of(row),
+            search=False,
         )
         return trial.model_copy(update={"metrics": tuple(m for m in trial.metrics if not metrics.is_private(m))})
 

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from privimage.data import HeldOutConfig, SensitiveConfig
 from privimage.data.config import VisionName
+from privimage.local import LocalPath
 from privimage.schema import Frozen, parse
 from privimage.tuning.law import Law
 
@@ -60,7 +61,7 @@ class StandIn(Frozen):
     name: Literal["held-out", "folder"] | VisionName = "held-out"
     share: float = Field(default=0.1, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
-    root: str | None = None
+    root: LocalPath | None = None
     download: bool = False
 
     def config(self, sensitive: SensitiveConfig, *, labels: int) -> SensitiveConfig | HeldOutConfig:

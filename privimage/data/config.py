@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from privimage.local import LocalPath
 from privimage.schema import Frozen
 
 VisionName = Literal["mnist", "fashion-mnist", "cifar10"]
@@ -22,7 +23,7 @@ class _ImageConfig(Frozen):
     """What both sets share: where the images are and the shape that they are brought to."""
 
     name: str
-    root: str | None = None
+    root: LocalPath | None = None
     download: bool = False
     size: int | None = Field(default=None, ge=8, le=1024)
     channels: Literal[1, 3] | None = None

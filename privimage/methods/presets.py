@@ -37,6 +37,11 @@ class Preset:
         """Whether the semantic query is asked."""
         return self.pretrain_on == "selected"
 
+    @property
+    def private(self) -> bool:
+        """Whether its trials have a guarantee. What has none is a comparison row: a search would learn from it."""
+        return self.finetune != "nonprivate"
+
     @cached_property
     def declaration(self) -> Declaration:
         """The stages that this preset goes through, with what determines each."""
@@ -112,6 +117,11 @@ PRESETS: dict[str, Preset] = {
         generates=False,
     ),
 }
+
+NEVER_SEARCHED = (  # of presets that are not private
+    "which reads training images without noise: what a search learned from it, no epsilon would cover; name it in "
+    "compare, where it is a row to look at"
+)
 
 
 def with_settings(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -48,10 +48,12 @@ def trial(**dotted: Any) -> Trial:
     return parse(Trial, values)
 
 
-def ran(root: Path, what: Trial, public: PublicSet, sensitive: SensitiveData) -> tuple[Record, Stages]:
+def ran(
+    root: Path, what: Trial, public: PublicSet, sensitive: SensitiveData, role: Literal["search", "compare"] = "search"
+) -> tuple[Record, Stages]:
     store = Store(root / "store")
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
-    return run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy"), stages
+    return run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy", role=role), stages
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +245,7 @@ def test_another_sampler_pays_nothing(
 
 def test_rows_without_privacy_say_so(root: Path, public: PublicSet, sensitive_data: SensitiveData) -> None:
     for name in ("nonprivate-tune", "real"):
-        record, stages = ran(root, trial(method__name=name), public, sensitive_data)
+        record, stages = ran(root, trial(method__name=name), public, sensitive_data, role="compare")
         assert record.epsilon is None and not record.private
         assert any(not event.private for charge in stages.ledger.charges() for event in charge.events)
         classes = {}

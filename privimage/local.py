@@ -1,0 +1,40 @@
+"""Paths are of this machine: an address of a bucket or of a web page is refused wherever a path is given."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes s3:/bucket of s3://bucket
+
+
+def refusal(path: str | Path) -> str | None:
+    """Why this is no path of this machine, with the fix, or None.
+
+    >>> refusal("s3://bucket/runs")
+    'that is an address, and only folders and files of this machine can be used; mount it, and give the path'
+    >>> refusal("data/scans")
+    """
+    text = str(path)
+    if "://" in text or _ADDRESS.match(text):
+        return "that is an address, and only folders and files of this machine can be used; mount it, and give the path"
+    if not text or any(ord(character) < 32 for character in text):
+        return "that is no path; give one without control characters, e.g. data/scans"
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return "no such user; write the path without ~"
+    return None
+
+
+def _checked(path: str) -> str:
+    why = refusal(path)
+    if why is not None:
+        raise ValueError(why)
+    return path
+
+
+LocalPath = Annotated[str, AfterValidator(_checked)]

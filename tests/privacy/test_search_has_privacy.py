@@ -1,0 +1,105 @@
+"""Whatever a search may try has a guarantee: else its sampler learns from un-noised images, and its winner is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privimage.errors import InputError
+from privimage.methods.presets import PRESETS, Preset
+from privimage.methods.privimage import events
+from privimage.paths import RunFolder
+from privimage.trial import run
+from privimage.tuning.noise import Noise
+from sweeps.price import bill_of
+from sweeps.stand_in import final_trials
+from sweeps.sweep import Sweep, load_sweep
+
+Write = Callable[..., Path]
+OPEN = ("nonprivate-tune", "real")
+SCORE = {"dp-accuracy[lr]": "max"}
+MODES: dict[str, dict[str, Any]] = {
+    "explore": {},
+    "covers sweep": {"tuning": {"covers": "sweep"}, "budgets": [{"epsilon": 10, "delta": 1e-5}]},
+    "select": {"tuning": {"mode": "select"}, "objectives": SCORE},
+    "public": {"tuning": {"mode": "public"}},
+}
+
+
+def without_guarantee(sweep: Sweep) -> set[str]:
+    """Methods that the search may try and that read training images without noise, by the events that they ask."""
+    tried = [trial for dotted, trial in sweep.corner_trials() if dotted in (*sweep.search, "method")]
+    noise = Noise(training=1.0)  # any: it is not solved for here
+    return {t.method.name for t in tried if any(event.sigma == 0 for event in events(t.method, t.budget, noise))}
+
+
+def loaded(file: Path, **overrides: Any) -> Sweep | None:
+    try:
+        return load_sweep(file, overrides={key.replace("__", "."): value for key, value in overrides.items()})
+    except InputError as error:
+        assert "\n" not in str(error) and "name it in compare" in str(error), error
+        return None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_search_that_is_accepted_has_a_guarantee(mode: str, write_sweep: Write) -> None:
+    private = [name for name in PRESETS if name not in OPEN]
+    for listed in [*combinations(PRESETS, 1), *combinations(PRESETS, 2)]:
+        sweep = loaded(write_sweep(search={"method.name": {"choice": list(listed)}}, **MODES[mode]))
+        assert (sweep is not None) == set(listed).issubset(private), listed
+        assert sweep is None or not without_guarantee(sweep)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_base_without_privacy_is_not_searched(mode: str, name: str, write_sweep: Write) -> None:
+    for search in ({}, {"method.query.sigma": {"choice": [6, 12]}}):
+        sweep = loaded(write_sweep(search=search, **MODES[mode]), method__name=name)
+        assert (sweep is None) == (name in OPEN)
+        assert sweep is None or not without_guarantee(sweep)
+
+
+def test_the_check_sees_a_method_that_says_it_is_private(write_sweep: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: the two tests above do not rest on what a preset says of itself."""
+    monkeypatch.setattr(Preset, "private", True)
+    sweep = loaded(write_sweep(search={"method.name": {"choice": ["privimage+d", "nonprivate-tune"]}}))
+    assert sweep is not None and without_guarantee(sweep) == {"nonprivate-tune"}
+
+
+def test_the_line_names_key_value_and_fix(write_sweep: Write) -> None:
+    for overrides, says in (
+        ({"search": {"method.name": {"choice": ["privimage+d", "real"]}}}, "search.method.name: got real, which reads"),
+        ({"search.method.name": {"choice": ["nonprivate-tune"]}}, "search.method.name: got nonprivate-tune, which"),
+        ({"method.name": "real"}, "method.name: got real, which reads training images without noise"),
+    ):
+        with pytest.raises(InputError, match=r"compare, where it is a row to look at$") as caught:
+            load_sweep(write_sweep(), overrides=overrides)
+        assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_comparison_rows_stay_allowed(mode: str, write_sweep: Write) -> None:
+    sweep = load_sweep(write_sweep(compare=list(OPEN), **MODES[mode]))
+    rows = [sweep.row_trial(*row, asked_sigma=6, noise=Noise()) for row in sweep.rows()]
+    assert [row.method.name for row in rows] == list(OPEN)
+
+
+def test_no_other_way_leads_to_a_trial_of_the_search(write_sweep: Write, tmp_path: Path) -> None:
+    """Settings that come from a journal or from a stand-in's file are held to the same rule; and so is running one."""
+    sweep = load_sweep(write_sweep(tuning={"mode": "public"}, budgets=[{"epsilon": 10, "delta": 1e-5}]))
+    asked: dict[str, Any] = {"seed": 0, "asked_sigma": 6, "noise": Noise(), "overrides": {"method.name": "real"}}
+    with pytest.raises(InputError, match=r"^method\.name: got real, which"):
+        sweep.trial(budget=sweep.budgets[0], **asked)
+    folder = RunFolder(path=tmp_path)
+    folder.settings.write_text(json.dumps([{"method.name": "nonprivate-tune"}] * len(sweep.budgets)))
+    with pytest.raises(InputError, match=r"^method\.name: got nonprivate-tune, which"):
+        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=6), asked_sigma=6))
+    trial = sweep.trial(budget=sweep.budgets[0], search=False, **asked)
+    nothing: Any = None
+    with pytest.raises(InputError, match=r"^method\.name: got real, which"):
+        run(trial, public=nothing, sensitive=nothing, stages=nothing, sweep="s", role="search")

@@ -1,0 +1,70 @@
+"""Paths as they are typed: an address is refused wherever a path is given, and no folder is made of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from privimage.errors import InputError
+from privimage.paths import Root
+from sweeps.cli import main
+
+ADDRESSES = ("s3://bucket/runs", "gs://bucket", "file:///tmp/runs", "s3:/bucket", "runs/s3://bucket")
+VERBS = (
+    ("--root", "plan", "FILE", "--root", "ADDRESS"),
+    ("--root", "sweep", "FILE", "--root", "ADDRESS"),
+    ("FILE.yaml", "plan", "ADDRESS"),
+    ("FILE.yaml", "sweep", "ADDRESS"),
+    ("RUN", "front", "ADDRESS"),
+    ("RUN", "report", "ADDRESS"),
+    ("RUN", "status", "ADDRESS"),
+    ("RUN", "best", "ADDRESS", "--to", "x"),
+    ("--to", "best", "FOLDER", "--to", "ADDRESS"),
+    ("DIR", "sample", "ADDRESS", "--to", "x.npz"),
+    ("--to", "sample", "FOLDER", "--to", "ADDRESS"),
+    ("LEDGER", "ledger", "show", "ADDRESS"),
+    ("LEDGER", "ledger", "verify", "ADDRESS"),
+    ("LEDGER", "ledger", "cap", "ADDRESS", "--epsilon", "1", "--delta", "1e-5"),
+    ("LEDGER", "ledger", "close", "ADDRESS", "0"),
+    ("data.sensitive.root", "plan", "FILE", "--set", "data.sensitive.root=ADDRESS"),
+    ("data.public.root", "plan", "FILE", "--set", "data.public.root=ADDRESS"),
+    (
+        "tuning.stand_in.root",
+        "plan",
+        "FILE",
+        "--set",
+        "tuning={mode: public, stand_in: {name: mnist, root: 'ADDRESS'}}",
+    ),
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(("named", *"x"), [(named, words) for named, *words in VERBS])
+def test_an_address_is_refused_wherever_a_path_is_given(
+    named: str,
+    x: list[str],
+    address: str,
+    write_sweep: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, empty = write_sweep(), tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    words = [word.replace("FILE", str(file)).replace("FOLDER", str(tmp_path)).replace("ADDRESS", address) for word in x]
+    monkeypatch.setattr("sys.argv", ["privimage", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said.startswith(f"privimage: {named}: got '{address}'; that is an address")
+    assert said.count("\n") == 1 and list(empty.iterdir()) == []
+
+
+def test_a_root_cannot_be_made_of_an_address() -> None:
+    """Also where no command line stands in between."""
+    with pytest.raises(InputError, match="that is an address"):
+        Root(path=Path("s3://bucket"))
+    assert Root(path=Path("a:b/c")).path == Path("a:b/c")
