@@ -11,24 +11,40 @@ from typing import Literal
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
+from analysis.spend import Look
 from privimage import networks
 from privimage.budget import BestOf, Event
 from privimage.edm import SampleConfig
 from privimage.errors import InputError
+from privimage.guarantee import Guarantee
 from privimage.networks import Generator
 from privimage.schema import Frozen, parse
 
 MODEL, CONFIG, SAMPLES, CARD = "model.safetensors", "config.json", "samples.png", "card.md"
 
 
-class BundleConfig(Frozen):
-    """Everything needed to rebuild the generator and to draw images, and its price.
+class Alone(Frozen):
+    """What the trial asked, and what that would cost had it been the only one: no guarantee for one that was chosen.
 
-    `epsilon` is that of `events`; where a private `selection` chose the generator, that of the query and the selection,
-    which the events alone understate. What a search by mode explore costs beside it stands in the card.
+    Of the winner of a private `selection`, whose events mean nothing without it, there is no such price.
+    """
+
+    epsilon: float | None
+    delta: float
+    events: tuple[Event, ...]
+    selection: BestOf | None = None
+
+
+class BundleConfig(Frozen):
+    """What has to be stated beside the generator, and everything needed to rebuild it and to draw images.
+
+    `without_noise` are numbers about sensitive images that no epsilon covers, as `analysis.spend.Look` names them.
     """
 
     format: Literal[1] = 1
+    guarantee: Guarantee
+    without_noise: tuple[Look, ...]
+    alone: Alone
     trial: str
     sweep: str
     method: str
@@ -37,10 +53,6 @@ class BundleConfig(Frozen):
     n_classes: int
     classes: tuple[str, ...] | None = None  # names of the labels, where the run kept them
     sample: SampleConfig
-    epsilon: float
-    delta: float
-    events: tuple[Event, ...]
-    selection: BestOf | None = None
     model_sha256: str
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from analysis import price, spend, words
 from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from analysis.facts import Facts
+from privimage import guarantee
 from privimage.record import Record
 from privimage.schema import get_dotted
-
-SHOWN = "All that the sweep shows"
-BY = "computed with a PLD accountant, which is an upper bound"
 
 
 def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: str) -> str:
     """The text of card.md."""
     parts = [
-        _head(found, record, config), _privacy(found, record), _choice(found, record, metric), _quality(found, record),
-        _how(config), _versions(record),
+        _head(found, record, config), _privacy(found, record, config), _choice(found, record, metric),
+        _quality(found, record), _how(config), _versions(record),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -29,6 +27,7 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
     return "\n".join(
         [
             f"# Synthetic images of {sensitive}: trial {record.id} of sweep {record.sweep}", "",
+            f"**{config.guarantee.sentence}** {config.guarantee.why}", "",
             f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} "
             f"labels{named}.",
             f"Method {record.method}, network {config.size}. It was trained on the sensitive set "
@@ -38,88 +37,73 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
     )  # fmt: skip
 
 
-def _privacy(found: Facts, record: Record) -> str:
-    """The guarantee: of the whole sweep where a trial of it was chosen in the open, else of this generator."""
-    stated = {"select": _selected, "public": _alone}.get(found.mode or "", _in_the_open)(found, record)
+def _privacy(found: Facts, record: Record, config: BundleConfig) -> str:
+    """The guarantee and what it rests on."""
+    stated = config.guarantee
     return "\n".join(
         [
             "## Privacy", "",
-            *[f"- {line}" for line in stated],
-            f"- Unit of privacy: {words.UNIT}. Adjacency: {words.ADJACENCY}.",
+            f"- Guarantee: {stated.number}, for {stated.covers}; computed with {stated.accountant}.",
+            *[f"- {line}" for line in (_selected(found, record) if record.selection is not None else _alone(record))],
+            f"- Unit of privacy: {stated.unit}. Adjacency: {stated.adjacency}.",
             f"- Events: {spend.budget_line(record)}.",
             *[f"- {sentence}" for sentence in spend.ledger_sentences(found)],
         ]
     )  # fmt: skip
 
 
-def _epsilon(record: Record) -> str:
-    return (
-        f"epsilon {words.epsilon(record.epsilon)} at delta {record.budget.delta:g} (budget {record.budget.epsilon:g})"
-    )
-
-
 def _selected(found: Facts, record: Record) -> list[str]:
-    selection = record.selection
-    if selection is None:
-        return _alone(found, record)
+    """How the winner of a private selection was chosen. It has no other price than that of the selection."""
+    assert record.selection is not None
     by = f" by {found.objectives[0]}" if found.objectives else ""
     return [
-        f"Guarantee: {_epsilon(record)} in all, the choice of this generator included, {BY}. It pays for the noisy "
-        f"query and for a private selection{by} among K trials, of which this is the winner.",
-        f"{words.law(selection.law)}; it was drawn in secret before the first trial. K, the other trials and their "
-        "scores are stated nowhere: stating them would void the guarantee.",
+        f"It pays for a private selection{by} among K trials, of which this is the winner. "
+        f"{words.law(record.selection.law)}; it was drawn in secret before the first trial. K, the other trials and "
+        "their scores are stated nowhere: stating them would void the guarantee.",
         _by_rdp(record),
     ]
 
 
 def _by_rdp(record: Record) -> str:
-    if record.epsilon_rdp is None:
+    if record.epsilon_rdp_alone is None:
         return "RDP, the accountant of the PrivImage paper, gives no bound."
-    return f"By RDP, the accountant of the PrivImage paper: epsilon {words.epsilon(record.epsilon_rdp)}."
+    return f"By RDP, the accountant of the PrivImage paper: epsilon {words.epsilon(record.epsilon_rdp_alone)}."
 
 
-def _alone(found: Facts, record: Record) -> list[str]:
+def _alone(record: Record) -> list[str]:
     return [
-        f"Guarantee: {_epsilon(record)}, {BY}.",
-        _by_rdp(record),
-    ]
-
-
-def _in_the_open(found: Facts, record: Record) -> list[str]:
-    return [
-        f"Guarantee, with the search that led to this generator: {price.headline(found, what=SHOWN)}",
-        f"Had this trial been the only one: {_epsilon(record)}, {BY}; by RDP, the accountant of the PrivImage paper, "
+        f"Had this trial been the only one: epsilon {words.epsilon(record.epsilon_alone)} at delta "
+        f"{record.budget.delta:g} (budget {record.budget.epsilon:g}); by RDP, the accountant of the PrivImage paper, "
         f"epsilon {spend.by_rdp(record)}. For a generator that was chosen, that alone is no guarantee.",
     ]
 
 
 def _choice(found: Facts, record: Record, metric: str) -> str:
     """How this generator came to be chosen, what the search cost, and what no epsilon covers."""
-    lines = {"select": _won, "public": _found_in_public}.get(found.mode or "", _chosen)(found, record, metric)
+    lines = {"select": _won, "public": _found_in_public, "explore": _chosen}[found.mode](found, record, metric)
     said = [*price.terms(found), *spend.not_covered(found)]
     return "\n".join(["## Privacy of the choice", "", *lines, "", *[f"- {sentence}" for sentence in said]])
 
 
 def _won(found: Facts, record: Record, metric: str) -> list[str]:
-    return ["The guarantee above includes the choice.", "", price.headline(found, what=SHOWN)]
+    return ["The guarantee above includes the choice of this generator among K trials.", *_more(found)]
 
 
 def _found_in_public(found: Facts, record: Record, metric: str) -> list[str]:
     seeds = [r for r in found.records if (r.role, r.budget) == (record.role, record.budget) and r.id != record.id]
     chosen = _by(found, metric, len(seeds)) if seeds else []
-    return [
-        "Its settings were found on public data, which cost nothing.",
-        *chosen,
-        "",
-        price.headline(found, what=SHOWN),
-    ]
+    return ["Its settings were found on public data, which cost nothing.", *chosen, *_more(found)]
+
+
+def _more(found: Facts) -> list[str]:
+    """What to state beside more than one generator."""
+    return ["", *guarantee.sentences(found.bill)]
 
 
 def _chosen(found: Facts, record: Record, metric: str) -> list[str]:
     return [
         *_by(found, metric, len([r for r in found.records if r.private]) - 1),
-        "Whoever sees more than this one generator, or learns from the choice what the others were, is bound by the "
-        "total only.",
+        "The guarantee above covers all of them.",
     ]
 
 

@@ -40,9 +40,9 @@ def rows(found: Facts, budget: Budget) -> list[Row]:
 
 def _fits(record: Record, budget: Budget) -> bool:
     """Whether a record of another budget may stand in this table: it has no epsilon, or a smaller one of its own."""
-    if record.epsilon is None:
+    if record.epsilon_alone is None:
         return True
-    return record.epsilon <= budget.epsilon and not pareto.spends_its_budget(record)
+    return record.epsilon_alone <= budget.epsilon and not pareto.spends_its_budget(record)
 
 
 def sentences(found: Facts, budget: Budget) -> list[str]:
@@ -75,7 +75,7 @@ def _named(other: Record) -> str:
     if not other.private:
         return f"{other.method} (no privacy)"
     return (
-        f"{other.method} (epsilon {words.epsilon(other.epsilon)})"
+        f"{other.method} (epsilon {words.epsilon(other.epsilon_alone)})"
         if not pareto.spends_its_budget(other)
         else other.method
     )

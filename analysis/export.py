@@ -8,16 +8,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save as save_arrays
 
-from analysis import bundle, card, facts, pareto, pictures
-from analysis.bundle import BundleConfig
+from analysis import bundle, card, facts, pareto, pictures, price, spend
+from analysis.bundle import Alone, BundleConfig
 from analysis.facts import Facts
 from privimage.edm import SampleConfig
 from privimage.errors import InputError
+from privimage.guarantee import Guarantee
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
@@ -26,7 +28,15 @@ from privimage.store import Artefact
 USUAL = "accuracy[cnn]"
 
 
-def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, to: Path) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """The trial whose generator was written, and what has to be stated beside it."""
+
+    record: Record
+    guarantee: Guarantee
+
+
+def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, to: Path) -> Pulled:
     """The best private record at a budget's epsilon (any if None), its generator now written to the folder `to`.
 
     Search trials only, where the run has some; of a private selection that is the winner, whatever the metric.
@@ -35,11 +45,16 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
     """
     found = facts.read(folder)
     metric = metric or deciding(found)
+    if wrong := price.contradictions(found):
+        raise InputError(
+            f"{folder.path}: {wrong[0].removeprefix('WARNING: ')} Nothing can be stated, so nothing is pulled"
+        )
     record = choose(found, epsilon=epsilon, metric=metric)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to}: exists and is not an empty folder; name a new one")
-    write(found, record, metric=metric, to=to)
-    return record
+    stated = price.stated(found, record, named=epsilon is not None)
+    write(found, record, stated=stated, metric=metric, to=to)
+    return Pulled(record=record, guarantee=stated)
 
 
 def deciding(found: Facts) -> str:
@@ -65,14 +80,14 @@ def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     return best
 
 
-def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
+def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: Path) -> None:
     """Write the bundle of a record: all of it, or nothing."""
     samples = pictures.samples_of(found.store, record)
     if samples is None:
         raise InputError(f"trial {record.id}: its samples are gone from {found.store.root} or may not be shown")
     weights = releasable(found, record)
     raw = save_arrays(dict(weights.arrays))
-    config = _config(found, record, samples, raw)
+    config = _config(found, record, samples, raw, stated)
     bundle.rebuild(
         config, raw, where=f"trial {record.id}"
     )  # refuses weights that do not fit, before they are given away
@@ -84,7 +99,7 @@ def write(found: Facts, record: Record, *, metric: str, to: Path) -> None:
     try:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples))
+        (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples, stated=stated.sentence))
         (draft / bundle.CARD).write_text(card.write_card(found, record, config, metric=metric), encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
@@ -112,8 +127,7 @@ def releasable(found: Facts, record: Record) -> Artefact:
     return artefact
 
 
-def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes) -> BundleConfig:
-    assert record.epsilon is not None
+def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes, stated: Guarantee) -> BundleConfig:
     sample: Any = get_dotted(record.config, "method.sample") or {}
     channels, height, width = samples.x.shape[1:]
     n_classes = int(samples.y.max()) + 1  # labels go round in turn, so every one is there
@@ -122,9 +136,14 @@ def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes)
         size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
         n_classes=n_classes, classes=_classes(found, record, n_classes),
         sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
-        epsilon=record.epsilon, delta=record.budget.delta, events=record.events, selection=record.selection,
+        guarantee=stated, without_noise=spend.looks(found), alone=_alone(record),
         model_sha256=hashlib.sha256(raw).hexdigest(),
     )  # fmt: skip
+
+
+def _alone(record: Record) -> Alone:
+    epsilon = record.epsilon_alone if record.selection is None else None
+    return Alone(epsilon=epsilon, delta=record.budget.delta, events=record.events, selection=record.selection)
 
 
 def _classes(found: Facts, record: Record, n_classes: int) -> tuple[str, ...] | None:

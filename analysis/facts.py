@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from privimage.paths import STAND_IN, RunFolder
 from privimage.record import Record
 from privimage.schema import get_dotted, parse, read_yaml
 from privimage.store import Store
-from privimage.tuning.bill import Bill
+from privimage.tuning.bill import Bill, Mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,16 @@ class Facts:
 
     folder: RunFolder
     records: tuple[Record, ...]
+    bill: Bill
     objectives: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
-    mode: str | None = None
     by: str | None = None  # the metric that a person asked for, in place of the first objective
-    bill: Bill | None = None  # None in runs that were made before there were bills
     stand_in: Facts | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The tuning mode: it decides what has to be stated."""
+        return self.bill.mode
 
     @property
     def store(self) -> Store:
@@ -83,7 +87,7 @@ class Facts:
     @property
     def shared(self) -> bool:
         """Whether a budget covers more than one trial's own accesses, so that a trial alone costs less than it."""
-        return self.bill is not None and self.bill.covers in ("sweep", "run")
+        return self.bill.covers in ("sweep", "run")
 
     @property
     def sensitive_ids(self) -> list[str]:
@@ -119,27 +123,20 @@ def begun(folder: RunFolder) -> Facts:
 
 
 def _of_run(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:
-    bill = _bill(folder.bill) if folder.bill.exists() else None
-    if bill is None and any(record.selection is not None for record in records):
-        raise InputError(f"{folder.bill}: missing, and a private selection is stated by its bill; restore it")
-    return _facts(folder, records, by=by, bill=bill)
+    found = _facts(folder, records, by=by)
+    stand_in = folder.stand_in
+    if found.mode != "public" or not stand_in.records.exists():
+        return found
+    shown = tuple(map(_on_public_data, records_file.load(stand_in.records)))
+    return replace(found, stand_in=_facts(stand_in, shown, by=None))
 
 
-def _facts(folder: RunFolder, records: tuple[Record, ...], *, by: str | None, bill: Bill | None) -> Facts:
+def _facts(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:
     sweep = read_yaml(folder.sweep) if folder.sweep.exists() else {}
-    mode = get_dotted(sweep, "tuning.mode") if bill is None else bill.mode
     return Facts(
-        folder=folder, records=records, objectives=_names(sweep.get("objectives")),
-        declared=_names(sweep.get("search")), mode=mode if isinstance(mode, str) else None, by=by, bill=bill,
-        stand_in=_stand_in(folder.stand_in) if mode == "public" else None,
+        folder=folder, records=records, bill=_bill(folder.bill), objectives=_names(sweep.get("objectives")),
+        declared=_names(sweep.get("search")), by=by,
     )  # fmt: skip
-
-
-def _stand_in(folder: RunFolder) -> Facts | None:
-    """The search on the stand-in, or None if it is not there; its data is public, whatever set it was made from."""
-    if not folder.records.exists():
-        return None
-    return _facts(folder, tuple(map(_on_public_data, records_file.load(folder.records))), by=None, bill=None)
 
 
 def _on_public_data(record: Record) -> Record:
@@ -148,9 +145,13 @@ def _on_public_data(record: Record) -> Record:
 
 
 def _bill(path: Path) -> Bill:
-    """The bill of a run. Raises InputError if it is damaged."""
+    """The bill of a run. Raises InputError if it is missing or damaged: without it nothing can be stated."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: missing, and what a run cost is stated by its bill; restore it, or run again"
+        ) from None
     except ValueError:
         raise InputError(f"{path}: not valid JSON; run the sweep again, which writes it anew") from None
     return parse(Bill, values, where=str(path))

@@ -57,7 +57,7 @@ def draw_front(found: Facts) -> bytes:
     axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for ax, metric in zip(axes, metrics, strict=True):
         _panel(ax, found, metric)
-    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode or '', 'one trial')} (log scale)", fontsize=11)
+    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode, 'one trial')} (log scale)", fontsize=11)
     handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     if handles:
         figure.legend(
@@ -68,7 +68,7 @@ def draw_front(found: Facts) -> bytes:
             frameon=False,
             fontsize=10,
         )
-    notes = [NOTES.get(found.mode or "", "Faint points: the other trials of the search.")]
+    notes = [NOTES.get(found.mode, "Faint points: the other trials of the search.")]
     if any(metric.non_private for metric in metrics):
         notes.append(f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it.")
     axes[-1].annotate(
@@ -107,10 +107,10 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         points = [
             r for r in mine if (e := pareto.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
         ]
-        _series(ax, points, ENDS.get(found.mode or "", ", best"), metric, style(method, order))
+        _series(ax, points, ENDS.get(found.mode, ", best"), metric, style(method, order))
         rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
         if rest is not None:
-            own = f"epsilon {words.epsilon(rest.epsilon)}" if rest.private else "no privacy"
+            own = f"epsilon {words.epsilon(rest.epsilon_alone)}" if rest.private else "no privacy"
             lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
     better = "lower is better" if metric.direction == "min" else "higher is better"
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)

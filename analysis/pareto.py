@@ -46,15 +46,15 @@ def epsilon_shown(record: Record) -> float | None:
 
     Two trials at 9.9995 and 9.9998 of the same budget cost the same; neither is ahead for it.
     """
-    if record.epsilon is None:
+    if record.epsilon_alone is None:
         return None
-    below = record.budget.epsilon - record.epsilon
-    return record.budget.epsilon if 0 <= below <= TOLERANCE else record.epsilon
+    below = record.budget.epsilon - record.epsilon_alone
+    return record.budget.epsilon if 0 <= below <= TOLERANCE else record.epsilon_alone
 
 
 def spends_its_budget(record: Record) -> bool:
     """Whether the noise of this trial was calibrated to its budget (selection alone spends less, real data more)."""
-    return record.epsilon is not None and epsilon_shown(record) == record.budget.epsilon
+    return record.epsilon_alone is not None and epsilon_shown(record) == record.budget.epsilon
 
 
 def front(records: Sequence[Record], *, metrics: Sequence[str]) -> list[Record]:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from analysis import pareto, words
 from analysis.facts import Facts
@@ -63,16 +64,18 @@ def grid(samples: Samples, *, columns: int = 10, rows: int | None = 20, scale: i
     return colour.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def png(picture: Pixels) -> bytes:
-    """The picture as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+def png(picture: Pixels, *, stated: str | None = None) -> bytes:
+    """The picture as a PNG file; what is stated of it travels inside, as the file's description."""
+    buffer, described = io.BytesIO(), PngInfo()
+    if stated is not None:
+        described.add_itxt("Description", stated)
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True, pnginfo=described)
     return buffer.getvalue()
 
 
-def enlarged(samples: Samples, *, columns: int = 10, rows: int | None = 20) -> bytes:
+def enlarged(samples: Samples, *, columns: int = 10, rows: int | None = 20, stated: str | None = None) -> bytes:
     """The grid as a PNG file, enlarged by a whole number so that small images can be seen."""
-    return png(grid(samples, columns=columns, rows=rows, scale=max(1, 56 // samples.x.shape[2])))
+    return png(grid(samples, columns=columns, rows=rows, scale=max(1, 56 // samples.x.shape[2])), stated=stated)
 
 
 def best_panels(found: Facts) -> list[Panel]:
@@ -86,7 +89,7 @@ def best_panels(found: Facts) -> list[Panel]:
         if samples is None or record.artefacts["samples"] in seen:
             continue  # the same images again: a row that does not depend on the budget
         seen.add(record.artefacts["samples"])
-        paid = budget.epsilon if pareto.spends_its_budget(record) else record.epsilon
+        paid = budget.epsilon if pareto.spends_its_budget(record) else record.epsilon_alone
         panels.append(Panel(title=f"{method}, epsilon {words.epsilon(paid)}", record=record, samples=samples))
     return panels
 

@@ -1,17 +1,15 @@
-"""Price: what a run costs in all, by its bill, in the words of its tuning mode. It stands first wherever it stands.
-
-A run without a bill was made before there were bills: its price is that of the accesses that it happened to make.
-"""
+"""Price: what a run costs in all, by its bill, in the words of its tuning mode. It stands first wherever it stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import pareto, spend, words
+from analysis import words
 from analysis.facts import Facts
-from privimage import accounting
+from privimage import accounting, guarantee
 from privimage.budget import Budget, Cost, Event
+from privimage.guarantee import Guarantee
 from privimage.record import Record
 from privimage.schema import get_dotted
 from privimage.tuning.bill import Bill, Study
@@ -47,41 +45,29 @@ class Line:
 
 def lines(found: Facts) -> list[Line]:
     """Every generator that the run is about, every search, and everything together, with their prices."""
-    named = [line for budget in _budgets(found) for line in _at(found, budget)]
-    if found.bill is None:
-        paid = [cost for access in spend.accesses(found.records) for cost in access.events if cost.private]
-        total, deltas = tuple(paid), sorted({record.budget.delta for record in found.records}, reverse=True)
-    else:
-        total, deltas = found.bill.costs, found.bill.deltas
-    return [*named, *(Line(what="everything together", costs=total, delta=delta) for delta in deltas)]
+    named = [line for study in found.bill.studies for line in _at(found, study)]
+    bill = found.bill
+    return [*named, *(Line(what="everything together", costs=bill.costs, delta=delta) for delta in bill.deltas)]
 
 
-def _at(found: Facts, budget: Budget) -> list[Line]:
-    """What the search at this budget ends in; and the whole search, where that is another thing."""
-    best = found.best_of(_ended(found, budget))
-    at, study = f"epsilon {budget.epsilon:g}", _study(found.bill, budget)
-    alone, whole = [], []
-    if best is not None:
-        alone_ = f"the best trial at {at}, had it run alone (no guarantee: it was chosen)"
-        what = f"the generator at {at}" if found.mode == "public" else alone_
-        alone = [Line(what=what, costs=best.events, delta=budget.delta)]
-    if found.bill is not None and study is not None and study.search:
-        costs = (*found.bill.queries, *study.search)
-        if study.law is not None:
-            what = f"the generator at {at}, its selection included"
-            return [Line(what=what, costs=costs, delta=budget.delta)] if best is not None else []
-        what = f"query and training for {at}" if found.mode == "public" else f"the whole search at {at}"
-        if best is None or costs != best.events:
-            whole = [Line(what=what, costs=costs, delta=budget.delta)]
-    return [*alone, *whole]
-
-
-def _budgets(found: Facts) -> list[Budget]:
-    return [study.budget for study in found.bill.studies] if found.bill is not None else pareto.budgets(found.records)
-
-
-def _study(bill: Bill | None, budget: Budget) -> Study | None:
-    return next((study for study in bill.studies if study.budget == budget), None) if bill is not None else None
+def _at(found: Facts, study: Study) -> list[Line]:
+    """What the search at this budget ends in; in the open, also what its best trial would have cost alone."""
+    if not study.search:
+        return []
+    budget, best = study.budget, found.best_of(_ended(found, study.budget))
+    at, costs = f"budget {budget.epsilon:g}", (*found.bill.queries, *study.search)
+    whole = {
+        "select": f"the generator at {at}, its selection included",
+        "public": f"the generator at {at}: query and training",
+        "explore": f"the whole search at {at}",
+    }[found.mode]
+    lines = [Line(what=whole, costs=costs, delta=budget.delta)]
+    if best is None:
+        return lines if study.law is None else []  # of a selection that has not ended nothing is shown
+    if found.mode == "explore" and costs != best.events:
+        alone = f"the best trial at {at}, had it run alone (no guarantee: it was chosen)"
+        lines.insert(0, Line(what=alone, costs=best.events, delta=budget.delta))
+    return lines
 
 
 def _ended(found: Facts, budget: Budget) -> list[Record]:
@@ -89,63 +75,37 @@ def _ended(found: Facts, budget: Budget) -> list[Record]:
     return [r for r in found.records if r.private and r.role == "search" and r.budget == budget]
 
 
-def headline(found: Facts, *, what: str = "Everything in this report") -> str:
-    """The total in one sentence with what is in it, and what is not in it in another."""
-    if found.bill is None:
-        return " ".join(map(str, spend.compositions(found.records)))
-    total = [f"epsilon {words.epsilon(found.bill.epsilon(delta))} at delta {delta:g}" for delta in found.bill.deltas]
-    parts = [*_queries(found.bill), *_searches(found.bill), *_rows(found.bill)]
-    return f"{what} together costs {words.listed(total)}: {words.listed(parts)}.{_aside(found)}"
+def opening(found: Facts) -> list[str]:
+    """What has to be stated and why, in two sentences, before anything else; after a warning, if it does not hold."""
+    return [*contradictions(found), *guarantee.sentences(found.bill), *_aside(found)]
 
 
-def _aside(found: Facts) -> str:
-    """What the total cannot cover, in a few words."""
+def stated(found: Facts, record: Record, *, named: bool = True) -> Guarantee:
+    """What to state beside the generator of a private record: all, where it is a comparison row, or chosen by results.
+
+    `named` tells whether its budget was named beforehand; else it was chosen among budgets with all in view.
+    """
+    if record.role == "compare" or not (named or len(found.bill.studies) == 1):
+        return guarantee.of_everything(found.bill, record.budget.delta)
+    return guarantee.of_generator(found.bill, record.budget)
+
+
+def _aside(found: Facts) -> list[str]:
+    """What the total cannot cover, in one sentence."""
     marked = f"the numbers marked {words.DAGGER} (computed from real images without noise)"
     dagger = [marked] if any(m.non_private for m in found.metrics.values()) else []
     rows = ["the rows without privacy"] if not all(record.private for record in found.records) else []
-    return f" No epsilon covers {' and '.join([*dagger, *rows])}." if dagger or rows else ""
-
-
-def _queries(bill: Bill) -> list[str]:
-    if not bill.queries:
-        return []
-    n = len(bill.queries)
-    return [f"{words.count(n, 'noisy query')} ({'each ' * (n > 1)}counted once)"]
-
-
-def _searches(bill: Bill) -> list[str]:
-    searches = [study for study in bill.studies if study.search]
-    if not searches:
-        return []
-    at = f"at epsilon {words.listed([f'{study.budget.epsilon:g}' for study in searches])}"
-    if bill.mode == "select":
-        which = "a private selection" if len(searches) == 1 else f"{len(searches)} private selections"
-        return [f"{which} {at} (of {'its' if len(searches) == 1 else 'their'} K trials, only the best is shown)"]
-    n = sum(study.trials for study in searches)
-    if bill.mode == "public":
-        return [f"{words.count(n, 'training')} {at}"]
-    scored = " with their noisy scores" if any(study.score is not None for study in searches) else ""
-    return [f"{words.count(n, 'search trial')} {at}{scored}"]
-
-
-def _rows(bill: Bill) -> list[str]:
-    n = sum(len(study.rows) for study in bill.studies)
-    return [f"{words.count(n, 'comparison row')} with DP-SGD"] if n else []
+    return [f"No epsilon covers {' and '.join([*dagger, *rows])}."] if dagger or rows else []
 
 
 def terms(found: Facts) -> list[str]:
-    """What the total means and on what it rests, in the words of the mode; warnings if the records contradict it."""
-    if found.bill is None:
-        return [
-            "The run has no bill: it was made before there were bills. Its total is the price of the path that was "
-            "taken, not a number that was fixed before the first trial."
-        ]
+    """What the total means and on what it rests, in the words of the mode."""
     said = {"explore": _explore, "select": _select, "public": _public}[found.bill.mode](found, found.bill)
-    return [*_outside(found, found.bill), *said, *_scores(found)]
+    return [*said, *_scores(found)]
 
 
 def _explore(found: Facts, bill: Bill) -> list[str]:
-    said = [*_to_publish(bill), *_meets(found, bill), *_unfinished(found, bill)]
+    said = [*_meets(found, bill), *_unfinished(found, bill)]
     fixed = (
         "The bill was written before the first trial and counts whatever a trial may ask, so the total holds although "
         "the sampler chose settings after it had seen results."
@@ -158,14 +118,6 @@ def _explore(found: Facts, bill: Bill) -> list[str]:
     return [*said, fixed]
 
 
-def _to_publish(bill: Bill) -> list[str]:
-    """Which number stands beside what is published, where all was seen before it was chosen."""
-    total = [f"epsilon {words.epsilon(bill.epsilon(delta))} at delta {delta:g}" for delta in bill.deltas]
-    return [
-        f"To publish anything of it, be it one generator alone, state {words.listed(total)}: all was seen to choose it."
-    ]
-
-
 def _meets(found: Facts, bill: Bill) -> list[str]:
     """What meets a budget. Said only where it is so."""
     if bill.covers == "sweep":
@@ -173,7 +125,9 @@ def _meets(found: Facts, bill: Bill) -> list[str]:
         if bill.epsilon(study.budget.delta) <= study.budget.epsilon:
             return [f"All of it together meets the budget of epsilon {study.budget.epsilon:g} as a whole."]
         return [f"WARNING: this exceeds the budget of epsilon {study.budget.epsilon:g} that was to cover all of it."]
-    private = [record.epsilon <= record.budget.epsilon for record in found.records if record.epsilon is not None]
+    private = [
+        record.epsilon_alone <= record.budget.epsilon for record in found.records if record.epsilon_alone is not None
+    ]
     return ["Each trial alone meets its own budget."] if private and all(private) else []
 
 
@@ -216,7 +170,7 @@ def _public(found: Facts, bill: Bill) -> list[str]:
         price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
         said.append(
             f"At epsilon {study.budget.epsilon:g} the sensitive set was asked for {words.listed(asked)}, together "
-            f"{price}{_derived(found, study)}."
+            f"{price}."
         )
     return said
 
@@ -227,20 +181,6 @@ def _stand_in(found: Facts) -> str:
     name = get_dotted(found.stand_in.records[0].config, "data.sensitive.name")
     names = {"held-out": "classes held out from the public set", "folder": "a folder of public images"}
     return f" ({names.get(str(name), name)})"
-
-
-def _derived(found: Facts, study: Study) -> str:
-    """A generator may see the shared answer with more noise than it was asked with: it costs less than was asked."""
-    best = found.best_of(_ended(found, study.budget))
-    if best is None or best.epsilon is None or len(_ended(found, study.budget)) > 1:
-        return ""
-    if not any(event.purpose == "query" and event not in _asked(found) for event in best.events):
-        return ""
-    return f"; its generator saw the answer with more noise and costs epsilon {words.epsilon(best.epsilon)}"
-
-
-def _asked(found: Facts) -> tuple[Event, ...]:
-    return found.bill.queries if found.bill is not None else ()
 
 
 def _scores(found: Facts) -> list[str]:
@@ -254,8 +194,9 @@ def _scores(found: Facts) -> list[str]:
     ]
 
 
-def _outside(found: Facts, bill: Bill) -> list[str]:
-    """A warning where records paid for what the bill does not count."""
+def contradictions(found: Facts) -> list[str]:
+    """A warning where records paid for what the bill does not count: then its total may not be stated."""
+    bill = found.bill
     wrong = [f"trial {record.id}" for record in found.records if not _counted(record, bill)]
     queries = _accesses(found.records, "query")
     more = ["the query"] if len(queries) > len(bill.queries) else []
@@ -276,7 +217,7 @@ def _rows_at(found: Facts, budget: Budget) -> list[Record]:
 
 
 def _counted(record: Record, bill: Bill) -> bool:
-    study = _study(bill, record.budget)
+    study = next((study for study in bill.studies if study.budget == record.budget), None)
     own = (*study.trainings, *study.rows, *study.search, study.score) if study is not None else ()
     return all(
         not cost.private or any(_dominates(counted, cost) for counted in (*bill.queries, *own))

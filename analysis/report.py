@@ -55,7 +55,7 @@ def summary(found: Facts) -> Parts:
     title = f"Synthetic images under differential privacy: {found.folder.path.name}"
     return [
         page.heading(title, level=1),
-        page.paragraph(price.headline(found), kind="lead"),
+        *[page.paragraph(sentence, kind="lead") for sentence in price.opening(found)],
         page.paragraph(_reached(found), kind="lead"),
     ]
 
@@ -74,7 +74,7 @@ def _reached(found: Facts) -> str:
     reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)}{chosen}" if scores else ""
     compared = words.count(len(found.records) - len(searched), "comparison run")
     return (
-        f"{words.count(len(searched), ENDED.get(found.mode or '', 'search trial'))} and {compared} on "
+        f"{words.count(len(searched), ENDED.get(found.mode, 'search trial'))} and {compared} on "
         f"{words.listed(found.sensitive_ids)} at {words.count(len(budgets), 'budget')}{reached}."
     )
 
@@ -116,7 +116,7 @@ def front_picture(found: Facts) -> Parts:
         f"{words.listed([m.name for m in shown])} against epsilon, a line a method; the numbers are in the tables below"
     )
     ahead = pareto.front(found.records, metrics=[found.lead.name])
-    best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon)})" for record in ahead]
+    best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon_alone)})" for record in ahead]
     by = words.metric(found.lead)
     return [
         page.heading("Quality against epsilon"),
@@ -165,7 +165,7 @@ def _comparison_table(found: Facts, budget: Budget) -> str:
     cells = [
         [
             row.record.method, PRESETS[row.record.method].what if row.record.method in PRESETS else "",
-            *_values(found, row.record), words.epsilon(row.record.epsilon), spend.by_rdp(row.record),
+            *_values(found, row.record), words.epsilon(row.record.epsilon_alone), spend.by_rdp(row.record),
             *([f"{row.record.seconds:.0f}"] if found.timed else []), str(tables.best_of_how_many(row.among)),
             row.record.id,
         ]
@@ -228,10 +228,10 @@ def trials(found: Facts) -> Parts:
 
 def _trial(found: Facts, record: Record, paths: Sequence[str]) -> list[str]:
     config = pareto.flatten(record.config)
-    role = ROLES.get(found.mode or "", record.role) if record.role == "search" else record.role
+    role = ROLES.get(found.mode, record.role) if record.role == "search" else record.role
     effort = [f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record)]
     return [
-        record.id, role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon),
+        record.id, role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon_alone),
         spend.by_rdp(record), *_values(found, record), *[_setting(config.get(path)) for path in paths],
         str(record.seed), *(effort if found.timed else []),
     ]  # fmt: skip
@@ -293,7 +293,7 @@ def fine_print(found: Facts) -> Parts:
         "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost; of a selection, and of accesses "
         "that were chosen on the way, the smaller of that and RDP. RDP alone, the accountant of the PrivImage paper, "
         "stands beside it for comparison; a dash means that it has no bound.",
-        *([f"Tuning mode {found.mode}."] if found.mode else []),
+        f"Tuning mode {found.mode}.",
         f"Methods: {words.listed(pareto.methods(found.records))}.",
         f"Versions: {', '.join(sorted(versions)) or 'not recorded'}.",
         f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}{_started(found)}.",

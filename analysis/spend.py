@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from analysis import words
 from analysis.facts import Facts
@@ -13,8 +13,8 @@ from privimage.entries import Charge
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
-from privimage.record import Paid, Record, composition
-from privimage.schema import get_dotted
+from privimage.record import Paid, Record
+from privimage.schema import Frozen, get_dotted
 
 
 def budget_line(record: Record) -> str:
@@ -26,18 +26,18 @@ def budget_line(record: Record) -> str:
     if not record.events:
         return "no access to sensitive data: epsilon 0"
     parts = [_event(event, record) for event in record.events]
-    if record.epsilon is None:
+    if record.epsilon_alone is None:
         return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
     target = record.budget.epsilon
-    fits = f"<= {target:g}" if record.epsilon <= target else f"EXCEEDS the budget of {target:g}"
+    fits = f"<= {target:g}" if record.epsilon_alone <= target else f"EXCEEDS the budget of {target:g}"
     whole = "together" if record.selection is None else "the query and a selection among K such trials together"
-    together = f"{whole} epsilon {words.epsilon(record.epsilon)} (PLD) {fits} at delta {record.budget.delta:g}"
+    together = f"{whole} epsilon {words.epsilon(record.epsilon_alone)} (PLD) {fits} at delta {record.budget.delta:g}"
     return "; ".join([*parts, together, f"RDP {by_rdp(record)}"])
 
 
 def by_rdp(record: Record) -> str:
     """The epsilon of a record by RDP: "none" without a guarantee, a dash where RDP has no bound."""
-    return words.bound(record.epsilon_rdp) if record.private else words.epsilon(None)
+    return words.bound(record.epsilon_rdp_alone) if record.private else words.epsilon(None)
 
 
 def _event(event: Event, record: Record) -> str:
@@ -61,41 +61,9 @@ def _derived(event: Event, record: Record) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Composition:
-    """The price of showing everything that the records made: each private access once, at `delta`."""
-
-    delta: float
-    epsilon: float
-    queries: int
-    trainings: int
-    trials: int  # private trials, which may share accesses
-
-    def __str__(self) -> str:
-        asked = f"{words.count(self.queries, 'semantic query')} and {words.count(self.trainings, 'DP-SGD training')}"
-        return (
-            f"All {words.count(self.trials, 'private trial')} together cost epsilon "
-            f"{words.epsilon(self.epsilon)} at delta {self.delta:g}: {asked}, each counted once however "
-            "many trials share it."
-        )
-
-
 def accesses(records: Sequence[Record]) -> list[Paid]:
     """Everything that the records paid for, each access once, in order."""
     return list({access.id: access for record in records for access in record.paid}.values())
-
-
-def compositions(records: Sequence[Record]) -> list[Composition]:
-    """The composition of all records, at every delta that a budget names, largest delta first."""
-    private = [access for access in accesses(records) if all(event.private for event in access.events)]
-    queries = sum(any(isinstance(e, Event) and e.purpose == "query" for e in access.events) for access in private)
-    return [
-        Composition(
-            delta=delta, epsilon=composition(records, delta=delta), queries=queries,
-            trainings=len(private) - queries, trials=sum(record.private for record in records),
-        )
-        for delta in sorted({record.budget.delta for record in records}, reverse=True)
-    ]  # fmt: skip
 
 
 def ledger_sentences(found: Facts) -> list[str]:
@@ -155,6 +123,28 @@ def not_covered(found: Facts) -> list[str]:
         "Not covered: several images of the same person. If one person is in k images, the protection of "
         "that person is weaker than the epsilon says.",
     ]  # fmt: skip
+
+
+class Look(Frozen):
+    """Values of a metric that were computed from a split without noise, and how many of them the run shows."""
+
+    metric: str
+    split: str
+    values: int
+
+
+def looks(found: Facts) -> tuple[Look, ...]:
+    """Everything without noise that a reader of the run sees: a line a metric and split, and one a row without privacy.
+
+    Of a private selection the winner only: how many were looked at would tell K.
+    """
+    seen: Counter[tuple[str, str]] = Counter(
+        (metric.name, touch.removeprefix("private-"))
+        for record in found.records for metric in record.metrics if metric.event is None
+        for touch in metric.touches if touch.startswith("private-")
+    )  # fmt: skip
+    rows = Counter((f"images of {record.method}", "train") for record in found.records if not record.private)
+    return tuple(Look(metric=name, split=split, values=n) for (name, split), n in [*seen.items(), *rows.items()])
 
 
 def _numbers(found: Facts) -> list[str]:

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis import pareto, words
+from analysis import pareto, price, words
 from analysis.facts import Facts
 from privimage.record import Record
 
 
 def trials(found: Facts) -> pd.DataFrame:
-    """One row a record, oldest first: its row in the paper's table, what was searched, metrics, price and effort.
+    """One row a record, oldest first: its row in the paper's table, prices, what was searched, metrics and effort.
 
-    The name of a metric that is a non-private number carries a dagger. `on_front` is about the lead metric. Beside a
-    private selection there are no columns of effort.
+    Column names are plain (small letters, digits, underscores). `epsilon_to_state` is what has to be stated beside
+    the generator or the images of that row, `epsilon_alone` what the trial would have cost had it been the only one;
+    both are missing where there is no guarantee. `not_private` names the columns that no epsilon covers, or says
+    "everything". `on_front` is about the lead metric. Beside a private selection there are no columns of effort.
     """
-    paths = found.searched
     ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
-    return pd.DataFrame([_row(found, record, paths) | {"on_front": record.id in ahead} for record in found.records])
+    return pd.DataFrame([_row(found, record) | {"on_front": record.id in ahead} for record in found.records])
 
 
-def _row(found: Facts, record: Record, paths: list[str]) -> dict[str, Any]:
+def plain(name: str) -> str:
+    """The name of a column that no program has to quote.
+
+    >>> plain("fid[efficientnet-lite0]"), plain("method.query.sigma")
+    ('fid_efficientnet_lite0', 'method_query_sigma')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _row(found: Facts, record: Record) -> dict[str, Any]:
     config = pareto.flatten(record.config)
+    counted = record.private and not price.contradictions(found)
     return {
         "id": record.id, "role": record.role, "method": record.method, "seed": record.seed,
-        "budget.epsilon": record.budget.epsilon, "budget.delta": record.budget.delta,
-        "epsilon": record.epsilon, "epsilon_rdp": record.epsilon_rdp,
-        **{path: config.get(path) for path in paths},
-        **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
+        "budget_epsilon": record.budget.epsilon, "budget_delta": record.budget.delta,
+        "epsilon_to_state": price.stated(found, record).epsilon if counted else None,
+        "epsilon_alone": record.epsilon_alone, "epsilon_alone_rdp": record.epsilon_rdp_alone,
+        "not_private": _not_private(record),
+        **{plain(path): config.get(path) for path in found.searched},
+        **{plain(name): record.value(name) for name in found.metrics},
         **(_effort(record) if found.timed else {}),
     }  # fmt: skip
+
+
+def _not_private(record: Record) -> str:
+    """The columns of this row that no epsilon covers, separated by blanks."""
+    if not record.private:
+        return "everything"
+    return " ".join(plain(metric.name) for metric in record.metrics if metric.non_private)
 
 
 def _effort(record: Record) -> dict[str, Any]:
@@ -63,7 +84,7 @@ def best(found: Facts) -> pd.DataFrame:
             {
                 "method": method,
                 "budget": budget.epsilon,
-                "epsilon": words.epsilon(record.epsilon),
+                "epsilon alone": words.epsilon(record.epsilon_alone),
                 **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
                 "best of": best_of_how_many([r for r in found.records if (r.budget, r.method) == (budget, method)]),
                 "on front": "yes" if record.id in ahead else "",

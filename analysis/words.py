@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+from privimage.guarantee import ADJACENCY as ADJACENCY  # part of these words, as are the four below
+from privimage.guarantee import UNIT as UNIT
 from privimage.metrics.metric import Metric
-from privimage.statement import epsilon as epsilon  # how one is written: part of these words
+from privimage.statement import epsilon as epsilon
+from privimage.text import count as count
+from privimage.text import listed as listed
 from privimage.tuning.law import Law
 
 DAGGER = "†"
@@ -13,8 +17,6 @@ LEGEND = (
     f"{DAGGER} computed from the sensitive images without noise: a diagnostic that no epsilon here covers. "
     "Decide before you show such a number to anybody who may not see the images."
 )
-UNIT = "one image together with its label"
-ADJACENCY = "add or remove one example: two data sets are neighbours if one has exactly one example more"
 ARROWS = {"min": "↓", "max": "↑"}  # the better direction
 
 
@@ -64,22 +66,3 @@ def law(of: Law) -> str:
 def metric(example: Metric) -> str:
     """The name of a metric, with the dagger if its value is a non-private number."""
     return example.name + (DAGGER if example.non_private else "")
-
-
-def listed(names: list[str]) -> str:
-    """Names as a person writes them.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "nothing"
-
-
-def count(n: int, one: str) -> str:
-    """A count with its noun.
-
-    >>> count(1, "trial"), count(2, "trial"), count(2, "query")
-    ('1 trial', '2 trials', '2 queries')
-    """
-    many = f"{one[:-1]}ies" if one.endswith("y") else f"{one}{'es' if one.endswith('s') else 's'}"
-    return f"{n} {one if n == 1 else many}"

@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "bill.json"
 
     @property
+    def guarantee(self) -> Path:
+        """What has to be stated beside whatever is published of the run, written with the bill that it follows from."""
+        return self.path / "guarantee.json"
+
+    @property
     def sweep(self) -> Path:
         """The resolved sweep, as it ran."""
         return self.path / "sweep.yaml"

@@ -37,9 +37,12 @@ class StageRecord(Frozen):
 class Record(Frozen):
     """What a trial was, what it cost in privacy, time and memory, and how good its images are.
 
-    `epsilon` and `epsilon_rdp` are None when the trial has no privacy guarantee (a comparison row); `events` is
-    what this trial asked, `paid` what the ledger was charged for it (a shared query appears in many). The winner of
-    a private selection carries the selection, and its epsilon is that of query and selection together.
+    `epsilon_alone` is what the trial would have cost had it been the only one, which is no guarantee for one that was
+    chosen: the epsilon to state beside it stands in the file of the run folder that `stated_in` names (None on a public
+    stand-in, where there is none). It and `epsilon_rdp_alone` are None when the trial has no privacy guarantee (a
+    comparison row); `events` is what this trial asked, `paid` what the ledger was charged for it (a shared query
+    appears in many). The winner of a private selection carries the selection, and its epsilon is that of query and
+    selection together.
     """
 
     id: str
@@ -51,8 +54,9 @@ class Record(Frozen):
     seed: int
     events: tuple[Event, ...]
     paid: tuple[Paid, ...]
-    epsilon: float | None
-    epsilon_rdp: float | None
+    epsilon_alone: float | None
+    epsilon_rdp_alone: float | None
+    stated_in: Literal["guarantee.json"] | None = "guarantee.json"
     selection: BestOf | None = None
     metrics: tuple[Metric, ...]
     stages: tuple[StageRecord, ...]
@@ -64,7 +68,7 @@ class Record(Frozen):
     @property
     def private(self) -> bool:
         """Whether this trial's generator and images have a privacy guarantee."""
-        return self.epsilon is not None
+        return self.epsilon_alone is not None
 
     def value(self, metric: str) -> float | None:
         """The value of the metric of that name, or None if it was not measured."""

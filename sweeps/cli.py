@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from privimage import statement
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
 from sweeps import ledger
@@ -142,11 +141,11 @@ def front(
 
     folder = _run_folder(run)
     rows = write_front(folder, metric=metric)
+    _say(price.opening(facts.read(folder)))
     table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
     for row in rows.itertuples(index=False):
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     out.print(table)
-    out.print(price.headline(facts.read(folder), what="Everything in this table"), **PLAIN)
     out.print(f"{folder.front('png')}  {folder.front('csv')}", highlight=False)
 
 
@@ -169,14 +168,12 @@ def best(
     from analysis import facts, price, spend
     from analysis.export import pull_best
 
-    record = pull_best(_run_folder(run), epsilon=epsilon, metric=metric, to=to)
-    alone = f"epsilon {statement.epsilon(record.epsilon)} at delta {record.budget.delta:g}"
-    out.print(f"{to}: trial {record.id}, {record.method}, {alone}", highlight=False)
-    found = facts.read(_run_folder(run))
-    out.print(price.headline(found, what="Everything that the run made"), **PLAIN)
-    for sentence in (*price.terms(found), *spend.ledger_sentences(found)):
-        if sentence.startswith("WARNING"):
-            err.print(sentence, style="red", **PLAIN)
+    folder = _run_folder(run)
+    pulled = pull_best(folder, epsilon=epsilon, metric=metric, to=to)
+    _say([f"{to}: {pulled.guarantee.sentence}", pulled.guarantee.why])
+    out.print(f"It is trial {pulled.record.id}, {pulled.record.method}; {to / 'card.md'} says it all", **PLAIN)
+    found = facts.read(folder)
+    _say([sentence for sentence in (*price.terms(found), *spend.ledger_sentences(found)) if _warns(sentence)])
 
 
 @app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
@@ -195,7 +192,7 @@ def sample(
     with _progress("sampling") as advance:
         x, y = sample_from(directory, n=n, seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
-    out.print(f"{to}: {len(x)} images", highlight=False)
+    out.print(f"{to}: {len(x)} images. {bundle.read_config(directory).guarantee.sentence}", **PLAIN)
 
 
 @app.command(epilog="Example: privimage status runs/demo")
@@ -204,12 +201,25 @@ def status(run: RunArgument) -> None:
     from analysis import facts, price
 
     found = facts.begun(_run_folder(run))
+    _say(price.opening(found))
     for method in dict.fromkeys(record.method for record in found.records):
         out.print(f"{method:<18} {sum(record.method == method for record in found.records)} trials", highlight=False)
     if not found.records:
         out.print("no finished trial yet", highlight=False)
-    for sentence in (price.headline(found, what="Everything that this run may ask"), *price.terms(found)):
-        out.print(sentence, **PLAIN)
+    _say(price.terms(found))
+
+
+def _say(sentences: Sequence[str]) -> None:
+    """Print sentences, warnings to the error stream."""
+    for sentence in sentences:
+        if _warns(sentence):
+            err.print(sentence, style="red", **PLAIN)
+        else:
+            out.print(sentence, **PLAIN)
+
+
+def _warns(sentence: str) -> bool:
+    return sentence.startswith("WARNING")
 
 
 app.add_typer(ledger.app, name="ledger")

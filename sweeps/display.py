@@ -105,7 +105,7 @@ def best_so_far(found: list[Record], sweep: Sweep) -> str:
 
 def describe(record: Record, sweep: Sweep) -> str:
     """One line on a finished trial: what it was, what it cost, how good it is."""
-    price = f"epsilon {epsilon(record.epsilon)}" if record.epsilon is not None else "NOT private"
+    price = f"alone epsilon {epsilon(record.epsilon_alone)}" if record.epsilon_alone is not None else "NOT private"
     values = "  ".join(f"{m.name} {m.value:.3f}" for m in record.metrics)
     searched = (
         "  ".join(f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search)

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.words import epsilon as exact
+from privimage.guarantee import sentences
+from privimage.statement import epsilon as exact
 from sweeps.plan import Plan, Quote
 from sweeps.tuning import Explore
 
@@ -21,13 +22,17 @@ STAGES_OF = {
 
 
 def show(plan: Plan, out: Console) -> None:
-    """Print the price of every budget, of everything, of other numbers of trials, and what would be computed."""
+    """Print what would have to be stated, then the price of budgets and of other numbers of trials, and the stages."""
+    if plan.bill is not None:
+        for sentence in sentences(plan.bill):
+            out.print(sentence, **PLAIN)
+        out.print()
     tuning = plan.sweep.tuning
     covers = f", covers: {tuning.covers}" if isinstance(tuning, Explore) else ""
     out.print(f"{plan.sweep.name}: mode {tuning.mode}{covers}: {plan.rules}", **PLAIN)
     for quote in plan.quotes:
         _quote(quote, out)
-    _total(plan, out)
+    _refusal(plan, out)
     _ledger(plan, out)
     _sizes(plan, out)
     _settings(plan, out)
@@ -50,12 +55,8 @@ def _quote(quote: Quote, out: Console) -> None:
     out.print(f"  the search and its query together: epsilon {exact(quote.total)}", **PLAIN)
 
 
-def _total(plan: Plan, out: Console) -> None:
+def _refusal(plan: Plan, out: Console) -> None:
     out.print()
-    if plan.bill is not None:
-        for delta in plan.bill.deltas:
-            total = exact(plan.bill.epsilon(delta))
-            out.print(f"Everything that the sweep makes, shown together: epsilon {total} at delta {delta:g}", **PLAIN)
     if plan.refusal is not None:
         out.print(f"REFUSED: {plan.refusal}", **PLAIN)
     if plan.refused:

@@ -16,6 +16,7 @@ from cluster.cache import start_cache
 from cluster.connect import connect
 from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
+from privimage import guarantee
 from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.disk import write_whole
@@ -175,6 +176,8 @@ def _write(work: Work) -> None:
     folder, sweep = work.folder, work.sweep.model_dump(mode="json")
     write_whole(folder.asked_sigma, repr(work.asked))
     write_whole(folder.bill, work.bill.model_dump_json(indent=1) + "\n")
+    if not work.sweep.data.stand_in:  # what was asked of public data states no price
+        write_whole(folder.guarantee, guarantee.as_json(work.bill))
     write_whole(folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
 
 

@@ -103,8 +103,8 @@ class Selection:
             update={
                 "id": self.id[:16],
                 "config": {key: value for key, value in winner.config.items() if key != "draw"},
-                "epsilon": self._bill.epsilon_of(self._study),
-                "epsilon_rdp": self._bill.epsilon_rdp_of(self._study),
+                "epsilon_alone": self._bill.epsilon_of(self._study),
+                "epsilon_rdp_alone": self._bill.epsilon_rdp_of(self._study),
                 "selection": self.cost,
                 "paid": (*queries, selection),
                 "artefacts": artefacts,

@@ -19,9 +19,12 @@ from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
 from privimage.record import Paid, Record, StageRecord
 from privimage.store import Built, Store, numpy_state
+from privimage.tuning.bill import Bill, Study
+from privimage.tuning.noise import Noise
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 QUERY = Event(purpose="query", sigma=5.0)
+ROLES = ("search", "compare")
 OPEN = Event(purpose="none", sigma=0.0, q=0.5, steps=50)
 
 
@@ -73,8 +76,8 @@ def new_record(
         "paid": tuple(
             Paid(id="query" if e == QUERY else f"{id}-{e.purpose}", what=e.purpose, events=(e,)) for e in events
         ),
-        "epsilon": spent,
-        "epsilon_rdp": None if spent is None else spent * 1.1,
+        "epsilon_alone": spent,
+        "epsilon_rdp_alone": None if spent is None else spent * 1.1,
         "metrics": (metric(FID, fid), *(() if cnn is None else (metric(CNN, cnn),))),
         "stages": (
             StageRecord(name="histogram", origin="hit", seconds=0.1, peak_mib=200),
@@ -111,6 +114,24 @@ def demo_records() -> list[Record]:
     return rows
 
 
+def bill_for(records: list[Record]) -> Bill:
+    """The bill of an explore sweep whose trials ask what these records paid."""
+    queries = tuple({e: None for r in records for e in r.events if e.purpose == "query"})[:1]
+    studies = []
+    for budget in sorted({r.budget for r in records}, key=lambda b: (b.epsilon, b.delta)):
+        mine = [r for r in records if r.budget == budget]
+        trained = {
+            role: [e for r in mine if r.role == role for e in r.events if e.purpose == "dp-sgd"] for role in ROLES
+        }
+        studies.append(
+            Study(
+                budget=budget, noise=Noise(), trainings=tuple(dict.fromkeys(trained["search"])), score=None, scores=0,
+                trials=len(trained["search"]), law=None, rows=tuple(trained["compare"]),
+            )
+        )  # fmt: skip
+    return Bill(mode="explore", covers="trial", queries=queries, studies=tuple(studies))
+
+
 def images(n: int = 40, shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0) -> dict[str, Any]:
     x = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
     return {"x": x, "y": np.arange(n) % 10}
@@ -128,6 +149,7 @@ def write_run(root: Path, records: list[Record], *, objectives: dict[str, str] |
             ledger.charge(id=access.id, what=access.what, events=access.events)
         kept = {} if record.method == "real" else {"model": record.id, "samples": record.id}
         records_file.append(folder.records, record.model_copy(update={"artefacts": kept}))
+    folder.bill.write_text(bill_for(records).model_dump_json())
     sweep = {"objectives": objectives or {FID: "min", CNN: "max"}, "tuning": {"mode": "explore"}}
     folder.sweep.write_text(yaml.safe_dump(sweep, sort_keys=False))
     return folder
@@ -154,8 +176,19 @@ def make_record() -> Callable[..., Record]:
 
 @pytest.fixture
 def make_facts() -> Callable[..., Facts]:
-    def make(records: list[Record], *, objectives: tuple[str, ...] = (FID, CNN), path: str = "/nowhere/demo") -> Facts:
-        return Facts(folder=RunFolder(path=Path(path)), records=tuple(records), objectives=objectives)
+    def make(
+        records: list[Record],
+        *,
+        objectives: tuple[str, ...] = (FID, CNN),
+        path: str = "/nowhere/demo",
+        bill: Bill | None = None,
+    ) -> Facts:
+        return Facts(
+            folder=RunFolder(path=Path(path)),
+            records=tuple(records),
+            bill=bill or bill_for(records),
+            objectives=objectives,
+        )
 
     return make
 

@@ -13,7 +13,7 @@ FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 
 def test_the_best_private_search_trial_is_written_with_its_statement(demo, tmp_path):
     to = tmp_path / "new" / "best"
-    record = pull_best(demo, epsilon=10, metric=CNN, to=to)
+    record = pull_best(demo, epsilon=10, metric=CNN, to=to).record
     assert record.id == "search-10-1"
     assert sorted(path.name for path in to.iterdir()) == ["card.md", "config.json", "model.safetensors", "samples.png"]
     config = json.loads((to / "config.json").read_text())
@@ -26,11 +26,12 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
     pull_best(demo, epsilon=10, metric=CNN, to=tmp_path / "best")
     card = (tmp_path / "best" / "card.md").read_text()
     for words in (
-        "epsilon 9.9995 at delta 1e-05",
+        "Had this trial been the only one: epsilon 9.9995 at delta 1e-05",
         "RDP",
         "one image together with its label",
         "query sigma_s 5",
-        "All 13 private trials together cost epsilon",
+        "**State epsilon ",
+        "It pays for 1 noisy query, 6 search trials and 6 comparison rows with DP-SGD",
         "chosen among 12 other private trials on the same images, by accuracy[cnn]†",
         "touches the private-test split without noise: the choice is covered by no epsilon",
         "digits-v1",
@@ -44,8 +45,8 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
 
 
 def test_without_an_epsilon_the_best_of_all_budgets_is_pulled(demo, tmp_path):
-    assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").id == "search-10-1"
-    assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").id == "search-1-1"
+    assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").record.id == "search-10-1"
+    assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").record.id == "search-1-1"
 
 
 def test_what_cannot_be_pulled_is_refused_naming_what_can(demo, tmp_path):
@@ -66,7 +67,7 @@ def test_what_cannot_be_pulled_is_refused_naming_what_can(demo, tmp_path):
 def test_a_trial_without_privacy_is_never_pulled(make_run, make_record, tmp_path):
     better = make_record("open", fid=1, cnn=0.99, spent=None)
     folder = make_run([better, make_record("private")])
-    assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").id == "private"
+    assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").record.id == "private"
 
 
 def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):

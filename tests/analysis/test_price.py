@@ -30,11 +30,14 @@ def selection() -> Bill:
 
 def test_explore_states_the_total_of_the_bill_first(make_record: Any, make_facts: Any) -> None:
     made = bill("explore", price_trials(BUDGET, SEARCH))
-    found = replace(make_facts([make_record("a", budget=BUDGET)]), bill=made, mode="explore")
-    said = price.headline(found)
-    assert said.startswith(
-        f"Everything in this report together costs epsilon {words.epsilon(made.epsilon(1e-5))} at delta 1e-05: "
-        "1 noisy query (counted once) and 3 search trials at epsilon 4"
+    trial = make_record("a", budget=BUDGET, events=(QUERY, *made.studies[0].trainings))
+    found = replace(make_facts([trial]), bill=made)
+    state, why, _ = price.opening(found)
+    total = words.epsilon(made.epsilon(1e-5))
+    assert state == f"State epsilon {total} at delta 1e-05 beside anything of the run, be it one generator alone."
+    assert why == (
+        "It pays for 1 noisy query and 3 search trials: the budget of epsilon 4 is met by each trial alone, but "
+        "whoever chooses one has seen all."
     )
     assert "So far 1 of 3 search trials has a result" in " ".join(price.terms(found))
     by_hand = RDPAccountant()
@@ -46,7 +49,7 @@ def test_explore_states_the_total_of_the_bill_first(make_record: Any, make_facts
 def test_a_selection_states_its_law_and_hides_the_rest(make_record: Any, make_facts: Any, selection: Bill) -> None:
     (study,) = selection.studies
     winner = make_record("a", budget=BUDGET).model_copy(update={"selection": study.search[0]})
-    found = replace(make_facts([winner]), bill=selection, mode="select")
+    found = replace(make_facts([winner]), bill=selection)
     said = " ".join(price.terms(found))
     assert f"costs epsilon {words.epsilon(selection.epsilon_of(study))} at delta 1e-05 in all" in said
     assert "mean 10" in said and "are not shown: showing them would void these numbers" in said
@@ -61,5 +64,5 @@ def test_a_total_without_the_query_would_be_seen(
     made = bill("explore", price_trials(BUDGET, SEARCH))
     honest = made.epsilon(1e-5)
     monkeypatch.setattr(Bill, "costs", property(lambda self: tuple(c for s in self.studies for c in s.search)))
-    found = replace(make_facts([make_record("a", budget=BUDGET)]), bill=made, mode="explore")
+    found = replace(make_facts([make_record("a", budget=BUDGET)]), bill=made)
     assert price.lines(found)[-1].epsilon < honest

@@ -23,7 +23,7 @@ def test_the_bill_comes_first(html):
     ]  # fmt: skip
     places = [html.index(text) for text in order]
     assert places == sorted(places)
-    assert "together cost epsilon" in html[: places[0]]
+    assert "State epsilon" in html[: places[0]]
 
 
 def test_the_report_says_what_is_not_covered_and_how_the_order_is(html):

@@ -1,5 +1,4 @@
-from analysis import facts, price, spend
-from privimage.accounting import epsilon
+from analysis import facts, spend
 from privimage.budget import Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -28,25 +27,6 @@ def test_the_budget_line_hides_neither_an_overdraft_nor_a_missing_guarantee(make
     assert spend.budget_line(make_record("a", events=(), spent=0)) == "no access to sensitive data: epsilon 0"
 
 
-def test_a_shared_query_is_composed_once(make_record):
-    records = [
-        make_record("a"),
-        make_record("b"),
-        make_record("c", method="nonprivate-tune", events=(QUERY, OPEN), spent=None),
-    ]
-    (found,) = spend.compositions(records)
-    assert found.epsilon == epsilon([QUERY, SGD, SGD], 1e-5)
-    assert (found.queries, found.trainings, found.trials) == (1, 2, 2)
-    assert "1 semantic query and 2 DP-SGD trainings" in str(found)
-
-
-def test_one_composition_of_everything_for_each_delta(make_record):
-    strict = make_record("b", budget={"epsilon": 10, "delta": 1e-6})
-    found = spend.compositions([make_record("a"), strict])
-    assert [c.delta for c in found] == [1e-5, 1e-6]
-    assert found[0].epsilon < found[1].epsilon
-
-
 def test_what_is_not_covered_names_metrics_steering_and_rows(make_record, make_facts):
     records = [make_record("a"), make_record("r", method="real", role="compare", events=(OPEN,), spent=None)]
     text = " ".join(spend.not_covered(make_facts(records)))
@@ -54,11 +34,6 @@ def test_what_is_not_covered_names_metrics_steering_and_rows(make_record, make_f
     assert f"The search was steered by {FID}† and {CNN}†, which read the test split" in text
     assert "1 comparison row without privacy (real)" in text
     assert "Caution" not in text and "WARNING" not in text
-
-
-def test_without_a_bill_the_total_is_that_of_the_path(make_record, make_facts):
-    records = [make_record("a"), make_record("b", events=(QUERY, SGD.model_copy(update={"steps": 90})))]
-    assert "price of the path" in " ".join(price.terms(make_facts(records)))
 
 
 def test_a_search_without_sensitive_metrics_costs_nothing_more(make_record, make_metric, make_facts):

@@ -5,12 +5,12 @@ FID = "fid[efficientnet-lite0]"
 
 def test_trials_hold_the_searched_field_prices_and_marks(demo):
     rows = tables.trials(facts.read(demo)).set_index("id")
-    assert rows.loc["search-10-1", "method.select.ratio"] == 0.05
-    assert rows.loc["search-10-1", FID + "†"] == 40
+    assert rows.loc["search-10-1", "method_select_ratio"] == 0.05
+    assert rows.loc["search-10-1", "fid_efficientnet_lite0"] == 40
     assert rows.loc["search-10-1", "peak_mib"] == 812.5
     assert rows.loc["search-10-1", "stages"] == "histogram hit, generator built"
     assert bool(rows.loc["search-10-1", "on_front"]) and not rows.loc["search-10-0", "on_front"]
-    assert rows["epsilon"].isna().sum() == 2
+    assert rows["epsilon_alone"].isna().sum() == rows["epsilon_to_state"].isna().sum() == 2
 
 
 def test_best_says_how_many_trials_each_was_chosen_from(demo):
@@ -18,4 +18,4 @@ def test_best_says_how_many_trials_each_was_chosen_from(demo):
     assert rows.loc[("privimage+d", 10.0), "trial"] == "search-10-1"
     assert rows.loc[("privimage+d", 10.0), "best of"] == 3
     assert rows.loc[("dpdm", 1.0), "best of"] == 1
-    assert rows.loc[("real", 10.0), "epsilon"] == "none"
+    assert rows.loc[("real", 10.0), "epsilon alone"] == "none"

@@ -78,7 +78,7 @@ def test_a_lost_record_is_made_again_from_the_store_at_no_price(tmp_path: Path, 
     site.folder.records.unlink()
     again = execute(trial, site=site, role="search")
     assert {stage.origin for stage in again.stages} == {"hit"}
-    assert (again.id, again.epsilon, again.artefacts) == (first.id, first.epsilon, first.artefacts)
+    assert (again.id, again.epsilon_alone, again.artefacts) == (first.id, first.epsilon_alone, first.artefacts)
     assert again.value("accuracy[lr]") == first.value("accuracy[lr]")
     assert site.folder.root.ledger("tiny-v1").read_bytes() == charged
 

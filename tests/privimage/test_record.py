@@ -28,15 +28,15 @@ def make(id: str, *, accuracy: float | None = None, paid: tuple[Paid, ...] = (),
     )
     values = {
         "id": id, "sweep": "s", "role": "search", "method": "privimage+d", "config": {"a": [1, None]}, "seed": 0,
-        "budget": Budget(epsilon=10, delta=1e-5), "events": (QUERY, SGD), "paid": paid, "epsilon": 1.5,
-        "epsilon_rdp": 1.7, "metrics": tuple(scores), "stages": (), "artefacts": {"samples": "k"}, "started": "now",
-        "seconds": 1.0, "versions": {"torch": "2"},
+        "budget": Budget(epsilon=10, delta=1e-5), "events": (QUERY, SGD), "paid": paid, "epsilon_alone": 1.5,
+        "epsilon_rdp_alone": 1.7, "metrics": tuple(scores), "stages": (), "artefacts": {"samples": "k"},
+        "started": "now", "seconds": 1.0, "versions": {"torch": "2"},
     }  # fmt: skip
     return Record(**(values | changed))
 
 
 def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
-    path, both = tmp_path / "records.jsonl", [make("a", paid=(SHARED,)), make("b", epsilon=None, accuracy=0.5)]
+    path, both = tmp_path / "records.jsonl", [make("a", paid=(SHARED,)), make("b", epsilon_alone=None, accuracy=0.5)]
     for record in both:
         records.append(path, record)
     assert records.load(path) == both
@@ -75,7 +75,7 @@ def test_a_damaged_line_and_a_missing_file_are_named(tmp_path: Path) -> None:
 def test_composition_counts_every_access_once_and_all_of_them() -> None:
     both = [make(id, paid=(SHARED, Paid(id=f"sgd-{id}", what="x", events=(SGD,)))) for id in ("a", "b")]
     assert records.composition(both, delta=1e-5) == epsilon([QUERY, SGD, SGD], 1e-5)
-    free = make("c", paid=(SHARED, Paid(id="free", what="x", events=(FREE,))), epsilon=None)
+    free = make("c", paid=(SHARED, Paid(id="free", what="x", events=(FREE,))), epsilon_alone=None)
     assert records.composition([*both, free], delta=1e-5) == epsilon([QUERY, SGD, SGD], 1e-5)
     assert records.composition([], delta=1e-5) == 0
 

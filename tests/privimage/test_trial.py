@@ -177,7 +177,7 @@ def test_the_record_states_what_was_paid(first: tuple[Record, Stages]) -> None:
     assert record.id == trial().id and record.private and record.versions["torch"] == torch.__version__
     query, sgd = record.events
     assert (query.purpose, query.sigma, sgd.q, sgd.steps) == ("query", 10.0, 0.25, 2)
-    assert 1.5 - 1e-3 < (record.epsilon or 0) <= 1.5 < (record.epsilon_rdp or 0)
+    assert 1.5 - 1e-3 < (record.epsilon_alone or 0) <= 1.5 < (record.epsilon_rdp_alone or 0)
     charges = stages.ledger.charges()
     assert {paid.id for paid in record.paid} == {charge.id for charge in charges}
     assert [charge.events for charge in charges] == [(Event(purpose="query", sigma=6),), (sgd,)]  # as it was asked
@@ -188,7 +188,7 @@ def test_the_record_states_what_was_paid(first: tuple[Record, Stages]) -> None:
 def test_the_epsilon_of_the_record_is_that_of_another_accountant(first: tuple[Record, Stages]) -> None:
     accountant = PRVAccountant()
     accountant.history = [(event.sigma, event.q, event.steps) for event in first[0].events]
-    assert first[0].epsilon == pytest.approx(accountant.get_epsilon(1e-5, eps_error=0.005), abs=0.01)
+    assert first[0].epsilon_alone == pytest.approx(accountant.get_epsilon(1e-5, eps_error=0.005), abs=0.01)
 
 
 def test_the_metrics_say_what_they_touched(first: tuple[Record, Stages]) -> None:
@@ -219,8 +219,8 @@ def test_the_same_trial_again_computes_and_pays_nothing(
     again, stages = ran(root, trial(), public, sensitive_data)
     assert {record.origin for record in again.stages} == {"hit"}
     assert stages.ledger.path.read_bytes() == before
-    assert (again.events, again.paid, again.epsilon, again.artefacts) == (
-        first[0].events, first[0].paid, first[0].epsilon, first[0].artefacts,
+    assert (again.events, again.paid, again.epsilon_alone, again.artefacts) == (
+        first[0].events, first[0].paid, first[0].epsilon_alone, first[0].artefacts,
     )  # fmt: skip
     assert [metric.value for metric in again.metrics] == [metric.value for metric in first[0].metrics]
 
@@ -246,7 +246,7 @@ def test_another_sampler_pays_nothing(
 def test_rows_without_privacy_say_so(root: Path, public: PublicSet, sensitive_data: SensitiveData) -> None:
     for name in ("nonprivate-tune", "real"):
         record, stages = ran(root, trial(method__name=name), public, sensitive_data, role="compare")
-        assert record.epsilon is None and not record.private
+        assert record.epsilon_alone is None and not record.private
         assert any(not event.private for charge in stages.ledger.charges() for event in charge.events)
         classes = {}
         for kind, key in record.artefacts.items():

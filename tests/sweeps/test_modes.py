@@ -43,15 +43,17 @@ def test_a_private_selection_ends_in_its_winner_alone(local_ray: None, tiny_valu
     (winner,) = records.load(folder.records)
     everyone = records.load(folder.internal_records)
     assert winner.value("dp-accuracy[lr]") == max(r.value("dp-accuracy[lr]") for r in everyone)  # type: ignore[type-var]
-    assert isinstance(winner.selection, BestOf) and winner.epsilon is not None
-    assert 5.999 < winner.epsilon <= 6 and winner.epsilon > max(r.epsilon or 0 for r in everyone)
+    assert isinstance(winner.selection, BestOf) and winner.epsilon_alone is not None
+    assert 5.999 < winner.epsilon_alone <= 6 and winner.epsilon_alone > max(r.epsilon_alone or 0 for r in everyone)
     assert (winner.seconds, winner.stages, winner.started) == (0.0, (), "")
     assert "draw" not in winner.config and winner.id not in {r.id for r in everyone}, "its place would bound K"
 
     bill = Bill.model_validate_json(folder.bill.read_text())
-    assert bill.epsilon(1e-5) == winner.epsilon
+    assert bill.epsilon(1e-5) == winner.epsilon_alone
     ledger = Ledger(folder.root.ledger("tiny-v1"))
-    assert epsilon([cost for line in ledger.charges() for cost in line.events], 1e-5) == pytest.approx(winner.epsilon)
+    assert epsilon([cost for line in ledger.charges() for cost in line.events], 1e-5) == pytest.approx(
+        winner.epsilon_alone
+    )
     assert len(ledger.charges()) == 2, "the query and the selection, whatever K is"
     store = Store(folder.root.store)
     kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples")}
@@ -76,7 +78,7 @@ def test_a_public_search_asks_the_sensitive_set_once_a_budget(
     (final,) = records.load(folder.records)
     searched = records.load(folder.stand_in.records)
     bill = Bill.model_validate_json(folder.bill.read_text())
-    assert len(searched) == 2 and final.epsilon is not None and final.epsilon <= 6
+    assert len(searched) == 2 and final.epsilon_alone is not None and final.epsilon_alone <= 6
     (kept,) = json.loads(folder.stand_in.settings.read_text())
     assert kept == {"method.query.sigma": final.config["method"]["query"]["sigma"]}
     paid = [cost for line in Ledger(folder.root.ledger("tiny-v1")).charges() for cost in line.events]

@@ -74,44 +74,43 @@ def test_the_place_in_the_selection_is_no_searched_field(selected):
 
 @pytest.mark.parametrize("metric", [None, SCORE, LR])
 def test_the_winner_is_pulled_whatever_the_metric_at_the_price_of_the_selection(selected, tmp_path, metric):
-    record = pull_best(selected, epsilon=10, metric=metric, to=tmp_path / "best")
+    record = pull_best(selected, epsilon=10, metric=metric, to=tmp_path / "best").record
     found = facts.read(selected)
     study = found.bill.study(record.budget)
     config = json.loads((tmp_path / "best" / "config.json").read_text())
     assert record.selection is not None
-    assert config["epsilon"] == record.epsilon == found.bill.epsilon_of(study)
-    assert config["selection"]["law"] == {"eta": 0.0, "mean": 6.0}
+    assert config["guarantee"]["epsilon"] == record.epsilon_alone == found.bill.epsilon_of(study)
+    assert config["alone"]["epsilon"] is None and config["alone"]["selection"]["law"] == {"eta": 0.0, "mean": 6.0}
 
     card = (tmp_path / "best" / "card.md").read_text()
     alone = accounting.epsilon(record.events, 1e-5)
-    assert alone < record.epsilon - 0.1
+    assert alone < record.epsilon_alone - 0.1
     assert f"{alone:.3f}"[:-1] not in card and "->" not in card
-    assert "Guarantee: epsilon 9.999" in card and "the choice of this generator included" in card
+    assert "Guarantee: epsilon 9.999" in card and "alone, its choice included" in card
     assert "K follows a logarithmic law with mean 6" in card
     assert "chosen among" not in card
 
 
 def test_the_card_of_a_trial_that_was_chosen_in_the_open_states_the_total_as_its_guarantee(explored, tmp_path):
-    record = pull_best(explored, epsilon=10, metric=None, to=tmp_path / "best")
+    record = pull_best(explored, epsilon=10, metric=None, to=tmp_path / "best").record
     card = (tmp_path / "best" / "card.md").read_text()
     first = float(re.search(r"epsilon ([\d.]+)", card).group(1))
     assert first == pytest.approx(facts.read(explored).bill.epsilon(1e-5), rel=2e-4)
-    assert first > record.epsilon + 1
+    assert first > record.epsilon_alone + 1
     assert "that alone is no guarantee" in card
 
 
 def test_the_card_of_a_public_search_states_the_run_and_no_choice(searched_in_public, tmp_path):
-    record = pull_best(searched_in_public, epsilon=10, metric=None, to=tmp_path / "best")
+    record = pull_best(searched_in_public, epsilon=10, metric=None, to=tmp_path / "best").record
     card = (tmp_path / "best" / "card.md").read_text()
-    assert (
-        f"Guarantee: epsilon {words.epsilon(record.epsilon)}" in card
-        and "found on public data, which cost nothing" in card
-    )
+    bill = facts.read(searched_in_public).bill
+    assert f"Guarantee: epsilon {words.epsilon(bill.epsilon_of(bill.study(record.budget)))}" in card
+    assert "found on public data, which cost nothing" in card
     assert "chosen among" not in card
 
 
 def test_a_generator_with_a_noisy_score_can_be_pulled(scored, tmp_path):
-    record = pull_best(scored, epsilon=10, metric=None, to=tmp_path / "best")
+    record = pull_best(scored, epsilon=10, metric=None, to=tmp_path / "best").record
     assert record.events[-1].purpose == "score"
 
 

@@ -76,7 +76,7 @@ def test_with_a_query_the_selection_costs_more_and_no_more_than_both_apart(selec
     assert first == pytest.approx(found.bill.epsilon(DELTA), rel=2e-4)
     for study, stated in zip(found.bill.studies, generators, strict=True):
         (record,) = [r for r in found.records if r.selection is not None and r.budget == study.budget]
-        assert stated == pytest.approx(record.epsilon, rel=2e-4)
+        assert stated == pytest.approx(record.epsilon_alone, rel=2e-4)
         assert stated <= study.budget.epsilon
     assert first > max(generators)
 
@@ -84,7 +84,7 @@ def test_with_a_query_the_selection_costs_more_and_no_more_than_both_apart(selec
 @pytest.mark.parametrize("run", RUNS)
 def test_every_trial_was_counted_and_nothing_speaks_of_a_path(run, request):
     found = facts.read(request.getfixturevalue(run))
-    said = " ".join([price.headline(found), *price.terms(found), *spend.not_covered(found)])
+    said = " ".join([*price.opening(found), *price.terms(found), *spend.not_covered(found)])
     assert "WARNING" not in said and "path" not in said
 
 
@@ -92,7 +92,7 @@ def test_every_trial_was_counted_and_nothing_speaks_of_a_path(run, request):
 def test_the_first_epsilon_on_the_page_is_the_total(run, request, page_of):
     text = page_of(request.getfixturevalue(run))
     body = text[text.index("<body>") :]
-    assert body.index("Everything in this report together costs epsilon") < body.index(" epsilon ")
+    assert body.index("State epsilon ") + len("State") == body.index(" epsilon ")
 
 
 def test_a_record_that_asked_more_than_the_bill_is_pointed_out(explored, copied):
@@ -102,11 +102,11 @@ def test_a_record_that_asked_more_than_the_bill_is_pointed_out(explored, copied)
     louder = Event(purpose="dp-sgd", sigma=0.3, q=0.2, steps=10)
     paid = (*trial.paid[:1], trial.paid[1].model_copy(update={"events": (louder,)}))
     records_file.append(folder.records, trial.model_copy(update={"paid": paid}))
-    assert price.terms(facts.read(folder))[0].startswith(f"WARNING: trial {trial.id} asked more")
+    assert price.opening(facts.read(folder))[0].startswith(f"WARNING: trial {trial.id} asked more")
     more = trial.paid[1].model_copy(update={"id": "another"})
     records_file.append(folder.records, trial.model_copy(update={"id": "extra", "paid": (*trial.paid[:1], more)}))
     records_file.append(folder.records, trial)
-    assert "the search at (epsilon" in price.terms(facts.read(folder))[0]
+    assert "the search at (epsilon" in price.opening(facts.read(folder))[0]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_query_or_a_row_that_was_paid_twice_is_pointed_out(role, purpose, says
         paid.model_copy(update={"id": "again"}) if paid.events[0].purpose == purpose else paid for paid in record.paid
     )
     records_file.append(folder.records, record.model_copy(update={"id": "extra", "role": "compare", "paid": again}))
-    assert says in price.terms(facts.read(folder))[0]
+    assert says in price.opening(facts.read(folder))[0]
 
 
 def test_more_noise_than_the_bill_counts_is_no_overdraft(explored):
@@ -171,10 +171,10 @@ def test_a_noisy_score_has_no_dagger_and_names_its_split(scored, selected, page_
 def test_the_price_table_has_both_accountants_and_what_an_attacker_can_reach(searched_in_public):
     lines = price.lines(facts.read(searched_in_public))
     assert [line.what for line in lines] == [
-        "the generator at epsilon 1", "query and training for epsilon 1", "the generator at epsilon 10",
-        "query and training for epsilon 10", "everything together",
+        "the generator at budget 1: query and training", "the generator at budget 10: query and training",
+        "everything together",
     ]  # fmt: skip
-    assert 0.999 < lines[1].epsilon <= 1 and 9.999 < lines[3].epsilon <= 10, "all that was asked meets the budget"
+    assert 0.999 < lines[0].epsilon <= 1 and 9.999 < lines[1].epsilon <= 10, "all that was asked meets the budget"
     for line in lines:
         assert line.epsilon < line.epsilon_rdp
         assert 0.001 < line.tpr(0.001) < line.tpr(0.01) <= np.exp(line.epsilon) * 0.01 + DELTA
