@@ -44,9 +44,9 @@ def ledger(root: Path) -> Ledger:
 def check_bill(found: list[Record], charges: Ledger) -> None:
     """What holds for every finished sweep: nothing over budget, the query charged once, every access in the ledger."""
     for record in found:
-        assert record.epsilon is not None and record.epsilon <= record.budget.epsilon
+        assert record.epsilon_alone is not None and record.epsilon_alone <= record.budget.epsilon
         if any(event.purpose == "dp-sgd" for event in record.events):
-            assert record.epsilon > record.budget.epsilon - 0.001 or record.method == "dpdm"
+            assert record.epsilon_alone > record.budget.epsilon - 0.001 or record.method == "dpdm"
     lines = charges.charges()
     assert len({line.id for line in lines}) == len(lines)
     assert sum(event.purpose == "query" for line in lines for event in line.events) == 1
