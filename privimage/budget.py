@@ -6,17 +6,33 @@ is a whole private selection, of which only the winner leaves.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 
+from privimage.entropy import Stream
 from privimage.schema import Frozen
 from privimage.tuning.law import Law
 
 T = TypeVar("T")
 Split = Literal["train", "validation"]  # disjoint: an example is in one of them, so only the dearer one counts
+
+
+def grid_step(sensitivity: float) -> float:
+    """A power of two, at most 2^-10 of the sensitivity and at most 1, so that whole numbers are multiples of it.
+
+    >>> grid_step(1.0) == 2**-10, grid_step(3.0) == 2**-9
+    (True, True)
+    """
+    return 2.0 ** min(0, math.floor(math.log2(sensitivity)) - 10)
+
+
+def on_grid(value: torch.Tensor, step: float) -> torch.Tensor:
+    """Every entry rounded to a multiple of `step`, a power of two."""
+    return (value / step).round() * step
 
 
 class Budget(Frozen):
@@ -67,10 +83,20 @@ class Event(Frozen):
         """The same access with `factor` times the noise."""
         return self.model_copy(update={"sigma": self.sigma * factor})
 
-    def perturb(self, value: torch.Tensor, *, sensitivity: float, generator: torch.Generator) -> torch.Tensor:
-        """`value` plus Gaussian noise of standard deviation `sensitivity * sigma` in every entry."""
-        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        return value.double() + noise * (sensitivity * self.sigma)
+    def perturb(self, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+        """`value` plus Gaussian noise of standard deviation `sensitivity * sigma` in every entry, float64.
+
+        The answer lies on a grid: the multiples of `grid_step(sensitivity)`. A sum of doubles tells in its last bits
+        what was summed (Mironov 2012); here value and noise are both on the grid, so that the sum is exact and equals
+        the sum of reals rounded to the grid, which is post-processing. Whole numbers (a tensor of integers) are on it
+        as they are. Any other value is rounded to it first: that moves two neighbouring values apart by one step in
+        every entry at most, so `step * sqrt(entries)` is added to the sensitivity. (Exact up to 2^42 sensitivities.)
+        """
+        step = grid_step(sensitivity)
+        if value.is_floating_point():
+            sensitivity += step * value.numel() ** 0.5
+            value = on_grid(value.double(), step)
+        return value.double() + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
 
 
 class AnyOf(Frozen):

@@ -31,6 +31,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from torch import Tensor, nn
 
+from privimage.entropy import Entropy
 from privimage.schema import digest
 from privimage.store import Arrays, Store, numpy_state, torch_state
 from privimage.workers import Workers
@@ -51,13 +52,19 @@ class Checkpoint:
     """
 
     def __init__(
-        self, *, store: Store | None = None, name: str = "", entropy: int | None = None, workers: Workers | None = None
+        self,
+        *,
+        store: Store | None = None,
+        name: str = "",
+        entropy: Entropy | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self._store = store
         self._name = name
         self._workers = workers or Workers.alone()
         versions = {package: version(package) for package in VERSIONS}
-        identity = {"stage": name, "device": self._workers.device.type, "versions": versions, "entropy": str(entropy)}
+        secret = "" if entropy is None else entropy.raw.hex()
+        identity = {"stage": name, "device": self._workers.device.type, "versions": versions, "entropy": secret}
         self._key = digest(identity).encode()
         self._due = time.monotonic() + SECONDS
 

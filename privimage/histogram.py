@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from privimage import semantics
 from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
+from privimage.entropy import Entropy
 from privimage.methods.declared import Declaration, Inputs, World, fields_of
 from privimage.methods.presets import QUERY
 from privimage.schema import digest
@@ -55,7 +56,7 @@ def noisy_histogram(
     function = query_function(public, query=query, inputs=inputs, stages=stages)
     event = Event(purpose="query", sigma=asked_sigma)
 
-    def ask(entropy: int, progress: Callable[[int, int], None]) -> Built:
+    def ask(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
         release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
         meta = {"paid": True, "sigma": asked_sigma, "family": query_family(inputs.world, query)}
         return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,21 @@ class PretrainConfig(Frozen):
     ema: float = Field(default=0.998, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     precision: diffusion.Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Random numbers of a seeded generator of torch: for public training, where everybody may know them."""
+
+    generator: torch.Generator
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """float64 in [0, 1)."""
+        return torch.rand(shape, generator=self.generator, dtype=torch.float64)
+
+    def normals(self, *shape: int) -> Tensor:
+        """float32 standard normals."""
+        return torch.randn(shape, generator=self.generator)
 
 
 def pretrain(
@@ -70,7 +85,7 @@ def pretrain(
             edm=edm,
             null=generator.null,
             label_dropout=config.label_dropout,
-            generator=rng,
+            rng=Seeded(rng),
         )
         mine = [part[workers.rank :: workers.size] for part in draws.flat()]
         each = diffusion.loss(F, *mine, edm=edm)

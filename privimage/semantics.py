@@ -2,7 +2,7 @@
 
     F_q : image -> public classes            trained on the public set                         (public)
     S[y, c] = number of sensitive images with label y whose top-k1 semantics contain c
-    S~ = S + N(0, (sqrt(k1) sigma_s)^2)      one draw over the whole matrix                    (private release #1)
+    S~ = S + N(0, (sqrt(k1) sigma_s)^2)      one draw over the whole matrix, on a grid         (private release #1)
     top-k2 classes of every row of S~        k2 from the selection ratio N                     (post-processing)
 
 Adding or removing one image changes k1 entries of one row by 1, so the L2 sensitivity of S is sqrt(k1).
@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.budget import Event, Release
+from privimage.budget import Event, Release, grid_step, on_grid
 from privimage.data.sets import Images, PrivateSet, PublicSet
-from privimage.entropy import generator as generator_of
+from privimage.entropy import Entropy
 from privimage.errors import InputError
 from privimage.schema import Frozen
 
@@ -166,26 +166,30 @@ class QueryFunction:
 
 
 def ask(
-    function: QueryFunction, sensitive: PrivateSet, *, k1: int, event: Event, entropy: int
+    function: QueryFunction, sensitive: PrivateSet, *, k1: int, event: Event, entropy: Entropy
 ) -> Release[NDArray[np.float64]]:
     """The noisy histogram S~ [labels, public classes] and the event it cost (PrivImage, Algorithm 1)."""
-    S = np.zeros((len(sensitive.classes), function.n_classes))
+    sensitive.must_be(event.split)
+    S = np.zeros((len(sensitive.classes), function.n_classes), np.int64)
     for semantics in function.top(sensitive, k1=k1).T:
         np.add.at(S, (sensitive.y, semantics), 1)
-    noisy = event.perturb(torch.from_numpy(S), sensitivity=k1**0.5, generator=generator_of(entropy, "histogram"))
+    noisy = event.perturb(torch.from_numpy(S), sensitivity=k1**0.5, stream=entropy.stream("histogram"))
     return Release(value=noisy.numpy(), events=(event,))
 
 
 def noisier(
-    histogram: NDArray[np.float64], *, k1: int, asked: float, wanted: float, entropy: int
+    histogram: NDArray[np.float64], *, k1: int, asked: float, wanted: float, entropy: Entropy
 ) -> NDArray[np.float64]:
     """An answer of noise multiplier `wanted` derived from one of `asked` <= wanted, at no further cost.
 
-    Adds N(0, k1 (wanted^2 - asked^2)): the sum has the law of a query at `wanted` (post-processing).
+    Adds N(0, k1 (wanted^2 - asked^2)), rounded to the grid that the answer is on: the sum has the law of a query at
+    `wanted` (post-processing). Raises ValueError if `wanted` is below `asked`.
     """
-    assert wanted >= asked, (wanted, asked)
-    extra = torch.randn(histogram.shape, generator=generator_of(entropy, "noisier"), dtype=torch.float64).numpy()
-    wider: NDArray[np.float64] = histogram + extra * (k1 * (wanted**2 - asked**2)) ** 0.5
+    if wanted < asked:
+        raise ValueError(f"noise can be added and not taken away: wanted {wanted:g}, asked {asked:g}")
+    std = (k1 * (wanted**2 - asked**2)) ** 0.5
+    extra = on_grid(entropy.stream("noisier").normals(*histogram.shape) * std, grid_step(k1**0.5))
+    wider: NDArray[np.float64] = histogram + extra.numpy()
     return wider
 
 
@@ -214,7 +218,8 @@ def select(histogram: NDArray[np.float64], public: PublicSet, *, k2: int) -> Sel
             classes[y].append(c)
             taken.add(c)
     chosen = np.array(classes)
-    assert chosen.shape == (len(histogram), k2), "k2 * labels is at most the number of public classes"
+    if chosen.shape != (len(histogram), k2):
+        raise ValueError(f"k2 {k2}: there are only {histogram.shape[1]} public classes for {len(histogram)} labels")
     counts = np.take_along_axis(histogram, chosen, axis=1).clip(min=1.0)
     return _gather(public, chosen, counts)
 

@@ -13,6 +13,7 @@ import torch
 from privimage.budget import Cost, Event
 from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
+from privimage.entropy import Entropy
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
 from privimage.record import Paid, StageRecord
@@ -79,7 +80,7 @@ class Stages:
         *,
         what: str,
         events: Sequence[Cost],
-        build: Callable[[int, Callable[[int, int], None]], Built],
+        build: Callable[[Entropy, Callable[[int, int], None]], Built],
         alone: bool = False,
     ) -> Artefact:
         """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.
@@ -92,7 +93,7 @@ class Stages:
         key = digest({"kind": kind, **inputs})
         name = f"{kind}-{key}"
 
-        def charged_entropy() -> int:
+        def charged_entropy() -> Entropy:
             if self.ledger.charged(key) and not self.store.has_entropy(name):
                 raise LostAnswer(
                     f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
@@ -115,7 +116,7 @@ class Stages:
         self.paid[key] = Paid(id=key, what=what, events=tuple(events))
         return artefact
 
-    def checkpoint(self, kind: str, inputs: dict[str, Any], *, entropy: int | None = None) -> Checkpoint:
+    def checkpoint(self, kind: str, inputs: dict[str, Any], *, entropy: Entropy | None = None) -> Checkpoint:
         """Where the `build` of that stage keeps how far it has come; `entropy` is what a private one was given."""
         name = f"{kind}-{digest({'kind': kind, **inputs})}"
         return Checkpoint(store=self.store, name=name, entropy=entropy, workers=self.workers)

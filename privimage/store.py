@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from safetensors.numpy import save as save_safetensors
 
 from privimage.budget import Event
 from privimage.disk import make_folder, sync
+from privimage.entropy import BYTES, Entropy
 from privimage.errors import InputError, LostAnswer
 from privimage.schema import Frozen
 
@@ -155,10 +155,10 @@ class Store:
                 return found, "joined"
             return self.put(kind, key, build()), "built"
 
-    def entropy(self, name: str) -> int:
-        """128 bits from the operating system, drawn once for `name` and kept until `forget`.
+    def entropy(self, name: str) -> Entropy:
+        """256 bits from the operating system, drawn once for `name` and kept until `forget`.
 
-        They seed the noise of one private access. Kept on disk (`internal`, mode 600) before the access is charged,
+        They key the noise of one private access. Kept on disk (`internal`, mode 600) before the access is charged,
         so that an access that was killed is finished with the same noise instead of being asked again.
         """
         path = self._entropy_path(name)
@@ -166,7 +166,7 @@ class Store:
         if not path.exists():
             handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")  # mode 600
             os.close(handle)
-            _write(Path(draft), f"{secrets.randbits(128):032x}".encode())
+            _write(Path(draft), Entropy.fresh().raw.hex().encode())
             try:
                 os.link(draft, path)  # whole or not at all, and the first one stays
             except FileExistsError:
@@ -175,15 +175,15 @@ class Store:
                 os.unlink(draft)
         sync(path.parent)  # before the charge is: an access that is charged can always be finished
         text = path.read_text()
-        if len(text) != 32:  # damaged from outside: nothing was asked with less
+        if len(text) != 2 * BYTES:  # damaged from outside: nothing was asked with less
             path.unlink()
             return self.entropy(name)
-        return int(text, 16)
+        return Entropy(bytes.fromhex(text))
 
     def has_entropy(self, name: str) -> bool:
         """Whether an access of that name was begun and not finished, and what it was begun with is whole."""
         path = self._entropy_path(name)
-        return path.exists() and len(path.read_text()) == 32
+        return path.exists() and len(path.read_text()) == 2 * BYTES
 
     def keep(self, name: str, raw: bytes) -> None:
         """Keep the checkpoint of the unfinished stage `name` until `forget`, in place of the one before it.

@@ -25,6 +25,7 @@ from privimage.data import (
     load_sensitive,
 )
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
+from privimage.entropy import Entropy
 from privimage.errors import InputError
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
@@ -262,7 +263,7 @@ def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSe
     """A noisy score, charged before the validation split is read."""
     started, event = time.perf_counter(), trial.events[-1]
 
-    def build(entropy: int, progress: Any) -> Built:
+    def build(entropy: Entropy, progress: Any) -> Built:
         release = metrics.dp_accuracy(
             images.x,
             images.y,

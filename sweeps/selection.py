@@ -1,6 +1,6 @@
 """Private selection: all its trials, drawn before the first one, and its winner, which is all that leaves.
 
-The number of trials and their configurations follow from 128 bits of the operating system's entropy, which is written
+The number of trials and their configurations follow from 256 bits of the operating system's entropy, which is written
 down (`internal`, and kept) before the selection is charged. So the same command after a crash finds the same trials:
 nothing is drawn again, and none is dropped because it failed.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from privimage import record as records
 from privimage.budget import BestOf
+from privimage.entropy import Entropy
 from privimage.errors import LostAnswer, TrialFailed
 from privimage.ledger import Ledger
 from privimage.paths import RunFolder
@@ -67,12 +67,11 @@ class Selection:
             for number, params in enumerate(self._configurations(entropy, self.cost.law.draw(entropy)))
         )
 
-    def _configurations(self, entropy: int, count: int) -> list[dict[str, Any]]:
-        """So many independent draws from the space: Optuna's random sampler, seeded in secret."""
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        seed = int(np.random.SeedSequence((entropy, *b"configurations")).generate_state(1)[0])
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        return [study.ask(space_of(self._sweep)).params for _ in range(count)]
+    def _configurations(self, entropy: Entropy, count: int) -> list[dict[str, Any]]:
+        """So many independent draws from the space, every field on its own, as Optuna's random sampler makes them."""
+        space = space_of(self._sweep)
+        uniforms = entropy.stream("configurations").uniforms(count, len(space)).tolist()
+        return [{field: _at(u, space[field]) for field, u in zip(space, row, strict=True)} for row in uniforms]
 
     def finish(self, trials: Sequence[Trial], *, folder: RunFolder) -> None:
         """Write the winner's record, and its generator and images as released.
@@ -115,6 +114,18 @@ class Selection:
                 "started": "",
             }
         )
+
+
+def _at(u: float, distribution: BaseDistribution) -> Any:
+    """The value of the distribution at the share u in [0, 1) of its range."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return choices[int(u * len(choices))]
+        case IntDistribution(low=low, high=high, log=False, step=1):
+            return low + int(u * (high - low + 1))
+        case FloatDistribution(low=low, high=high, log=log, step=None):
+            return min(high, low * (high / low) ** u if log else low + u * (high - low))
+    raise ValueError(f"a private selection cannot draw from {distribution}")
 
 
 def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from privimage.data.config import HeldOutConfig
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
 from privimage.errors import InputError
 
 
@@ -35,5 +35,8 @@ def hold_out(public: PublicSet, config: HeldOutConfig) -> tuple[PublicSet, Sensi
     shares = (1 - config.validation - config.test, config.validation, config.test)
     parts = split_by_content(contents_of(x, y), fractions=shares, seed=config.split_seed)
     names = tuple(f"group {label}" for label in range(config.labels))
-    sets = [PrivateSet(x=x[i], y=y[i], name=config.name, id=config.id, classes=names) for i in parts]
+    sets = [
+        PrivateSet(x=x[i], y=y[i], name=config.name, id=config.id, split=part, classes=names)
+        for part, i in zip(PARTS, parts, strict=True)
+    ]
     return rest, SensitiveData(train=sets[0], validation=sets[1], test=sets[2])

@@ -14,11 +14,10 @@ from privimage.data.digits import CLASSES, read_digits
 from privimage.data.fit import Pixels, fit_all
 from privimage.data.folder import read_contents, read_folder
 from privimage.data.glyphs import load_glyphs
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
-PARTS = ("train", "validation", "test")
 
 
 def load_sensitive(config: SensitiveConfig) -> SensitiveData:
@@ -38,7 +37,10 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
         official = _vision(config, train=False)
         parts.append((fit(official[0]), official[1]))
     _check_parts(config, [labels for _, labels in parts], classes)
-    sets = [PrivateSet(x=x, y=y, name=config.name, id=config.id, classes=classes) for x, y in parts]
+    sets = [
+        PrivateSet(x=x, y=y, name=config.name, id=config.id, split=part, classes=classes)
+        for part, (x, y) in zip(PARTS, parts, strict=True)
+    ]
     return SensitiveData(train=sets[0], validation=sets[1], test=sets[2])
 
 

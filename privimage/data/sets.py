@@ -9,12 +9,15 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage.errors import InputError
 
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SHARED = 0.01  # of the sensitive images may also be among the public ones
 
 
@@ -26,8 +29,8 @@ class Images:
     y: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        assert self.x.dtype == np.uint8 and self.x.ndim == 4, (self.x.dtype, self.x.shape)
-        assert self.y.shape == (len(self.x),), (self.y.shape, self.x.shape)
+        if self.x.dtype != np.uint8 or self.x.ndim != 4 or self.y.shape != (len(self.x),):
+            raise ValueError(f"images {self.x.dtype} {self.x.shape} with labels {self.y.shape}")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,10 +63,16 @@ class PrivateSet(Images):
 
     name: str
     id: str
+    split: Part
     classes: tuple[str, ...]
 
+    def must_be(self, split: Part) -> None:
+        """Raise ValueError if this is another split: the price of an access is that of the split it declares."""
+        if self.split != split:
+            raise ValueError(f"{self.id}: the {split} split is declared, and the {self.split} split would be read")
+
     def __repr__(self) -> str:  # never pixels or labels, not even in a traceback
-        return f"PrivateSet(id={self.id!r}, shape={self.shape})"
+        return f"PrivateSet(id={self.id!r}, split={self.split!r}, shape={self.shape})"
 
 
 def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> None:
@@ -93,6 +102,11 @@ class SensitiveData:
     train: PrivateSet
     validation: PrivateSet
     test: PrivateSet
+
+    def __post_init__(self) -> None:
+        self.train.must_be("train")
+        self.validation.must_be("validation")
+        self.test.must_be("test")
 
 
 def split_by_content(

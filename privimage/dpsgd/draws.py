@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,19 +43,29 @@ class Draws:
         return Draws(**{name: torch.cat([getattr(part, name) for part in parts]) for name in FIELDS})
 
 
-def draw(
-    z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, generator: torch.Generator
-) -> Draws:
+class Numbers(Protocol):
+    """Where random numbers come from: a keyed stream in private training, a seeded generator in public training."""
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """float64 in [0, 1), on the CPU."""
+        ...
+
+    def normals(self, *shape: int) -> Tensor:
+        """Standard normals, on the CPU."""
+        ...
+
+
+def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, rng: Numbers) -> Draws:
     """K draws of (noise, noise level, kept or dropped label) for every example; ln sigma ~ N(P_mean, P_std^2).
 
     The K noise levels of an example are stratified: one from each K-th of the distribution. All randomness comes from
-    `generator` (on the CPU, so that every device sees the same draws).
+    `rng` (on the CPU, so that every device sees the same draws).
     """
     n = len(z)
-    share = (torch.arange(K) + torch.rand(n, K, generator=generator, dtype=torch.float64)) / K
+    share = (torch.arange(K) + rng.uniforms(n, K)) / K
     normal = torch.special.ndtri(share.clamp(1e-9, 1 - 1e-9)).float()
     sigma = torch.exp(normal * edm.P_std + edm.P_mean)
-    noise = torch.randn((n, K, *z.shape[1:]), generator=generator)
-    dropped = torch.rand(n, K, generator=generator) < label_dropout
+    noise = rng.normals(n, K, *z.shape[1:]).float()
+    dropped = rng.uniforms(n, K) < label_dropout
     label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))
     return Draws(z=z, noise=noise.to(z.device), sigma=sigma.to(z.device), label=label.to(z.device))

@@ -6,8 +6,9 @@
                   theta <- step(theta, G / (q n))          Adam, or SpectralDescent
     release the mean of the last iterates
 
-Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours.
-Every worker draws the same batches, K draws and noise, and sums its share of the clipped gradients.
+Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours, the
+noise and all that is drawn from keyed streams (`privimage.entropy`). Every worker draws the same batches, K draws and
+noise, and sums its share of the clipped gradients.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from itertools import islice
 from typing import Literal, Self
 
 import torch
-from opacus.optimizers import DPOptimizerFastGradientClipping
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from privimage.budget import Event, Release
-from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import EngineName, choose
+from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.edm import EDM, Precision
-from privimage.entropy import generator as generator_of
+from privimage.entropy import Entropy
 from privimage.networks import Generator
 from privimage.schema import Frozen
 from privimage.workers import Workers
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
-BLOCK = 64  # examples that share one generator of draws
+BLOCK = 64  # examples that share one stream of draws
 NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, finite so that 0 * C is 0
 
 
@@ -80,7 +81,7 @@ def fine_tune(
     *,
     config: FinetuneConfig,
     event: Event,
-    entropy: int,
+    entropy: Entropy,
     workers: Workers,
     progress: Progress = lambda done, total: None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
@@ -90,38 +91,39 @@ def fine_tune(
     `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private. A killed call goes on
     from `checkpoint` with the batches and the noise that it would have had, on any number of workers.
     """
-    F, device = generator.F.to(workers.device), workers.device
-    F.train()
-    C = config.C if event.private else NO_CLIP
-    noise = generator_of(entropy, "noise", device)
-    optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
-    assert event.n in (None, len(sensitive)), "a truncated batch is accounted with the size of the set"
+    sensitive.must_be(event.split)
+    if event.n not in (None, len(sensitive)):
+        raise ValueError("a truncated batch is accounted with the size of the set")
+    F, C = generator.F.to(workers.device).train(), config.C if event.private else NO_CLIP
     batches = poisson_batches(
-        n=len(sensitive), q=event.q, steps=event.steps, generator=generator_of(entropy, "batches"), cap=event.cap
+        n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"), cap=event.cap
     )
     first_averaged = round(event.steps * (1 - config.averaged))
     average = AveragedModel(F)
-    parts = {"F": F, "optimizer": optimizer, "average": average}
-    for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
-        # The noise of a step has a key of its own (128 bits, as one stream for all steps would have), so a checkpoint
-        # keeps no generator: nothing in it is secret but what it was computed from. Batches that are done are drawn
-        # again, n numbers each; noise would be as many as there are weights.
-        noise.set_state(generator_of(entropy, f"noise/{step}", device).get_state())
-        _set_lr(optimizer, config, step / event.steps)
-        optimizer.zero_grad(set_to_none=True)
-        _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
-        optimizer.step()
-        if step >= min(first_averaged, event.steps - 1):
-            average.update_parameters(F)
-        checkpoint.save(step + 1, parts)
-        progress(step + 1, event.steps)
+    count = sum(p.numel() for p in F.parameters() if p.requires_grad)
+    with step_noise(entropy, count=count, device=workers.device, private=event.private) as noise:
+        optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
+        parts: dict[str, Part] = {"F": F, "optimizer": optimizer, "average": average}
+        # A checkpoint keeps no state of a stream, so nothing in it is secret but what it was computed from: the noise
+        # and the draws of a step have keys of their own, and batches that are done are drawn again, n numbers each.
+        for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
+            if noise is not None:
+                noise.begin(step)
+            _set_lr(optimizer, config, step / event.steps)
+            optimizer.zero_grad(set_to_none=True)
+            _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
+            optimizer.step()
+            if step >= min(first_averaged, event.steps - 1):
+                average.update_parameters(F)
+            checkpoint.save(step + 1, parts)
+            progress(step + 1, event.steps)
     state = {name: tensor.detach().cpu() for name, tensor in average.module.state_dict().items()}
     return Release(value=FineTuned(state=state), events=(event,))
 
 
 def _optimizer(
-    F: nn.Module, config: FinetuneConfig, event: Event, *, C: float, n: int, noise: torch.Generator
-) -> DPOptimizerFastGradientClipping:
+    F: nn.Module, config: FinetuneConfig, event: Event, *, C: float, n: int, noise: StepNoise | None
+) -> StreamNoiseOptimizer:
     """Opacus's: noise of std sigma*C on the sum in p.grad, division by the expected batch, then the step."""
     parameters = [p for p in F.parameters() if p.requires_grad]
     step: torch.optim.Optimizer
@@ -132,17 +134,16 @@ def _optimizer(
         step = SpectralDescent(
             parameters, lr=config.lr, momentum=config.momentum, noise_std=noise_std, edge=config.edge
         )
-    return DPOptimizerFastGradientClipping(
+    return StreamNoiseOptimizer(
         step,
         noise_multiplier=event.sigma,
         max_grad_norm=C,
         expected_batch_size=event.q * n,
-        loss_reduction="mean",
-        generator=noise,
+        take=None if noise is None else noise.take,
     )
 
 
-def _set_lr(optimizer: DPOptimizerFastGradientClipping, config: FinetuneConfig, done: float) -> None:
+def _set_lr(optimizer: StreamNoiseOptimizer, config: FinetuneConfig, done: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = config.lr * (1 - (1 - config.final_lr) * done)
 
@@ -154,15 +155,18 @@ def _add_clipped_sums(
     *,
     config: FinetuneConfig,
     C: float,
-    draws: tuple[int, int],
+    draws: tuple[Entropy, int],
     workers: Workers,
 ) -> None:
     """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
 
-    Draws come in blocks of BLOCK examples, each from a generator of its own, and go round the workers by whole blocks.
-    So neither the number of workers nor the physical batch changes a draw. They are keyed by the entropy, like the
-    noise: an example more moves those after it to other draws, and that changes nothing only as long as nobody can
-    know them (they are as good as drawn afresh, so the sums with and without it can be coupled to differ by C).
+    Draws come in blocks of BLOCK examples, each from a stream of its own, and go round the workers by whole blocks.
+    So neither the number of workers nor the physical batch changes a draw. An example more moves those after it to
+    other draws, and to other places among those who may join a batch. The proof needs that each example has the same
+    with and without it: the two runs are coupled so that they do, and then the sums differ by C at most. One may
+    couple like that only what is drawn independently for every example, and what a keyed stream gives out is as good
+    as that for all who do not know the key, however much of it they see (were it a Mersenne Twister, or its key
+    public, the draws of an example would tell those of others, and the sums would differ by far more than C).
     Every worker takes part in the one sum, also one without a block; an empty batch leaves zeros: it still takes its
     noise step.
     """
@@ -191,7 +195,7 @@ def _draw_block(
     generator: Generator,
     sensitive: PrivateSet,
     index: Tensor,
-    key: tuple[int, int, int],
+    key: tuple[Entropy, int, int],
     config: FinetuneConfig,
     workers: Workers,
 ) -> Draws:
@@ -205,5 +209,5 @@ def _draw_block(
         edm=_levels(generator, config),
         null=generator.null,
         label_dropout=config.label_dropout,
-        generator=generator_of(entropy, f"draws/{step}/{block}"),
+        rng=entropy.stream(f"draws/{step}/{block}"),
     )

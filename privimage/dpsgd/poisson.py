@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
+from privimage.entropy import Stream
 
-def poisson_batches(
-    *, n: int, q: float, steps: int, generator: torch.Generator, cap: int | None = None
-) -> Iterator[Tensor]:
+
+def poisson_batches(*, n: int, q: float, steps: int, stream: Stream, cap: int | None = None) -> Iterator[Tensor]:
     """`steps` index tensors [batch] into n examples; batches vary in size and may be empty, and none is skipped.
 
     If more than `cap` examples join, a uniformly random subset of `cap` of them stays: which one is as secret as who
     joined, and the accountant must know the cap.
     """
     for _ in range(steps):
-        joined = (torch.rand(n, generator=generator, dtype=torch.float64) < q).nonzero().squeeze(1)
+        joined = (stream.uniforms(n) < q).nonzero().squeeze(1)
         if cap is not None and len(joined) > cap:
-            joined = joined[torch.randperm(len(joined), generator=generator)[:cap].sort().values]
+            joined = joined[stream.subset(len(joined), cap)]
         yield joined

@@ -32,7 +32,8 @@ class SpectralDescent(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # never evaluates a closure
         """One step from the gradients in `p.grad`."""
-        assert closure is None
+        if closure is not None:
+            raise ValueError("a closure would evaluate gradients that are neither clipped nor noised")
         for group in self.param_groups:
             beta = group["momentum"]
             for p in group["params"]:

@@ -22,6 +22,7 @@ from privimage.budget import Budget, Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import SampleConfig
+from privimage.entropy import Entropy
 from privimage.histogram import noisy_histogram
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
@@ -249,7 +250,7 @@ class Run:
         event = self.paid[-1]
         inputs = self.inputs.of("generator")
 
-        def build(entropy: int, progress: Callable[[int, int], None]) -> Built:
+        def build(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
             release = fine_tune(
                 generator,
                 self.sensitive.train,

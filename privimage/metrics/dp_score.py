@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from privimage.budget import Event, Release
 from privimage.data.sets import PrivateSet
-from privimage.entropy import generator as generator_of
+from privimage.entropy import Entropy
 from privimage.metrics.accuracy import accuracy
 
 
@@ -25,11 +25,11 @@ def dp_accuracy(
     classifier: str,
     validation: PrivateSet,
     event: Event,
-    entropy: int,
+    entropy: Entropy,
     device: str | torch.device = "cpu",
 ) -> Release[float]:
     """The noisy share of `validation` that a classifier trained on (x, y) gets right; it may leave [0, 1]."""
+    validation.must_be(event.split)
     right = round(accuracy(x, y, classifier=classifier, test=validation, device=device) * len(validation))
-    count = torch.tensor([right], dtype=torch.float64)
-    noisy = event.perturb(count, sensitivity=1.0, generator=generator_of(entropy, "score"))
+    noisy = event.perturb(torch.tensor([right]), sensitivity=1.0, stream=entropy.stream("score"))
     return Release(value=float(noisy) / len(validation), events=(event,))

@@ -19,6 +19,7 @@ from scipy.optimize import brentq
 from scipy.special import exprel
 from scipy.stats import nbinom
 
+from privimage.entropy import Entropy
 from privimage.schema import Frozen
 
 LEAST_GAMMA = 1e-6  # K can reach some 40 / gamma: its table must fit in memory, and nobody runs so many trials
@@ -107,15 +108,14 @@ class Law(Frozen):
     def quantile(self, p: ArrayLike) -> NDArray[np.int64]:
         """The smallest k with P[K <= k] >= p, for p in [0, 1)."""
         p = np.asarray(p)
-        assert np.all((p >= 0) & (p < 1)), p
+        if not np.all((p >= 0) & (p < 1)):
+            raise ValueError(f"a probability in [0, 1) is needed, got {p}")
         return np.asarray(1 + np.searchsorted(self._cumulative(), p))
 
-    def draw(self, entropy: int) -> int:
-        """One K, a function of `entropy` alone: 128 bits from the operating system, drawn once and kept secret.
+    def draw(self, entropy: Entropy) -> int:
+        """One K, a function of `entropy` alone: drawn once and kept secret.
 
-        >>> Law(mean=10).draw(2**127 + 1) == Law(mean=10).draw(2**127 + 1)
+        >>> Law(mean=10).draw(Entropy(bytes(32))) == Law(mean=10).draw(Entropy(bytes(32)))
         True
         """
-        words = np.random.SeedSequence((entropy, *b"number of trials")).generate_state(1, np.uint64)
-        uniform = (int(words[0] >> np.uint64(12)) + 0.5) / 2**52  # 52 bits and a half: exact, hence never 0 or 1
-        return int(self.quantile(uniform))
+        return int(self.quantile(float(entropy.stream("number of trials").uniforms(1))))

@@ -28,7 +28,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from opacus.optimizers import DPOptimizerFastGradientClipping
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -39,16 +38,18 @@ from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
 from privimage.edm import EDM, Precision
-from privimage.entropy import generator as generator_of
+from privimage.entropy import Entropy
 from privimage.networks import Generator
+from privimage.pretrain import Seeded
 from privimage.workers import Workers
 
 SHAPE = (3, 32, 32)
 IMAGES = 32  # network images of a step (examples x draws), unless --n says otherwise
-C, ENTROPY = 0.5, 2**100
+C, ENTROPY = 0.5, Entropy(bytes(32))
 Add = Callable[..., torch.Tensor]
 ENGINES: dict[str, Add] = {
     "layers": layers.add_clipped_sum,
@@ -87,7 +88,7 @@ def batch(generator: Generator, *, n: int, K: int, device: str) -> Draws:
     rng = torch.Generator().manual_seed(0)
     z = generator.codec.encode(torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device))
     y = torch.arange(n) % generator.n_classes
-    return draw(z, y, K=K, edm=generator.edm, null=generator.null, label_dropout=0.1, generator=rng)
+    return draw(z, y, K=K, edm=generator.edm, null=generator.null, label_dropout=0.1, rng=Seeded(rng))
 
 
 def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], None]:
@@ -102,11 +103,13 @@ def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], No
             adam.step()
 
         return step
-    noisy = DPOptimizerFastGradientClipping(
-        adam, noise_multiplier=1.0, max_grad_norm=C, expected_batch_size=draws.shape[0], loss_reduction="mean"
+    noise = StepNoise(ENTROPY, count=sum(p.numel() for p in parameters), device=parameters[0].device)
+    noisy = StreamNoiseOptimizer(
+        adam, noise_multiplier=1.0, max_grad_norm=C, expected_batch_size=draws.shape[0], take=noise.take
     )
 
     def private() -> None:
+        noise.begin(0)
         noisy.zero_grad(set_to_none=True)
         ENGINES[variant](generator.F, draws, edm=of_variant(generator.edm, variant), C=C)
         noisy.step()
@@ -208,7 +211,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
     table = Table(*COLUMNS, title=f"{size}: a step of the fine-tuning stage, Poisson batches")
     rng, n, q, steps = np.random.default_rng(0), 256, 8 / 256 if K > 1 else 32 / 256, 8
     x, y = rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, 10, n)
-    images = PrivateSet(x=x, y=y, name="random", id="random", classes=tuple("0123456789"))
+    images = PrivateSet(x=x, y=y, name="random", id="random", split="train", classes=tuple("0123456789"))
     event = Event(purpose="dp-sgd", sigma=1.0, q=q, steps=steps)
 
     def private(engine: str) -> None:
@@ -221,10 +224,10 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
 
     def plain() -> None:
         F, adam = generator.F, torch.optim.Adam(generator.F.parameters(), lr=1e-9)
-        for index in poisson_batches(n=n, q=q, steps=steps, generator=generator_of(ENTROPY, "batches")):
+        for index in poisson_batches(n=n, q=q, steps=steps, stream=ENTROPY.stream("batches")):
             z = generator.codec.encode(torch.from_numpy(x[index.numpy()]).to(options.device))
-            labels, rng = torch.from_numpy(y)[index], torch.Generator().manual_seed(0)
-            draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, generator=rng)
+            labels, rng = torch.from_numpy(y)[index], Seeded(torch.Generator().manual_seed(0))
+            draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, rng=rng)
             adam.zero_grad(set_to_none=True)
             edm.loss(F, *draws.flat(), edm=generator.edm).mean().backward()
             adam.step()

@@ -20,7 +20,7 @@ from privimage.schema import digest, parse
 from privimage.store import Artefact, Store
 from privimage.trial import DataConfig, Trial, load_data
 
-SEED = "0123456789abcdef" * 2
+SEED = "0123456789abcdef" * 4
 
 
 @pytest.fixture

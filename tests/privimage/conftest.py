@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
+from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
 from privimage.dct_mlp import DctMLP
 from privimage.edm import EDM
 from privimage.networks import DctCodec, Generator
@@ -35,9 +35,9 @@ def pictures(n: int, n_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     return x.clip(0, 255).astype(np.uint8), y.astype(np.int64)
 
 
-def private_set(n: int, seed: int) -> PrivateSet:
+def private_set(n: int, seed: int, split: Part = "train") -> PrivateSet:
     x, y = pictures(n, len(LABELS), seed)
-    return PrivateSet(x=x, y=y, name="toy", id="toy-v1", classes=LABELS)
+    return PrivateSet(x=x, y=y, name="toy", id="toy-v1", split=split, classes=LABELS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,7 +56,8 @@ def sensitive() -> PrivateSet:
 
 @pytest.fixture(scope="session")
 def sensitive_data(sensitive: PrivateSet) -> SensitiveData:
-    return SensitiveData(train=sensitive, validation=private_set(12, seed=2), test=private_set(30, seed=3))
+    validation, test = private_set(12, seed=2, split="validation"), private_set(30, seed=3, split="test")
+    return SensitiveData(train=sensitive, validation=validation, test=test)
 
 
 @pytest.fixture(scope="session")

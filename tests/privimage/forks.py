@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from privimage.budget import Budget, Event
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.entropy import Entropy
 from privimage.errors import PrivImageError
 from privimage.ledger import Ledger
 from privimage.methods import privimage as method
@@ -37,7 +39,7 @@ from privimage.store import Built, Store
 from privimage.tuning.noise import Noise
 from privimage.workers import Workers
 
-ENTROPY, CLIP = 2**127 + 5, 1e-3
+ENTROPY, CLIP = Entropy(b"5" * 32), 1e-3
 EVENT = Event(purpose="dp-sgd", sigma=1.5, q=0.6, steps=5)
 BUDGET = Budget(epsilon=8, delta=1e-5)
 QS = {"blocks": 0.9, "one": 0.1, "none": 1e-9}  # of 300 examples: five blocks of 64, one, and none
@@ -71,7 +73,7 @@ def ended(child: int) -> int:
 
 def private_set(folder: Path) -> PrivateSet:
     data = np.load(folder / "sensitive.npz")
-    return PrivateSet(x=data["x"], y=data["y"], name="toy", id="toy-v1", classes=("a", "b", "c"))
+    return PrivateSet(x=data["x"], y=data["y"], name="toy", id="toy-v1", split="train", classes=("a", "b", "c"))
 
 
 # ---- killed
@@ -80,7 +82,7 @@ def private_set(folder: Path) -> PrivateSet:
 def images(root: Path, sensitive: PrivateSet) -> None:
     """The real pipeline, pre-trained and fine-tuned, with a checkpoint at every step."""
     checkpoint.SECONDS, checkpoint.SHARE = 0.0, float("inf")
-    secrets.randbits = lambda bits: ENTROPY  # so that all runs are to end alike
+    secrets.token_bytes = lambda count: ENTROPY.raw  # so that all runs are to end alike
     real = Checkpoint.restore
 
     def restore(self: Checkpoint, parts: Any) -> int:
@@ -101,7 +103,9 @@ def images(root: Path, sensitive: PrivateSet) -> None:
         seed=1,
         asked_sigma=10,
         public=public,
-        sensitive=SensitiveData(train=sensitive, validation=sensitive, test=sensitive),
+        sensitive=SensitiveData(
+            train=sensitive, validation=replace(sensitive, split="validation"), test=replace(sensitive, split="test")
+        ),
         identity={"sensitive": "toy", "public": "toy-public"},
         stages=stages,
     ).images()
@@ -304,7 +308,7 @@ def break_(name: str, stages: Stages, at: Store) -> None:
         (at.root / "artefacts").touch()  # no folder can be made below it
 
 
-def asked(entropy: int, progress: Any) -> Built:
+def asked(entropy: Entropy, progress: Any) -> Built:
     return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
 
 

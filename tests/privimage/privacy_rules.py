@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known import entropy
 from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
@@ -28,7 +29,8 @@ from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.entropy import generator as generator_of
+from privimage.dpsgd.noise import StepNoise
+from privimage.entropy import Entropy
 from privimage.errors import InputError, LostAnswer
 from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
@@ -40,7 +42,7 @@ from privimage.store import Built, Store
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", sigma=7.0)
-ENTROPY = 2**100 + 1
+ENTROPY = entropy(2**100 + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class World:
         store, ledger = Store(self.folder / "store"), Ledger(self.folder / "ledger.jsonl")
         return Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
 
-    def tune(self, event: Event, *, entropy: int = ENTROPY, **config: Any) -> tuple[Generator, Tensor]:
+    def tune(self, event: Event, *, entropy: Entropy = ENTROPY, **config: Any) -> tuple[Generator, Tensor]:
         """A generator after fine-tuning, and its start weights; its p.grad are those of the last step."""
         generator = self.tiny()
         start = torch.cat([p.detach().ravel().clone() for p in generator.F.parameters()])
@@ -81,14 +83,14 @@ def rule_1_one_gaussian_over_the_whole_histogram(world: World) -> None:
     for k1 in (1, 4):
 
         def ask(
-            images: PrivateSet, entropy: int, *, k1: int = k1, event: Event = QUERY
+            images: PrivateSet, number: int, *, k1: int = k1, event: Event = QUERY
         ) -> np.ndarray:  # the events are part of the answer
-            release = semantics.ask(world.function, images, k1=k1, event=event, entropy=entropy)
+            release = semantics.ask(world.function, images, k1=k1, event=event, entropy=entropy(number))
             assert release.events == (event,) and event.q == 1 and event.steps == 1
             return release.value
 
         S = ask(few, 0, event=Event(purpose="query", sigma=1e-9))
-        noise = np.stack([ask(few, entropy) - S for entropy in range(150)])
+        noise = np.stack([ask(few, number) - S for number in range(150)])
         std = k1**0.5 * 7
         assert math.isclose(noise.std(), std, rel_tol=0.04), "std sqrt(k1) sigma_s over all entries"
         assert math.isclose((noise**4).mean() / noise.var() ** 2, 3, rel_tol=0.12), "Gaussian, not uniform"
@@ -101,7 +103,7 @@ def rule_1_one_gaussian_over_the_whole_histogram(world: World) -> None:
 
 
 def rule_2_batches_are_poisson(world: World) -> None:
-    batches = finetune.poisson_batches(n=50, q=0.3, steps=1500, generator=finetune.generator_of(3, "batches"))
+    batches = finetune.poisson_batches(n=50, q=0.3, steps=1500, stream=entropy(3).stream("batches"))
     joined = np.zeros((1500, 50))
     for row, batch in zip(joined, batches, strict=True):
         row[batch.numpy()] = 1
@@ -112,9 +114,7 @@ def rule_2_batches_are_poisson(world: World) -> None:
 
 def rule_2_the_divisor_is_the_expected_batch(world: World) -> None:
     event = Event(purpose="dp-sgd", sigma=1e-9, q=0.4, steps=1)
-    batch = next(
-        iter(finetune.poisson_batches(n=40, q=0.4, steps=1, generator=finetune.generator_of(2**100 + 1, "batches")))
-    )
+    batch = next(iter(finetune.poisson_batches(n=40, q=0.4, steps=1, stream=ENTROPY.stream("batches"))))
     assert len(batch) != 16
     generator, _ = world.tune(event, C=1e-6)  # everybody is clipped, so the sum is made of unit vectors times C
     draws = draws_of(world, batch, generator)
@@ -130,10 +130,10 @@ def rule_2_an_empty_batch_takes_its_noise_step(world: World) -> None:
 
 
 def draws_of(world: World, batch: Tensor, generator: Generator, K: int = 2) -> Draws:
-    rng = generator_of(ENTROPY, "draws/0/0")
+    rng = ENTROPY.stream("draws/0/0")
     z = generator.codec.encode(torch.from_numpy(world.sensitive.x[batch]))
     y = torch.from_numpy(world.sensitive.y[batch])
-    return draw(z, y, K=K, edm=generator.edm, null=3, label_dropout=0.0, generator=rng)
+    return draw(z, y, K=K, edm=generator.edm, null=3, label_dropout=0.0, rng=rng)
 
 
 def gradient_of(generator: Generator, draws: Draws, i: int) -> Tensor:
@@ -175,23 +175,24 @@ def rule_3_a_parameter_without_a_contribution_is_an_error(world: World) -> None:
 def rule_3_nobody_can_know_which_draws_an_example_has(world: World) -> None:
     """An example more moves others to other draws; were these known, it would move the sum by far more than C."""
     everyone = Event(purpose="dp-sgd", sigma=1e-9, q=1.0)
-    one, other = (grads(world.tune(everyone, entropy=ENTROPY + (bit << 70))[0]) for bit in (0, 1))
+    one, other = (grads(world.tune(everyone, entropy=entropy(7 + (bit << 170)))[0]) for bit in (0, 1))
     assert (one - other).norm() > 0.1 * one.norm()
 
 
 def rule_4_noise_is_sigma_C_once_a_step(world: World) -> None:
     event = Event(purpose="dp-sgd", sigma=2.0, q=0.25, steps=1)
     F = world.tiny(width=64).F
-    stepper = finetune._optimizer(
-        F, FinetuneConfig(optimizer="adam"), event, C=0.3, n=40, noise=finetune.generator_of(7, "noise")
-    )
+    count = sum(p.numel() for p in F.parameters())
     seen = []
-    for _ in range(2):
-        stepper.zero_grad(set_to_none=True)
-        for p in F.parameters():
-            p.grad = torch.zeros_like(p)
-        stepper.step()
-        seen.append(torch.cat([p.grad.ravel() for p in F.parameters() if p.grad is not None]))
+    with StepNoise(entropy(7), count=count, device=torch.device("cpu")) as made:
+        stepper = finetune._optimizer(F, FinetuneConfig(optimizer="adam"), event, C=0.3, n=40, noise=made)
+        for step in range(2):
+            made.begin(step)
+            stepper.zero_grad(set_to_none=True)
+            for p in F.parameters():
+                p.grad = torch.zeros_like(p)
+            stepper.step()
+            seen.append(torch.cat([p.grad.ravel() for p in F.parameters() if p.grad is not None]))
     for noise in seen:
         assert math.isclose(noise.std().item(), 2.0 * 0.3 / (0.25 * 40), rel_tol=0.02)
     assert abs(torch.corrcoef(torch.stack(seen))[0, 1].item()) < 0.03, "every step draws its own"
@@ -199,9 +200,14 @@ def rule_4_noise_is_sigma_C_once_a_step(world: World) -> None:
 
 def rule_4_trials_have_noise_of_their_own_and_nothing_is_seeded_globally(world: World) -> None:
     entropies = [Store(world.folder / folder).entropy(name) for folder in "ab" for name in ("x", "y")]
-    assert len(set(entropies)) == 4 and max(entropies) > 2**100, "fresh from the operating system, 128 bits"
-    for a, b in ((entropies[0], entropies[1]), (5, 5 + 2**32), (5, 5 + 2**100)):
-        noise = [torch.randn(8, generator=finetune.generator_of(e, "noise")).tolist() for e in (a, b)]
+    assert len(set(entropies)) == 4, "fresh from the operating system"
+    assert all(len(set(e.raw)) > 16 for e in entropies), "256 bits"
+    for a, b in ((entropies[0], entropies[1]), (entropy(5), entropy(5 + 2**32)), (entropy(5), entropy(5 + 2**200))):
+        noise = []
+        for e in (a, b):
+            with StepNoise(e, count=8, device=torch.device("cpu")) as made:
+                made.begin(0)
+                noise.append(made.take().tolist())
         assert not set(noise[0]) & set(noise[1]), "every bit counts"
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]
     world.tune(Event(purpose="dp-sgd", sigma=1.5, q=0.4, steps=1))
@@ -212,7 +218,7 @@ def rule_4_trials_have_noise_of_their_own_and_nothing_is_seeded_globally(world: 
 def rule_4_the_state_of_the_noise_is_internal_and_forgotten(world: World) -> None:
     stages = world.stages()
 
-    def build(entropy: int, progress: Any) -> Built:
+    def build(entropy: Entropy, progress: Any) -> Built:
         (path,) = (stages.store.root / "internal").iterdir()
         assert path.stat().st_mode & 0o777 == 0o600, "nobody else reads it"
         return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
@@ -252,7 +258,7 @@ def rule_5_calibration_is_joint_and_never_above_the_target(world: World) -> None
 def rule_6_the_query_is_never_asked_twice(world: World) -> None:
     stages, asked = world.stages(), []
 
-    def build(entropy: int, progress: Any) -> Built:
+    def build(entropy: Entropy, progress: Any) -> Built:
         assert stages.ledger.charges(), "charged before the data is touched"
         asked.append(entropy)
         return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
@@ -269,9 +275,9 @@ def rule_6_the_query_is_never_asked_twice(world: World) -> None:
 
 
 def rule_6_a_killed_query_is_finished_with_the_same_noise(world: World) -> None:
-    asked: list[int] = []
+    asked: list[Entropy] = []
 
-    def build(entropy: int, progress: Any) -> Built:
+    def build(entropy: Entropy, progress: Any) -> Built:
         asked.append(entropy)
         if len(asked) == 1:
             raise KeyboardInterrupt
@@ -287,9 +293,9 @@ def rule_6_a_killed_query_is_finished_with_the_same_noise(world: World) -> None:
 
 def rule_6_a_derived_answer_has_the_wanted_noise(world: World) -> None:
     for k1 in (1, 4):
-        rng = torch.Generator().manual_seed(0)
-        asked = Event(purpose="query", sigma=3.0).perturb(torch.zeros(100, 150), sensitivity=k1**0.5, generator=rng)
-        wider = semantics.noisier(asked.numpy(), k1=k1, asked=3.0, wanted=5.0, entropy=9)
+        zeros, stream = torch.zeros(100, 150, dtype=torch.int64), entropy(0).stream("histogram")
+        asked = Event(purpose="query", sigma=3.0).perturb(zeros, sensitivity=k1**0.5, stream=stream)
+        wider = semantics.noisier(asked.numpy(), k1=k1, asked=3.0, wanted=5.0, entropy=entropy(9))
         assert math.isclose(wider.std(), k1**0.5 * 5.0, rel_tol=0.02)
         assert math.isclose((wider - asked.numpy()).std(), k1**0.5 * 4.0, rel_tol=0.02)
         assert abs(np.corrcoef((wider - asked.numpy()).ravel(), asked.ravel())[0, 1]) < 0.03
@@ -342,9 +348,11 @@ def rule_10_nothing_that_is_printed_shows_pixels_or_labels(world: World) -> None
         x=np.full_like(world.sensitive.x, 211),
         y=np.full_like(world.sensitive.y, 2),
     )
-    texts = [f"{marked}", repr(marked), repr(SensitiveData(train=marked, validation=marked, test=marked)), repr(QUERY)]
+    others = {split: replace(marked, split=split) for split in ("validation", "test")}
+    whole = SensitiveData(train=marked, **others)
+    texts = [f"{marked}", repr(marked), repr(whole), repr(QUERY)]
     try:
-        semantics.ask(world.function, marked, k1=1000, event=QUERY, entropy=1)
+        semantics.ask(world.function, marked, k1=1000, event=QUERY, entropy=ENTROPY)
     except Exception as error:
         texts.append(str(error))
     assert len(texts) == 5

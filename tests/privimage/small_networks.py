@@ -13,6 +13,7 @@ from torch.nn import functional
 from privimage.dpsgd import layers, loop
 from privimage.dpsgd.draws import Draws, draw
 from privimage.edm import EDM
+from privimage.pretrain import Seeded
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
 NULL = 3
@@ -75,7 +76,7 @@ def net(shape: Shape, seed: int = 0) -> nn.Module:
 def draws_of(n: int, K: int, seed: int = 0, shape: tuple[int, ...] = (2, 6, 6)) -> Draws:
     rng = torch.Generator().manual_seed(seed)
     z, y = torch.randn((n, *shape), generator=rng), torch.arange(n) % NULL
-    return draw(z, y, K=K, edm=EDM_, null=NULL, label_dropout=0.5, generator=rng)
+    return draw(z, y, K=K, edm=EDM_, null=NULL, label_dropout=0.5, rng=Seeded(rng))
 
 
 def run(add: Callable[..., Tensor], F: nn.Module, draws: Draws, C: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import known
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,8 @@ from privimage.checkpoint import Checkpoint
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.noise import StepNoise
+from privimage.entropy import Entropy
 from privimage.errors import InputError
 from privimage.networks import Generator
 from privimage.pretrain import PretrainConfig, pretrain
@@ -28,7 +31,7 @@ from privimage.store import Store
 from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]
-ENTROPY, STEPS = 2**100 + 1, 5
+ENTROPY, STEPS = known.entropy(2**100 + 1), 5
 EVENT = Event(purpose="dp-sgd", sigma=0.8, q=0.5, steps=STEPS)
 Patch = pytest.MonkeyPatch
 
@@ -53,7 +56,7 @@ class Bench:
     steps: list[int] = field(default_factory=list)  # those that were done
 
     def tuned(
-        self, *, optimizer: str = "spectral", kept: bool = True, kill_after: int = 0, entropy: int = ENTROPY
+        self, *, optimizer: str = "spectral", kept: bool = True, kill_after: int = 0, entropy: Entropy = ENTROPY
     ) -> bytes:
         config = FinetuneConfig(optimizer=optimizer, lr=0.05, C=0.3, K=2, averaged=0.6, edge=0.3)  # type: ignore[arg-type]
         place = Checkpoint(store=self.store, name=f"tuned-{optimizer}", entropy=entropy) if kept else Checkpoint()
@@ -186,17 +189,13 @@ def the_steps_of_the_optimizer_are_not_kept(patch: Patch) -> None:
 
 
 def noise_starts_anew(patch: Patch) -> None:
-    real, count = finetune.generator_of, [0]
+    real = StepNoise.begin
 
-    def counted(entropy: int, stream: str, device: Any = "cpu") -> torch.Generator:
-        if stream == "noise":
-            count[0] = 0
-        elif stream.startswith("noise/"):
-            count[0] += 1
-            return real(entropy, f"noise/{count[0] - 1}", device)
-        return real(entropy, stream, device)
+    def counted(self: StepNoise, step: int) -> None:
+        self.begun = getattr(self, "begun", -1) + 1
+        real(self, self.begun)
 
-    patch.setattr(finetune, "generator_of", counted)
+    patch.setattr(StepNoise, "begin", counted)
 
 
 def batches_start_anew(patch: Patch) -> None:
@@ -243,7 +242,7 @@ def write(store: Store) -> None:
     Checkpoint(store=store, name="small", entropy=ENTROPY).save(7, {"F": torch.nn.Linear(3, 2)})
 
 
-def believed(store: Store, *, entropy: int | None = ENTROPY, name: str = "small") -> bool:
+def believed(store: Store, *, entropy: Entropy | None = ENTROPY, name: str = "small") -> bool:
     """Whether the file is taken; if it is not, nothing may have changed."""
     return taken(Checkpoint(store=store, name=name, entropy=entropy))
 
@@ -285,7 +284,7 @@ def test_a_stage_with_a_cut_checkpoint_starts_again_and_says_so(bench: Bench, ca
     (path,) = (bench.store.root / "internal").iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert bench.tuned() == whole
-    assert "starts again" in caplog.text and str(ENTROPY) not in caplog.text and f"{ENTROPY:x}" not in caplog.text
+    assert "starts again" in caplog.text and ENTROPY.raw.hex() not in caplog.text
 
 
 @pytest.mark.parametrize("other", ["entropy", "name", "public", "version", "device"])
@@ -293,7 +292,7 @@ def test_a_foreign_checkpoint_is_not_believed(bench: Bench, other: str, monkeypa
     write(bench.store)
     own = (bench.store.root / "internal" / "small.checkpoint").read_bytes()
     if other == "entropy":
-        assert not believed(bench.store, entropy=ENTROPY ^ (1 << 127))
+        assert not believed(bench.store, entropy=known.entropy(2**255 + 2**100 + 1))
     elif other == "name":
         bench.store.keep("another", own)
         assert not believed(bench.store, name="another")
@@ -341,7 +340,7 @@ def test_it_holds_no_generator_of_private_noise(bench: Bench, monkeypatch: Patch
     state = module._state
     monkeypatch.setattr(module, "_state", lambda part: (held.append(type(part).__name__), state(part))[1])
     bench.tuned()
-    assert set(held) == {"DctMLP", "DPOptimizerFastGradientClipping", "AveragedModel"}
+    assert set(held) == {"DctMLP", "StreamNoiseOptimizer", "AveragedModel"}
 
 
 def test_it_takes_its_share_of_the_time_and_no_more(bench: Bench, monkeypatch: Patch) -> None:

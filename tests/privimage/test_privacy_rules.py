@@ -16,7 +16,7 @@ import numpy as np
 import privacy_rules as checks
 import pytest
 import torch
-from opacus.optimizers import DPOptimizerFastGradientClipping
+from known import entropy
 from privacy_rules import RULES, World, forget_epsilons
 from torch import Tensor
 
@@ -27,7 +27,9 @@ from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune, layers, rules
 from privimage.dpsgd.draws import Draws
+from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.edm import EDM
+from privimage.entropy import Entropy, Stream
 from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
 from privimage.networks import Generator
@@ -53,10 +55,11 @@ Patch = pytest.MonkeyPatch
 
 def noise_std_halved(patch: Patch) -> None:
     real = Event.perturb
-    half = lambda self, value, *, sensitivity, generator: real(  # noqa: E731
-        self, value, sensitivity=sensitivity / 2, generator=generator
+    patch.setattr(
+        Event,
+        "perturb",
+        lambda self, value, *, sensitivity, stream: real(self, value, sensitivity=sensitivity / 2, stream=stream),
     )
-    patch.setattr(Event, "perturb", half)
 
 
 def sqrt_k1_dropped(patch: Patch) -> None:
@@ -64,21 +67,21 @@ def sqrt_k1_dropped(patch: Patch) -> None:
     patch.setattr(
         Event,
         "perturb",
-        lambda self, value, *, sensitivity, generator: real(self, value, sensitivity=1.0, generator=generator),
+        lambda self, value, *, sensitivity, stream: real(self, value, sensitivity=1.0, stream=stream),
     )
 
 
 def uniform_noise(patch: Patch) -> None:
-    def perturb(self: Event, value: Tensor, *, sensitivity: float, generator: torch.Generator) -> Tensor:
-        uniform = torch.rand(value.shape, generator=generator, dtype=torch.float64) - 0.5
+    def perturb(self: Event, value: Tensor, *, sensitivity: float, stream: Stream) -> Tensor:
+        uniform = stream.uniforms(*value.shape) - 0.5
         return value + uniform * 12**0.5 * sensitivity * self.sigma
 
     patch.setattr(Event, "perturb", perturb)
 
 
 def the_same_noise_in_every_row(patch: Patch) -> None:
-    def perturb(self: Event, value: Tensor, *, sensitivity: float, generator: torch.Generator) -> Tensor:
-        return value + torch.randn(value.shape[1:], generator=generator, dtype=torch.float64) * sensitivity * self.sigma
+    def perturb(self: Event, value: Tensor, *, sensitivity: float, stream: Stream) -> Tensor:
+        return value + stream.normals(*value.shape[1:]) * sensitivity * self.sigma
 
     patch.setattr(Event, "perturb", perturb)
 
@@ -89,9 +92,9 @@ def an_image_votes_k1_times_for_one_class(patch: Patch) -> None:
 
 
 def shuffled_fixed_batches(patch: Patch) -> None:
-    def batches(*, n: int, q: float, steps: int, generator: torch.Generator) -> Any:
+    def batches(*, n: int, q: float, steps: int, stream: Stream) -> Any:
         for _ in range(steps):
-            yield torch.randperm(n, generator=generator)[: round(q * n)]
+            yield stream.subset(n, round(q * n))
 
     patch.setattr(finetune, "poisson_batches", batches)
 
@@ -158,53 +161,42 @@ def an_unsupported_layer_is_ignored(patch: Patch) -> None:
 
 
 def draws_by_a_public_seed(patch: Patch) -> None:
-    real = finetune.generator_of
-    patch.setattr(
-        finetune, "generator_of", lambda e, stream, *rest: real(7 if stream.startswith("draws") else e, stream, *rest)
-    )
+    real = Entropy.stream
+    patch.setattr(Entropy, "stream", lambda self, name: real(entropy(7) if name.startswith("draws") else self, name))
 
 
 def half_the_noise_in_training(patch: Patch) -> None:
-    real = DPOptimizerFastGradientClipping.__init__
+    real = StreamNoiseOptimizer.__init__
 
     def halved(self: Any, *args: Any, noise_multiplier: float, **rest: Any) -> None:
         real(self, *args, noise_multiplier=noise_multiplier / 2, **rest)
 
-    patch.setattr(DPOptimizerFastGradientClipping, "__init__", halved)
+    patch.setattr(StreamNoiseOptimizer, "__init__", halved)
 
 
 def noise_of_a_world_of_two(patch: Patch) -> None:
     """As if each of two workers added its own noise of the full std."""
-    real = DPOptimizerFastGradientClipping.add_noise
+    real = StepNoise.take
 
-    def twice(self: Any) -> None:
-        real(self)
-        for p in self.params:
-            p.summed_grad = p.grad
-        real(self)
+    def both(self: StepNoise) -> Tensor:
+        other = self._make(10**6)
+        return real(self) + other
 
-    patch.setattr("opacus.optimizers.optimizer_fast_gradient_clipping._check_processed_flag", lambda _: None)
-    patch.setattr(DPOptimizerFastGradientClipping, "add_noise", twice)
+    patch.setattr(StepNoise, "take", both)
 
 
 def the_same_noise_in_every_step(patch: Patch) -> None:
-    real = DPOptimizerFastGradientClipping.add_noise
-
-    def reset(self: Any) -> None:
-        self.generator.manual_seed(1)
-        real(self)
-
-    patch.setattr(DPOptimizerFastGradientClipping, "add_noise", reset)
+    real = StepNoise.begin
+    patch.setattr(StepNoise, "begin", lambda self, step: real(self, 0))
 
 
 def the_same_noise_in_two_trials(patch: Patch) -> None:
-    patch.setattr(secrets, "randbits", lambda bits: 2 ** (bits - 1) + 5)
+    patch.setattr(secrets, "token_bytes", lambda count: bytes(range(count)))
 
 
 def noise_from_a_32_bit_seed(patch: Patch) -> None:
-    patch.setattr(
-        finetune, "generator_of", lambda e, stream, device="cpu": torch.Generator().manual_seed(e % 2**32 + len(stream))
-    )
+    real = Entropy.stream
+    patch.setattr(Entropy, "stream", lambda self, name: real(Entropy(bytes(28) + self.raw[-4:]), name))
 
 
 def a_global_seed(patch: Patch) -> None:
@@ -283,7 +275,7 @@ def charged_again_after_a_crash(patch: Patch) -> None:
 def the_difference_of_the_stds_is_added(patch: Patch) -> None:
     real = semantics.noisier
 
-    def wrong(histogram: Any, *, k1: int, asked: float, wanted: float, entropy: int) -> Any:
+    def wrong(histogram: Any, *, k1: int, asked: float, wanted: float, entropy: Entropy) -> Any:
         return real(histogram, k1=k1, asked=0.0, wanted=wanted - asked, entropy=entropy)
 
     patch.setattr(semantics, "noisier", wrong)

@@ -12,6 +12,7 @@ import torch
 
 from privimage import checkpoint
 from privimage.budget import Event
+from privimage.entropy import Entropy
 from privimage.errors import InputError, LostAnswer
 from privimage.ledger import Ledger
 from privimage.stages import Stages
@@ -35,13 +36,16 @@ class Ask:
         self.ledger, self.fail = ledger, fail
         self.entropies: list[int] = []
 
-    def __call__(self, entropy: int, progress: Progress) -> Built:
+    def __call__(self, entropy: Entropy, progress: Progress) -> Built:
         assert len(self.ledger.charges()) >= 1, "the data was touched before it was paid for"
         self.entropies.append(entropy)
         if self.fail:
             raise RuntimeError("killed")
         return Built(
-            arrays={"a": np.array([float(entropy % 1000)])}, privacy="released", events=(EVENT,), meta={"paid": True}
+            arrays={"a": np.frombuffer(entropy.raw, np.uint8).astype(float)},
+            privacy="released",
+            events=(EVENT,),
+            meta={"paid": True},
         )
 
 
@@ -151,7 +155,7 @@ def test_a_checkpoint_lives_until_its_answer_is_stored(tmp_path: Path, kind: str
     done: list[int] = []
 
     def run(stages: Stages, *, fail: bool) -> None:
-        def build(entropy: int | None, progress: Progress) -> Built:
+        def build(entropy: Entropy | None, progress: Progress) -> Built:
             place, F = stages.checkpoint(kind, {"x": 1}, entropy=entropy), torch.nn.Linear(2, 1)
             done.append(place.restore({"F": F}))
             place.save(done[-1] + 3, {"F": F})

@@ -282,5 +282,7 @@ def test_the_same_trial_in_another_folder_has_other_noise(
 
 def test_an_error_shows_no_pixels(sensitive_data: SensitiveData) -> None:
     bright = replace(sensitive_data.train, x=np.full_like(sensitive_data.train.x, 211))
-    shown = repr(SensitiveData(train=bright, validation=bright, test=bright))
+    shown = repr(
+        SensitiveData(train=bright, validation=replace(bright, split="validation"), test=replace(bright, split="test"))
+    )
     assert "211" not in shown and "array" not in shown

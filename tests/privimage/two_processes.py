@@ -17,6 +17,7 @@ from privimage import networks
 from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.entropy import Entropy
 from privimage.errors import BudgetExceeded
 from privimage.ledger import Ledger
 from privimage.pretrain import PretrainConfig, pretrain
@@ -28,7 +29,7 @@ from privimage.workers import Workers
 
 CHARGES = 15  # of every process; as many again are asked by both
 EVENT = Event(purpose="dp-sgd", sigma=1.5, q=0.6, steps=3)
-ENTROPY = 2**100 + 7
+ENTROPY = Entropy(bytes(31) + b"7")
 TRIAL = {
     "data": {"sensitive": {"name": "digits", "id": "toy-v1"}, "public": {"name": "glyphs"}},
     "budget": {"epsilon": 4, "delta": 1e-5},
@@ -101,9 +102,9 @@ def staged(folder: Path, workers: Workers) -> dict[str, Any]:
         workers.all_reduce(total)
         return Built(arrays={"a": total[0].numpy()}, privacy="public")
 
-    def noisy(entropy: int, progress: Callable[[int, int], None]) -> Built:
+    def noisy(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
         built.append("private")
-        return Built(arrays={"entropy": np.array([entropy % 2**60])}, privacy="released", meta={"paid": True})
+        return Built(arrays={"entropy": np.frombuffer(entropy.raw, np.uint8)}, privacy="released", meta={"paid": True})
 
     seen = []
     for _ in range(2):  # the second time both are hits
@@ -124,7 +125,7 @@ def main(folder: Path, rank: int) -> None:
     report["origin"], report["value"] = race_for_the_store(folder)
     report["staged"] = staged(folder, workers)
     data = np.load(folder / "sensitive.npz")
-    sensitive = PrivateSet(x=data["x"], y=data["y"], name="toy", id="toy-v1", classes=("a", "b", "c"))
+    sensitive = PrivateSet(x=data["x"], y=data["y"], name="toy", id="toy-v1", split="train", classes=("a", "b", "c"))
     tuned, trained = fine_tuned(workers, sensitive), pretrained(workers, sensitive)
     weights = {f"fine_tune/{k}": v for k, v in tuned.items()} | {f"pretrain/{k}": v for k, v in trained.items()}
     np.savez(folder / f"weights-{rank}.npz", **weights)

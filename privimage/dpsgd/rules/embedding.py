@@ -40,11 +40,12 @@ class EmbeddingRule:
         squared.index_add_(0, example, sums.double().square().sum(1))
 
         weight = trained(layer, "weight")
+        if weight is None:
+            raise ValueError("engine: an embedding without a trained weight has no gradient to sum")
 
         def add(factors: Factors) -> None:
             factor = factors.spread(plan.n).to(g.dtype)[example]
             weighted = torch.where(factor[:, None] > 0, sums * factor[:, None], 0.0)
-            assert weight is not None
             add_to_grad(weight, torch.zeros_like(weight).index_add_(0, row, weighted))
 
         return Summary(squared=squared, add=add)

@@ -4,14 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privimage.data import PrivateSet, PublicSet, SensitiveData, check_apart, contents_of, split_by_content
+from privimage.data.sets import Part
 from privimage.errors import InputError
 
 X = np.full((3, 1, 2, 2), 137, np.uint8)
 Y = np.array([0, 1, 1])
 
 
-def private() -> PrivateSet:
-    return PrivateSet(x=X, y=Y, name="digits", id="digits-v1", classes=("a", "b"))
+def private(split: Part = "train") -> PrivateSet:
+    return PrivateSet(x=X, y=Y, name="digits", id="digits-v1", split=split, classes=("a", "b"))
 
 
 def test_public_and_private_sets_are_different_types() -> None:
@@ -23,7 +24,7 @@ def test_public_and_private_sets_are_different_types() -> None:
 def test_a_private_set_never_shows_pixels_or_labels(show) -> None:
     for shown in (
         show(private()),
-        show(SensitiveData(train=private(), validation=private(), test=private())),
+        show(SensitiveData(train=private(), validation=private("validation"), test=private("test"))),
     ):
         assert "digits-v1" in shown
         assert "137" not in shown
@@ -34,8 +35,8 @@ def test_fingerprint_depends_on_pixels_and_labels() -> None:
     changed = X.copy()
     changed[2, 0, 1, 1] += 1
     others = [
-        PrivateSet(x=changed, y=Y, name="n", id="i", classes=("a", "b")),
-        PrivateSet(x=X, y=Y[::-1], name="n", id="i", classes=("a", "b")),
+        PrivateSet(x=changed, y=Y, name="n", id="i", split="train", classes=("a", "b")),
+        PrivateSet(x=X, y=Y[::-1], name="n", id="i", split="train", classes=("a", "b")),
     ]
     assert len({private().fingerprint, *(other.fingerprint for other in others)}) == 3
     assert private().fingerprint == private().fingerprint
@@ -92,8 +93,9 @@ def test_split_refuses_fractions_that_do_not_sum_to_one() -> None:
 def test_a_public_set_that_holds_the_sensitive_images_is_refused() -> None:
     x, y = images(300)
     kinds = {"name": "n", "classes": tuple("abcd")}
-    parts = [PrivateSet(x=x[i], y=y[i], id="i", **kinds) for i in (slice(0, 200), slice(200, 250), slice(250, 300))]
-    sensitive = SensitiveData(train=parts[0], validation=parts[1], test=parts[2])
+    ends = {"train": slice(0, 200), "validation": slice(200, 250), "test": slice(250, 300)}
+    parts = {split: PrivateSet(x=x[i], y=y[i], id="i", split=split, **kinds) for split, i in ends.items()}
+    sensitive = SensitiveData(**parts)
     other, labels = images(400, seed=1)
     check_apart(PublicSet(x=other, y=labels, **kinds), sensitive, key="data.public")
     other[:3] = x[197:200]

@@ -18,6 +18,7 @@ from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import ENGINES, choose
 from privimage.edm import EDM
 from privimage.networks import Generator
+from privimage.pretrain import Seeded
 from privimage.unet import Size
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
@@ -27,7 +28,7 @@ def make_draws(n: int, K: int, shape: tuple[int, ...], *, seed: int = 0, dropout
     """Draws in double precision, so that engines can be compared exactly."""
     rng = torch.Generator().manual_seed(seed)
     z, y = torch.randn((n, *shape), generator=rng), torch.arange(n) % 3
-    d = draw(z, y, K=K, edm=EDM_, null=3, label_dropout=dropout, generator=rng)
+    d = draw(z, y, K=K, edm=EDM_, null=3, label_dropout=dropout, rng=Seeded(rng))
     return Draws(z=d.z.double(), noise=d.noise.double(), sigma=d.sigma.double(), label=d.label)
 
 

@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known import entropy
 
 from privimage import edm as diffusion
 from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.draws import draw
 from privimage.dpsgd.finetune import FinetuneConfig, _optimizer, fine_tune
+from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import kept_directions
 from privimage.edm import EDM
-from privimage.entropy import generator as generator_of
 from privimage.networks import Generator
 from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]
 ADAM = FinetuneConfig(optimizer="adam", lr=0.01, C=0.1, K=2, averaged=1e-9, P_mean=None, label_dropout=0.3)
-ENTROPY = 2**100 + 1
+ENTROPY = entropy(2**100 + 1)
 SGD = Event(purpose="dp-sgd", sigma=1.5, q=0.5, steps=3)
 
 
@@ -43,9 +44,9 @@ def flat(state: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def gradient_of_the_mean(generator: Generator, sensitive: PrivateSet, batch: torch.Tensor, step: int) -> None:
     """Leaves in p.grad the gradient of the mean loss, by plain autograd, with the draws of that step."""
-    rng = generator_of(ENTROPY, f"draws/{step}/0")
+    rng = ENTROPY.stream(f"draws/{step}/0")
     z, y = generator.codec.encode(torch.from_numpy(sensitive.x[batch])), torch.from_numpy(sensitive.y[batch])
-    draws = draw(z, y, K=2, edm=generator.edm, null=3, label_dropout=0.3, generator=rng)
+    draws = draw(z, y, K=2, edm=generator.edm, null=3, label_dropout=0.3, rng=rng)
     generator.F.zero_grad()
     diffusion.loss(generator.F, *draws.flat(), edm=generator.edm).mean().backward()
 
@@ -69,7 +70,7 @@ def test_without_noise_and_clipping_it_is_adam_on_the_mean_gradient(
 
 def test_the_divisor_is_the_expected_batch(tiny: Tiny, sensitive: PrivateSet) -> None:
     event = Event(purpose="none", sigma=0, q=0.4, steps=1)
-    (batch,) = poisson_batches(n=40, q=0.4, steps=1, generator=generator_of(ENTROPY, "batches"))
+    (batch,) = poisson_batches(n=40, q=0.4, steps=1, stream=ENTROPY.stream("batches"))
     assert len(batch) != 16
     generator, plain = tiny(), tiny()
     tune(generator, sensitive, event)
@@ -83,15 +84,21 @@ def test_the_divisor_is_the_expected_batch(tiny: Tiny, sensitive: PrivateSet) ->
 def test_noise_has_the_declared_std_and_is_new_at_every_step(tiny: Tiny, optimizer: str) -> None:
     F, event = tiny(width=64).F, Event(purpose="dp-sgd", sigma=2, q=0.25, steps=1)
     config = FinetuneConfig(optimizer=optimizer, C=0.3)  # type: ignore[arg-type]
-    stepper = _optimizer(F, config, event, C=0.3, n=40, noise=generator_of(7, "noise"))
+    count = sum(p.numel() for p in F.parameters())
     seen = []
-    for _ in range(2):
-        stepper.zero_grad(set_to_none=True)
-        for p in F.parameters():
-            p.grad = torch.zeros_like(p)
-        stepper.step()
-        seen.append(torch.cat([p.grad.ravel() for p in F.parameters() if p.grad is not None]))
+    with StepNoise(entropy(7), count=count, device=torch.device("cpu")) as made:
+        stepper = _optimizer(F, config, event, C=0.3, n=40, noise=made)
+        for step in range(2):
+            made.begin(step)
+            stepper.zero_grad(set_to_none=True)
+            for p in F.parameters():
+                p.grad = torch.zeros_like(p)
+            stepper.step()
+            seen.append(torch.cat([p.grad.ravel() for p in F.parameters() if p.grad is not None]))
     noise = torch.stack(seen)
+    for step in range(2):  # it is that of the stream, sigma C times, over the expected batch
+        expected = entropy(7).stream(f"noise/{step}").normals(count) * (2 * 0.3) / (0.25 * 40)
+        torch.testing.assert_close(noise[step], expected.float(), rtol=1e-6, atol=0)
     assert noise.shape[1] > 40_000
     assert noise.std().item() == pytest.approx(2 * 0.3 / (0.25 * 40), rel=0.01)
     assert abs(noise.mean().item()) < 1e-3 and abs(torch.corrcoef(noise)[0, 1].item()) < 0.02
@@ -99,7 +106,7 @@ def test_noise_has_the_declared_std_and_is_new_at_every_step(tiny: Tiny, optimiz
 
 def test_an_empty_batch_still_takes_a_noisy_step(tiny: Tiny, sensitive: PrivateSet) -> None:
     event = Event(purpose="dp-sgd", sigma=1.5, q=1e-7, steps=2)
-    batches = poisson_batches(n=40, q=1e-7, steps=2, generator=generator_of(ENTROPY, "batches"))
+    batches = poisson_batches(n=40, q=1e-7, steps=2, stream=ENTROPY.stream("batches"))
     assert [len(batch) for batch in batches] == [0, 0]
     generator = tiny()
     before = flat(generator.F.state_dict())
@@ -114,11 +121,11 @@ def test_it_is_a_function_of_the_entropy(tiny: Tiny, sensitive: PrivateSet, opti
     config = ADAM.model_copy(update={"optimizer": optimizer, "edge": 0.2})
     first = flat(tune(tiny(), sensitive, config=config))
     assert torch.equal(first, flat(tune(tiny(), sensitive, config=config)))
-    assert not torch.equal(first, flat(tune(tiny(), sensitive, config=config, entropy=ENTROPY + 1)))
+    assert not torch.equal(first, flat(tune(tiny(), sensitive, config=config, entropy=entropy(2**100 + 2))))
 
 
-def test_entropy_that_differs_above_bit_64_gives_other_noise(tiny: Tiny, sensitive: PrivateSet) -> None:
-    one, other = (flat(tune(tiny(), sensitive, entropy=7 + (bit << 100))) for bit in (0, 1))
+def test_entropy_that_differs_above_bit_128_gives_other_noise(tiny: Tiny, sensitive: PrivateSet) -> None:
+    one, other = (flat(tune(tiny(), sensitive, entropy=entropy(7 + (bit << 200)))) for bit in (0, 1))
     assert (one - other).abs().mean() > 1e-3
 
 
@@ -170,7 +177,7 @@ def test_the_release_is_the_mean_of_the_last_iterates(tiny: Tiny, sensitive: Pri
 
 
 def test_noise_levels_of_an_example_are_stratified() -> None:
-    edm, rng = EDM(P_mean=0.3, P_std=1.2), torch.Generator().manual_seed(0)
+    edm, rng = EDM(P_mean=0.3, P_std=1.2), entropy(0).stream("draws")
     draws = draw(
         torch.zeros(2000, 3),
         torch.zeros(2000, dtype=torch.long),
@@ -178,7 +185,7 @@ def test_noise_levels_of_an_example_are_stratified() -> None:
         edm=edm,
         null=9,
         label_dropout=0.25,
-        generator=rng,
+        rng=rng,
     )
     place = torch.special.ndtr((draws.sigma.double().log() - 0.3) / 1.2)
     assert ((place * 4).floor() == torch.arange(4)).double().mean() > 0.9999

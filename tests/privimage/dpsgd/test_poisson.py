@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from known import entropy
 
 from privimage.dpsgd.poisson import poisson_batches
-from privimage.entropy import generator
 
 
-def batches(n: int, q: float, steps: int, entropy: int = 3) -> list[list[int]]:
-    return [b.tolist() for b in poisson_batches(n=n, q=q, steps=steps, generator=generator(entropy, "batches"))]
+def batches(n: int, q: float, steps: int, number: int = 3) -> list[list[int]]:
+    return [b.tolist() for b in poisson_batches(n=n, q=q, steps=steps, stream=entropy(number).stream("batches"))]
 
 
 def test_sizes_are_binomial_and_examples_independent() -> None:
@@ -37,15 +37,15 @@ def test_everyone_joins_at_one_and_nobody_twice() -> None:
 
 
 def test_batches_are_a_function_of_the_entropy() -> None:
-    assert batches(30, 0.5, 5) == batches(30, 0.5, 5) != batches(30, 0.5, 5, entropy=4)
+    assert batches(30, 0.5, 5) == batches(30, 0.5, 5) != batches(30, 0.5, 5, 4)
     assert batches(0, 0.5, 2) == [[], []]
 
 
 def test_above_the_cap_a_uniform_subset_of_who_joined_stays() -> None:
     n, cap, pairs, over = 9, 3, np.zeros((9, 9)), 0
-    for entropy in range(6000):
-        (joined,) = batches(n, 0.7, 1, entropy)
-        (kept,) = poisson_batches(n=n, q=0.7, steps=1, generator=generator(entropy, "batches"), cap=cap)
+    for number in range(6000):
+        (joined,) = batches(n, 0.7, 1, number)
+        (kept,) = poisson_batches(n=n, q=0.7, steps=1, stream=entropy(number).stream("batches"), cap=cap)
         assert len(kept) == min(cap, len(joined)) and set(kept.tolist()) <= set(joined)
         assert kept.tolist() == sorted(kept.tolist())
         if len(joined) == 7:
@@ -59,10 +59,10 @@ def test_above_the_cap_a_uniform_subset_of_who_joined_stays() -> None:
 
 
 def test_a_cap_that_nobody_reaches_changes_nothing() -> None:
-    capped = poisson_batches(n=30, q=0.5, steps=20, generator=generator(3, "batches"), cap=30)
+    capped = poisson_batches(n=30, q=0.5, steps=20, stream=entropy(3).stream("batches"), cap=30)
     assert [batch.tolist() for batch in capped] == batches(30, 0.5, 20)
 
 
 def test_a_cap_holds_at_every_step() -> None:
-    capped = [len(b) for b in poisson_batches(n=40, q=0.5, steps=300, generator=generator(3, "batches"), cap=20)]
+    capped = [len(b) for b in poisson_batches(n=40, q=0.5, steps=300, stream=entropy(3).stream("batches"), cap=20)]
     assert max(capped) == 20 and min(capped) < 18

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import known
 import pytest
 import torch
 from small_networks import EDM_, Shape, draws_of, net
@@ -124,7 +125,9 @@ def test_fine_tuning_and_pre_training_take_it(tiny: Callable[..., Generator], se
     def tuned(precision: str) -> Tensor:
         config = FinetuneConfig.model_validate({"precision": precision, "optimizer": "adam", "lr": 0.01, "K": 2})
         event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=2)
-        release = fine_tune(tiny(), sensitive, config=config, event=event, entropy=2**100, workers=Workers.alone())
+        release = fine_tune(
+            tiny(), sensitive, config=config, event=event, entropy=known.entropy(2**100), workers=Workers.alone()
+        )
         return torch.cat([t.flatten() for t in release.value.state.values()])
 
     def pretrained(precision: str) -> Tensor:

@@ -23,7 +23,7 @@ def one_thread():
 def digits():
     x, y = read_digits()
     index = np.random.default_rng(0).permutation(len(y))
-    test = PrivateSet(x=x[index[4000:]], y=y[index[4000:]], name="digits", id="d", classes=DIGITS)
+    test = PrivateSet(x=x[index[4000:]], y=y[index[4000:]], name="digits", id="d", split="test", classes=DIGITS)
     return x[index[:2000]], y[index[:2000]], test
 
 
@@ -32,7 +32,7 @@ def small(shape, n=40, classes=4, seed=0):
     rng = np.random.default_rng(seed)
     y = np.arange(n) % classes
     x = (y[:, None, None, None] * 60 + rng.integers(0, 20, (n, *shape))).astype(np.uint8)
-    return x, y, PrivateSet(x=x, y=y, name="s", id="s", classes=tuple("abcd"[:classes]))
+    return x, y, PrivateSet(x=x, y=y, name="s", id="s", split="test", classes=tuple("abcd"[:classes]))
 
 
 @pytest.mark.parametrize(("classifier", "floor"), [("lr", 0.85), ("cnn", 0.93)])

@@ -11,8 +11,8 @@ NET = "efficientnet-lite0"
 FID = f"fid[{NET}]"
 
 
-def private(x, y):
-    return PrivateSet(x=x, y=y, name="digits", id="d", classes=tuple("0123456789"))
+def private(x, y, split):
+    return PrivateSet(x=x, y=y, name="digits", id="d", split=split, classes=tuple("0123456789"))
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def sets():
     return {
         "synthetic_x": x[:60],
         "synthetic_y": y[:60],
-        "train": private(x[60:120], y[60:120]),
-        "test": private(x[120:180], y[120:180]),
+        "train": private(x[60:120], y[60:120], "train"),
+        "test": private(x[120:180], y[120:180], "test"),
     }
 
 
