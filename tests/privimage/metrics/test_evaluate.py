@@ -96,4 +96,4 @@ def test_names_are_checked_before_anything_is_computed(sets):
 
 def test_reference_needs_two_images(sets):
     with pytest.raises(InputError, match="fewer than 2"):
-        reference_statistics(private(sets["test"].x[:1], sets["test"].y[:1]), NET)
+        reference_statistics(private(sets["test"].x[:1], sets["test"].y[:1], "test"), NET)
