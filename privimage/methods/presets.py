@@ -22,8 +22,8 @@ ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights 
 class Preset:
     """A row of the paper's table, or a control beside it.
 
-    `settings` are dotted fields of the method with values that suit this preset, found on public data. They take the
-    place of the fields' defaults: see `with_settings`, and `Row` of a sweep.
+    `settings` are dotted fields of the method with values that suit this preset, found on public data (docs/rivals.md).
+    They take the place of the fields' defaults: see `with_settings`, and `Row` of a sweep.
     """
 
     pretrain_on: Literal["selected", "random", "public", "nothing"]
@@ -95,7 +95,7 @@ PRESETS: dict[str, Preset] = {
         pretrain_on="public",
         finetune="private",
         what="pre-trained on all public images",
-        settings={"sample.guidance": 0.0},
+        settings={"sample.guidance": 0.0, "sample.detail_below": 0.0},
     ),
     "dpdm": Preset(
         pretrain_on="nothing", finetune="private", what="DP-SGD from scratch", settings={"sample.guidance": 0.0}
@@ -108,7 +108,14 @@ PRESETS: dict[str, Preset] = {
         pretrain_on="selected",
         finetune="nonprivate",
         what="fine-tuned without noise or clipping",
-        settings={"finetune.optimizer": "adam", "finetune.lr": 1e-3},
+        settings={
+            "finetune.optimizer": "adam",
+            "finetune.lr": 1e-3,
+            "finetune.momentum": 0.9,
+            "finetune.steps": 400,
+            "finetune.K": 1,
+            "sample.detail_below": 0.0,
+        },
     ),
     "real": Preset(
         pretrain_on="nothing",
