@@ -58,7 +58,8 @@ class Site:
     def ledger_of(self, trial: Trial) -> Ledger | CoveredLedger:
         """Where a trial is charged: the trials of a private selection are covered by its one charge."""
         id = trial.data.sensitive.id
-        ledger = Ledger(self.folder.root.ledger(id), under=self.reservation, division=trial.data.division)
+        bill = None if trial.data.stand_in else self.reservation  # what is public has no bill
+        ledger = Ledger(self.folder.root.ledger(id), under=bill, division=trial.data.division)
         if trial.draw is None:
             return ledger
         selection = trial.draw.selection

@@ -3,21 +3,19 @@
 One JSON line a charge. A charge has an id (what is asked, of what); charging the same id again costs nothing and
 writes nothing, which is what makes a killed run resumable without paying twice. All sweeps on a set share its ledger.
 
-A cap, once written, holds for the lifetime of the set: a charge that would exceed it is refused and not written. A
-sweep can reserve its whole price beforehand, so that it is refused before it starts rather than in its middle; the
-reservation counts in full until it is closed, then only what was charged under it.
+A sweep reserves its whole bill before it asks anything, and what it then charges must be on that bill (`wall`): a
+charge beyond it is refused and not written, whatever became of the sweep's own files. A cap, once written, holds for
+the lifetime of the set: what would exceed it is refused, a bill before its sweep starts. A bill counts in full until
+it is closed, then only what was charged under it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from privimage import tally, wall
 from privimage.accounting import epsilon, epsilon_rdp
 from privimage.budget import Budget, Cost
 from privimage.cap import Cap
@@ -25,23 +23,15 @@ from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
 from privimage.entries import ENTRY, CapLine, Charge, Close, Lines, Reserve
 from privimage.errors import BudgetExceeded, InputError
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spending:
-    """What counts against a cap, as divergences at its order: (training split, validation split)."""
-
-    charged: Array
-    counted: Array  # charged, and what open reservations hold beyond the charges under them
+from privimage.tally import Spending
 
 
 class Ledger:
     """The charges against one sensitive set, in the file `path`. Safe for concurrent processes on one file system.
 
-    `under` is the reservation that its charges are planned in, where they do not name another; `division` is how the
-    set is split, the same for every charge: splits are charged in parallel, which holds while they are the same ones.
+    `under` is the reservation that its charges are planned in, where they do not name another; without one they are
+    charged as they come. `division` is how the set is split, the same for every charge: splits are charged in parallel,
+    which holds while they are the same ones.
     """
 
     def __init__(self, path: Path, *, under: str | None = None, division: str | None = None) -> None:
@@ -55,7 +45,7 @@ class Ledger:
 
         Call it before the data is touched. `under` names the reservation that it was planned in. Raises InputError if
         the ledger is damaged or cannot be written, or if the id was charged with other events; BudgetExceeded, and
-        writes nothing, if the cap does not admit it.
+        writes nothing, if that reservation is not open or does not count it, or if the cap does not admit it.
         """
         with self.chain.held() as found:
             lines = self._parsed(found)
@@ -65,16 +55,20 @@ class Ledger:
                         raise InputError(f"{self.path}: charge {id[:12]} exists with other events")
                     return False
             self._check_division(lines)
-            named = {"under": under or self.under, "division": self.division}
+            bill = under or self.under
+            if bill is not None:
+                self._check_bill(lines, bill, what, events)
+            named = {"under": bill, "division": self.division}
             cited = {name: value for name, value in named.items() if value is not None}
             self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
         return True
 
     def reserve(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
-        """True if a reservation was written; False if there is no cap, or if the same one is open already.
+        """True if a reservation was written; False if the same one is open already.
 
-        It counts in full, with everything charged and reserved by others, until `close(id)`. Another price under an
-        open id replaces the older one; a closed id is opened again. Raises as `charge` does.
+        Only what it counts can be charged under it. Against a cap it counts in full, with everything charged and
+        reserved by others, until `close(id)`. Another price under an open id replaces the older one; a closed id is
+        opened again. Raises as `charge` does, and if the price does not count all that was charged under the id.
         """
         with self.chain.held() as found:
             lines = self._parsed(found)
@@ -92,28 +86,33 @@ class Ledger:
             self._admitted(found, lines, fields)
 
     def _reservation(self, lines: Lines, *, id: str, what: str, events: Sequence[Cost]) -> dict[str, Any] | None:
-        """The fields of the line to write; None without a cap, or if the same reservation is open."""
+        """The fields of the line to write; None if the same reservation is open."""
         self._check_division(lines)
-        old = _open(lines).get(id)
-        if _cap(lines) is None or (old is not None and old.events == tuple(events)):
+        old = tally.open_of(lines).get(id)
+        if old is not None and old.events == tuple(events):
             return None
+        if not wall.admits(events, tally.charged_under(lines, id)):
+            raise BudgetExceeded(
+                f"{self.path}: '{what}' is refused: its bill would count less than was charged under it already; put "
+                "back what was taken out of the sweep, or give it another name"
+            )
         return {"kind": "reserve", "id": id, "what": what, "events": _plain(events)}
 
     def settled(self, *, id: str, events: Sequence[Cost]) -> bool:
         """Whether the last reservation of that id had this price and is closed: what it was for is done."""
         lines = self.lines()
         last = next((line for line in reversed(lines) if isinstance(line, Reserve) and line.id == id), None)
-        return last is not None and last.events == tuple(events) and id not in _open(lines)
+        return last is not None and last.events == tuple(events) and id not in tally.open_of(lines)
 
     def reservations(self) -> list[Reserve]:
         """The reservations that are open, oldest first."""
-        return list(_open(self.lines()).values())
+        return list(tally.open_of(self.lines()).values())
 
     def close(self, id: str) -> bool:
         """True if a reservation of that id was open and is now closed: what was charged under it counts, no more."""
         with self.chain.held() as found:
             lines = self._parsed(found)
-            if id not in _open(lines):
+            if id not in tally.open_of(lines):
                 return False
             self._append(found, lines, {"kind": "close", "id": id})
         return True
@@ -126,7 +125,7 @@ class Ledger:
         """
         with self.chain.held() as found:
             lines = self._parsed(found)
-            old = _cap(lines)
+            old = tally.cap_of(lines)
             if old is not None and old.budget != budget:
                 raise InputError(
                     f"{self.path}: has the cap {old.budget} already, for the lifetime of the set; got {budget}"
@@ -134,6 +133,12 @@ class Ledger:
             if old is None:
                 self._append(found, lines, {"kind": "cap", "cap": Cap.of(budget).model_dump(mode="json")})
         return old is None
+
+    def _check_bill(self, lines: Lines, id: str, what: str, events: Sequence[Cost]) -> None:
+        """Raise BudgetExceeded unless the open reservation of that id counts these events, beside all before them."""
+        bill = tally.open_of(lines).get(id)
+        if bill is None or not tally.fits(lines, bill, events):
+            raise BudgetExceeded(f"{self.path}: {tally.beyond_bill(what, lines, id)}")
 
     def _check_division(self, lines: Lines) -> None:
         """Raise InputError if the set was split in another way: what was validation there would be training here."""
@@ -153,9 +158,9 @@ class Ledger:
         """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""
         line = found.sealed(fields)
         after = (*before, ENTRY.validate_python(line))
-        cap = _cap(after)
-        if cap is not None and not cap.admits(_spending(after, cap).counted):
-            raise BudgetExceeded(f"{self.path}: {_refusal(cap, before, after)}")
+        cap = tally.cap_of(after)
+        if cap is not None and not cap.admits(tally.spending(after, cap).counted):
+            raise BudgetExceeded(f"{self.path}: {tally.beyond_cap(cap, before, after)}")
         return line
 
     def lines(self) -> Lines:
@@ -181,20 +186,20 @@ class Ledger:
 
     def cap(self) -> Cap | None:
         """The cap of the set, or None."""
-        return _cap(self.lines())
+        return tally.cap_of(self.lines())
 
     def spending(self) -> Spending | None:
         """What counts against the cap; None without one."""
         lines = self.lines()
-        cap = _cap(lines)
-        return None if cap is None else _spending(lines, cap)
+        cap = tally.cap_of(lines)
+        return None if cap is None else tally.spending(lines, cap)
 
     def epsilon(self, delta: float) -> float:
         """Total epsilon at `delta` of every private charge, by PLD; non-private diagnostics are listed, not covered.
 
         The price of all charges together had they been planned before the first of them.
         """
-        return epsilon(_private(self.charges()), delta)
+        return epsilon(tally.private_costs(self.charges()), delta)
 
     def epsilon_filter(self, delta: float) -> float:
         """The same total by RDP, at the order where it is least.
@@ -202,13 +207,14 @@ class Ledger:
         The price that also holds for charges chosen in the light of earlier answers is the one at an order that was
         fixed beforehand: with a cap, `cap().epsilon(spending().charged)`, which is this or somewhat more.
         """
-        return epsilon_rdp(_private(self.charges()), delta)
+        return epsilon_rdp(tally.private_costs(self.charges()), delta)
 
     def verify(self) -> HeadState:
         """Whether the head agrees, lags by the line of a writer that was killed, or is missing.
 
         Without a head, lines may be missing at the end. Raises InputError if the chain is broken or ends too early, or
-        if a file without any line has no head either; and BudgetExceeded if more is charged than the cap admits.
+        if a file without any line has no head either; and BudgetExceeded if more is charged than the cap or a
+        bill admits.
         """
         found = self.chain.read()
         if not found.lines and self.path.exists():  # with a head, `read` refuses it; a wiped ledger looks like this
@@ -217,70 +223,17 @@ class Ledger:
                 "a backup, or remove the file if nothing was ever asked of the set"
             )
         lines = self._parsed(found)
-        cap = _cap(lines)
-        charged = None if cap is None else _spending(lines, cap).charged
+        cap = tally.cap_of(lines)
+        charged = None if cap is None else tally.spending(lines, cap).charged
         if cap is not None and charged is not None and not cap.admits(charged):
             raise BudgetExceeded(f"{self.path}: {cap.share(charged):.1%} of the cap {cap.budget} is charged")
+        for bill in tally.bills(lines):
+            if not tally.fits(lines, bill):
+                raise BudgetExceeded(
+                    f"{self.path}: more is charged under '{bill.what}' ({bill.id[:12]}) than it counts"
+                )
         return found.head
 
 
 def _plain(events: Sequence[Cost]) -> list[dict[str, Any]]:
     return [event.model_dump(mode="json", exclude_none=True) for event in events]
-
-
-def _private(lines: Iterable[Charge | Reserve]) -> list[Cost]:
-    return [event for line in lines for event in line.events if event.private]
-
-
-def _cap(lines: Lines) -> Cap | None:
-    """The cap among these lines: the first, if a forger wrote several."""
-    return next((line.cap for line in lines if isinstance(line, CapLine)), None)
-
-
-def _open(lines: Lines) -> dict[str, Reserve]:
-    """The reservations that are not closed, by id."""
-    found: dict[str, Reserve] = {}
-    for line in lines:
-        if isinstance(line, Reserve):
-            found[line.id] = line
-        elif isinstance(line, Close):
-            found.pop(line.id, None)
-    return found
-
-
-def _spending(lines: Lines, cap: Cap) -> Spending:
-    """Charges under an open reservation count inside it: the larger of it and their sum, in each split."""
-    reserved = _open(lines)
-    inside = {id: np.zeros(2) for id in reserved}
-    charged, outside = np.zeros(2), np.zeros(2)
-    for line in lines:
-        if isinstance(line, Charge):
-            price = cap.price(line.events)
-            charged += price
-            if line.under in inside:
-                inside[line.under] += price
-            else:
-                outside += price
-    for id, reservation in reserved.items():
-        outside += np.maximum(inside[id], cap.price(reservation.events))
-    return Spending(charged=charged, counted=outside)
-
-
-def _refusal(cap: Cap, before: Lines, after: Lines) -> str:
-    """Why the last line of `after` is refused."""
-    old, new = _spending(before, cap).counted, _spending(after, cap).counted
-    delta, last = cap.budget.delta, after[-1]
-    what = f"'{last.what}'" if isinstance(last, Charge | Reserve) else f"the cap {cap.budget}"
-    if not np.isfinite(new).all():
-        return f"{what} is refused: a truncated batch has no bound by Renyi divergences, which a cap needs"
-    charges = [line for line in before if isinstance(line, Charge)]
-    spent = f"epsilon {epsilon_rdp(_private(charges), delta):.4g} is spent"
-    if not isinstance(last, Charge | Reserve):
-        return f"{what} is refused: {spent} already"
-    split = int(np.argmax(new))
-    return (
-        f"{what} is refused: it asks for epsilon {epsilon_rdp(_private([last]), delta):.4g} "
-        f"({(new - old)[split] / cap.rho:.1%} of the cap) where {spent} ({old[split] / cap.rho:.1%} of the cap, with "
-        f"what is reserved), by Renyi divergences, as a cap counts; the cap is {cap.budget} for the lifetime of the "
-        "set; ask for less: fewer trials, smaller budgets, or tuning.mode select"
-    )

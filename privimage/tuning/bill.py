@@ -151,7 +151,7 @@ def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, .
     score = noise.dp_score(budget, times=search.scores) if search.scores else None
     return Study(
         budget=budget,
-        noise=noise,
+        noise=noise if noise.training is not None else noise.model_copy(update={"floor": trainings}),
         trainings=trainings,
         score=score,
         scores=search.scores,
@@ -186,5 +186,8 @@ def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Even
             f"budget {budget}: cannot be met by {what}, with any noise; fewer trials or a larger budget"
         )
     study = priced(Noise(training=training, score=score))
-    assert total(study.noise) <= budget.epsilon
+    if total(study.noise) > budget.epsilon:
+        raise BudgetExceeded(
+            f"budget {budget}: missed by the noise that was found for it; this is a fault of privimage"
+        )
     return study

@@ -19,6 +19,7 @@ class Noise(Frozen):
 
     training: float | None = Field(default=None, ge=1)
     score: float | None = Field(default=None, ge=1)
+    floor: tuple[Event, ...] = ()  # trainings as the bill counts them: no trial takes less noise than these
 
     def dp_sgd(self, budget: Budget, *, q: float, steps: int, query: Event | None = None) -> Event:
         """The DP-SGD event of a trial that asks this query too.
@@ -33,7 +34,10 @@ class Noise(Frozen):
         """
         if self.training is not None:
             return calibrate(budget=budget, q=q, steps=steps).scaled(self.training)
-        return calibrate(budget=budget, q=q, steps=steps, others=() if query is None else (query,))
+        own = calibrate(budget=budget, q=q, steps=steps, others=() if query is None else (query,))
+        # Another query changes the noise by less than the accountant resolves, in either direction.
+        counted = [event.sigma for event in self.floor if event == own.model_copy(update={"sigma": event.sigma})]
+        return own.model_copy(update={"sigma": max((own.sigma, *counted))})
 
     def dp_score(self, budget: Budget, *, times: int) -> Event:
         """One of the `times` scores of a trial: counts on the validation split, which nothing else reads."""
