@@ -20,7 +20,7 @@ from privimage import guarantee
 from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.disk import write_whole
-from privimage.errors import InputError
+from privimage.errors import BudgetExceeded, InputError
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.schema import digest
@@ -240,6 +240,9 @@ def _tune(
     total = None if drawn else len(fixed) + searching * len(sweep.budgets) * sweep.trials * len(sweep.seeds)
     with Display(sweep=sweep, folder=folder, actor=actor, total=total, quiet=work.quiet):
         results = tuner.fit()
+    for error in results.errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
+        if isinstance(error, BudgetExceeded):
+            raise BudgetExceeded(str(getattr(error, "cause", error)))
     failures = tuple(str(error).strip().splitlines()[-1] for error in results.errors)
     return Outcome(folder=folder, failures=failures)
 
