@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from privimage.budget import AnyOf, BestOf, Cost, Event
 from privimage.cap import Cap
 from privimage.entries import CapLine, Charge, Close, Lines, Reserve
-from privimage.ledger import Ledger, Spending
+from privimage.ledger import Ledger
+from privimage.tally import Spending
 
 ROW = ("#", "at", "what", "events")
 
