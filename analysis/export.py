@@ -17,9 +17,11 @@ from safetensors.numpy import save as save_arrays
 from analysis import bundle, card, facts, pareto, pictures, price, spend
 from analysis.bundle import Alone, BundleConfig
 from analysis.facts import Facts
+from privimage import reconcile
 from privimage.edm import SampleConfig
-from privimage.errors import InputError
+from privimage.errors import Damaged, InputError
 from privimage.guarantee import Guarantee
+from privimage.ledger import Ledger
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
@@ -116,7 +118,10 @@ def releasable(found: Facts, record: Record) -> Artefact:
     key = record.artefacts.get("model")
     if key is None:
         raise InputError(f"trial {record.id} ({record.method}) has no generator")
-    artefact = found.store.get("model", key)
+    try:
+        artefact = found.store.get("model", key)
+    except Damaged as error:
+        raise InputError(f"{error}; run the sweep again, which makes it anew from what was paid for") from None
     if artefact is None:
         raise InputError(f"trial {record.id}: its generator is gone from {found.store.root}; run the sweep again")
     if artefact.manifest.privacy == "internal":
@@ -124,6 +129,10 @@ def releasable(found: Facts, record: Record) -> Artefact:
     made = [event for event in record.events if event.purpose != "score"]  # a score comes after the generator
     if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, made)):
         raise InputError(f"trial {record.id}: its generator was not made at the price that the record states")
+    for receipt in dict.fromkeys((*artefact.manifest.receipts, *reconcile.paid_for(record))):
+        ledger = Ledger(found.folder.root.ledger(receipt.set))
+        if not ledger.holds(receipt):
+            raise reconcile.refusal(ledger, receipt, where=found.store.folder("model", key))
     return artefact
 
 

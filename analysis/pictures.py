@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from analysis import pareto, words
 from analysis.facts import Facts
+from privimage.errors import Damaged
 from privimage.record import Record
 from privimage.store import Store
 
@@ -41,9 +42,12 @@ class Panel:
 
 
 def samples_of(store: Store, record: Record) -> Samples | None:
-    """The synthetic images of a record, or None if none are stored or they are internal (made without privacy)."""
+    """The synthetic images of a record; None if none are stored intact or they are internal (made without privacy)."""
     key = record.artefacts.get("samples")
-    artefact = store.get("samples", key) if key is not None else None
+    try:
+        artefact = store.get("samples", key) if key is not None else None
+    except Damaged:
+        return None
     if artefact is None or not record.private or artefact.manifest.privacy == "internal":
         return None
     return Samples(x=artefact.arrays["x"], y=artefact.arrays["y"])

@@ -22,7 +22,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from privimage.store import Artefact, Built, Manifest, Origin, Store
+from privimage.manifest import Manifest
+from privimage.store import Artefact, Built, Origin, Store
 
 LEASE_SECONDS = 20.0  # a builder that was silent for so long is taken for dead
 RENEW_SECONDS = 4.0
@@ -148,7 +149,7 @@ class SharedCache:
         self._store = store
         self._actor = actor
 
-    def fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+    def fetch(self, kind: str, key: str, build: Callable[[], Built], *, paid: bool = False) -> tuple[Artefact, Origin]:
         """See Cache.fetch. Internal artefacts bypass the actor: they do not enter shared memory."""
         waited = False
         while True:
@@ -157,18 +158,22 @@ class SharedCache:
                 if answer == "value":
                     return _read(*payload), "joined" if waited else "hit"
             except RayError:
-                return self._store.fetch(kind, key, build)  # the actor or its objects are gone: the Store has it all
+                return self._store.fetch(
+                    kind, key, build, paid=paid
+                )  # the actor or its objects are gone: the Store has it all
             if answer == "build":
-                return self._build(kind, key, payload, build)
+                return self._build(kind, key, payload, build, paid)
             waited = True
 
-    def _build(self, kind: str, key: str, token: int, build: Callable[[], Built]) -> tuple[Artefact, Origin]:
+    def _build(
+        self, kind: str, key: str, token: int, build: Callable[[], Built], paid: bool
+    ) -> tuple[Artefact, Origin]:
         stop = threading.Event()
         beat = threading.Thread(target=self._renew, args=(f"{kind}/{key}", token, stop), daemon=True)
         beat.start()
         artefact: Artefact | None = None
         try:
-            artefact, origin = self._store.fetch(kind, key, build)
+            artefact, origin = self._store.fetch(kind, key, build, paid=paid)
             return artefact, origin
         finally:
             stop.set()

@@ -65,9 +65,10 @@ class Chain:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.head = path.with_suffix(".head")
-        self._draft = path.with_suffix(".head.draft")
-        self._lock = FileLock(str(path) + ".lock")
+        real = path.resolve()  # a ledger that is reached by a link has one head and one lock
+        self.head = real.with_suffix(".head")
+        self._draft = real.with_suffix(".head.draft")
+        self._lock = FileLock(str(real) + ".lock")
 
     def read(self) -> Found:
         """The chain as it is now; writes nothing and needs no lock, so that a copy for reading can be verified.
@@ -109,7 +110,7 @@ class Chain:
             try:
                 _write(self.path, raw, at=found.size)
                 if new:
-                    sync(self.path.parent)
+                    sync(self.head.parent)
             except OSError:
                 with suppress(OSError):  # what this leaves is a torn line, or a whole one that counts
                     os.truncate(self.path, found.size)
@@ -183,7 +184,7 @@ class Chain:
 
     def _replace_head(self) -> None:
         os.replace(self._draft, self.head)
-        sync(self.path.parent)
+        sync(self.head.parent)
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from privimage.budget import BestOf, Cost, Event
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
+from privimage.manifest import Receipt
 
 
 class CoveredLedger:
@@ -20,7 +21,7 @@ class CoveredLedger:
 
     def __init__(self, ledger: Ledger, *, inner: Path, selection: str, cost: BestOf) -> None:
         self.path = inner
-        self._outer, self._inner = ledger, Ledger(inner)
+        self.outer, self._inner = ledger, Ledger(inner)
         self._selection, self._cost = selection, cost
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
@@ -28,10 +29,10 @@ class CoveredLedger:
 
         Raises LostAnswer if the selection has not been charged.
         """
-        if all(isinstance(event, Event) and event.purpose == "query" for event in events):
-            return self._outer.charge(id=id, what=what, events=events)
-        if not self._outer.charged(self._selection):
-            raise LostAnswer(f"{self._outer.path}: the selection {self._selection[:12]} is not charged there")
+        if _shared(events):
+            return self.outer.charge(id=id, what=what, events=events)
+        if not self.outer.charged(self._selection):
+            raise LostAnswer(f"{self.outer.path}: the selection {self._selection[:12]} is not charged there")
         allowed = (*self._cost.events, self._cost.score)
         assert all(event in allowed for event in events), "an access that the selection did not pay for"
         self._inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -39,4 +40,26 @@ class CoveredLedger:
 
     def charged(self, id: str) -> bool:
         """Whether this access was charged before, here or in the ledger."""
-        return self._outer.charged(id) or self._inner.charged(id)
+        return self.outer.charged(id) or self._inner.charged(id)
+
+    def receipt(self, *, id: str, what: str, events: Sequence[Cost]) -> Receipt:
+        """What an answer keeps of its charge: that of the selection, unless it was charged to the ledger itself."""
+        receipt = self.outer.receipt(id=id, what=what, events=events)
+        if _shared(events):
+            return receipt
+        whole = self.outer.receipt(
+            id=self._selection, what=f"the best of K trials, {self._cost.law}", events=(self._cost,)
+        )
+        return receipt.model_copy(update={"selection": whole})
+
+    def holds(self, receipt: Receipt) -> bool:
+        """As Ledger.holds; of an access that a selection covers, both it and the selection."""
+        if receipt.selection is None:
+            return self.outer.holds(receipt)
+        alone = receipt.model_copy(update={"selection": None})
+        return self.outer.holds(receipt.selection) and self._inner.holds(alone)
+
+
+def _shared(events: Sequence[Cost]) -> bool:
+    """Whether all trials share the access: the query is charged to the ledger itself."""
+    return all(isinstance(event, Event) and event.purpose == "query" for event in events)

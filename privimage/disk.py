@@ -1,8 +1,11 @@
-"""What was written stays written after a power cut: syncing files and folders."""
+"""What was written stays written after a power cut: syncing files and folders. And locks that leave no file behind."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,6 +16,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write(path: Path, raw: bytes) -> None:
+    """Write a file, and wait until it is on disk."""
+    with path.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -32,3 +43,45 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=mode)
     for made in missing:
         sync(made.parent)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """True while this caller alone, of all threads and processes, holds the lock file; it is removed at the end.
+
+    With `wait` False, False if another holds it. Raises OSError if the file cannot be made or locked.
+    """
+    handle = _locked(path, wait=wait)
+    if handle is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is held: whoever waits on it sees that the name is gone, and makes another
+        os.close(handle)
+
+
+def _locked(path: Path, *, wait: bool) -> int | None:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _names(path, handle):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _names(path: Path, handle: int) -> bool:
+    """Whether the path is still the name of the open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

@@ -13,6 +13,14 @@ class BudgetExceeded(InputError):
     """What was asked for costs more privacy than the budget or the ledger's cap allows."""
 
 
+class Damaged(InputError):
+    """A stored artefact is not what was stored. The message names the file."""
+
+
+class Unpaid(InputError):
+    """A stored answer was paid for, but its charge is not in the ledger: it is not handed out."""
+
+
 class LostAnswer(PrivImageError):
     """A private answer was paid for but its record is gone or damaged; it is never asked again silently."""
 

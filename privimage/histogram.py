@@ -58,7 +58,7 @@ def noisy_histogram(
 
     def ask(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
         release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
-        meta = {"paid": True, "sigma": asked_sigma, "family": query_family(inputs.world, query)}
+        meta = {"sigma": asked_sigma, "family": query_family(inputs.world, query)}
         return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
 
     what = f"semantic query, sigma_s {asked_sigma:g}"

@@ -23,6 +23,7 @@ from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
 from privimage.entries import ENTRY, CapLine, Charge, Close, Lines, Reserve
 from privimage.errors import BudgetExceeded, InputError
+from privimage.manifest import Receipt
 from privimage.tally import Spending
 
 
@@ -183,6 +184,21 @@ class Ledger:
     def charged(self, id: str) -> bool:
         """Whether this id was charged before."""
         return any(charge.id == id for charge in self.charges())
+
+    def receipt(self, *, id: str, what: str, events: Sequence[Cost]) -> Receipt:
+        """What an answer keeps of its charge."""
+        return Receipt(set=self.path.stem, division=self.division, id=id, what=what, events=tuple(events))
+
+    @property
+    def outer(self) -> Ledger:
+        """Where an access is charged in the end: here."""
+        return self
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Whether what the receipt says was charged, by that id and for those events, to the ledger of that set."""
+        if receipt.set != self.path.stem or receipt.selection is not None:
+            return False
+        return any((charge.id, charge.events) == (receipt.id, receipt.events) for charge in self.charges())
 
     def cap(self) -> Cap | None:
         """The cap of the set, or None."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from privimage.errors import InputError
 from privimage.local import refusal
@@ -24,6 +25,7 @@ class Root:
     """The folder of all runs (`runs` by default; on storage that all nodes see when the cluster has several)."""
 
     path: Path
+    LEDGERS: ClassVar[str] = "ledgers"
 
     def __post_init__(self) -> None:
         why = refusal(self.path)
@@ -42,11 +44,11 @@ class Root:
 
     def ledger(self, id: str) -> Path:
         """The ledger of a sensitive set."""
-        return self.path / "ledgers" / f"{id}.jsonl"
+        return self.path / self.LEDGERS / f"{id}.jsonl"
 
     def covered(self, id: str) -> Path:
         """The accesses of private selections on a sensitive set, which were charged as a whole."""
-        return self.path / "ledgers" / "internal" / f"{id}.jsonl"
+        return self.path / self.LEDGERS / "internal" / f"{id}.jsonl"
 
     def run(self, name: str) -> RunFolder:
         """The folder of one run."""

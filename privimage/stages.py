@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from privimage.covered import CoveredLedger
 from privimage.entropy import Entropy
 from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
+from privimage.manifest import Receipt
+from privimage.reconcile import refusal
 from privimage.record import Paid, StageRecord
 from privimage.schema import digest
 from privimage.store import Artefact, Built, Cache, Store
@@ -47,6 +50,7 @@ class Stages:
         self._progress = progress
         self.records: list[StageRecord] = []
         self.paid: dict[str, Paid] = {}
+        self._receipts: dict[str, Receipt] = {}  # of the private stages so far
         self.artefacts: dict[str, str] = {}
 
     def public(
@@ -65,7 +69,7 @@ class Stages:
         """As `public`, for the first worker only: the others take no part (metrics and their references)."""
         assert self.workers.first
         key = digest({"kind": kind, **inputs})
-        return self._timed(kind, key, lambda: self._cache.fetch(kind, key, lambda: build(self._reporter(kind))))
+        return self._timed(kind, key, lambda: self._found(kind, key, lambda: build(self._reporter(kind))))
 
     def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
         """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
@@ -88,10 +92,13 @@ class Stages:
         With `alone` for the first worker only, as in the method of that name.
 
         Its entropy is kept on disk first. So a killed access is finished with the same noise and is not charged
-        again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised.
+        again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised. An answer
+        that is there, but whose charge is not in the ledger, is Unpaid.
         """
         key = digest({"kind": kind, **inputs})
         name = f"{kind}-{key}"
+        own = self.ledger.receipt(id=key, what=what, events=events)
+        self._receipts[key] = own
 
         def charged_entropy() -> Entropy:
             if self.ledger.charged(key) and not self.store.has_entropy(name):
@@ -108,9 +115,9 @@ class Stages:
             return build(entropy, self._reporter(kind))
 
         if alone:
-            artefact = self._timed(kind, key, lambda: self._cache.fetch(kind, key, charged_build))
+            artefact = self._timed(kind, key, lambda: self._found(kind, key, charged_build, own))
         else:
-            artefact = self._run(kind, key, charged_build)
+            artefact = self._run(kind, key, charged_build, own)
         if self.workers.first:
             self.store.forget(name)
         self.paid[key] = Paid(id=key, what=what, events=tuple(events))
@@ -132,8 +139,27 @@ class Stages:
 
         return report
 
-    def _run(self, kind: str, key: str, build: Callable[[], Built]) -> Artefact:
-        return self._timed(kind, key, lambda: self._fetch(kind, key, build))
+    def _found(
+        self, kind: str, key: str, build: Callable[[], Built], own: Receipt | None = None
+    ) -> tuple[Artefact, Any]:
+        """As Cache.fetch. What is built keeps the receipts of what was paid for it; what is found must be paid for.
+
+        `own` is the receipt of a private stage. Raises Unpaid.
+        """
+
+        def receipted() -> Built:
+            built = build()
+            derived = own is not None or built.events
+            return replace(built, receipts=tuple(self._receipts.values())) if derived else built
+
+        artefact, origin = self._cache.fetch(kind, key, receipted, paid=own is not None)
+        for receipt in dict.fromkeys((*artefact.manifest.receipts, *((own,) if own is not None else ()))):
+            if not self.ledger.holds(receipt):
+                raise refusal(self.ledger.outer, receipt.charge, where=self.store.folder(kind, key))
+        return artefact, origin
+
+    def _run(self, kind: str, key: str, build: Callable[[], Built], own: Receipt | None = None) -> Artefact:
+        return self._timed(kind, key, lambda: self._fetch(kind, key, build, own))
 
     def _timed(self, kind: str, key: str, fetch: Callable[[], tuple[Artefact, Any]]) -> Artefact:
         if self.workers.first:
@@ -147,15 +173,15 @@ class Stages:
         self.artefacts[kind] = key
         return artefact
 
-    def _fetch(self, kind: str, key: str, build: Callable[[], Built]) -> tuple[Artefact, Any]:
-        """As Cache.fetch, on every worker: the first one asks the cache, all build if it has to be built.
+    def _fetch(self, kind: str, key: str, build: Callable[[], Built], own: Receipt | None) -> tuple[Artefact, Any]:
+        """As `_found`, on every worker: the first one asks the cache, all build if it has to be built.
 
         An error of the first one around the build is raised by all. Inside it all raise what `of_first` raises; any
         other error there ends its process, which breaks the connections that the others wait on.
         """
         workers, building = self.workers, False
         if workers.size == 1:
-            return self._cache.fetch(kind, key, build)
+            return self._found(kind, key, build, own)
         if not workers.first:
             message: Any = workers.broadcast(None)
             if message == "build":
@@ -172,7 +198,7 @@ class Stages:
             return built
 
         try:
-            answer = self._cache.fetch(kind, key, together)
+            answer = self._found(kind, key, together, own)
         except Exception as error:
             if not building:
                 workers.fail(error)

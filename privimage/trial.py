@@ -27,13 +27,14 @@ from privimage.data import (
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.entropy import Entropy
 from privimage.errors import InputError
+from privimage.manifest import PrivacyClass
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
 from privimage.methods.privimage import MethodConfig
 from privimage.record import Record, finite
 from privimage.schema import Frozen, digest
 from privimage.stages import Stages
-from privimage.store import Built, PrivacyClass
+from privimage.store import Built
 from privimage.tuning.noise import Noise
 
 T = TypeVar("T")
@@ -275,7 +276,7 @@ def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSe
         )
         privacy: PrivacyClass = "released" if trial.draw is None else "internal"
         value = np.array([release.value])
-        return Built(arrays={"score": value}, privacy=privacy, events=release.events, meta={"paid": True})
+        return Built(arrays={"score": value}, privacy=privacy, events=release.events)
 
     inputs = images.inputs.knowing({"score": {"metric": name, "event": event.model_dump()}}).of("score")
     what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"

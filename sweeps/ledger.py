@@ -94,6 +94,27 @@ def close(
     _say(f"{path}: the reservation {found[0][:12]} is closed")
 
 
+@app.command(epilog="Example: privimage ledger adopt runs/ledgers/digits-v1.jsonl --list")
+def adopt(
+    path: LedgerArgument,
+    list_: Annotated[bool, typer.Option("--list", help="Only say what would be charged.")] = False,
+) -> None:
+    """Charge again what answers in the store and records say was paid, where the ledger lost it; a cap holds."""
+    from privimage import reconcile, statement
+    from privimage.paths import Root
+
+    if _named(path).parent.name != Root.LEDGERS:
+        raise InputError(f"{path}: expected ROOT/ledgers/ID.jsonl, so that the store beside it is known")
+    root, id = Root(path=path.parent.parent), path.stem
+    receipts = reconcile.missing(root, id)
+    for charge in reconcile.wholes(receipts).values():
+        _say(f"{'would charge' if list_ else 'charges'}: {charge.what}: {statement.describe(charge.events)}")
+    if list_:
+        _say(f"{path}: {len(reconcile.wholes(receipts))} charges are missing; nothing was written")
+    else:
+        _say(f"{path}: {reconcile.adopt(root, id, receipts)} charges were added")
+
+
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such ledger")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from privimage import reconcile
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import InputError
@@ -129,6 +130,7 @@ def _refused_by_ledger(sweep: Sweep, root: Root, bill: Bill) -> str | None:
     """Why the ledger, which holds nothing sensitive, would not admit the sweep."""
     ledger, id = ledger_of(sweep, root), reservation_of(sweep)
     try:
+        reconcile.check(root, sweep.data.sensitive.id)
         if ledger.path.exists() and not ledger.settled(id=id, events=bill.costs):
             ledger.check(id=id, what=f"sweep {sweep.name}", events=bill.costs)
     except InputError as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from privimage.errors import InputError
+from privimage.errors import Damaged, InputError
 from privimage.histogram import query_family
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.schema import digest, parse, read_yaml
-from privimage.store import Manifest
+from privimage.store import Store
 from sweeps.sweep import QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public
 
@@ -99,15 +99,12 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
     trial = sweep.example(budget=sweep.budgets[0])
     family = query_family(trial.identity, trial.method.query)
     known = []
-    for path in (folder.root.store / "artefacts" / "histogram").glob("*/manifest.json"):
-        try:
-            meta = Manifest.model_validate_json(path.read_text()).meta
-        except ValueError:
-            raise InputError(
-                f"{path}: damaged, and asking again would cost privacy; restore it from a backup"
-            ) from None
-        if meta.get("family") == family and float(meta["sigma"]) <= needed:
-            known.append(float(meta["sigma"]))
+    try:
+        for manifest in Store(folder.root.store).manifests("histogram"):
+            if manifest.meta.get("family") == family and float(manifest.meta["sigma"]) <= needed:
+                known.append(float(manifest.meta["sigma"]))
+    except Damaged as error:
+        raise InputError(f"{error}, and asking again would cost privacy; restore it from a backup") from None
     return max(known, default=needed)
 
 

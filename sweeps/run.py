@@ -16,7 +16,7 @@ from cluster.cache import start_cache
 from cluster.connect import connect
 from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
-from privimage import guarantee
+from privimage import guarantee, reconcile
 from privimage.budget import BestOf
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.disk import write_whole
@@ -63,6 +63,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
         work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
         _check_all(work)
+        reconcile.check(root, sweep.data.sensitive.id)
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
         trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
@@ -153,6 +154,8 @@ def _stand_in(work: Work) -> Work:
         sensitive=sensitive,
         quiet=work.quiet,
     )
+    id = sweep.data.sensitive.id
+    reconcile.adopt(work.folder.root, id, reconcile.missing(work.folder.root, id))  # public data: nothing was paid
     try:
         _check_all(search)
     except InputError as error:

@@ -136,6 +136,10 @@ def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict
         if found is None:
             raise LostAnswer(f"{store.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")
         kept[kind] = digest({"released": selection, "kind": kind})
-        built = Built(arrays=found.arrays, privacy="released", events=found.manifest.events, meta=found.manifest.meta)
+        manifest = found.manifest
+        receipts = tuple(dict.fromkeys(receipt.charge for receipt in manifest.receipts))  # of the whole, none inside it
+        built = Built(
+            arrays=found.arrays, privacy="released", events=manifest.events, receipts=receipts, meta=manifest.meta
+        )
         store.put(kind, kept[kind], built)
     return kept

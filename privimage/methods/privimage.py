@@ -24,6 +24,7 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import SampleConfig
 from privimage.entropy import Entropy
 from privimage.histogram import noisy_histogram
+from privimage.manifest import PrivacyClass
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
 from privimage.networks import Generator
@@ -32,7 +33,7 @@ from privimage.sampler import FIT_IMAGES, draw_images, fit_codec
 from privimage.schema import Frozen
 from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
-from privimage.store import Built, PrivacyClass, numpy_state, torch_state
+from privimage.store import Built, numpy_state, torch_state
 from privimage.tuning.noise import Noise
 
 
@@ -262,7 +263,7 @@ class Run:
                 checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),
             )
             state = numpy_state(release.value.state)
-            return Built(arrays=state, privacy=self._privacy, events=self.paid, meta={"paid": True})
+            return Built(arrays=state, privacy=self._privacy, events=self.paid)
 
         what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
         artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)

@@ -6,6 +6,7 @@ import pytest
 from analysis import bundle
 from analysis.export import pull_best
 from privimage.errors import InputError
+from privimage.manifest import Manifest
 from privimage.store import Store
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -77,7 +78,7 @@ def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):
 
 def forge(folder, record_id, kind, **changes):
     path = Store(folder.root.store).folder(kind, record_id) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(Manifest.model_validate(json.loads(path.read_text()) | changes).sealed().model_dump_json())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def forge(folder, record_id, kind, **changes):
         ("model", {"privacy": "internal"}, "internal and never leaves"),
         ("samples", {"privacy": "internal"}, "may not be shown"),
         ("model", {"events": []}, "not made at the price"),
-        ("model", {"sha256": "0" * 64}, "generator is gone"),
+        ("model", {"sha256": "0" * 64}, "damaged; run the sweep again"),
     ],
 )
 def test_internal_mispriced_and_damaged_artefacts_are_refused(make_run, make_record, tmp_path, kind, changes, message):

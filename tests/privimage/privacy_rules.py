@@ -221,7 +221,7 @@ def rule_4_the_state_of_the_noise_is_internal_and_forgotten(world: World) -> Non
     def build(entropy: Entropy, progress: Any) -> Built:
         (path,) = (stages.store.root / "internal").iterdir()
         assert path.stat().st_mode & 0o777 == 0o600, "nobody else reads it"
-        return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
+        return Built(arrays={"a": np.ones(1)}, privacy="released")
 
     artefact = stages.private("kind", {}, what="x", events=(QUERY,), build=build)
     assert not list((stages.store.root / "internal").iterdir()), "nobody can subtract the noise"
@@ -261,7 +261,7 @@ def rule_6_the_query_is_never_asked_twice(world: World) -> None:
     def build(entropy: Entropy, progress: Any) -> Built:
         assert stages.ledger.charges(), "charged before the data is touched"
         asked.append(entropy)
-        return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
+        return Built(arrays={"a": np.ones(1)}, privacy="released")
 
     key = stages.private("histogram", {}, what="x", events=(QUERY,), build=build).manifest.key
     stages.private("histogram", {}, what="x", events=(QUERY,), build=build)
@@ -281,7 +281,7 @@ def rule_6_a_killed_query_is_finished_with_the_same_noise(world: World) -> None:
         asked.append(entropy)
         if len(asked) == 1:
             raise KeyboardInterrupt
-        return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
+        return Built(arrays={"a": np.ones(1)}, privacy="released")
 
     for _ in range(2):
         try:

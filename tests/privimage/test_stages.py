@@ -42,10 +42,7 @@ class Ask:
         if self.fail:
             raise RuntimeError("killed")
         return Built(
-            arrays={"a": np.frombuffer(entropy.raw, np.uint8).astype(float)},
-            privacy="released",
-            events=(EVENT,),
-            meta={"paid": True},
+            arrays={"a": np.frombuffer(entropy.raw, np.uint8).astype(float)}, privacy="released", events=(EVENT,)
         )
 
 
@@ -161,7 +158,7 @@ def test_a_checkpoint_lives_until_its_answer_is_stored(tmp_path: Path, kind: str
             place.save(done[-1] + 3, {"F": F})
             if fail:
                 raise RuntimeError("killed")
-            return Built(arrays={"a": np.ones(1)}, privacy="released", meta={"paid": True})
+            return Built(arrays={"a": np.ones(1)}, privacy="released")
 
         if kind == "public":
             stages.public(kind, {"x": 1}, lambda progress: build(None, progress))

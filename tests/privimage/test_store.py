@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from privimage.budget import Event
-from privimage.errors import InputError, LostAnswer
+from privimage.errors import Damaged, LostAnswer
 from privimage.store import Built, Store, numpy_state, torch_state
 
 EVENT = Event(purpose="query", sigma=5)
 PUBLIC = Built(arrays={"a": np.arange(6.0).reshape(2, 3)}, privacy="public", meta={"n": 1})
-PAID = Built(arrays={"a": np.ones(3)}, privacy="released", events=(EVENT,), meta={"paid": True})
+PAID = Built(arrays={"a": np.ones(3)}, privacy="released", events=(EVENT,))
 
 
 @pytest.fixture
@@ -106,7 +106,8 @@ def test_readers_see_all_or_nothing(store: Store) -> None:
 def test_damaged_public_arrays_are_computed_again(store: Store) -> None:
     store.put("kind", "key", PUBLIC)
     damage(store)
-    assert store.get("kind", "key") is None
+    with pytest.raises(Damaged, match=r"kind/key/arrays\.safetensors: damaged"):
+        store.get("kind", "key")
     artefact, origin = store.fetch("kind", "key", lambda: PUBLIC)
     assert origin == "built" and artefact.arrays["a"].sum() == 15
 
@@ -122,15 +123,15 @@ def test_a_damaged_paid_answer_is_lost_not_asked_again(store: Store) -> None:
     store.put("kind", "key", PAID)
     damage(store)
     for _ in range(2):
-        with pytest.raises(LostAnswer, match="asking again would cost privacy"):
-            store.fetch("kind", "key", lambda: PAID)
+        with pytest.raises(LostAnswer, match="never asked again; restore"):
+            store.fetch("kind", "key", lambda: PAID, paid=True)
     assert (store.folder("kind", "key") / "arrays.safetensors").exists()  # whoever restores it finds its place
 
 
 def test_a_damaged_manifest_is_an_error_that_names_the_file(store: Store) -> None:
     store.put("kind", "key", PUBLIC)
     (store.folder("kind", "key") / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"kind/key/manifest\.json: damaged"):
+    with pytest.raises(Damaged, match=r"kind/key/manifest\.json: damaged"):
         store.get("kind", "key")
 
 

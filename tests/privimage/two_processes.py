@@ -104,7 +104,7 @@ def staged(folder: Path, workers: Workers) -> dict[str, Any]:
 
     def noisy(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
         built.append("private")
-        return Built(arrays={"entropy": np.frombuffer(entropy.raw, np.uint8)}, privacy="released", meta={"paid": True})
+        return Built(arrays={"entropy": np.frombuffer(entropy.raw, np.uint8)}, privacy="released")
 
     seen = []
     for _ in range(2):  # the second time both are hits

@@ -1,0 +1,121 @@
+"""Reconcile: ledger, store and records check each other. What was paid has to stand in the ledger of its set.
+
+A ledger that was deleted, rolled back, or left behind when a root was copied would say that less was paid than was.
+So no paid answer is handed out without its charge. To adopt such answers is to charge again what they say was paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from privimage import record as records
+from privimage.data import SensitiveConfig
+from privimage.errors import Damaged, InputError, Unpaid
+from privimage.ledger import Ledger
+from privimage.manifest import Receipt, read_manifest
+from privimage.paths import Root
+from privimage.record import Record
+from privimage.schema import get_dotted
+
+
+def refusal(ledger: Ledger, receipt: Receipt, *, where: Path, count: int = 1) -> Unpaid:
+    """The error that says which charge is missing, and the two ways on."""
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return Unpaid(
+        f"{where}: holds an answer that was paid for, '{receipt.what}'{more}, but {ledger.path} does not hold its "
+        f"charge; restore the ledger from a backup, or charge it again: privimage ledger adopt {ledger.path}"
+    )
+
+
+def missing(root: Root, set: str) -> dict[Receipt, Path]:
+    """What was paid on this set and its ledger does not hold, each with the place that says so, in order of places.
+
+    The receipts of all answers in the store, and of all records. Damaged answers are left out: they are refused when
+    they are met.
+    """
+    receipts: dict[Receipt, Path] = {}
+    for receipt, place in (*_stored(root), *_recorded(root)):
+        if receipt.set == set:
+            receipts.setdefault(receipt, place)
+    if not receipts:
+        return {}
+    # read after the store: an answer is stored after its charge
+    charged, covered = _charged(root.ledger(set)), _charged(root.covered(set))
+
+    def held(receipt: Receipt) -> bool:
+        whole = receipt.charge
+        inside = receipt.selection is None or (receipt.id, receipt.events) in covered
+        return inside and (whole.id, whole.events) in charged
+
+    return {receipt: place for receipt, place in receipts.items() if not held(receipt)}
+
+
+def wholes(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
+    """What would stand in the ledger of the set for these receipts, by id: of a private selection the whole."""
+    return {receipt.charge.id: receipt.charge for receipt in receipts}
+
+
+def check(root: Root, set: str) -> None:
+    """Raise Unpaid if there is an answer on this set that its ledger was not charged for."""
+    found = missing(root, set)
+    if found:
+        charges = wholes(found)
+        first, place = next(iter(found.items()))
+        raise refusal(Ledger(root.ledger(set)), first.charge, where=place, count=len(charges))
+
+
+def adopt(root: Root, set: str, receipts: Iterable[Receipt]) -> int:
+    """How many lines were added to the ledger of the set: what these receipts say was paid is charged again.
+
+    Raises as `Ledger.charge`: the wall of the cap holds.
+    """
+    added, inner = 0, Ledger(root.covered(set))
+    for receipt in receipts:
+        whole = receipt.charge
+        ledger = Ledger(root.ledger(set), division=whole.division)
+        added += ledger.charge(id=whole.id, what=whole.what, events=whole.events)
+        if receipt.selection is not None:
+            inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            inner.charge(id=receipt.id, what=receipt.what, events=receipt.events)
+    return added
+
+
+def paid_for(record: Record) -> Iterator[Receipt]:
+    """What a record says was charged for it."""
+    config = get_dotted(record.config, "data.sensitive")
+    try:
+        sensitive = SensitiveConfig.model_validate(config)
+    except ValueError:  # a public stand-in, whose ledger keeps no division
+        sensitive = None
+    for access in record.paid:
+        yield Receipt(
+            set=str(get_dotted(record.config, "data.sensitive.id")),
+            division=None if sensitive is None else sensitive.division,
+            id=access.id,
+            what=access.what,
+            events=access.events,
+        )
+
+
+def _stored(root: Root) -> Iterator[tuple[Receipt, Path]]:
+    for folder in sorted((root.store / "artefacts").glob("*/[!.]*")):
+        try:
+            manifest = read_manifest(folder)
+        except Damaged:
+            continue
+        for receipt in manifest.receipts:
+            yield receipt, folder
+
+
+def _recorded(root: Root) -> Iterator[tuple[Receipt, Path]]:
+    known = {receipt.id for receipt, _ in _stored(root)}  # they know more: how the set was split
+    for path in sorted(root.path.glob("*/records.jsonl")):
+        with suppress(InputError):  # another run's damage: said when that run goes on
+            for record in records.load(path):
+                yield from ((receipt, path) for receipt in paid_for(record) if receipt.id not in known)
+
+
+def _charged(path: Path) -> set[tuple[str, object]]:
+    return {(charge.id, charge.events) for charge in Ledger(path).charges()}
