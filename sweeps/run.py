@@ -63,6 +63,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         public, sensitive = load_data(sweep.data, rendered=root.rendered)
         work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
         _check_all(work)
+        Store(root.store).tidy()
         reconcile.check(root, sweep.data.sensitive.id)
         search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
         connect(address)
