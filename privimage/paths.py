@@ -107,9 +107,9 @@ class RunFolder:
         return self.path / "records.jsonl"
 
     @property
-    def study(self) -> Path:
-        """Optuna's journal of all studies of this run."""
-        return self.path / "study.journal"
+    def tried(self) -> Path:
+        """The configurations that the search has begun, one line each, written before their trials start."""
+        return self.path / "tried.jsonl"
 
     @property
     def ray(self) -> Path:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
+from privimage import lines
 from privimage.accounting import epsilon
 from privimage.budget import BestOf, Budget, Cost, Event
 from privimage.errors import InputError
@@ -82,12 +80,7 @@ def finite(epsilon: float) -> float | None:
 
 def append(path: Path, record: Record) -> None:
     """Add one line to the records file, whole and on disk before this returns."""
-    with FileLock(str(path) + ".lock"), path.open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)  # a line that was cut by a crash
-        file.write((record.model_dump_json() + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
+    lines.append(path, record.model_dump_json())
 
 
 def load(path: Path) -> list[Record]:
@@ -103,8 +96,14 @@ def load(path: Path) -> list[Record]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected the records of a run") from None
     records: dict[str, Record] = {}
     for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines()):
+        text = lines.parse(line)
+        if text is None:
+            raise InputError(
+                f"{path}: line {number + 1} is damaged; run the sweep's command again: it takes the line out and makes "
+                "the record again, from the store and at no price"
+            )
         try:
-            record = Record.model_validate_json(line)
+            record = Record.model_validate_json(text)
         except ValueError:
             raise InputError(f"{path}: line {number + 1} is not a record of this version of privimage") from None
         records[record.id] = record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
-from sweeps import ledger
+from sweeps import interrupt, ledger
 from sweeps.terminal import Refused, local
 
 app = typer.Typer(
@@ -243,9 +244,17 @@ class _progress:
 
 
 def main() -> None:
-    """Run the command line; errors of the user end in one line and exit code 2."""
+    """Run the command line; errors of the user end in one line and exit code 2, a signal in one line and 128 + it."""
+    interrupts = interrupt.Interrupts()
+    interrupts.install()
     try:
         app(standalone_mode=True)
+    except (SystemExit, KeyboardInterrupt) as end:
+        if interrupts.signum is None:
+            raise
+        err.print(f"privimage: {interrupt.words(end)}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        os._exit(interrupts.code)  # without Ray's exit handlers: they wait for processes that were signalled too
     except (InputError, Refused) as error:
         err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

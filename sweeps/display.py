@@ -49,7 +49,7 @@ class Display:
     ) -> None:
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=3)
 
     def _loop(self) -> None:
         counts = (MofNCompleteColumn(),) if self._total is not None else ()

@@ -1,53 +1,71 @@
-"""Running a sweep: claim the folder, check every trial, then Ray Tune over the searcher until nothing is left."""
+"""Running a sweep: claim the folder, check every trial, reserve its price, then its phases until nothing is left."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 import ray
-import yaml
 from filelock import FileLock, Timeout
-from ray import tune
 
-from cluster.cache import start_cache
-from cluster.connect import connect
-from cluster.execute import Role, Site, execute
-from cluster.resources import DRIVER_CPU, Resources, trials_at_once
-from privimage import guarantee, reconcile
-from privimage.budget import BestOf
-from privimage.data.sets import PublicSet, SensitiveData, check_apart
-from privimage.disk import write_whole
-from privimage.errors import BudgetExceeded, InputError
-from privimage.ledger import Ledger
+from cluster.connect import connected
+from cluster.resources import trials_at_once
+from privimage import lines
+from privimage.data.sets import PublicSet, check_apart
+from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
-from privimage.schema import digest
 from privimage.store import Store
-from privimage.trial import Trial, check, load_data
-from privimage.tuning.bill import Bill
-from sweeps.display import Display
-from sweeps.price import bill_of, row_noise
-from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
-from sweeps.searcher import Job, SweepSearcher
+from privimage.trial import load_data
+from sweeps.drive import AGAIN, Fixed, Phase, run_phase
+from sweeps.interrupt import Stopped
+from sweeps.price import bill_of
+from sweeps.resume import asked_sigma, check_same
 from sweeps.selection import Selection
 from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
 from sweeps.tuning import Explore, Public, Select
+from sweeps.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a sweep ended: its folder, and one line for every trial that failed."""
+    """How a sweep ended: its folder, and one line for every trial that failed; none only if all have their records."""
 
     folder: RunFolder
     failures: tuple[str, ...]
 
 
 def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = False) -> Outcome:
-    """Run the sweep, or what is left of it. Raises InputError before anything is charged if it cannot be run."""
+    """Run the sweep, or what is left of it.
+
+    Raises InputError before anything is charged if it cannot be run, and Stopped if a signal asks it to end: nothing
+    is closed then, no other phase is begun, and the same command goes on.
+    """
     folder = root.run(sweep.name)
+    try:
+        with _claimed(folder):
+            _heal(folder)
+            work = _prepared(sweep, folder, quiet=quiet)
+            search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
+            with connected(address):
+                trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
+                _reserve(work)
+                work.write()
+                failures = _run(work, search)
+                if not failures:
+                    work.ledger.close(work.reservation)
+                return Outcome(folder=folder, failures=failures)
+    except KeyboardInterrupt as stopped:
+        if isinstance(stopped, Stopped):
+            raise
+        raise Stopped(f"stopped; {AGAIN}") from None
+
+
+@contextmanager
+def _claimed(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder of the run. Raises InputError if another process does, or if it cannot be written."""
     lock = FileLock(str(folder.path / "sweep.lock"))
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -57,85 +75,66 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     except OSError as error:
         raise InputError(f"{folder.path}: cannot be written ({error.strerror or error}); give another --root") from None
     try:
-        check_same(sweep, folder)
-        asked = asked_sigma(sweep, folder)
-        bill = bill_of(sweep, asked_sigma=asked)
-        public, sensitive = load_data(sweep.data, rendered=root.rendered)
-        work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
-        _check_all(work)
-        Store(root.store).tidy()
-        reconcile.check(root, sweep.data.sensitive.id)
-        search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
-        connect(address)
-        trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
-        if not work.ledger.settled(id=work.reservation, events=bill.costs):
-            work.ledger.reserve(id=work.reservation, what=f"sweep {sweep.name}", events=bill.costs)
-        _write(work)
-        outcome = _run(work, search)
-        if not outcome.failures:
-            work.ledger.close(work.reservation)
-        return outcome
+        yield
     finally:
         lock.release()
 
 
-def _run(work: Work, search: Work | None) -> Outcome:
+def _heal(folder: RunFolder) -> None:
+    """Take damaged lines out of what the run wrote: their trials are found in the store, or are finished."""
+    for run in (folder, folder.stand_in):
+        for path in (run.records, run.internal_records, run.tried):
+            if lines.heal(path):
+                said = "damaged lines were taken out (a copy is beside it); their trials cost nothing again"
+                print(f"privimage: {path}: {said}", file=sys.stderr)
+
+
+def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
+    """The sweep with its bill and its data, checked."""
+    check_same(sweep, folder)
+    asked = asked_sigma(sweep, folder)
+    bill = bill_of(sweep, asked_sigma=asked)
+    public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
+    work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
+    work.check()
+    return work
+
+
+def _reserve(work: Work) -> None:
+    """Reserve the whole bill in the ledger, unless all of it was asked and closed before."""
+    if not work.ledger.settled(id=work.reservation, events=work.bill.costs):
+        work.ledger.reserve(id=work.reservation, what=f"sweep {work.sweep.name}", events=work.bill.costs)
+
+
+def _run(work: Work, search: Work | None) -> tuple[str, ...]:
+    """Run all phases of the sweep's mode; one line for every failure."""
+    rows: Fixed = tuple((trial, "compare") for trial in work.rows)
     match work.sweep.tuning:
         case Explore():
-            return _tune(work, work.rows)
+            return run_phase(work, Phase(fixed=rows, searching=True))
         case Select():
-            return _select(work)
+            return _select(work, rows)
         case Public():
-            assert search is not None
-            return _search_then_run(work, search)
+            if search is None:
+                raise ValueError("a public search needs its stand-in")
+            return _search_then_run(work, search, rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """A sweep that can be run: its folder, its bill, the sigma_s at which it asks, and its data."""
-
-    sweep: Sweep
-    folder: RunFolder
-    asked: float
-    bill: Bill
-    public: PublicSet
-    sensitive: SensitiveData
-    quiet: bool
-
-    @property
-    def reservation(self) -> str:
-        """The name under which the whole bill is reserved in the ledger, where that has a cap."""
-        return reservation_of(self.sweep)
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger of the sensitive set."""
-        return ledger_of(self.sweep, self.folder.root)
-
-    @cached_property
-    def rows(self) -> tuple[Trial, ...]:
-        """The comparison rows."""
-        return tuple(
-            self.sweep.row_trial(row, seed, budget, asked_sigma=self.asked, noise=row_noise(self.bill, budget))
-            for row, seed, budget in self.sweep.rows()
-        )
-
-
-def _select(work: Work) -> Outcome:
-    """All trials of every selection beside the comparison rows; then the winners, if nothing failed."""
+def _select(work: Work, rows: Fixed) -> tuple[str, ...]:
+    """All trials of every selection beside the comparison rows; then the winners, if every trial has its record."""
     ledger, store = work.ledger, Store(work.folder.root.store)
     selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
     drawn = [selection.begin(ledger=ledger, store=store) for selection in selections]
-    outcome = _tune(
+    all_drawn: Fixed = tuple((trial, "search") for trials in drawn for trial in trials)
+    failures = run_phase(
         work,
-        work.rows,
-        drawn=tuple(trial for trials in drawn for trial in trials),
+        Phase(fixed=(*rows, *all_drawn), searching=False, hidden=True),
         selections={selection.id: selection.cost for selection in selections},
     )
-    if not outcome.failures:
+    if not failures:
         for selection, trials in zip(selections, drawn, strict=True):
             selection.finish(trials, folder=work.folder)
-    return outcome
+    return failures
 
 
 def _stand_in(work: Work) -> Work:
@@ -155,125 +154,20 @@ def _stand_in(work: Work) -> Work:
         sensitive=sensitive,
         quiet=work.quiet,
     )
-    id = sweep.data.sensitive.id
-    reconcile.adopt(work.folder.root, id, reconcile.missing(work.folder.root, id))  # public data: nothing was paid
     try:
-        _check_all(search)
+        search.check()
     except InputError as error:
         raise InputError(f"tuning.stand_in: {error}") from None
     return search
 
 
-def _search_then_run(work: Work, search: Work) -> Outcome:
+def _search_then_run(work: Work, search: Work, rows: Fixed) -> tuple[str, ...]:
     """The search on the stand-in, then its best settings on the sensitive set, beside the comparison rows."""
     search.folder.path.mkdir(parents=True, exist_ok=True)
-    _write(search)
-    outcome = _tune(search, ())
-    if outcome.failures:
-        return Outcome(folder=work.folder, failures=outcome.failures)
-    finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
-    return _tune(work, work.rows, finals=finals)
-
-
-def _write(work: Work) -> None:
-    """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
-    folder, sweep = work.folder, work.sweep.model_dump(mode="json")
-    write_whole(folder.asked_sigma, repr(work.asked))
-    write_whole(folder.bill, work.bill.model_dump_json(indent=1) + "\n")
-    if not work.sweep.data.stand_in:  # what was asked of public data states no price
-        write_whole(folder.guarantee, guarantee.as_json(work.bill))
-    write_whole(folder.sweep, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
-
-
-def _check_all(work: Work) -> None:
-    sweep, train = work.sweep, work.sensitive.train
-    sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(work.public.classes)}
-    for dotted, trial in sweep.corner_trials():
-        try:
-            check(trial, **sizes)
-        except InputError as error:
-            raise type(error)(f"search.{dotted}: {error}" if dotted in sweep.search else str(error)) from None
-    for trial in work.rows:
-        check(trial, **sizes)
-
-
-def _tune(
-    work: Work,
-    rows: tuple[Trial, ...],
-    *,
-    drawn: tuple[Trial, ...] = (),
-    finals: tuple[Trial, ...] = (),
-    selections: Mapping[str, BestOf] | None = None,
-) -> Outcome:
-    """Run what has no record yet: comparison rows, trials that were fixed beforehand, and else the search."""
-    sweep, folder = work.sweep, work.folder
-    at_once = trials_at_once(sweep.resources, ray.cluster_resources())
-    actor = start_cache(f"cache-{digest(str(folder.root.path.resolve()))[:12]}")
-    site = Site(
-        folder=RunFolder(path=folder.path.resolve()),
-        resources=sweep.resources,
-        actor=actor,
-        public=work.public,
-        sensitive=work.sensitive,
-        selections=selections or {},
-        reservation=work.reservation,
-    )
-    fixed = [(trial, "compare") for trial in rows] + [(trial, "search") for trial in (*drawn, *finals)]
-    todo = tuple((trial, role) for trial, role in fixed if not site.has(trial))
-    searching = not drawn and not finals
-    searcher = SweepSearcher(sweep, journal=folder.study, n_fixed=len(todo), searching=searching)
-    if searcher.jobs_left == 0:
-        return Outcome(folder=folder, failures=())
-    os.environ |= {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }  # Display shows instead
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(sweep.resources)),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder.ray.resolve()),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=1),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-        ),
-    )
-    total = None if drawn else len(fixed) + searching * len(sweep.budgets) * sweep.trials * len(sweep.seeds)
-    with Display(sweep=sweep, folder=folder, actor=actor, total=total, quiet=work.quiet):
-        results = tuner.fit()
-    for error in results.errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
-        if isinstance(error, BudgetExceeded):
-            raise BudgetExceeded(str(getattr(error, "cause", error)))
-    failures = tuple(str(error).strip().splitlines()[-1] for error in results.errors)
-    return Outcome(folder=folder, failures=failures)
-
-
-def _driver(resources: Resources) -> dict[str, float]:
-    """What the Tune process of a trial holds: everything, or next to nothing if Ray Train workers do the work."""
-    if resources.workers > 1:
-        return {"cpu": DRIVER_CPU}
-    return {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
-
-
-def _job(job: Job, *, work: Work, fixed: tuple[tuple[Trial, Role], ...], site: Site) -> None:
-    """One job of the searcher: a trial fixed beforehand, or one configuration with every seed; reports objectives."""
-    sweep = work.sweep
-    if "fixed" in job:
-        trial, role = fixed[job["fixed"]]
-        results = [execute(trial, site=site, role=role)]
-    else:
-        budget = sweep.budgets[job["budget"]]
-        noise = work.bill.study(budget).noise
-        results = [
-            execute(
-                sweep.trial(budget=budget, seed=seed, asked_sigma=work.asked, noise=noise, overrides=job["params"]),
-                site=site,
-                role="search",
-            )
-            for seed in sweep.seeds
-        ]
-    values = {name: [record.value(name) for record in results] for name in sweep.objectives}
-    tune.report({name: sum(v for v in found if v is not None) / len(found) for name, found in values.items()})
+    search.write()
+    failures = run_phase(search, Phase(fixed=(), searching=True))
+    if failures:
+        return failures
+    best = final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked)
+    finals: Fixed = tuple((trial, "search") for trial in best)
+    return run_phase(work, Phase(fixed=(*rows, *finals), searching=False))

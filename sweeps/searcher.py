@@ -1,153 +1,147 @@
 """The order of work of a sweep as one Ray Tune searcher: first the comparison rows, then one Optuna study a budget.
 
-Optuna's journal is the memory: an interrupted sweep finds its finished trials there. Trials that were running when
-the sweep was killed are told as failed and asked again with the same values, so they resume as the same trials.
+A study lives in memory. It is made anew at every start from what has ended (the records) and what was begun (Tried):
+begun configurations without records are asked again with the same values, so they resume as the same trials.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from privimage.budget import Budget
 from privimage.schema import get_dotted
+from sweeps.past import Ended
 from sweeps.sweep import Sweep
+from sweeps.tried import Params, Tried
 from sweeps.tuning import Select
 
 REDRAWS = 20
+LARGE = 100_000  # so many configurations are as good as endless
 Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
+Key = Callable[[int, Params], str]  # (number of the budget, values) -> the trial that they make
 
 
 def study_name(budget: Budget) -> str:
-    """The name of a budget's study in the journal."""
+    """The name of a budget's study among those of the run."""
     return f"epsilon={budget.epsilon!r} delta={budget.delta!r}"
+
+
+class Study:
+    """The search at one budget: which configurations are left, and Optuna's study that chooses them."""
+
+    def __init__(
+        self, sweep: Sweep, budget: Budget, *, tried: Tried, ended: Sequence[Ended], key: Callable[[Params], str]
+    ) -> None:
+        self._sweep, self._name, self._tried, self._key = sweep, study_name(budget), tried, key
+        self._known = {key(one.params) for one in ended}
+        again = {key(params): params for params in (*tried.begun(self._name), *base_point(sweep))}
+        first = [params for name, params in again.items() if name not in self._known]
+        self.left = max(0, configurations(sweep, key) - len(self._known))
+        self._search = _optuna(sweep, self._name, ended=ended, first=first[: self.left])
+
+    def suggest(self, trial: str) -> tuple[str, Params]:
+        """(the name under which it was asked, values that were not tried before). Written down before it begins."""
+        self.left -= 1
+        asked, params = self._new(trial)
+        self._known.add(self._key(params))
+        self._tried.add(self._name, params)
+        return asked, params
+
+    def tell(self, asked: str, *, result: dict[str, Any] | None, error: bool) -> None:
+        """What came of it."""
+        self._search.on_trial_complete(asked, result=result, error=error)
+
+    def _new(self, trial: str) -> tuple[str, Params]:
+        """A draw that makes a new trial. Repeats are told as failed; if all draws repeat, any that is left is taken."""
+        for number in range(REDRAWS + len(self._known)):
+            asked = f"{trial}/{number}"
+            params: Params = self._search.suggest(asked)
+            if self._key(params) not in self._known:
+                return asked, params
+            self._search.on_trial_complete(asked, error=True)
+        params = next(params for params in _others(self._sweep) if self._key(params) not in self._known)
+        self._search._ot_study.enqueue_trial(params)
+        return f"{trial}/left", self._search.suggest(f"{trial}/left")
 
 
 class SweepSearcher(Searcher):  # type: ignore[misc]
     """Gives Tune the jobs of a sweep; results go to the study that asked for them.
 
-    Not `searching` where every trial is fixed beforehand: a private selection, and what follows a public search.
+    `ended` has the configurations of every budget that are done; it is None where every trial is fixed beforehand: a
+    private selection, and what follows a public search.
     """
 
-    def __init__(self, sweep: Sweep, *, journal: Path, n_fixed: int, searching: bool = True) -> None:
-        self._objectives = list(sweep.objectives)
-        super().__init__(metric=self._objectives, mode=list(sweep.objectives.values()))
+    def __init__(
+        self, sweep: Sweep, *, tried: Path, n_fixed: int, key: Key, ended: Sequence[Sequence[Ended]] | None
+    ) -> None:
+        super().__init__(metric=list(sweep.objectives), mode=list(sweep.objectives.values()))
         self._fixed = list(range(n_fixed))
-        self._where: dict[str, int | None] = {}
-        self._finished: set[str] = set()
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        self._studies: list[OptunaSearch] = []
-        self._left: list[int] = []
-        self._tried: list[list[dict[str, Any]]] = []
-        self._asked_as: dict[str, str] = {}
-        base = base_point(sweep)
-        for budget in sweep.budgets if searching else ():
-            past = _settle(storage, study_name(budget), fields=set(space_of(sweep)), base=base)
-            wanted = sweep.trials if sweep.search else min(1, sweep.trials)
-            self._left.append(max(0, wanted - len(past.tried)))
-            self._tried.append(list(past.tried))
-            self._studies.append(_study(sweep, storage, study_name(budget), past=past))
+        self._asked: dict[str, tuple[Study, str]] = {}
+        self._studies = [
+            Study(sweep, budget, tried=Tried(tried), ended=ended[index], key=partial(key, index))
+            for index, budget in enumerate(sweep.budgets if ended is not None else ())
+            if ended is not None
+        ]
 
     @property
     def jobs_left(self) -> int:
         """How many jobs Tune will be given."""
-        return len(self._fixed) + sum(self._left)
+        return len(self._fixed) + sum(study.left for study in self._studies)
 
     def suggest(self, trial_id: str) -> Job | str:
         """The next job, or FINISHED."""
         if self._fixed:
-            self._where[trial_id] = None
             return {"fixed": self._fixed.pop(0)}
-        budget = max(range(len(self._left)), key=lambda i: self._left[i], default=0)
-        if sum(self._left) == 0:
+        if self.jobs_left == 0:
             return str(Searcher.FINISHED)
-        self._left[budget] -= 1
-        self._where[trial_id] = budget
-        return {"budget": budget, "params": self._new_params(budget, trial_id)}
-
-    def _new_params(self, budget: int, trial_id: str) -> dict[str, Any]:
-        """Values that this study has not tried; a repeat is told as failed and drawn again, a few times.
-
-        A repeat would be the same trial: its record is there already, and nothing would be learnt.
-        """
-        study, tried = self._studies[budget], self._tried[budget]
-        for again in range(REDRAWS):
-            name = f"{trial_id}/{again}"
-            params: dict[str, Any] = study.suggest(name)
-            if params not in tried or again == REDRAWS - 1:
-                tried.append(params)
-                self._asked_as[trial_id] = name
-                return params
-            study.on_trial_complete(name, error=True)
-        raise AssertionError("unreachable: the last draw is taken")
+        budget = max(range(len(self._studies)), key=lambda i: self._studies[i].left)
+        asked, params = self._studies[budget].suggest(trial_id)
+        self._asked[trial_id] = self._studies[budget], asked
+        return {"budget": budget, "params": params}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: objectives are known at the end of a trial only."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the study that asked."""
-        budget = self._where.get(trial_id)
-        if budget is None or trial_id in self._finished:
-            return
-        self._finished.add(trial_id)
-        self._studies[budget].on_trial_complete(self._asked_as[trial_id], result=result, error=error)
+        """Tell the study that asked, once."""
+        if trial_id in self._asked:
+            study, asked = self._asked.pop(trial_id)
+            study.tell(asked, result=result, error=error)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a pickle of its searcher in the run's folder, where no data may lie."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the journal is on disk already."""
+        """Nothing to save: what counts is on disk already."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Not used: a sweep resumes from its journal and its records."""
+        """Not used: a sweep resumes from its records."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Past:
-    """What the journal knows of a study: how many trials it began and finished, and what to try first."""
-
-    begun: int
-    tried: list[dict[str, Any]]  # values of the finished trials
-    first: list[dict[str, Any]]
-
-
-def _settle(storage: JournalStorage, name: str, *, fields: set[str], base: list[dict[str, Any]]) -> _Past:
-    """The past of a study. Trials that were left running are ended; these and failed ones are asked again as they were.
-
-    What they asked may be charged, and the bill counts so many trials: another in place of a failed one would be one
-    more. (A repeat that was told as failed is among those that are asked again or tried.)
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return _Past(begun=0, tried=[], first=base)
-    trials = study.get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.state == TrialState.RUNNING:
-            study.tell(trial.number, state=TrialState.FAIL)
-    tried = [dict(trial.params) for trial in trials if trial.state == TrialState.COMPLETE]
-    again: list[dict[str, Any]] = []
-    for trial in trials:
-        drawn = trial.params.keys() == fields  # else it was killed while its values were being drawn
-        if drawn and trial.params not in (*tried, *again):
-            again.append(dict(trial.params))
-    return _Past(begun=len(trials), tried=tried, first=again)
+def _method(sweep: Sweep) -> str:
+    return str(sweep.method.get("name", "privimage+d"))
 
 
 def space_of(sweep: Sweep) -> dict[str, BaseDistribution]:
     """The searched fields with their distributions; without a search, the method's name as the only choice."""
     if not sweep.search:
-        return {"method.name": CategoricalDistribution([str(sweep.method.get("name", "privimage+d"))])}
+        return {"method.name": CategoricalDistribution([_method(sweep)])}
     return {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
 
 
@@ -162,17 +156,58 @@ def base_point(sweep: Sweep) -> list[dict[str, Any]]:
     return [point] if point and inside else []
 
 
-def _study(sweep: Sweep, storage: JournalStorage, name: str, *, past: _Past) -> OptunaSearch:
+def configurations(sweep: Sweep, key: Callable[[Params], str]) -> int:
+    """How many different configurations a study tries: a finite space may have fewer than were asked for."""
+    listed = _listed(sweep)
+    if not sweep.trials or listed is None or math.prod(map(len, listed.values())) > LARGE:
+        return sweep.trials
+    return min(sweep.trials, len({key(params) for params in _combinations(listed)}))
+
+
+def _listed(sweep: Sweep) -> dict[str, tuple[Any, ...]] | None:
+    """All values of every searched field; None if one of them is a range."""
+    if not sweep.search:
+        return {"method.name": (_method(sweep),)}
+    listed = {dotted: dimension.listed() for dotted, dimension in sweep.search.items()}
+    return None if None in listed.values() else {dotted: values for dotted, values in listed.items() if values}
+
+
+def _combinations(listed: dict[str, tuple[Any, ...]]) -> Iterator[Params]:
+    return (dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values()))
+
+
+def _others(sweep: Sweep) -> Iterator[Params]:
+    """Every configuration of a finite space, else draws without end."""
+    listed = _listed(sweep)
+    if listed is not None:
+        yield from _combinations(listed)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=len(sweep.search)))
+    while True:
+        yield study.ask(space_of(sweep)).params
+
+
+def _optuna(sweep: Sweep, name: str, *, ended: Sequence[Ended], first: list[Params]) -> OptunaSearch:
+    """Optuna's study with everything that has ended; the sampler starts as it did at the first start."""
     logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
-    assert not isinstance(sweep.tuning, Select), "the trials of a private selection are drawn beforehand"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if isinstance(sweep.tuning, Select):
+        raise ValueError("the trials of a private selection are drawn beforehand")
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-    objectives = dict(sorted(sweep.objectives.items()))  # a study keeps the order of its first start
+    objectives, storage, space = dict(sorted(sweep.objectives.items())), InMemoryStorage(), space_of(sweep)
+    directions = [
+        StudyDirection.MINIMIZE if direction == "min" else StudyDirection.MAXIMIZE for direction in objectives.values()
+    ]
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+    for one in ended:
+        values = [one.values.get(objective, math.nan) for objective in objectives]
+        if all(map(math.isfinite, values)):
+            study.add_trial(optuna.trial.create_trial(params=one.params, distributions=space, values=values))
     return OptunaSearch(
-        space=space_of(sweep),
+        space=space,
         metric=list(objectives),
         mode=list(objectives.values()),
-        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed + 1000 * past.begun),  # never the same draws
+        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed),
         storage=storage,
         study_name=name,
-        points_to_evaluate=past.first or None,
+        points_to_evaluate=first or None,
     )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privimage import lines
 from privimage import record as records
 from privimage.accounting import epsilon
 from privimage.budget import Budget, Event
@@ -65,8 +66,12 @@ def test_a_damaged_line_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no records"):
         records.load(path)
     records.append(path, make("a"))
-    path.write_bytes(path.read_bytes() + b'{"id": 1}\n')
-    with pytest.raises(InputError, match=r"records\.jsonl: line 2 is not a record"):
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"id": 1}\n')
+    with pytest.raises(InputError, match=r"records\.jsonl: line 2 is damaged; run the sweep's command again"):
+        records.load(path)
+    path.write_bytes(whole + lines.sealed('{"id":1}'))
+    with pytest.raises(InputError, match=r"records\.jsonl: line 2 is not a record of this version"):
         records.load(path)
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         records.load(tmp_path)

@@ -1,0 +1,58 @@
+"""Signals that ask a run to stop: Ctrl-C, SIGTERM (Slurm and spot machines send it), SIGHUP (a closed terminal).
+
+The first one is raised in the main thread as KeyboardInterrupt, so that locks are released and workers ended on the
+way out; a second one ends the process at once, which loses nothing either. Nor does the end after GRACE seconds: where
+a whole process group was signalled, Ray's own processes are gone and calls to them would wait for a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+GRACE = 20.0  # Slurm and Kubernetes kill after 30
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop; the message says how far it came and how it goes on."""
+
+
+class Interrupts:
+    """Answers the signals in this process, and remembers which one came first."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that was asked to stop: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+        return 128 + (self.signum or signal.SIGINT)
+
+    def install(self) -> None:
+        """Answer the signals from now on (in the main thread). One that the parent ignores, as nohup does, stays so."""
+        for signum in SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._answer)
+
+    def _answer(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            os._exit(128 + signum)
+        self.signum = signum
+        threading.Thread(target=self._end_after_grace, daemon=True).start()
+        raise KeyboardInterrupt
+
+    def _end_after_grace(self) -> None:
+        time.sleep(GRACE)
+        os.write(2, b"privimage: stopped; run the same command again\n")
+        os._exit(self.code)
+
+
+def words(error: BaseException | None) -> str:
+    """What the interrupt behind `error` said: the command line's framework turns it into an exit."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return str(error or "") or "stopped"

@@ -1,0 +1,91 @@
+"""Work: a sweep that can be run, with everything that was read and computed before its first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from privimage import guarantee
+from privimage.budget import Budget
+from privimage.data.sets import PublicSet, SensitiveData
+from privimage.disk import write_whole
+from privimage.errors import InputError
+from privimage.ledger import Ledger
+from privimage.paths import RunFolder
+from privimage.trial import Trial, check
+from privimage.tuning.bill import Bill
+from sweeps.price import row_noise
+from sweeps.resume import ledger_of, reservation_of
+from sweeps.sweep import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A sweep that can be run: its folder, its bill, the sigma_s at which it asks, and its data."""
+
+    sweep: Sweep
+    folder: RunFolder
+    asked: float
+    bill: Bill
+    public: PublicSet
+    sensitive: SensitiveData
+    quiet: bool
+
+    @property
+    def reservation(self) -> str:
+        """The name under which the whole bill is reserved in the ledger, where that has a cap."""
+        return reservation_of(self.sweep)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the sensitive set."""
+        return ledger_of(self.sweep, self.folder.root)
+
+    @cached_property
+    def rows(self) -> tuple[Trial, ...]:
+        """The comparison rows."""
+        return tuple(
+            self.sweep.row_trial(row, seed, budget, asked_sigma=self.asked, noise=row_noise(self.bill, budget))
+            for row, seed, budget in self.sweep.rows()
+        )
+
+    def searched(self, params: Mapping[str, Any], *, budget: Budget, seed: int) -> Trial:
+        """The trial of the search with these values in the searched fields."""
+        noise = self.bill.study(budget).noise
+        return self.sweep.trial(budget=budget, seed=seed, asked_sigma=self.asked, noise=noise, overrides=params)
+
+    def searched_id(self, params: Mapping[str, Any], budget: Budget, seed: int) -> str:
+        """The id of that trial; empty if these values make none."""
+        try:
+            return self.searched(params, budget=budget, seed=seed).id
+        except InputError:
+            return ""
+
+    def key(self, budget: int, params: Mapping[str, Any]) -> str:
+        """What tells configurations apart: the trial that these values make at the budget of that number."""
+        return self.searched_id(params, self.sweep.budgets[budget], self.sweep.seeds[0])
+
+    def check(self) -> None:
+        """Raise InputError for what can be known to be impossible in any of its trials before anything is charged."""
+        train = self.sensitive.train
+        sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(self.public.classes)}
+        for dotted, trial in self.sweep.corner_trials():
+            try:
+                check(trial, **sizes)
+            except InputError as error:
+                raise type(error)(f"search.{dotted}: {error}" if dotted in self.sweep.search else str(error)) from None
+        for trial in self.rows:
+            check(trial, **sizes)
+
+    def write(self) -> None:
+        """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
+        write_whole(self.folder.asked_sigma, repr(self.asked))
+        write_whole(self.folder.bill, self.bill.model_dump_json(indent=1) + "\n")
+        if not self.sweep.data.stand_in:  # what was asked of public data states no price
+            write_whole(self.folder.guarantee, guarantee.as_json(self.bill))
+        plain = self.sweep.model_dump(mode="json")
+        write_whole(self.folder.sweep, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

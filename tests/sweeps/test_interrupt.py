@@ -1,0 +1,144 @@
+"""Ctrl-C and SIGTERM on a real process: one line, an exit code that says so, nothing closed, and the run goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from privimage import record as records
+from privimage.budget import Budget
+from privimage.ledger import Ledger
+from privimage.paths import Root, RunFolder
+from sweeps import interrupt
+
+Values = Callable[[], dict[str, Any]]
+
+
+class Command:
+    """The command line on a sweep file, each time a process with a Ray of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def run(self) -> RunFolder:
+        return Root(path=self.folder / "runs").run("tiny")
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.folder / "runs" / "ledgers" / "tiny-v1.jsonl")
+
+    def done(self, folder: RunFolder | None = None) -> int:
+        path = (folder or self.run).records
+        return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        verb = arguments or ("sweep", str(self.folder / "sweep.yaml"), "--root", str(self.folder / "runs"), "--quiet")
+        script = "from sweeps.cli import main; main()"
+        with self.log.open("wb") as log:
+            self.started.append(subprocess.Popen([sys.executable, "-c", script, *verb], stdout=log, stderr=log))
+        return self.started[-1]
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + 300
+        while not reached():
+            assert self.started[-1].poll() is None and time.monotonic() < end, self.log.read_text()[-2000:]
+            time.sleep(0.05)
+
+    def stop(self, signum: int) -> tuple[int, str]:
+        """Exit code and everything that was said."""
+        self.started[-1].send_signal(signum)
+        return self.started[-1].wait(timeout=60), self.log.read_text().strip()
+
+
+@pytest.fixture
+def command(tmp_path: Path, tiny_values: Values) -> Iterator[Callable[..., Command]]:
+    made = Command(tmp_path)
+
+    def make(**changed: Any) -> Command:
+        (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(tiny_values() | changed, sort_keys=False))
+        return made
+
+    yield make
+    for process in made.started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(280)
+def test_ctrl_c_in_mid_sweep_is_no_success_and_the_same_command_goes_on(command: Callable[..., Command]) -> None:
+    sweep = command(compare=["selection-only"], tuning={"sampler": "random"}, trials=2)
+    sweep.ledger.path.parent.mkdir(parents=True)
+    sweep.ledger.set_cap(Budget(epsilon=60, delta=1e-5))
+    sweep.start()
+    sweep.wait_until(lambda: sweep.done() >= 1)
+    code, said = sweep.stop(signal.SIGINT)
+    done, charged = sweep.done(), sweep.ledger.charges()
+    assert (code, said) == (130, f"privimage: stopped after {done} of 5 trials; run the same command again")
+    assert len(sweep.ledger.reservations()) == 1, "what the sweep may still ask stays reserved"
+    assert sweep.start().wait(timeout=200) == 0, sweep.log.read_text()
+    assert len(records.load(sweep.run.records)) == sweep.done() == 5
+    assert sweep.ledger.charges()[: len(charged)] == charged and not sweep.ledger.reservations()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sigterm_in_a_public_search_fixes_no_settings_and_asks_nothing(command: Callable[..., Command]) -> None:
+    """Spot machines and Slurm send it."""
+    sweep = command(tuning={"mode": "public", "stand_in": {"share": 0.3}}, budgets=[{"epsilon": 5, "delta": 1e-5}])
+    sweep.start("sweep", str(sweep.folder / "sweep.yaml"), "--root", str(sweep.folder / "runs"), "--set", "trials=6")
+    sweep.wait_until(lambda: sweep.done(sweep.run.stand_in) >= 1)
+    code, said = sweep.stop(signal.SIGTERM)
+    assert code == 143 and "stopped after" in said.splitlines()[-1] and "of 6 trials" in said
+    assert not sweep.run.stand_in.settings.exists() and not sweep.ledger.charges()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.5])
+@pytest.mark.parametrize("verb", ["plan", "sweep"])
+def test_a_signal_before_the_first_trial_is_one_line(
+    command: Callable[..., Command], verb: str, seconds: float
+) -> None:
+    """While the noise is calibrated, data is read, or Ray starts."""
+    sweep = command()
+    first = (sweep.folder / "runs" / "tiny").exists if verb == "sweep" else (lambda: True)
+    sweep.start(verb, str(sweep.folder / "sweep.yaml"), "--root", str(sweep.folder / "runs"))
+    sweep.wait_until(first)
+    time.sleep(seconds + (4 if verb == "plan" else 0))
+    if sweep.started[-1].poll() is not None:
+        pytest.skip("it was done before")
+    code, said = sweep.stop(signal.SIGTERM)
+    assert code == 143, said
+    assert "\n" not in said and said.startswith("privimage: stopped")
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    script = (
+        "import time\nfrom sweeps.interrupt import Interrupts\nInterrupts().install()\nprint('ready', flush=True)"
+        "\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for expected in (b"ready\n", b"stopping\n"):
+            assert process.stdout.readline() == expected
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+
+
+def test_the_words_of_an_interrupt_survive_the_framework() -> None:
+    try:
+        try:
+            raise interrupt.Stopped("stopped after 1 of 2 trials")
+        except KeyboardInterrupt as stopped:
+            raise SystemExit(130) from stopped
+    except SystemExit as end:
+        assert interrupt.words(end) == "stopped after 1 of 2 trials"
+    assert interrupt.words(SystemExit(130)) == "stopped"
