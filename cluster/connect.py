@@ -1,32 +1,72 @@
-"""Joining a Ray cluster, or starting one on this machine."""
+"""Joining a Ray cluster, or starting one on this machine: every failure is one line with its reason and the fix."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError, RayError
 
+import privimage
 from privimage.errors import InputError
 
 LEAVE_SECONDS = 10.0
+KNOCK_SECONDS = 10.0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of a gRPC client: magic, empty settings
+SETTINGS = 4
+# Ray puts the folder that a run starts from first on the path of its workers, where a folder of the user's that is
+# called like a package of ours would take its place.
+OURS = Path(privimage.__file__).parents[1]
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[str]:
     """Be connected as `connect` does; at the end leave the cluster again, which ends every worker of this process."""
     mine = not ray.is_initialized()
-    connect(address)
+    where = connect(address)
     try:
-        yield
+        yield where
     finally:
         if mine:
             _leave()
+
+
+def connect(address: str | None) -> str:
+    """Join the Ray cluster at `address`; without one, or for "local", start one on this machine. Returns where.
+
+    Nothing else is joined without being named: RAY_ADDRESS and the cluster that `ray start` left running count only
+    for the address "auto". Raises InputError, within a minute, if it cannot be reached.
+    """
+    if ray.is_initialized():
+        return str(ray.get_runtime_context().gcs_address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "FATAL", "namespace": "privimage"}
+    if address in (None, "local"):
+        _init("this machine", address="local", include_dashboard=False, **options)
+        return "this machine"
+    found = _resolved(str(address))
+    _knock(found, named=str(address))
+    _init(f"the Ray cluster at {found}", address=found, **options)
+    return found
+
+
+def nodes() -> list[dict[str, float]]:
+    """The resources of every node that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def ignored() -> str | None:
+    """RAY_ADDRESS, if it names a cluster that a run without an address does not use."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    return named if named not in ("", "local") else None
 
 
 def _leave() -> None:
@@ -36,24 +76,76 @@ def _leave() -> None:
     leaving.join(timeout=LEAVE_SECONDS)
 
 
-def connect(address: str | None) -> None:
-    """Join the Ray cluster at `address`, or start one on this machine. Raises InputError if it cannot be reached."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "privimage"}
-    if address is None:
-        _init(include_dashboard=False, **options)
-        return
-    _knock(address)
+def _resolved(address: str) -> str:
+    """HOST:PORT of an address. Raises InputError if it has another form, or if "auto" finds no cluster."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "") or _started_here()
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not host or not colon or not port.isdigit():
+        raise InputError(
+            f"--address: got '{address}'; give HOST:PORT of the cluster's head as `ray start` prints it (port 6379 by "
+            "default), or auto for the cluster of this machine"
+        )
+    return address
+
+
+def _started_here() -> str:
+    """The address that `ray start` left on this machine."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     try:
-        _init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address: cannot reach a Ray cluster at {address} ({reason})") from None
+        return (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        raise InputError(
+            "--address: auto found no Ray cluster: RAY_ADDRESS is not set and no `ray start` has left its address on "
+            "this machine; start one, or give HOST:PORT"
+        ) from None
 
 
-def _init(**options: Any) -> None:
+def _knock(address: str, *, named: str) -> None:
+    """Raise InputError if no gRPC server listens at HOST:PORT (Ray itself would try for a quarter of an hour)."""
+    host, _, port = address.rpartition(":")
+    where = f"--address: cannot reach a Ray cluster at {address}"
+    where += f" (which is what '{named}' stands for)" if named != address else ""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS) as wire:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":
+                return
+            wire.sendall(PREFACE)
+            answer = wire.recv(9)
+    except TimeoutError:
+        raise InputError(f"{where}: no answer in {KNOCK_SECONDS:.0f} seconds; is its head running?") from None
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{where}: {reason}; is its head running, and is that its address?") from None
+    if len(answer) < 9 or answer[3] != SETTINGS:
+        raise InputError(f"{where}: what listens there is no Ray head; give the HOST:PORT that `ray start` printed")
+
+
+def _init(where: str, **options: Any) -> None:
+    """As ray.init. Raises InputError in one line for whatever it raises."""
+    try:
+        with chdir(OURS):
+            _init_keeping_sigterm(**options)
+    except (RayError, OSError, ValueError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise InputError(f"Ray did not start on {where}: {reason}{_fix(error, reason)}") from None
+
+
+def _fix(error: Exception, reason: str) -> str:
+    """What to do about an error of ray.init, as the end of its line."""
+    if "AF_UNIX" in reason or "socket path" in reason.lower():
+        folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+        return f"; its sockets lie under {folder}, a path that is too long; set RAY_TMPDIR to a short one, e.g. /tmp"
+    if "Version mismatch" in reason:
+        return "; install the same versions of Ray and Python here as on the cluster"
+    if isinstance(error, AuthenticationError) or "token" in reason.lower():
+        return (
+            "; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token (RAY_AUTH_MODE=disabled if it has none)"
+        )
+    return "; see the newest folder under /tmp/ray for its logs" if "/" not in reason else ""
+
+
+def _init_keeping_sigterm(**options: Any) -> None:
     """As ray.init, which takes SIGTERM for itself and answers it by an exit: the caller's answer stays."""
     answer = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(answer):
@@ -66,14 +158,3 @@ def _init(**options: Any) -> None:
         raise
     finally:
         signal.signal(signal.SIGTERM, answer)
-
-
-def _knock(address: str) -> None:
-    """Raise InputError if nobody listens at HOST:PORT (Ray itself would try for a quarter of an hour)."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "auto", "local": Ray answers at once
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise InputError(f"--address: cannot reach a Ray cluster at {address} ({error.strerror or error})") from None

@@ -104,9 +104,11 @@ def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
     root = site.folder.root
     store = Store(root.store)
 
+    shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"
+
     def progress(stage: str, done: int, total: int) -> None:
         try:
-            site.actor.show.remote(trial.id, stage, done, total)
+            site.actor.show.remote(shown, stage, done, total)
         except RayError:
             return  # the board is a courtesy
 

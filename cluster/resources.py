@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -25,26 +25,47 @@ class Resources(Frozen):
         return "cuda" if self.gpu > 0 else "cpu"
 
 
-def trials_at_once(resources: Resources, available: Mapping[str, float]) -> int:
-    """How many trials fit side by side, drivers included.
+def trials_at_once(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials fit side by side on these nodes, drivers included; a worker is never split between nodes.
 
     Raises InputError if not even one does.
 
-    >>> trials_at_once(Resources(cpu=1), {"CPU": 4})
+    >>> trials_at_once(Resources(cpu=1), [{"CPU": 4}])
     4
-    >>> trials_at_once(Resources(workers=2, cpu=1), {"CPU": 4})
-    1
-    >>> trials_at_once(Resources(workers=2, cpu=1, gpu=1), {"CPU": 64, "GPU": 8})
+    >>> trials_at_once(Resources(cpu=3), [{"CPU": 4}, {"CPU": 4}])
+    2
+    >>> trials_at_once(Resources(workers=2, cpu=1, gpu=1), [{"CPU": 64, "GPU": 8}])
     4
     """
-    own_processes = resources.workers > 1
-    cpu = resources.workers * resources.cpu + (DRIVER_CPU if own_processes else 0)
-    fits = available.get("CPU", 0) / cpu
-    if resources.gpu > 0:
-        fits = min(fits, available.get("GPU", 0) / (resources.workers * resources.gpu))
-    if int(fits + 1e-9) < 1:
-        raise InputError(
-            f"resources: one trial needs {cpu:g} CPU and {resources.workers * resources.gpu:g} GPU, but Ray has "
-            f"{available.get('CPU', 0):g} CPU and {available.get('GPU', 0):g} GPU; lower workers, cpu or gpu"
-        )
-    return int(fits + 1e-9)
+    fits = sum(_workers(node, resources) for node in nodes) // resources.workers
+    while fits and not _fit(fits, resources, nodes):
+        fits -= 1
+    if fits:
+        return fits
+    needs = f"{resources.cpu:g} CPU and {resources.gpu:g} GPU"
+    needs = needs if resources.workers == 1 else f"{resources.workers} workers, each with {needs}"
+    largest = ", ".join(sorted({f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes}))
+    raise InputError(
+        f"resources: one trial needs {needs}, each on one node, but Ray has {len(nodes)} nodes: {largest or 'none'}; "
+        "lower workers, cpu or gpu"
+    )
+
+
+def _fit(trials: int, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether so many trials find room at the same time: first their workers, then their drivers beside them."""
+    workers, drivers = trials * resources.workers, trials if resources.workers > 1 else 0
+    for node in nodes:
+        taken = min(workers, _workers(node, resources))
+        workers -= taken
+        drivers -= min(drivers, _times(node.get("CPU", 0.0) - taken * resources.cpu, DRIVER_CPU))
+    return workers == 0 and drivers == 0
+
+
+def _workers(node: Mapping[str, float], resources: Resources) -> int:
+    """How many workers fit on a node."""
+    cpu = _times(node.get("CPU", 0.0), resources.cpu)
+    return min(cpu, _times(node.get("GPU", 0.0), resources.gpu)) if resources.gpu else cpu
+
+
+def _times(available: float, each: float) -> int:
+    return int(available / each + 1e-9)

@@ -112,6 +112,16 @@ class RunFolder:
         return self.path / "tried.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """How far the sweep is that runs, or ran last."""
+        return (self.path.parent if self.path.name == STAND_IN else self.path) / "progress.json"
+
+    @property
+    def internal_progress(self) -> Path:
+        """The same while a private selection runs: when it ended tells of the number of its trials."""
+        return self.path / "internal" / "progress.json"
+
+    @property
     def ray(self) -> Path:
         """Ray Tune's own files."""
         return self.path / "ray"

@@ -99,10 +99,11 @@ def sweep(
     loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
     outcome = run_sweep(loaded, root=_root(root), address=address, quiet=quiet)
     for line in outcome.failures:
-        err.print(f"failed: {line}", style="red", highlight=False, markup=False)
-    out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", highlight=False)
+        err.print(f"failed: {line}", style="red", **PLAIN)
     if outcome.failures:
+        err.print(f"{outcome.folder.path}: not done; mend what failed, and run the same command again", **PLAIN)
         raise typer.Exit(1)
+    out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", **PLAIN)
 
 
 @app.command(
@@ -198,15 +199,15 @@ def sample(
 
 @app.command(epilog="Example: privimage status runs/demo")
 def status(run: RunArgument) -> None:
-    """How far a run is: trials done for every method, and the price of everything that it may ask."""
+    """How far a run is: trials done of every row, what runs now, the time left, and the price of all it may ask."""
     from analysis import facts, price
+    from sweeps import progress
 
     found = facts.begun(_run_folder(run))
     _say(price.opening(found))
-    for method in dict.fromkeys(record.method for record in found.records):
-        out.print(f"{method:<18} {sum(record.method == method for record in found.records)} trials", highlight=False)
-    if not found.records:
-        out.print("no finished trial yet", highlight=False)
+    now = progress.read(found.folder)
+    for line in progress.by_method(found.records) if now is None else now.lines():
+        out.print(line, **PLAIN)
     _say(price.terms(found))
 
 

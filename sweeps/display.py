@@ -1,26 +1,33 @@
-"""What a sweep shows while it runs: trials done, the stage of every running trial, and the best so far."""
+"""What a sweep shows while it runs: trials done of every row, the stage of every running trial, the time left."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
+from cluster.resources import Resources
 from privimage import record as records
-from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.statement import epsilon
+from sweeps import progress
+from sweeps.progress import Progress, Running, Tally, remaining
 from sweeps.sweep import Sweep
+from sweeps.tuning import Select
+from sweeps.work import Work
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
-
+EVERY = 30.0  # seconds between two lines where there is no terminal
+WAITING = 60.0  # seconds without a running trial after which the reason is said
 
 HIDDEN = "a private selection: the number of its trials and their scores are not shown"
 
@@ -28,67 +35,112 @@ HIDDEN = "a private selection: the number of its trials and their scores are not
 class Display:
     """A live bar on a terminal, else one line a finished trial. Never private pixels, labels or per-image values.
 
-    Without a total (a private selection) no count, no score and no name of a trial is shown.
+    Of a `hidden` phase (a private selection) no count, no score, no stage and no time is shown but those of comparison
+    rows: whoever sees when its trials begin can count them. `labels` are the rows of trials that were fixed beforehand.
     """
 
-    def __init__(self, *, sweep: Sweep, folder: RunFolder, actor: Any, total: int | None, quiet: bool) -> None:
-        self._sweep, self._folder, self._actor, self._total = sweep, folder, actor, total
-        self._quiet = quiet
-        self._console = Console(file=sys.stderr)
+    def __init__(
+        self, work: Work, *, actor: Any, tally: Tally, labels: Mapping[str, str], phase: str, hidden: bool
+    ) -> None:
+        self._work, self._actor, self._tally, self._labels = work, actor, tally, labels
+        self._phase, self._hidden = phase, hidden
+        self._path = work.folder.internal_progress if hidden else work.folder.progress
+        self._console = Console(file=sys.stderr, quiet=work.quiet)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._seen: set[str] = set()
+        self._told, self._idle = time.monotonic(), time.monotonic()
 
     def __enter__(self) -> Self:
-        if not self._quiet:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=3)
+        self._thread.join(timeout=3)
 
     def _loop(self) -> None:
-        counts = (MofNCompleteColumn(),) if self._total is not None else ()
+        counts = () if self._hidden else (MofNCompleteColumn(),)
         columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn())
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            task = progress.add_task(self._sweep.name, total=self._total)
-            last = time.monotonic()
+        if self._hidden:
+            self._console.print(f"  {HIDDEN}", **PLAIN)
+        with Bar(*columns, console=self._console, disable=not self._console.is_terminal) as bar:
+            task = bar.add_task(self._work.sweep.name, total=None)
             while True:
                 ending = self._stop.is_set()
-                found = self._records()
-                for record in found:
-                    if record.id not in self._seen:
-                        self._seen.add(record.id)
-                        progress.console.print(describe(record, self._sweep), **PLAIN)
-                running = self._running()
-                best = best_so_far(found, self._sweep) if self._total is not None else HIDDEN
-                done = len(found) if self._total is not None else 0
-                progress.update(task, completed=done, description=f"{running or 'starting'} | {best}")
-                if not self._console.is_terminal and time.monotonic() - last > 30:
-                    last = time.monotonic()
-                    counted = f"{done}/{self._total} trials done; " if self._total is not None else ""
-                    self._console.print(f"  {counted}running: {running} | {best}", **PLAIN)
+                found = progress.load_records(self._work.folder.records)
+                now = self._now(found, ended=ending)
+                progress.write(self._path, now)
+                self._tell_finished(found, bar.console)
+                self._show(now, found, bar, task)
                 if ending:
                     return
                 self._stop.wait(1.0)
 
-    def _records(self) -> list[Record]:
-        return records.load(self._folder.records) if self._folder.records.exists() else []
+    def _now(self, found: list[Record], *, ended: bool) -> Progress:
+        return Progress(
+            at=time.time(),
+            phase=self._phase,
+            rows=self._tally.rows(found),
+            running=() if ended else self._running(),
+            left=None if self._hidden else self._tally.left(found),
+            ended=ended,
+        )
 
-    def _running(self) -> str:
-        try:
-            board = ray.get(self._actor.board.remote(), timeout=5)
-        except RayError:
+    def _tell_finished(self, found: list[Record], console: Console) -> None:
+        for record in found:
+            if record.id not in self._seen:
+                self._seen.add(record.id)
+                console.print(describe(record, self._work.sweep), **PLAIN)
+
+    def _show(self, now: Progress, found: list[Record], bar: Bar, task: Any) -> None:
+        what = ", ".join(progress.describe(one) for one in now.running) or self._waiting() or "starting"
+        if self._hidden:
+            bar.update(task, description=self._phase if what == "starting" else f"{self._phase}: {what}")
+            return
+        done, total = sum(row.done for row in now.rows), sum(row.total for row in now.rows)
+        what += f"{remaining(now.left)} | {best_so_far(found, self._work.sweep)}"
+        bar.update(task, completed=done, total=total, description=what)
+        if not self._console.is_terminal and time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            rows = ", ".join(f"{row.label} {row.done}/{row.total}" for row in now.rows)
+            self._console.print(f"  {done}/{total} trials ({rows}); {what}", **PLAIN)
+
+    def _waiting(self) -> str:
+        """After a minute without a running trial: for what it waits."""
+        if time.monotonic() - self._idle < WAITING:
             return ""
-        parts = [
-            (f"{trial[:4]} " if self._total is not None else "") + stage + (f" {100 * done // total}%" if total else "")
-            for trial, (stage, done, total) in sorted(board.items())
-        ]
-        return ", ".join(parts)
+        try:
+            free = ray.available_resources()
+        except RayError:
+            return "waiting for Ray"
+        return f"waiting for resources: a trial needs {needs(self._work.sweep.resources)}; free are " + (
+            f"{free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU in all"
+        )
+
+    def _running(self) -> tuple[Running, ...]:
+        """What the board shows; of a private selection the comparison rows only."""
+        try:
+            board: dict[str, tuple[str, int, int]] = ray.get(self._actor.board.remote(), timeout=5)
+        except RayError:
+            return ()
+        if board:
+            self._idle = time.monotonic()
+        running = []
+        for shown, (stage, done, total) in sorted(board.items()):
+            id, _, label = shown.partition(" ")
+            if id in self._labels or not self._hidden:
+                percent = 100 * done // total if total else None
+                running.append(Running(label=self._labels.get(id, label), stage=stage, percent=percent))
+        return tuple(running)
+
+
+def needs(resources: Resources) -> str:
+    """What one trial needs, in words."""
+    each = f"{resources.cpu:g} CPU and {resources.gpu:g} GPU on one node"
+    return each if resources.workers == 1 else f"{resources.workers} workers with {each}"
 
 
 def best_so_far(found: list[Record], sweep: Sweep) -> str:
@@ -113,10 +165,9 @@ def describe(record: Record, sweep: Sweep) -> str:
         else ""
     )
     built = sum(stage.origin == "built" for stage in record.stages)
-    return (
-        f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}"
-        f"  ({record.seconds:.0f} s, {built}/{len(record.stages)} stages computed)"
-    )
+    took = f"({record.seconds:.0f} s, {built}/{len(record.stages)} stages computed)"
+    took = "" if isinstance(sweep.tuning, Select) else took  # trials of the selection run beside it
+    return f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}  {took}".rstrip()
 
 
 def _at(config: dict[str, Any], dotted: str) -> Any:

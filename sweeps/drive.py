@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import ray
 from ray import tune
 
 from cluster.cache import start_cache
+from cluster.connect import nodes
 from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
@@ -19,22 +21,46 @@ from privimage.paths import RunFolder
 from privimage.schema import digest
 from privimage.trial import Trial
 from sweeps.display import Display
+from sweeps.failures import failure
 from sweeps.interrupt import Stopped
 from sweeps.past import ended
+from sweeps.progress import Tally, label_of, load_records
 from sweeps.searcher import Job, SweepSearcher, configurations
 from sweeps.work import Work
 
 Fixed = tuple[tuple[Trial, Role], ...]
 AGAIN = "run the same command again"
+TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the loop as if all were done
+    "RAY_AIR_NEW_OUTPUT": "0",  # Display shows instead
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What is run together: trials that are fixed beforehand, and else the search. `hidden`: nothing counts them."""
+    """What is run together: trials that are fixed beforehand, and else the search.
 
-    fixed: Fixed
-    searching: bool
-    hidden: bool = False
+    `drawn` are the trials of private selections: nothing that is shown counts them.
+    """
+
+    name: str
+    rows: tuple[Trial, ...] = ()
+    finals: tuple[Trial, ...] = ()
+    drawn: tuple[Trial, ...] = ()
+    searching: bool = False
+
+    @property
+    def fixed(self) -> Fixed:
+        """All trials that are fixed beforehand, comparison rows first."""
+        rows: Fixed = tuple((trial, "compare") for trial in self.rows)
+        return (*rows, *((trial, "search") for trial in (*self.finals, *self.drawn)))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What may be counted of them: id -> row."""
+        finals = {trial.id: f"final run at epsilon {trial.budget.epsilon:g}" for trial in self.finals}
+        return {trial.id: label_of(trial) for trial in self.rows} | finals
 
 
 def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | None = None) -> tuple[str, ...]:
@@ -46,18 +72,30 @@ def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | No
     searcher = _searcher(work, phase, site)
     if searcher.jobs_left == 0:
         return ()
-    todo = _todo(phase, site)
-    shown = None if phase.hidden else len(phase.fixed) + phase.searching * _search_trials(work)
+    shutil.rmtree(work.folder.ray, ignore_errors=True)  # what Tune left there: no run is gone on with from it
+    at_once = trials_at_once(work.sweep.resources, nodes())
+    search = _search_trials(work) if phase.searching else (0,) * len(work.sweep.budgets)
+    tally = Tally(work, fixed=phase.labels, search=search, at_once=at_once)
     try:
-        with Display(sweep=work.sweep, folder=work.folder, actor=site.actor, total=shown, quiet=work.quiet):
-            failures = _fit(work, searcher, todo, site)
+        with Display(
+            work, actor=site.actor, tally=tally, labels=phase.labels, phase=phase.name, hidden=bool(phase.drawn)
+        ):
+            failures = _fit(work, searcher, _todo(phase, site), site, at_once=at_once)
     except KeyboardInterrupt:
-        counted = "" if shown is None else f" after {shown - _left(work, phase, site)} of {shown} trials"
-        raise Stopped(f"stopped{counted}; {AGAIN}") from None
+        raise Stopped(f"stopped{_counted(work, phase, tally)}; {AGAIN}") from None
     left = _left(work, phase, site)
     if left and not failures:
-        return (f"{'some' if phase.hidden else left} trials ended without a record; {AGAIN}",)
+        return (f"{'some' if phase.drawn else left} trials ended without a record; {AGAIN}",)
     return failures
+
+
+def _counted(work: Work, phase: Phase, tally: Tally) -> str:
+    """How far it came, where that may be told."""
+    if phase.drawn:
+        return ""
+    rows = tally.rows(load_records(work.folder.records))
+    done, total = sum(row.done for row in rows), sum(row.total for row in rows)
+    return f" after {done} of {total} trials of the {phase.name}"
 
 
 def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
@@ -88,11 +126,10 @@ def _searcher(work: Work, phase: Phase, site: Site) -> SweepSearcher:
     )
 
 
-def _search_trials(work: Work) -> int:
-    """How many trials the search makes in all, every seed of a configuration counted."""
-    budgets = range(len(work.sweep.budgets))
-    studies = (configurations(work.sweep, partial(work.key, budget)) for budget in budgets)
-    return len(work.sweep.seeds) * sum(studies)
+def _search_trials(work: Work) -> tuple[int, ...]:
+    """How many trials the search makes at every budget, every seed of a configuration counted."""
+    keys = (partial(work.key, budget) for budget in range(len(work.sweep.budgets)))
+    return tuple(len(work.sweep.seeds) * configurations(work.sweep, key) for key in keys)
 
 
 def _left(work: Work, phase: Phase, site: Site) -> int:
@@ -101,22 +138,16 @@ def _left(work: Work, phase: Phase, site: Site) -> int:
     return fixed + len(work.sweep.seeds) * (_searcher(work, phase, site).jobs_left - fixed)
 
 
-def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site) -> tuple[str, ...]:
+def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
-    resources = work.sweep.resources
-    os.environ |= {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the loop as if all were done
-        "RAY_AIR_NEW_OUTPUT": "0",  # Display shows instead
-    }
-    job = tune.with_parameters(_job, work=work, fixed=todo, site=site)
+    os.environ |= TUNE
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     tuner = tune.Tuner(
-        tune.with_resources(job, _driver(resources)),
+        tune.with_resources(
+            tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(work.sweep.resources)
+        ),
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=searcher.jobs_left,
-            max_concurrent_trials=trials_at_once(resources, ray.cluster_resources()),
-            reuse_actors=True,
+            search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -126,7 +157,20 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site) -> tuple[
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
-    return tuple(str(error).strip().splitlines()[-1] for error in tuner.fit().errors)
+    failed = [result for result in tuner.fit() if result.error is not None]
+    lines = (failure(result.error, where=_where(result.config, work, todo)) for result in failed)
+    return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
+
+
+def _where(job: Job | None, work: Work, todo: Fixed) -> str:
+    """Which trial a job is, in words that may be shown."""
+    if job is None:
+        return "a trial"
+    if "fixed" not in job:
+        values = ", ".join(f"{dotted.removeprefix('method.')}={value}" for dotted, value in job["params"].items())
+        return f"search at epsilon {work.sweep.budgets[job['budget']].epsilon:g} with {values}"
+    trial, _ = todo[job["fixed"]]
+    return label_of(trial) if trial.draw is None else "a trial of the selection"
 
 
 def _driver(resources: Resources) -> dict[str, float]:

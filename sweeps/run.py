@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import ray
 from filelock import FileLock, Timeout
 
-from cluster.connect import connected
+from cluster.connect import connected, ignored, nodes
 from cluster.resources import trials_at_once
 from privimage import lines
 from privimage.data.sets import PublicSet, check_apart
@@ -18,7 +17,7 @@ from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.store import Store
 from privimage.trial import load_data
-from sweeps.drive import AGAIN, Fixed, Phase, run_phase
+from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import Stopped
 from sweeps.price import bill_of
 from sweeps.resume import asked_sigma, check_same
@@ -49,8 +48,10 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
-            with connected(address):
-                trials_at_once(sweep.resources, ray.cluster_resources())  # or refused, before anything is reserved
+            with connected(address) as where:
+                if not quiet:
+                    _say_where(where, address)
+                trials_at_once(sweep.resources, nodes())  # or refused, before anything is reserved
                 _reserve(work)
                 work.write()
                 failures = _run(work, search)
@@ -61,6 +62,15 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         if isinstance(stopped, Stopped):
             raise
         raise Stopped(f"stopped; {AGAIN}") from None
+
+
+def _say_where(where: str, address: str | None) -> None:
+    """One line on which machines the images go to, where there is a choice."""
+    if address not in (None, "local"):
+        print(f"privimage: on the Ray cluster at {where}", file=sys.stderr)
+    elif ignored():
+        said = f"on this machine; RAY_ADDRESS={ignored()} is not used, give --address auto to use that cluster"
+        print(f"privimage: {said}", file=sys.stderr)
 
 
 @contextmanager
@@ -108,27 +118,25 @@ def _reserve(work: Work) -> None:
 
 def _run(work: Work, search: Work | None) -> tuple[str, ...]:
     """Run all phases of the sweep's mode; one line for every failure."""
-    rows: Fixed = tuple((trial, "compare") for trial in work.rows)
     match work.sweep.tuning:
         case Explore():
-            return run_phase(work, Phase(fixed=rows, searching=True))
+            return run_phase(work, Phase(name="sweep", rows=work.rows, searching=True))
         case Select():
-            return _select(work, rows)
+            return _select(work)
         case Public():
             if search is None:
                 raise ValueError("a public search needs its stand-in")
-            return _search_then_run(work, search, rows)
+            return _search_then_run(work, search)
 
 
-def _select(work: Work, rows: Fixed) -> tuple[str, ...]:
+def _select(work: Work) -> tuple[str, ...]:
     """All trials of every selection beside the comparison rows; then the winners, if every trial has its record."""
     ledger, store = work.ledger, Store(work.folder.root.store)
     selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
     drawn = [selection.begin(ledger=ledger, store=store) for selection in selections]
-    all_drawn: Fixed = tuple((trial, "search") for trials in drawn for trial in trials)
     failures = run_phase(
         work,
-        Phase(fixed=(*rows, *all_drawn), searching=False, hidden=True),
+        Phase(name="selection", rows=work.rows, drawn=tuple(trial for trials in drawn for trial in trials)),
         selections={selection.id: selection.cost for selection in selections},
     )
     if not failures:
@@ -161,13 +169,12 @@ def _stand_in(work: Work) -> Work:
     return search
 
 
-def _search_then_run(work: Work, search: Work, rows: Fixed) -> tuple[str, ...]:
+def _search_then_run(work: Work, search: Work) -> tuple[str, ...]:
     """The search on the stand-in, then its best settings on the sensitive set, beside the comparison rows."""
     search.folder.path.mkdir(parents=True, exist_ok=True)
     search.write()
-    failures = run_phase(search, Phase(fixed=(), searching=True))
+    failures = run_phase(search, Phase(name="search on the public stand-in", searching=True))
     if failures:
         return failures
-    best = final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked)
-    finals: Fixed = tuple((trial, "search") for trial in best)
-    return run_phase(work, Phase(fixed=(*rows, *finals), searching=False))
+    finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
+    return run_phase(work, Phase(name="sweep", rows=work.rows, finals=finals))

@@ -1,0 +1,173 @@
+"""How far a sweep is: trials done of every row, what runs now, and about how long the rest takes.
+
+The process that runs a sweep writes this beside its records every second or two, so that `status` in another terminal
+knows it. Of a private selection it tells the comparison rows only: nothing here depends on the number of its trials.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from privimage import record as records
+from privimage.errors import InputError
+from privimage.paths import RunFolder
+from privimage.record import Record
+from privimage.schema import Frozen
+from privimage.trial import Trial
+from sweeps.past import searched
+from sweeps.work import Work
+
+SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
+
+
+class Row(Frozen):
+    """So many trials of one kind: the search at a budget, or a comparison row."""
+
+    label: str
+    done: int
+    total: int
+
+
+class Running(Frozen):
+    """A trial that runs now: its row, its stage, and how much of that is done (None where it does not tell)."""
+
+    label: str
+    stage: str
+    percent: int | None
+
+
+class Progress(Frozen):
+    """How far a sweep was at the time `at` (seconds since 1970); `left` is about how many seconds the rest takes."""
+
+    at: float
+    phase: str
+    rows: tuple[Row, ...]
+    running: tuple[Running, ...]
+    left: float | None
+    ended: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the sweep that wrote this still runs."""
+        return not self.ended and time.time() - self.at < SILENT
+
+    def lines(self) -> list[str]:
+        """What `status` says: one line a row, one for what runs, one for the time left."""
+        width = max((len(row.label) for row in self.rows), default=0)
+        said = [f"{row.label:<{width}}  {row.done} of {row.total} trials" for row in self.rows]
+        if self.ended:
+            return said
+        if not self.alive:
+            return [*said, "not running now; run the sweep's command again to go on"]
+        stages = ", ".join(describe(one) for one in self.running)
+        return [*said, f"{self.phase}: {stages or 'nothing has started yet'}{remaining(self.left)}"]
+
+
+def describe(one: Running) -> str:
+    """One running trial in a few words."""
+    return f"{one.label}: {one.stage}" + ("" if one.percent is None else f" {one.percent}%")
+
+
+def remaining(seconds: float | None) -> str:
+    """The time left as the end of a line; nothing while it is not known.
+
+    >>> remaining(40), remaining(400), remaining(40_000), remaining(None)
+    ('; about 40 s left', '; about 7 min left', '; about 11.1 h left', '')
+    """
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"; about {max(10, round(seconds, -1)):.0f} s left"
+    return f"; about {seconds / 60:.0f} min left" if seconds < 5400 else f"; about {seconds / 3600:.1f} h left"
+
+
+def label_of(trial: Trial) -> str:
+    """The row of a comparison trial."""
+    private = trial.method.preset.finetune == "private"
+    return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")
+
+
+class Tally:
+    """Counts the records of a phase by row, and knows how long a trial of each takes.
+
+    `fixed` are the trials that may be counted, by id, with their row; `search` is how many trials the search makes at
+    every budget.
+    """
+
+    def __init__(self, work: Work, *, fixed: Mapping[str, str], search: Sequence[int], at_once: int) -> None:
+        self._work, self._fixed, self._at_once = work, fixed, at_once
+        self._totals = Counter(fixed.values())
+        for budget, trials in zip(work.sweep.budgets, search, strict=True):
+            self._totals[f"search at epsilon {budget.epsilon:g}"] += trials
+        self._rows: dict[str, str | None] = {}  # id of a record -> its row
+
+    def rows(self, found: Sequence[Record]) -> tuple[Row, ...]:
+        """Trials done of every row."""
+        done = Counter(self._row(record) for record in found)
+        return tuple(
+            Row(label=label, done=min(done[label], total), total=total)
+            for label, total in self._totals.items()
+            if total
+        )
+
+    def left(self, found: Sequence[Record]) -> float | None:
+        """About how many seconds the trials without a record take; None before the first has ended."""
+        seconds: dict[str | None, list[float]] = {}
+        for record in found:
+            if any(stage.origin == "built" for stage in record.stages):  # others were made again from the store
+                seconds.setdefault(self._row(record), []).append(record.seconds)
+        known = [value for row in seconds.values() for value in row]
+        if not known:
+            return None
+        mean = sum(known) / len(known)
+        means = {label: sum(row) / len(row) for label, row in seconds.items()}
+        rest = sum((row.total - row.done) * means.get(row.label, mean) for row in self.rows(found))
+        return rest / self._at_once
+
+    def _row(self, record: Record) -> str | None:
+        if record.id not in self._rows:
+            self._rows[record.id] = self._fixed.get(record.id) or self._of_search(record)
+        return self._rows[record.id]
+
+    def _of_search(self, record: Record) -> str | None:
+        mine = searched(self._work, record)
+        return None if mine is None else f"search at epsilon {self._work.sweep.budgets[mine[0]].epsilon:g}"
+
+
+def write(path: Path, progress: Progress) -> None:
+    """Put it in the place of what was written before. It is a courtesy: nothing is synced, no error is raised."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_text(progress.model_dump_json(), encoding="utf-8")
+        os.replace(draft, path)
+    except OSError:
+        return
+
+
+def read(folder: RunFolder) -> Progress | None:
+    """What the sweep of this run wrote last; None if it wrote nothing that can be read."""
+    for path in (folder.progress, folder.internal_progress):
+        try:
+            return Progress.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def by_method(found: Sequence[Record]) -> list[str]:
+    """What is known of a run that left no account of how far it is: how many trials of each method have ended."""
+    counts = Counter(record.method for record in found)
+    return [f"{method:<18} {count} trials" for method, count in counts.items()] or ["no finished trial yet"]
+
+
+def load_records(path: Path) -> list[Record]:
+    """The records that can be read now: while a sweep runs, none is no error."""
+    try:
+        return records.load(path) if path.exists() else []
+    except InputError:
+        return []
