@@ -95,7 +95,7 @@ def _counted(work: Work, phase: Phase, tally: Tally) -> str:
         return ""
     rows = tally.rows(load_records(work.folder.records))
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
-    return f" after {done} of {total} trials of the {phase.name}"
+    return f" after {done} of {total} trials" + ("" if phase.name == "sweep" else f" of the {phase.name}")
 
 
 def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:

@@ -59,7 +59,7 @@ class Progress(Frozen):
         """What `status` says: one line a row, one for what runs, one for the time left."""
         width = max((len(row.label) for row in self.rows), default=0)
         said = [f"{row.label:<{width}}  {row.done} of {row.total} trials" for row in self.rows]
-        if self.ended:
+        if all(row.done == row.total for row in self.rows) and self.ended:
             return said
         if not self.alive:
             return [*said, "not running now; run the sweep's command again to go on"]

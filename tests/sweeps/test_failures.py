@@ -1,0 +1,64 @@
+"""What Ray Tune tells of a failed trial, and the one line that is made of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from privimage.errors import InputError, LostAnswer
+from sweeps.drive import TUNE
+from sweeps.failures import failure
+
+
+@pytest.mark.timeout(200)
+def test_every_failure_of_a_real_trial_is_one_line(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: dict[str, Any]) -> None:  # in here: workers cannot import a test
+        match config["how"]:
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "lost":
+                raise LostAnswer("store/x: paid for but missing; restore it from a backup")
+            case "input":
+                raise InputError("method.samples: got 1; at least 20")
+            case _:
+                raise ZeroDivisionError("one line\nand another")
+
+    for name, value in TUNE.items():
+        monkeypatch.setenv(name, value)
+    results = tune.Tuner(
+        tune.with_resources(fail, {"cpu": 1}),
+        param_space={"how": tune.grid_search(["killed", "lost", "input", "bug"])},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="t", storage_path=str(tmp_path), verbose=0, failure_config=tune.FailureConfig(max_failures=1)
+        ),
+    ).fit()
+    said = {result.config["how"]: failure(result.error, where="dpdm at epsilon 1") for result in results}
+    assert said["lost"] == "dpdm at epsilon 1: store/x: paid for but missing; restore it from a backup"
+    assert said["input"] == "dpdm at epsilon 1: method.samples: got 1; at least 20"
+    assert said["bug"] == "dpdm at epsilon 1: ZeroDivisionError: one line; run the same command again"
+    assert "its worker process or its machine was killed" in said["killed"]
+    assert all("\n" not in line and len(line) < 200 for line in said.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "Task was killed due to the node running low on memory.\nMemory on the node ...",
+            "out of memory; run the same",
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "smaller method.finetune.physical_batch"),
+        ("ray.train.WorkerGroupError: Training failed due to worker errors: ActorDiedError", "was killed"),
+        ("something else\nentirely", "dpdm: something else entirely; run the same command again"),
+    ],
+)
+def test_text_of_other_failures(text: str, says: str) -> None:
+    assert says in failure(RuntimeError(text), where="dpdm")
