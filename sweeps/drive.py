@@ -17,6 +17,7 @@ from cluster.execute import Role, Site, execute
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
 from privimage.budget import BestOf
+from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
 from privimage.schema import digest
 from privimage.trial import Trial
@@ -158,6 +159,9 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
         ),
     )
     failed = [result for result in tuner.fit() if result.error is not None]
+    for result in failed:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
+        if isinstance(result.error, BudgetExceeded):
+            raise BudgetExceeded(str(getattr(result.error, "cause", result.error)))
     lines = (failure(result.error, where=_where(result.config, work, todo)) for result in failed)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 
