@@ -14,11 +14,13 @@ from ray import tune
 from cluster.cache import start_cache
 from cluster.connect import nodes
 from cluster.execute import Role, Site, execute
+from cluster.memory import give_back
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
 from privimage.budget import BestOf
 from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
+from privimage.record import Record
 from privimage.schema import digest
 from privimage.trial import Trial
 from sweeps.display import Display
@@ -186,13 +188,19 @@ def _driver(resources: Resources) -> dict[str, float]:
 
 def _job(job: Job, *, work: Work, fixed: Fixed, site: Site) -> None:
     """One job of the searcher: a trial fixed beforehand, or one configuration with every seed; reports objectives."""
+    try:
+        results = _records_of(job, work=work, fixed=fixed, site=site)
+    finally:
+        give_back()
+    values = {name: [record.value(name) for record in results] for name in work.sweep.objectives}
+    tune.report({name: sum(v for v in found if v is not None) / len(found) for name, found in values.items()})
+
+
+def _records_of(job: Job, *, work: Work, fixed: Fixed, site: Site) -> list[Record]:
     sweep = work.sweep
     if "fixed" in job:
         trial, role = fixed[job["fixed"]]
-        results = [execute(trial, site=site, role=role)]
-    else:
-        budget = sweep.budgets[job["budget"]]
-        trials = [work.searched(job["params"], budget=budget, seed=seed) for seed in sweep.seeds]
-        results = [execute(trial, site=site, role="search") for trial in trials]
-    values = {name: [record.value(name) for record in results] for name in sweep.objectives}
-    tune.report({name: sum(v for v in found if v is not None) / len(found) for name, found in values.items()})
+        return [execute(trial, site=site, role=role)]
+    budget = sweep.budgets[job["budget"]]
+    trials = [work.searched(job["params"], budget=budget, seed=seed) for seed in sweep.seeds]
+    return [execute(trial, site=site, role="search") for trial in trials]
