@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from cluster.connect import connected, ignored, nodes
 from cluster.resources import trials_at_once
-from privimage import lines
+from privimage import lines, reconcile
 from privimage.data.sets import PublicSet, check_apart
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
@@ -107,6 +107,8 @@ def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
     work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
     work.check()
+    Store(folder.root.store).tidy()
+    reconcile.check(folder.root, sweep.data.sensitive.id)
     return work
 
 
@@ -162,6 +164,8 @@ def _stand_in(work: Work) -> Work:
         sensitive=sensitive,
         quiet=work.quiet,
     )
+    id = sweep.data.sensitive.id
+    reconcile.adopt(folder.root, id, reconcile.missing(folder.root, id))  # public data: nothing was paid
     try:
         search.check()
     except InputError as error:

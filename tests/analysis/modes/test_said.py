@@ -48,7 +48,9 @@ def test_status_of_no_run(tmp_path, capsys, monkeypatch):
     assert code == 2 and "no bill and no records" in text
 
 
-def test_front_and_best_state_it_too_and_best_gives_nothing_away_without_the_ledger(explored, copied, tmp_path, capsys, monkeypatch):
+def test_front_and_best_state_it_too_and_best_gives_nothing_away_without_the_ledger(
+    explored, copied, tmp_path, capsys, monkeypatch
+):
     folder = copied(explored)
     total = f"epsilon {words.epsilon(facts.read(folder).bill.epsilon(DELTA))} at delta 1e-05"
     code, text = said(capsys, monkeypatch, "front", folder.path)
