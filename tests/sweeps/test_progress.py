@@ -1,0 +1,110 @@
+"""How far a sweep is, told by its records alone: what counts as ended, by row, and what another terminal is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privimage.paths import Root
+from privimage.record import Record, StageRecord
+from privimage.schema import parse
+from privimage.trial import Trial, load_data
+from sweeps import progress
+from sweeps.past import ended
+from sweeps.price import bill_of
+from sweeps.progress import Progress, Row, Running, Tally
+from sweeps.sweep import Sweep
+from sweeps.work import Work
+
+Values = Callable[[], dict[str, Any]]
+SIGMA = "method.query.sigma"
+
+
+@pytest.fixture
+def work(tiny_values: Values, tmp_path: Path) -> Work:
+    values = tiny_values() | {"compare": ["selection-only", "dpdm"], "trials": 3, "seeds": [0, 1]}
+    sweep = parse(Sweep, values)
+    public, sensitive = load_data(sweep.data, rendered=tmp_path)
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    bill = bill_of(sweep, asked_sigma=6.0)
+    return Work(sweep=sweep, folder=folder, asked=6.0, bill=bill, public=public, sensitive=sensitive, quiet=True)
+
+
+def record(trial: Trial, *, role: str = "search", seconds: float = 10.0, origin: str = "built") -> Record:
+    stage = StageRecord.model_validate({"name": "generator", "origin": origin, "seconds": 1.0, "peak_mib": 1.0})
+    return Record.model_validate(
+        {
+            "id": trial.id, "sweep": "tiny", "role": role, "method": trial.method.name,
+            "config": trial.model_dump(mode="json"), "budget": trial.budget, "seed": trial.seed, "events": (),
+            "paid": (), "epsilon_alone": 1.0, "epsilon_rdp_alone": 1.0, "metrics": (), "stages": (stage,),
+            "artefacts": {}, "started": "now", "seconds": seconds, "versions": {},
+        }
+    )  # fmt: skip
+
+
+def searched(work: Work, sigma: float, *, budget: int = 0, seed: int = 0) -> Trial:
+    return work.searched({SIGMA: sigma}, budget=work.sweep.budgets[budget], seed=seed)
+
+
+def test_a_configuration_has_ended_when_every_seed_has_its_record(work: Work) -> None:
+    found = [record(searched(work, 7.0)), record(searched(work, 8.5)), record(searched(work, 8.5, seed=1))]
+    first, second = ended(work, found)
+    assert [one.params for one in first] == [{SIGMA: 8.5}] and second == []
+
+
+def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others_do_not(work: Work) -> None:
+    same = [record(searched(work, 10.0, seed=seed), role="compare") for seed in (0, 1)]
+    others = [record(trial, role="compare") for trial in work.rows]
+    foreign = searched(work, 9.0).model_copy(update={"asked_sigma": 5.0})
+    first, _ = ended(work, [*same, *others, record(foreign)])
+    assert [one.params for one in first] == [{SIGMA: 10.0}]
+
+
+def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -> None:
+    tally = Tally(work, fixed={t.id: progress.label_of(t) for t in work.rows}, search=(6, 6), at_once=2)
+    assert tally.left([]) is None
+    rows = [t for t in work.rows if t.method.name == "dpdm"]
+    found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]
+    assert tally.rows(found) == (
+        Row(label="selection-only", done=0, total=2),
+        Row(label="dpdm at epsilon 1", done=1, total=2),
+        Row(label="dpdm at epsilon 10", done=0, total=2),
+        Row(label="search at epsilon 1", done=1, total=6),
+        Row(label="search at epsilon 10", done=0, total=6),
+    )
+    mean = 17.5
+    assert tally.left(found) == pytest.approx((2 * mean + 5 + 2 * mean + 5 * 30 + 6 * mean) / 2)
+    again = [record(searched(work, 7.0), seconds=1, origin="hit")]
+    assert tally.left(again) is None, "made again from the store: it tells nothing of how long a trial takes"
+
+
+def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path) -> None:
+    folder = Root(path=tmp_path).run("tiny")
+    folder.path.mkdir(parents=True)
+    assert progress.read(folder) is None
+    now = Progress(
+        at=time.time(),
+        phase="sweep",
+        rows=(Row(label="dpdm", done=1, total=2),),
+        running=(Running(label="dpdm", stage="generator", percent=45),),
+        left=200.0,
+    )
+    progress.write(folder.progress, now)
+    read = progress.read(folder)
+    assert read == now and read.lines() == ["dpdm  1 of 2 trials", "sweep: dpdm: generator 45%; about 3 min left"]
+    for stale in (now.model_copy(update={"at": now.at - 100}), now.model_copy(update={"ended": True})):
+        assert stale.lines()[-1] == "not running now; run the sweep's command again to go on"
+    done = now.model_copy(update={"ended": True, "rows": (Row(label="dpdm", done=2, total=2),)})
+    assert done.lines() == ["dpdm  2 of 2 trials"]
+    folder.progress.write_bytes(b"\0" * 10)
+    assert progress.read(folder) is None
+
+
+def test_a_private_selection_leaves_nothing_where_others_look(tmp_path: Path) -> None:
+    folder = Root(path=tmp_path).run("tiny")
+    progress.write(folder.internal_progress, Progress(at=0, phase="selection", rows=(), running=(), left=None))
+    assert folder.internal_progress.parent.stat().st_mode & 0o077 == 0
