@@ -27,6 +27,7 @@ def reference_statistics(
     test: PrivateSet, network: str, *, device: str | torch.device = "cpu", weights: Path | None = None
 ) -> dict[str, NDArray[Any]]:
     """Arrays `mean`, `covariance`, `n` of the real features: `internal`, they never leave the run."""
+    test.must_be("test")
     if len(test) < 2:
         raise InputError("fid: the real test split holds fewer than 2 images")
     return _statistics(test, network, device=device, weights=weights).arrays
@@ -59,6 +60,8 @@ def evaluate(
     """
     for name in names:
         direction_of(name)
+    train.must_be("train")
+    test.must_be("test")
     _check(synthetic_x, synthetic_y, train, test)
     out = []
     for name in names:

@@ -13,31 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toys
 
-from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
-from privimage.dct_mlp import DctMLP
-from privimage.edm import EDM
-from privimage.networks import DctCodec, Generator
-from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
+from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
+from privimage.networks import Generator
+from privimage.semantics import QueryFunction
 
-SIDE, LABELS, CLASSES = 16, ("a", "b", "c"), 12
 HERE = Path(__file__).parent
-
-
-def pictures(n: int, n_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """n noisy images, brighter in a place that depends on the class."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % n_classes
-    x = rng.integers(0, 60, (n, 1, SIDE, SIDE))
-    for i, c in enumerate(y):
-        x[i, 0, c % SIDE, :] += 120
-        x[i, 0, :, (5 * c) % SIDE] += 70
-    return x.clip(0, 255).astype(np.uint8), y.astype(np.int64)
-
-
-def private_set(n: int, seed: int, split: Part = "train") -> PrivateSet:
-    x, y = pictures(n, len(LABELS), seed)
-    return PrivateSet(x=x, y=y, name="toy", id="toy-v1", split=split, classes=LABELS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,53 +33,33 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sensitive() -> PrivateSet:
-    return private_set(40, seed=1)
+    return toys.private_set(40, seed=1)
 
 
 @pytest.fixture(scope="session")
-def sensitive_data(sensitive: PrivateSet) -> SensitiveData:
-    validation, test = private_set(12, seed=2, split="validation"), private_set(30, seed=3, split="test")
-    return SensitiveData(train=sensitive, validation=validation, test=test)
+def sensitive_data() -> SensitiveData:
+    return toys.sensitive_set()
 
 
 @pytest.fixture(scope="session")
 def public() -> PublicSet:
-    x, y = pictures(8 * CLASSES, CLASSES, seed=4)
-    return PublicSet(x=x, y=y, name="toy-public", classes=tuple(f"c{i}" for i in range(CLASSES)))
+    return toys.public_set()
 
 
 @pytest.fixture(scope="session")
 def query_state(public: PublicSet) -> dict[str, torch.Tensor]:
-    return train_query_function(
-        public,
-        config=SemanticsConfig(steps=6, batch=24),
-        seed=0,
-        device=torch.device("cpu"),
-        progress=lambda done, total: None,
-    )
+    return toys.query_weights(public)
 
 
 @pytest.fixture(scope="session")
 def query_function(query_state: dict[str, torch.Tensor]) -> QueryFunction:
-    with torch.random.fork_rng():
-        return QueryFunction.load(query_state, channels=1, n_classes=CLASSES, device=torch.device("cpu"))
+    return toys.query_function(query_state)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Generator]:
-    """A factory of tiny dct_mlp generators in which every weight matters (none is zero)."""
-
-    def make(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Generator:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            F = DctMLP(channels=1, n_classes=len(LABELS), width=width, blocks=blocks, k=16, embedding=8)
-            with torch.no_grad():
-                for p in F.parameters():
-                    p.add_(0.1 * torch.randn_like(p))
-        edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
-        return Generator(F=F, codec=DctCodec(shape=(1, SIDE, SIDE)), edm=edm, n_classes=len(LABELS))
-
-    return make
+    """A factory of tiny generators."""
+    return toys.tiny
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +95,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, A
 
     def run(*arguments: object, n: int = 40, timeout: float = 280) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("forks")
-        sensitive = private_set(n, seed=1)
+        sensitive = toys.private_set(n, seed=1)
         np.savez(folder / "sensitive.npz", x=sensitive.x, y=sensitive.y)
         what, *numbers = map(str, arguments)
         done = subprocess.run(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from opacus.accountants import PRVAccountant
+from toys import trial
 
 from privimage.accounting import epsilon
 from privimage.budget import Event
@@ -22,30 +23,6 @@ from privimage.stages import Stages
 from privimage.store import Store
 from privimage.trial import Trial, check, run
 from privimage.workers import Workers
-
-VALUES: dict[str, Any] = {
-    "data": {"sensitive": {"name": "digits", "id": "toy-v1"}, "public": {"name": "glyphs"}},
-    "budget": {"epsilon": 1.5, "delta": 1e-5},
-    "method": {
-        "name": "privimage+d",
-        "query": {"sigma": 10, "k1": 2, "function": {"steps": 3, "batch": 16}},
-        "select": {"ratio": 0.5},
-        "model": {"size": "dct-mlp-192"},
-        "pretrain": {"images": 128, "batch": 32},
-        "finetune": {"steps": 2, "q": 0.25, "optimizer": "adam", "lr": 1e-3, "K": 2},
-        "sample": {"steps": 2},
-        "samples": 30,
-    },
-    "metrics": ["accuracy[lr]"],
-    "asked_sigma": 6,
-}
-
-
-def trial(**dotted: Any) -> Trial:
-    values = VALUES
-    for path, value in dotted.items():
-        values = set_dotted(values, path.replace("__", "."), value)
-    return parse(Trial, values)
 
 
 def ran(

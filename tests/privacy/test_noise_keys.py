@@ -1,0 +1,363 @@
+"""Where the key of every noise comes from: a real trial under injected entropies, and faults that must be seen.
+
+An injected entropy is a hash of a secret and the name of the access, so that one access can be given another secret
+while all else stays as it is. What is released then follows from the secrets alone, and from all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toys
+from scipy.stats import chi2
+
+from privimage import semantics
+from privimage import trial as trials
+from privimage.budget import Event
+from privimage.data.sets import PrivateSet, PublicSet
+from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.noise import StepNoise
+from privimage.entropy import Entropy, Stream
+from privimage.metrics import dp_accuracy
+from privimage.metrics.accuracy import accuracy
+from privimage.semantics import QueryFunction
+from privimage.store import Store
+from privimage.workers import Workers
+
+Patch = pytest.MonkeyPatch
+ASKED = ("histogram", "derived", "generator", "score")  # accesses with noise of their own, as their names begin
+TRIAL = toys.trial(metrics=["dp-accuracy[lr]"], method__finetune__steps=2)
+DERIVED = {"derived": "histogram-derived"}  # the kind of what is stored, where its name is another
+
+
+def of(secret: str, name: str) -> Entropy:
+    return Entropy(hashlib.sha256(f"{secret}/{name}".encode()).digest())
+
+
+@contextmanager
+def injected(secret: str = "a", **other: str) -> Iterator[None]:
+    """Entropies of `secret`; of another one for accesses whose name begins with a key of `other`."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = Store.entropy
+
+        def entropy(self: Store, name: str) -> Entropy:
+            real(self, name)  # what a stage keeps and forgets stays as it is
+            return of(other.get(name.split("-")[0], secret), name)
+
+        patch.setattr(Store, "entropy", entropy)
+        yield
+
+
+def released(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of every artefact that the trial leaves, by kind."""
+    record, stages = toys.ran(folder, TRIAL, public=toys.public_set(), sensitive=toys.sensitive_set())
+    kinds = {**record.artefacts}
+    found = {kind: stages.store.get(kind, key) for kind, key in kinds.items()}
+    return {kind: dict(artefact.arrays) for kind, artefact in found.items() if artefact is not None}
+
+
+def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a | b)
+
+
+# ---- the properties; each raises AssertionError
+
+
+def every_access_is_keyed_by_its_own_entropy(folder: Path, accesses: tuple[str, ...] = ASKED) -> None:
+    with injected():
+        first, again = released(folder / "first"), released(folder / "again")
+    assert {*ASKED} <= {*first} | {*DERIVED}
+    for kind in first:
+        assert equal(first[kind], again[kind]), f"{kind}: something else than the entropy was drawn from"
+    for access in accesses:
+        with injected(**{access: "b"}):
+            other = released(folder / access)
+        kind, before = DERIVED.get(access, access), True
+        for stage in first:  # in the order in which they were made
+            before = before and stage != kind
+            same = equal(first[stage], other[stage])
+            assert same or not before, f"{stage}: it comes before the {access} and depends on its noise"
+            assert not same or stage != kind, f"{kind}: its noise does not depend on its entropy"
+
+
+def of_the_system_nothing_is_equal(folder: Path) -> None:
+    one, other = released(folder / "one"), released(folder / "other")
+    for access in ASKED:
+        kind = DERIVED.get(access, access)
+        assert not equal(one[kind], other[kind]), kind
+
+
+def bound(values: np.ndarray, std: float) -> None:
+    """Values of mean 0 and that std: two chi-square bounds, together missed once in a million times."""
+    squares, n = float((np.asarray(values) ** 2).sum() / std**2), np.size(values)
+    low, high = chi2.ppf([5e-7, 1 - 5e-7], n)
+    assert low < squares < high, f"std {(squares / n) ** 0.5 * std:.3g}, declared {std:.3g}"
+
+
+def released_minus_exact_has_the_declared_std(function: QueryFunction, train: PrivateSet, folder: Path) -> None:
+    query, score, k1 = Event(purpose="query", sigma=6.0), Event(purpose="score", sigma=3.0), 2
+    exact, validation = np.zeros((3, 12)), toys.sensitive_set().validation
+    for row in function.top(train, k1=k1).T:
+        np.add.at(exact, (train.y, row), 1)
+    x, y = toys.pictures(30, 3, seed=9)
+    right = round(accuracy(x, y, classifier="lr", test=validation) * len(validation))
+    noise: dict[str, list[np.ndarray]] = {"query": [], "derived": [], "score": []}
+    for number in range(60):
+        asked = semantics.ask(function, train, k1=k1, event=query, entropy=of("a", f"{number}"))
+        wider = semantics.noisier(asked.value, k1=k1, asked=6.0, wanted=10.0, entropy=of("b", f"{number}"))
+        noise["query"].append(asked.value - exact)
+        noise["derived"].append(wider - asked.value)
+        got = dp_accuracy(x, y, classifier="lr", validation=validation, event=score, entropy=of("c", f"{number}"))
+        noise["score"].append(np.array([got.value * len(validation) - right]))
+    for what, std in (("query", 6 * k1**0.5), ("derived", 8 * k1**0.5), ("score", 3.0)):
+        bound(np.stack(noise[what]), std)
+        assert len(np.unique(np.stack(noise[what]), axis=0)) == 60, f"{what}: two answers with one noise"
+
+
+def steps_of(train: PrivateSet, entropy: Entropy, *, steps: int) -> np.ndarray:
+    """The noise that was really added [steps, weights], of standard deviation 1: no example joins any batch."""
+    event, generator = Event(purpose="dp-sgd", sigma=1.5, q=1e-9, steps=steps), toys.tiny()
+    config = FinetuneConfig(optimizer="adam", lr=1e-9, C=0.1, K=2)
+    seen: list[np.ndarray] = []
+
+    def watch(done: int, total: int) -> None:
+        grads = [p.grad.ravel() for p in generator.F.parameters() if p.grad is not None]
+        seen.append(torch.cat(grads).double().numpy() * (1e-9 * len(train)) / (1.5 * 0.1))
+
+    fixed: dict[str, Any] = {"config": config, "event": event, "workers": Workers.alone()}
+    fine_tune(generator, train, entropy=entropy, progress=watch, **fixed)
+    return np.stack(seen)
+
+
+def no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
+    """Of steps, of trials, and of the questions of one entropy: unit noise in all, uncorrelated, no number twice."""
+    one, n = of("a", "x"), 3 * 96
+    many = {f"step {i}": row for i, row in enumerate(steps_of(train, one, steps=3))}
+    many |= {f"step {i} of another trial": row for i, row in enumerate(steps_of(train, of("a", "y"), steps=2))}
+    for row in many.values():
+        bound(row, 1.0)
+    fine = Event(purpose="query", sigma=2.0**20)  # so that the grid does not show
+    empty = toys.private_set(0, seed=0)
+    wide = QueryFunction(net=function.net, n_classes=n // 3)
+    many["query"] = semantics.ask(wide, empty, k1=1, event=fine, entropy=one).value.ravel() / 2**20
+    zeros = np.zeros((3, n // 3))
+    many["derived"] = semantics.noisier(zeros, k1=1, asked=0.0, wanted=2.0**20, entropy=one).ravel() / 2**20
+    for (a, x), (b, y) in itertools.combinations(many.items(), 2):
+        assert abs(np.corrcoef(x[:n], y[:n])[0, 1]) < 0.3, f"{a} and {b} are correlated"
+        assert np.isclose(x[:n], y[:n], rtol=0, atol=1e-6).mean() < 0.05, f"{a} and {b} share numbers"
+
+
+# ---- they hold
+
+
+@pytest.fixture(scope="module")
+def public() -> PublicSet:
+    return toys.public_set()
+
+
+@pytest.fixture(scope="module")
+def function(public: PublicSet) -> QueryFunction:
+    return toys.query_function(toys.query_weights(public))
+
+
+@pytest.fixture(scope="module")
+def train() -> PrivateSet:
+    return toys.private_set(40, seed=1)
+
+
+def test_every_access_is_keyed_by_its_own_entropy(tmp_path: Path) -> None:
+    every_access_is_keyed_by_its_own_entropy(tmp_path)
+
+
+def test_what_the_system_gives_is_never_given_again(tmp_path: Path) -> None:
+    of_the_system_nothing_is_equal(tmp_path)
+
+
+def test_released_minus_exact_has_the_declared_std(function: QueryFunction, train: PrivateSet, tmp_path: Path) -> None:
+    released_minus_exact_has_the_declared_std(function, train, tmp_path)
+
+
+def test_no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
+    no_two_noises_are_alike(train, function)
+
+
+# ---- planted faults
+
+
+def a_score_without_noise(patch: Patch) -> None:
+    real = Event.perturb
+
+    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+        return value.double() if self.purpose == "score" else real(self, value, sensitivity=sensitivity, stream=stream)
+
+    patch.setattr(Event, "perturb", perturb)
+
+
+def _public_key(patch: Patch, module: Any, name: str) -> None:
+    real = getattr(module, name)
+    seed = Entropy(hashlib.sha256(TRIAL.id.encode()).digest())
+    patch.setattr(module, name, lambda *args, **rest: real(*args, **rest | {"entropy": seed}))
+
+
+def a_score_by_a_public_seed(patch: Patch) -> None:
+    _public_key(patch, trials.metrics, "dp_accuracy")
+
+
+def a_derived_answer_by_a_public_seed(patch: Patch) -> None:
+    _public_key(patch, semantics, "noisier")
+
+
+def a_query_by_a_public_seed(patch: Patch) -> None:
+    _public_key(patch, semantics, "ask")
+
+
+def training_by_a_public_seed(patch: Patch) -> None:
+    _public_key(patch, trials.method, "fine_tune")
+
+
+def a_derived_answer_without_noise(patch: Patch) -> None:
+    patch.setattr(semantics, "noisier", lambda histogram, **rest: histogram + 0.0)
+
+
+def the_entropy_of_the_query_for_the_derived_answer(patch: Patch) -> None:
+    kept: list[Entropy] = []
+    ask, noisier = semantics.ask, semantics.noisier
+
+    def keep(*args: Any, entropy: Entropy, **rest: Any) -> Any:
+        kept.append(entropy)
+        return ask(*args, entropy=entropy, **rest)
+
+    patch.setattr(semantics, "ask", keep)
+    patch.setattr(semantics, "noisier", lambda *args, **rest: noisier(*args, **rest | {"entropy": kept[-1]}))
+
+
+def the_entropy_is_a_public_constant(patch: Patch) -> None:
+    patch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
+
+
+def noise_of_half_the_std(patch: Patch) -> None:
+    real = Event.perturb
+    patch.setattr(
+        Event,
+        "perturb",
+        lambda self, value, *, sensitivity, stream: real(self, value, sensitivity=sensitivity / 2, stream=stream),
+    )
+
+
+def one_noise_for_all_answers(patch: Patch) -> None:
+    real = Entropy.stream
+    patch.setattr(Entropy, "stream", lambda self, name: real(Entropy(bytes(32)), name))
+
+
+def the_same_noise_in_every_step(patch: Patch) -> None:
+    real = StepNoise.begin
+    patch.setattr(StepNoise, "begin", lambda self, step: real(self, 0))
+
+
+def the_same_noise_in_every_trial(patch: Patch) -> None:
+    real = StepNoise.__init__
+
+    def fixed(self: StepNoise, entropy: Entropy, **rest: Any) -> None:
+        real(self, Entropy(bytes(32)), **rest)
+
+    patch.setattr(StepNoise, "__init__", fixed)
+
+
+def one_stream_for_all_purposes(patch: Patch) -> None:
+    real = Entropy.stream
+    patch.setattr(Entropy, "stream", lambda self, name: real(self, "x"))
+
+
+def a_quarter_of_the_noise_in_training(patch: Patch) -> None:
+    real = StepNoise.take
+    patch.setattr(StepNoise, "take", lambda self: real(self) / 4)
+
+
+Check = Callable[[Path, PrivateSet, QueryFunction], None]
+
+
+def _key_of(access: str) -> Check:
+    def check(folder: Path, train: PrivateSet, function: QueryFunction) -> None:
+        every_access_is_keyed_by_its_own_entropy(folder, (access,))
+
+    check.__name__ = access
+    return check
+
+
+def _system(folder: Path, train: PrivateSet, function: QueryFunction) -> None:
+    of_the_system_nothing_is_equal(folder)
+
+
+def _std(folder: Path, train: PrivateSet, function: QueryFunction) -> None:
+    released_minus_exact_has_the_declared_std(function, train, folder)
+
+
+def _alike(folder: Path, train: PrivateSet, function: QueryFunction) -> None:
+    no_two_noises_are_alike(train, function)
+
+
+FAULTS: list[tuple[Callable[[Patch], None], Check]] = [
+    (a_score_without_noise, _key_of("score")),
+    (a_score_without_noise, _std),
+    (a_score_by_a_public_seed, _key_of("score")),
+    (a_derived_answer_by_a_public_seed, _key_of("derived")),
+    (a_derived_answer_without_noise, _key_of("derived")),
+    (a_query_by_a_public_seed, _key_of("histogram")),
+    (training_by_a_public_seed, _key_of("generator")),
+    (the_entropy_of_the_query_for_the_derived_answer, _key_of("derived")),
+    (the_entropy_is_a_public_constant, _system),
+    (noise_of_half_the_std, _std),
+    (one_noise_for_all_answers, _std),
+    (the_same_noise_in_every_step, _alike),
+    (the_same_noise_in_every_trial, _alike),
+    (one_stream_for_all_purposes, _alike),
+    (a_quarter_of_the_noise_in_training, _alike),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"), FAULTS, ids=[f"{fault.__name__}-{check.__name__}" for fault, check in FAULTS]
+)
+def test_the_fault_is_seen(
+    fault: Callable[[Patch], None],
+    check: Check,
+    train: PrivateSet,
+    function: QueryFunction,
+    tmp_path: Path,
+    monkeypatch: Patch,
+) -> None:
+    with monkeypatch.context() as patch:
+        fault(patch)
+        with pytest.raises(AssertionError):
+            check(tmp_path, train, function)
+
+
+@pytest.mark.parametrize("call", ["query", "derived", "score", "training"])
+def test_a_seed_in_the_place_of_an_entropy_is_an_error(call: str, train: PrivateSet, function: QueryFunction) -> None:
+    """A trial's seed is public: no function that draws noise takes one."""
+    x, y = toys.pictures(30, 3, seed=9)
+    calls: dict[str, Callable[[Any], object]] = {
+        "query": lambda seed: semantics.ask(
+            function, train, k1=1, event=Event(purpose="query", sigma=5), entropy=seed
+        ),
+        "derived": lambda seed: semantics.noisier(np.zeros((2, 3)), k1=1, asked=1, wanted=2, entropy=seed),
+        "score": lambda seed: dp_accuracy(
+            x, y, classifier="lr", validation=toys.sensitive_set().validation,
+            event=Event(purpose="score", sigma=1), entropy=seed,
+        ),
+        "training": lambda seed: fine_tune(
+            toys.tiny(), train, config=FinetuneConfig(), event=Event(purpose="dp-sgd", sigma=1, steps=1),
+            entropy=seed, workers=Workers.alone(),
+        ),
+    }  # fmt: skip
+    for seed in (0, 2**100, TRIAL.seed, TRIAL.id):
+        with pytest.raises(AttributeError):
+            calls[call](seed)
