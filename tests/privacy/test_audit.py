@@ -1,4 +1,4 @@
-"""A one-run audit of the real `fine_tune` (Steinke, Nasr and Jagielski 2023): what an attacker finds is below the claim.
+"""A one-run audit of the real `fine_tune` (Steinke, Nasr, Jagielski 2023): what an attacker finds is below the claim.
 
 Each of m canaries joins the training set by a fair coin, training runs once, and the attacker, who sees the released
 weights, guesses r of the coins. Whoever has (epsilon, delta) guesses no better than a coin that shows the truth with
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from known import entropy
 from scipy.optimize import brentq
 from scipy.stats import binom
@@ -54,7 +53,7 @@ def p_value(epsilon: float, *, m: int, r: int, right: int, delta: float) -> floa
     """Bound on the chance of so many right guesses under (epsilon, delta), Theorem 5.2 there."""
     q = 1 / (1 + math.exp(-epsilon))
     beta = float(binom.sf(right - 1, r, q))
-    alpha = max((float(binom.cdf(right - 1, r, q) - binom.cdf(right - 1 - i, r, q)) / i for i in range(1, right + 1)))
+    alpha = max(float(binom.cdf(right - 1, r, q) - binom.cdf(right - 1 - i, r, q)) / i for i in range(1, right + 1))
     return min(1.0, beta + 2 * m * delta * alpha)
 
 

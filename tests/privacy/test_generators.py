@@ -1,0 +1,368 @@
+"""No private number follows from a generator of torch, numpy or Python: they are predictable from what they gave.
+
+Twice over: by running what draws, with every other source of random numbers shut, and by reading the whole code for
+the names of such sources. The places that may use them are listed with what they make, which is public.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toys
+from known import entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from privimage import semantics
+from privimage.budget import Event
+from privimage.data.sets import PrivateSet
+from privimage.dpsgd import finetune
+from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.noise import StepNoise
+from privimage.dpsgd.poisson import poisson_batches
+from privimage.entropy import Entropy, Stream
+from privimage.metrics import dp_accuracy
+from privimage.pretrain import Seeded
+from privimage.tuning.law import Law
+from privimage.workers import Workers
+from sweeps import selection
+from sweeps.sweep import Sweep
+
+Patch = pytest.MonkeyPatch
+ROOT = Path(__file__).parents[2]
+
+# file:function -> what it makes of random numbers; all of it is public
+PUBLIC = {
+    "privimage/dct_mlp.py:__init__": "start of a generator: its frequencies",
+    "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
+    "privimage/dpsgd/rules/calibration.py:_measure": "data on which kernels are timed",
+    "privimage/dpsgd/verify.py:verify": "stand-ins for images and weights, to compare an engine with autograd",
+    "privimage/methods/privimage.py:build": "the public images on which the codec is fitted",
+    "privimage/metrics/accuracy.py:_sklearn": "start of a classifier that sees synthetic images",
+    "privimage/metrics/accuracy.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
+    "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
+    "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
+    "privimage/networks.py:build": "start of the generator",
+    "privimage/pretrain.py:Seeded": "pre-training on public images",
+    "privimage/pretrain.py:pretrain": "pre-training on public images",
+    "privimage/sampler.py:_draw": "noise from which images are drawn",
+    "privimage/semantics.py:augment": "training of the query function on public images",
+    "privimage/semantics.py:spread": "training of the query function on public images",
+    "privimage/semantics.py:load": "keeps the global state where a network starts",
+    "privimage/semantics.py:select_at_random": "a control that does not ask",
+    "privimage/semantics.py:train_query_function": "training of the query function on public images",
+    "privimage/checkpoint.py:": "the state of the generators of public training",
+    "privimage/checkpoint.py:_load": "the state of the generators of public training",
+    "privimage/checkpoint.py:_state": "the state of the generators of public training",
+    "sweeps/searcher.py:_study": "what a search tries next",
+}
+LIBRARIES = ("torch", "opacus", "numpy", "sklearn", "scipy", "optuna")
+
+
+# ---- by running
+
+
+class Drawn(AssertionError):
+    """A random number was drawn elsewhere than from a stream."""
+
+
+def _public() -> bool:
+    """Whether a public place is at work, by the callers of this moment."""
+    frame = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if any(
+            code.co_filename.endswith(place.split(":")[0]) and code.co_name == place.split(":")[1] for place in PUBLIC
+        ):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+class _Watch(TorchDispatchMode):
+    """Refuses every operation of torch that draws, by torch's own tag of such operations."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags and not _public():
+            raise Drawn(str(func))
+        return func(*args, **kwargs or {})
+
+
+@contextmanager
+def everything_else_is_shut() -> Iterator[None]:
+    """Generators of torch, numpy and Python refuse to draw, in this thread and in that of the noise."""
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+
+    def shut(what: Any) -> Any:
+        allowed = what.__init__ if isinstance(what, type) else what
+
+        def refuse(*args: Any, **rest: Any) -> Any:
+            if _public():
+                return allowed(*args, **rest)
+            raise Drawn(what.__name__)
+
+        if isinstance(what, type):  # still a class: others ask whether something is one of its kind
+            return type(what.__name__, (what,), {"__init__": refuse})
+        return refuse
+
+    numpys = "default_rng SeedSequence RandomState Generator PCG64 MT19937 Philox rand randn normal random randint"
+    pythons = "Random SystemRandom random gauss randint randrange shuffle sample choice"
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in ((np.random, numpys), (random, pythons)):
+            for name in names.split():
+                patch.setattr(module, name, shut(getattr(module, name)))
+        make = StepNoise._make
+
+        def watched(self: StepNoise, step: int) -> torch.Tensor:
+            with _Watch():
+                return make(self, step)
+
+        patch.setattr(StepNoise, "_make", watched)
+        with _Watch():
+            yield
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == np.random.get_state()[1].tolist() and before[2] == random.getstate()  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def train() -> PrivateSet:
+    return toys.private_set(40, seed=1)
+
+
+(X, Y), VALIDATION, TINY = toys.pictures(30, 3, seed=9), toys.sensitive_set().validation, toys.tiny()
+FUNCTION = toys.query_function(toys.query_weights(toys.public_set()))
+SGD = Event(purpose="dp-sgd", sigma=1.5, q=0.5, steps=2)
+
+
+def query(train: PrivateSet) -> None:
+    semantics.ask(FUNCTION, train, k1=2, event=Event(purpose="query", sigma=5), entropy=entropy(1))
+
+
+def derived(train: PrivateSet) -> None:
+    semantics.noisier(np.zeros((3, 12)), k1=2, asked=3, wanted=5, entropy=entropy(1))
+
+
+def score(train: PrivateSet) -> None:
+    for classifier in ("lr", "cnn"):
+        event = Event(purpose="score", sigma=2)
+        dp_accuracy(X, Y, classifier=classifier, validation=VALIDATION, event=event, entropy=entropy(1))
+
+
+def batches(train: PrivateSet) -> None:
+    list(poisson_batches(n=50, q=0.5, steps=3, stream=entropy(1).stream("batches"), cap=20))
+
+
+def training(train: PrivateSet, engine: str = "layers") -> None:
+    config = FinetuneConfig.model_validate({"engine": engine, "K": 2, "C": 0.1, "label_dropout": 0.3})
+    fine_tune(copy.deepcopy(TINY), train, config=config, event=SGD, entropy=entropy(1), workers=Workers.alone())
+
+
+def number_of_trials(train: PrivateSet) -> None:
+    assert Law(mean=10).draw(entropy(1)) >= 1
+
+
+def fresh_entropy(train: PrivateSet) -> None:
+    assert Entropy.fresh() != Entropy.fresh()
+
+
+DRAWS: dict[str, Callable[[PrivateSet], None]] = {
+    f.__name__: f for f in (query, derived, score, batches, number_of_trials, fresh_entropy)
+} | {
+    f"training by {engine}": (lambda train, engine=engine: training(train, engine))  # type: ignore[misc]
+    for engine in ("layers", "vmap", "opacus", "loop")
+}
+
+
+@pytest.mark.parametrize("what", DRAWS)
+def test_private_numbers_are_drawn_with_every_generator_shut(what: str, train: PrivateSet) -> None:
+    with everything_else_is_shut():
+        DRAWS[what](train)
+
+
+def configurations(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of a selection, by the real function; it needs the sweep alone."""
+    from privimage.schema import parse
+
+    bare = selection.Selection.__new__(selection.Selection)
+    bare._sweep = parse(Sweep, values)
+    return bare._configurations(entropy(3), 400)
+
+
+SPACE = {
+    "method.query.sigma": {"log_uniform": [6, 60]},
+    "method.finetune.lr": {"uniform": [0.1, 0.5]},
+    "method.finetune.K": {"integers": [2, 5]},
+    "method.finetune.optimizer": {"choice": ["adam", "spectral"]},
+}
+
+
+def test_the_trials_of_a_selection_are_drawn_with_every_generator_shut(
+    tiny_values: Callable[[], dict[str, Any]],
+) -> None:
+    values = tiny_values() | {"search": SPACE}
+    with everything_else_is_shut():
+        drawn = configurations(values)
+    assert drawn == configurations(values) and len(drawn) == 400
+    columns = {field: [params[field] for params in drawn] for field in SPACE}
+    sigma, lr = (np.array(columns[f"method.{name}"]) for name in ("query.sigma", "finetune.lr"))
+    assert 6 <= sigma.min() < 6.2 and 58 < sigma.max() <= 60 and abs((sigma < 60**0.5 * 6**0.5).mean() - 0.5) < 0.08
+    assert 0.1 <= lr.min() and lr.max() <= 0.5 and abs(lr.mean() - 0.3) < 0.02
+    assert abs(np.corrcoef(np.log(sigma), lr)[0, 1]) < 0.15, "every field is drawn on its own"
+    for field, expected in (("method.finetune.K", {2, 3, 4, 5}), ("method.finetune.optimizer", {"adam", "spectral"})):
+        counts = [columns[field].count(value) for value in expected]
+        assert sum(counts) == 400 and min(counts) > 0.7 * 400 / len(expected)
+        assert {type(value) for value in columns[field]} == {type(value) for value in expected}
+
+
+# ---- planted faults
+
+
+def noise_of_torch(patch: Patch) -> None:
+    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+        seeded = torch.Generator().manual_seed(int(stream.words(1)[0] & 0xFFFF))
+        return value + torch.randn(value.shape, generator=seeded, dtype=torch.float64) * sensitivity * self.sigma
+
+    patch.setattr(Event, "perturb", perturb)
+
+
+def noise_of_numpy(patch: Patch) -> None:
+    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+        rng = np.random.default_rng(int(stream.words(1)[0] & 0xFFFF))
+        return value + torch.from_numpy(rng.normal(size=value.shape)) * sensitivity * self.sigma
+
+    patch.setattr(Event, "perturb", perturb)
+
+
+def batches_of_torch(patch: Patch) -> None:
+    patch.setattr(Stream, "uniforms", lambda self, *shape: torch.rand(shape, dtype=torch.float64))
+
+
+def draws_of_a_seeded_generator(patch: Patch) -> None:
+    real = finetune.draw
+
+    def seeded(*args: Any, rng: Stream, **rest: Any) -> Any:
+        return real(*args, rng=Seeded(torch.Generator().manual_seed(1)), **rest)
+
+    patch.setattr(finetune, "draw", seeded)
+
+
+def noise_of_opacus(patch: Patch) -> None:
+    from opacus.optimizers import DPOptimizerFastGradientClipping
+
+    from privimage.dpsgd.noise import StreamNoiseOptimizer
+
+    patch.setattr(StreamNoiseOptimizer, "add_noise", DPOptimizerFastGradientClipping.add_noise)
+
+
+def noise_of_torch_in_the_thread(patch: Patch) -> None:
+    patch.setattr(StepNoise, "_make", lambda self, step: torch.randn(self._count, dtype=torch.float64))
+
+
+def a_number_of_trials_of_numpy(patch: Patch) -> None:
+    def draw(self: Law, entropy: Entropy) -> int:
+        return int(self.quantile(np.random.default_rng(list(entropy.raw)).random()))
+
+    patch.setattr(Law, "draw", draw)
+
+
+FAULTS: list[tuple[Callable[[Patch], None], str]] = [
+    (noise_of_torch, "query"),
+    (noise_of_torch, "score"),
+    (noise_of_numpy, "query"),
+    (batches_of_torch, "batches"),
+    (draws_of_a_seeded_generator, "training by layers"),
+    (noise_of_opacus, "training by layers"),
+    (noise_of_torch_in_the_thread, "training by vmap"),
+    (a_number_of_trials_of_numpy, "number_of_trials"),
+]
+
+
+@pytest.mark.parametrize(("fault", "what"), FAULTS, ids=[f"{fault.__name__}-{what}" for fault, what in FAULTS])
+def test_the_fault_is_seen(fault: Callable[[Patch], None], what: str, train: PrivateSet, monkeypatch: Patch) -> None:
+    with monkeypatch.context() as patch:
+        fault(patch)
+        with pytest.raises(Drawn), everything_else_is_shut():
+            DRAWS[what](train)
+
+
+# ---- by reading
+
+SOURCES = {
+    *("default_rng", "RandomState", "SeedSequence", "manual_seed", "fork_rng", "randn", "randn_like", "rand_like"),
+    *("randint", "randperm", "bernoulli", "multinomial", "Generator", "dropout", "Dropout", "normal_", "uniform_"),
+    *("TPESampler", "RandomSampler", "random_state", "get_rng_state", "set_rng_state", "default_generator", "shuffle"),
+}
+MODULES = ("random", "np.random", "numpy.random", "torch.random")
+
+
+def sources(path: Path) -> set[str]:
+    """The functions (innermost, or the class of a method that is one line of a class) that name a source."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+
+    def visit(node: ast.AST, where: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            inner = child.name if isinstance(child, ast.FunctionDef) else where
+            if isinstance(child, ast.ClassDef) and child.name == "Seeded":
+                inner = child.name
+            if isinstance(child, ast.Attribute):
+                dotted = ast.unparse(child)
+                owner = ast.unparse(child.value)
+                torchs = owner == "torch" and child.attr in {"rand", "normal"}
+                if (
+                    torchs
+                    or dotted in MODULES
+                    or (child.attr in SOURCES and owner.split(".")[0] in ("torch", "np", "optuna", "functional", "nn"))
+                ):
+                    found.add(where)
+            names = {alias.name for alias in child.names} if isinstance(child, ast.Import | ast.ImportFrom) else set()
+            module = (child.module or "") if isinstance(child, ast.ImportFrom) else ""
+            if {"random", "numpy.random"} & {*names, module} or (names & SOURCES and module.split(".")[0] in LIBRARIES):
+                found.add(where)
+            if isinstance(child, ast.keyword) and child.arg == "random_state":
+                found.add(where)
+            visit(child, where if inner == where or where == "Seeded" else inner)
+
+    visit(tree, "")
+    return found
+
+
+def test_only_public_places_name_a_generator() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{where}"
+        for package in ("privimage", "cluster", "sweeps", "analysis")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for where in sources(path)
+    }
+    assert found - {*PUBLIC} == set(), "is it public? then say here what it makes; else draw from a stream"
+    assert {*PUBLIC} - found == set(), "no longer there"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import random",
+        "from random import gauss",
+        "from numpy.random import default_rng",
+        "def f(): return torch.randn(3)",
+        "def f(): return np.random.normal()",
+        "def f(): return torch.Generator()",
+        "def f(): return torch.rand(2)",
+        "def f(): return optuna.samplers.RandomSampler(seed=1)",
+        "def f(): return functional.dropout(x)",
+        "def f(): return Model(random_state=1)",
+    ],
+)
+def test_the_reader_sees_a_source(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(line)
+    assert sources(path)
