@@ -12,16 +12,18 @@ from privimage.accounting.total import epsilon
 from privimage.budget import Budget, Cost, Event
 from privimage.errors import BudgetExceeded
 
-TOLERANCE = 1e-3  # calibration ends within this much epsilon below the target, never above
-SIGMA_MIN, SIGMA_MAX = 0.05, 1e5
+TOLERANCE = 1e-3  # calibration ends within this much epsilon below the target, never above; of a target below 1, within
+# this share of it
+SIGMA_MIN, SIGMA_MAX = 0.05, 1e7
 
 
 @lru_cache(maxsize=4096)
 def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] = ()) -> Event:
     """The DP-SGD event (q, steps) with the least noise such that it and `others` together meet `budget`.
 
-    The total epsilon lies in (budget.epsilon - 0.001, budget.epsilon]. Raises BudgetExceeded if `others` alone
-    already spend the budget, or if no noise multiplier up to 1e5 is enough.
+    The total epsilon lies in (budget.epsilon - 0.001, budget.epsilon], for a budget below 1 in its upper thousandth;
+    lower only where even a noise multiplier of SIGMA_MIN is enough. Raises BudgetExceeded if `others` alone already
+    spend the budget, or if no noise multiplier up to SIGMA_MAX is enough; InputError as `epsilon` does.
     """
     spent = epsilon(others, budget.delta)
     if spent >= budget.epsilon:
@@ -34,7 +36,10 @@ def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] 
 
     sigma = least(total, target=budget.epsilon, low=SIGMA_MIN, high=SIGMA_MAX)
     if sigma is None:
-        raise BudgetExceeded(f"budget {budget}: cannot be met with a noise multiplier up to {SIGMA_MAX:g}")
+        raise BudgetExceeded(
+            f"budget {budget}: {steps} steps at q {q:g} cost more with any noise multiplier up to {SIGMA_MAX:g}; raise "
+            "epsilon or delta"
+        )
     return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
 
 
@@ -47,7 +52,7 @@ def least(total: Callable[[float], float], *, target: float, low: float, high: f
     bracket = _bracket(lambda s: total(math.exp(s)), target, math.log(low), math.log(high))
     if bracket is None:
         return None
-    aim = target - TOLERANCE / 2
+    aim = target - min(1.0, target) * TOLERANCE / 2
     start, end = bracket
     if start < end and total(math.exp(end)) <= aim:
         end = float(brentq(lambda s: total(math.exp(s)) - aim, start, end, xtol=1e-7, maxiter=60))

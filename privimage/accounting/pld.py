@@ -1,8 +1,12 @@
-"""The privacy loss of costs as pairs of distributions (PLD), by Google's dp-accounting: upper bounds, both directions.
+"""The privacy loss of costs as pairs of distributions (PLD), one for each direction of neighbours: upper bounds.
 
-The PLD of one event comes from the library, discretised pessimistically ("connect the dots", Doroshenko et al. 2022).
-The other two costs are bounds on the hockey-stick divergences that an adversary can reach, on a grid of epsilons;
-connecting their dots gives a pair of distributions that dominates them, which composes with everything else.
+One grid for all that is composed, and it follows from what is composed: its step is FINE of the standard deviation that
+one access adds on average. To move a loss to the ends of its cell adds about a sixth of the step's square to the
+variance, so over all accesses FINE^2 / 6 of the variance of the whole, and half that share to its epsilon.
+
+An event is discretised in `gaussian`. The other two costs are bounds on the hockey-stick divergences that an adversary
+can reach, at the points of the grid; connecting their dots gives a pair of distributions that dominates them, which
+composes with everything else.
 
 AnyOf. Fix a direction of neighbours and let h(e) be the largest hockey-stick divergence at e of any event that may be
 chosen. h is convex in exp(e), falling, and at least (1 - exp(e))+, so some pair (P, Q) has exactly this curve, and it
@@ -13,106 +17,108 @@ accesses is fixed beforehand, the choice among the events is free.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
-from dp_accounting.pld import pld_pmf
-from dp_accounting.pld import privacy_loss_distribution as dpa
 from numpy.typing import NDArray
 
+from privimage.accounting import gaussian
+from privimage.accounting.losses import Losses, compose, from_curve, points
 from privimage.budget import BestOf, Cost, Event, Split
 from privimage.tuning import bounds
 from privimage.tuning.law import Law
 
 Array = NDArray[np.float64]
+Pair = tuple[Losses, Losses]  # (remove, add)
 
-GRID = 5e-4  # of the privacy loss; one value everywhere, so that calibrating then accounting agree exactly
-TAIL = 1e-14  # the privacy loss beyond the grid of a bound, taken as infinite
-STRIDE = 8  # of the grid, for a bound: chords so short cost 1e-6 of its height, and finer ones drown in rounding
-
-
-@lru_cache(maxsize=256)
-def of_event(event: Event) -> Any:
-    """The PLD of an event, all its steps."""
-    if event.cap is not None:
-        once = dpa.from_truncated_subsampled_gaussian_mechanism(
-            dataset_size=event.n,
-            sampling_probability=event.q,
-            truncated_batch_size=event.cap,
-            noise_multiplier=event.sigma,
-            value_discretization_interval=GRID,
-        )
-    else:
-        once = dpa.from_gaussian_mechanism(event.sigma, sampling_prob=event.q, value_discretization_interval=GRID)
-    return once if event.steps == 1 else once.self_compose(event.steps)
+FINE = 0.03
+COARSE = 2.0**-18  # least step over the range of one access's loss: where large losses are rare, this is fine enough
+LEAST_STEP = 1e-11  # finer, and the probabilities of a cell under P and Q cannot be told apart in double precision
+TAIL = 1e-22  # the privacy loss of a choice or a selection beyond which it is taken as infinite
 
 
-def of_costs(costs: Sequence[Cost], split: Split) -> Any | None:
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Something that is composed `times` times: variance and range of its loss, and its losses on a grid."""
+
+    times: int
+    variance: float
+    span: float
+    on_grid: Callable[[float], Pair]
+
+
+def of_costs(costs: Sequence[Cost], split: Split) -> Pair | None:
     """The PLD of everything that these costs ask of one split, composed; None if they do not ask it anything."""
-    parts = [part for cost in costs if (part := _of_cost(cost, split)) is not None]
-    if not parts:
-        return None
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.compose(part)
-    return total
+    parts = [part for cost in costs if (part := _part(cost, split)) is not None]
+    return _composed(parts) if parts else None
 
 
-def _of_cost(cost: Cost, split: Split) -> Any | None:
+@lru_cache(maxsize=64)
+def of_event(event: Event) -> Pair:
+    """The PLD of an event, all its steps, on a grid of its own."""
+    return _composed([_part_of_event(event)])
+
+
+def _composed(parts: Sequence[_Part]) -> Pair:
+    variance, times = sum(part.times * part.variance for part in parts), sum(part.times for part in parts)
+    step = max(LEAST_STEP, FINE * math.sqrt(variance / times), COARSE * max(part.span for part in parts))
+    pairs = [(part.on_grid(step), part.times) for part in parts]
+    remove, add = (compose([(pair[side], times) for pair, times in pairs]) for side in (0, 1))
+    return remove, add
+
+
+def _part(cost: Cost, split: Split) -> _Part | None:
     if isinstance(cost, Event):
-        return of_event(cost) if cost.split == split else None
+        return _part_of_event(cost) if cost.split == split else None
     events = (cost.score,) if isinstance(cost, BestOf) and split == "validation" else cost.events
     events = tuple(dict.fromkeys(event for event in events if event.split == split))
     if not events:
         return None
-    return _best_of(cost.law, events) if isinstance(cost, BestOf) else _any_of(events, cost.times)
-
-
-@lru_cache(maxsize=64)
-def _any_of(events: tuple[Event, ...], times: int) -> Any:
+    parts = [_part_of_event(event) for event in events]
+    variance, span = max(part.times * part.variance for part in parts), max(part.span for part in parts)
+    if isinstance(cost, BestOf):
+        return _Part(times=1, variance=variance, span=span, on_grid=partial(_best_of, cost.law, events))
     if len(events) == 1:
-        (event,) = events
-        return of_event(event.model_copy(update={"steps": event.steps * times}))
+        return _part_of_event(events[0].model_copy(update={"steps": events[0].steps * cost.times}))
+    return _Part(times=cost.times, variance=variance, span=span, on_grid=partial(_any_of, events))
+
+
+def _part_of_event(event: Event) -> _Part:
+    gaussian.check(event)
+    variance, span = gaussian.variance(sigma=event.sigma, q=event.q), gaussian.span(sigma=event.sigma, q=event.q)
+    return _Part(times=event.steps, variance=variance, span=span, on_grid=partial(gaussian.once, event))
+
+
+def _any_of(events: tuple[Event, ...], step: float) -> Pair:
     plds = [of_event(event) for event in events]
-    most = max(_reach(pld) for pld in plds) // STRIDE + 1
-    index = np.arange(-most, most + 1) * STRIDE
-    remove, add = (
-        _dots(index, np.max([getattr(pld, side).get_delta_for_epsilon(index * GRID) for pld in plds], axis=0))
-        for side in ("_pmf_remove", "_pmf_add")
-    )
-    once = dpa.PrivacyLossDistribution(remove, add)
-    return once if times == 1 else once.self_compose(times)
+    at = np.arange(points(max(map(_reach, plds)) / step) + 1) * step
+    remove, add = (np.max([pld[side].deltas(at) for pld in plds], axis=0) for side in (0, 1))
+    return _from_curve(remove, add, at, step), _from_curve(add, remove, at, step)
 
 
-@lru_cache(maxsize=64)
-def _best_of(law: Law, events: tuple[Event, ...]) -> Any:
-    """See `tuning.bounds`; the bound is the same in both directions.
+def _best_of(law: Law, events: tuple[Event, ...], step: float) -> Pair:
+    """See `tuning.bounds`; the bound is the same in both directions."""
+    plds = [of_event(event) for event in events]
+    epsilons = np.arange(points(max(map(_reach, plds)) / step) + 2) * step
+    deltas: Array = np.max([losses.deltas(epsilons) for pld in plds for losses in pld], axis=0)
+    at = np.arange(points((epsilons[-1] + bounds.log_ratio(law, epsilons, deltas)) / step) + 1) * step
+    curve = bounds.profile(law, epsilons, deltas, at).clip(0, 1)
+    both = _from_curve(curve, curve, at, step)
+    return both, both
 
-    Below 0 it follows from above 0: H_{-e}(P, P') = 1 - exp(-e) (1 - H_e(P', P)).
+
+def _from_curve(curve: Array, other: Array, at: Array, step: float) -> Losses:
+    """The losses with divergences `curve` at the epsilons `at` = 0, step, ...; `other` is that of the other direction.
+
+    Below 0 the one follows from the other: H_{-e}(P, P') = 1 - exp(-e) (1 - H_e(P', P)).
     """
-    plds = [of_event(event) for event in events]
-    epsilons = _multiples(max(_reach(pld) for pld in plds) // STRIDE + 2)
-    deltas: Array = np.max([pld.get_delta_for_epsilon(epsilons) for pld in plds], axis=0)  # of the worse direction
-    most = len(epsilons) + int(bounds.log_ratio(law, epsilons, deltas) / GRID / STRIDE)
-    at = _multiples(most + 1)
-    above = bounds.profile(law, epsilons, deltas, at).clip(0, 1)
-    below = 1 - np.exp(-at[:0:-1]) * (1 - above[:0:-1])
-    pmf = _dots(np.arange(-most, most + 1) * STRIDE, np.concatenate([below, above]))
-    return dpa.PrivacyLossDistribution(pmf)
+    below = 1 - np.exp(-at[:0:-1]) * (1 - other[:0:-1])
+    return from_curve(np.concatenate([below, curve]), low=1 - len(at), step=step)
 
 
-def _multiples(count: int) -> Array:
-    return np.arange(count, dtype=np.float64) * (STRIDE * GRID)
-
-
-def _reach(pld: Any) -> int:
-    """Steps of the grid up to where at most TAIL, or what is infinite anyway, lies beyond."""
-    tail = max(TAIL, 1.5 * float(pld.get_delta_for_epsilon(1e4)))
-    return int(np.ceil(pld.get_epsilon_for_delta(tail) / GRID)) + 1
-
-
-def _dots(index: NDArray[np.int_], deltas: Array) -> Any:
-    falling = np.minimum.accumulate(deltas.clip(0, 1))  # against rounding errors: the curves fall from 1
-    return pld_pmf.create_pmf_pessimistic_connect_dots(GRID, index, falling)
+def _reach(pld: Pair) -> float:
+    """The epsilon up to which more than TAIL, or than what is infinite anyway, lies beyond."""
+    return max(losses.epsilon(max(TAIL, 1.5 * losses.infinite)) for losses in pld)
