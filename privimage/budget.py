@@ -39,7 +39,7 @@ class Budget(Frozen):
     """A total (epsilon, delta) under adding or removing one example (an image with its label)."""
 
     epsilon: float = Field(gt=0, le=100)  # above 100 a guarantee says nothing
-    delta: float = Field(gt=0, lt=1)
+    delta: float = Field(ge=1e-15, lt=1)  # a smaller one cannot be accounted in double precision
 
     def __str__(self) -> str:
         return f"(epsilon {self.epsilon:g}, delta {self.delta:g})"

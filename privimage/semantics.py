@@ -39,7 +39,7 @@ class SemanticsConfig(Frozen):
 class QueryConfig(Frozen):
     """The private query: noise multiplier sigma_s and how many semantics an image names."""
 
-    sigma: float = Field(default=5.0, gt=0, le=1e6)
+    sigma: float = Field(default=5.0, ge=0.01, le=1e6)  # below, an answer costs epsilon 5,000 and more
     k1: int = Field(default=1, ge=1)
     function: SemanticsConfig = SemanticsConfig()
 

@@ -46,13 +46,14 @@ def once(event: Event, step: float) -> Pair:
 def _once(*, sigma: float, q: float, step: float) -> Pair:
     low, high = _ends(sigma, q)
     places = math.floor(low / step) + np.arange(points((high - low) / step) + 2)
-    x = _inverse(places * step, sigma, q)
+    losses = np.asarray(places * step, dtype=np.float64)
+    x = _inverse(losses, sigma, q)
     x[0], x[-1] = -np.inf, np.inf
     absent = _between(x / sigma)
     mixed = (1 - q) * absent + q * _between((x - 1) / sigma)
     beyond = float(ndtr(-REACH))
-    remove = _dots(mixed, absent, places * step, step)
-    add = _dots(absent[::-1], mixed[::-1], -places[::-1] * step, step)
+    remove = _dots(mixed, absent, losses, step)
+    add = _dots(absent[::-1], mixed[::-1], -losses[::-1], step)
     return (
         Losses(step=step, low=int(places[0]), mass=remove, infinite=beyond),
         Losses(step=step, low=-int(places[-1]), mass=add, infinite=beyond),
@@ -117,7 +118,7 @@ def _inverse(loss: Array, sigma: float, q: float) -> Array:
 
 def _between(z: Array) -> Array:
     """Normal probabilities of the intervals between neighbouring z, from the nearer tail."""
-    return np.where(z[1:] <= 0, ndtr(z[1:]) - ndtr(z[:-1]), ndtr(-z[:-1]) - ndtr(-z[1:]))
+    return np.asarray(np.where(z[1:] <= 0, ndtr(z[1:]) - ndtr(z[:-1]), ndtr(-z[:-1]) - ndtr(-z[1:])))
 
 
 def _dots(P: Array, Q: Array, losses: Array, step: float) -> Array:
@@ -128,4 +129,4 @@ def _dots(P: Array, Q: Array, losses: Array, step: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         upper = (P - Q * np.exp(losses[:-1])) / -np.expm1(-step)
     upper = np.where((Q > TINY) & np.isfinite(upper), np.clip(upper, 0, P), P)
-    return np.append(P - upper, 0.0) + np.append(0.0, upper)
+    return np.asarray(np.append(P - upper, 0.0) + np.append(0.0, upper))

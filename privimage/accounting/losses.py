@@ -1,4 +1,4 @@
-"""Losses: a privacy loss distribution on a grid, one direction of neighbours; composed by FFT, read at epsilon or delta.
+"""Losses: a privacy loss distribution on a grid, one direction of neighbours; composed by FFT, read at any delta.
 
 A pair of distributions (P, Q) is known by the law of L = ln(P/Q) under P: its hockey-stick divergence at e is
 E[(1 - exp(e - L))+]. Here L lies on multiples of `step`, or is infinite. Every operation errs to the safe side: what

@@ -94,7 +94,7 @@ def _part_of_event(event: Event) -> _Part:
 
 def _any_of(events: tuple[Event, ...], step: float) -> Pair:
     plds = [of_event(event) for event in events]
-    at = np.arange(points(max(map(_reach, plds)) / step) + 1) * step
+    at = _grid(max(map(_reach, plds)), step)
     remove, add = (np.max([pld[side].deltas(at) for pld in plds], axis=0) for side in (0, 1))
     return _from_curve(remove, add, at, step), _from_curve(add, remove, at, step)
 
@@ -102,12 +102,17 @@ def _any_of(events: tuple[Event, ...], step: float) -> Pair:
 def _best_of(law: Law, events: tuple[Event, ...], step: float) -> Pair:
     """See `tuning.bounds`; the bound is the same in both directions."""
     plds = [of_event(event) for event in events]
-    epsilons = np.arange(points(max(map(_reach, plds)) / step) + 2) * step
+    epsilons = _grid(max(map(_reach, plds)) + step, step)
     deltas: Array = np.max([losses.deltas(epsilons) for pld in plds for losses in pld], axis=0)
-    at = np.arange(points((epsilons[-1] + bounds.log_ratio(law, epsilons, deltas)) / step) + 1) * step
+    at = _grid(float(epsilons[-1]) + bounds.log_ratio(law, epsilons, deltas), step)
     curve = bounds.profile(law, epsilons, deltas, at).clip(0, 1)
     both = _from_curve(curve, curve, at, step)
     return both, both
+
+
+def _grid(end: float, step: float) -> Array:
+    """0, step, ... up to `end` or just beyond."""
+    return np.asarray(np.arange(points(end / step) + 1) * step, dtype=np.float64)
 
 
 def _from_curve(curve: Array, other: Array, at: Array, step: float) -> Losses:

@@ -240,8 +240,8 @@ def an_optimistic_accountant(patch: Patch) -> None:
 
 
 def half_the_steps_are_counted(patch: Patch) -> None:
-    real = pld.of_event
-    patch.setattr(pld, "of_event", lambda e: real(e.model_copy(update={"steps": max(1, e.steps // 2)})))
+    real = pld._part_of_event
+    patch.setattr(pld, "_part_of_event", lambda e: real(e.model_copy(update={"steps": max(1, e.steps // 2)})))
 
 
 def the_query_is_asked_again_on_a_miss(patch: Patch) -> None:

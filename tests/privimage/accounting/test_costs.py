@@ -49,12 +49,12 @@ def test_a_choice_of_accesses_costs_at_least_every_sequence_that_may_be_chosen()
 
 def test_the_dominating_pair_lies_above_every_event_in_both_directions() -> None:
     events = (sgd(1.1, 0.05, 60), sgd(2.0, 0.4, 6))
-    pair = pld._any_of(events, 1)
+    pair = pld.of_costs([AnyOf(events=events, times=1)], "train")
+    assert pair is not None
     at = np.arange(0, 12, 0.05)  # below 0 the two directions mirror each other
     for event in events:
-        for side in ("_pmf_remove", "_pmf_add"):
-            mine = getattr(pld.of_event(event), side).get_delta_for_epsilon(at)
-            assert (getattr(pair, side).get_delta_for_epsilon(at) >= mine - 1e-12).all(), side
+        for side, mine in zip(pair, pld.of_event(event), strict=True):
+            assert (side.deltas(at) >= mine.deltas(at) - 1e-12).all()
 
 
 def test_a_stronger_choice_changes_nothing() -> None:
@@ -111,10 +111,10 @@ def test_a_cap_at_five_standard_deviations_is_free_and_a_low_one_is_not() -> Non
 
     assert capped(5) == pytest.approx(epsilon([plain], DELTA), abs=1e-3)
     assert capped(1) > epsilon([plain], DELTA) + 0.05
-    accountant = PLDAccountant(value_discretization_interval=pld.GRID)
+    accountant = PLDAccountant(value_discretization_interval=5e-4)
     cap = math.ceil(expected + 2 * sd)
     accountant.compose(dpe.SelfComposedDpEvent(dpe.TruncatedSubsampledGaussianDpEvent(5000, 0.08, cap, 1.8), 100))
-    assert capped(2) == pytest.approx(accountant.get_epsilon(DELTA), rel=1e-9)
+    assert capped(2) == pytest.approx(accountant.get_epsilon(DELTA), rel=1e-3)
 
 
 @given(sigma=st.floats(0.5, 10))

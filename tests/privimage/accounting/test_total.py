@@ -117,4 +117,4 @@ def test_an_impossible_budget_is_refused_with_the_fix() -> None:
         none = (Event(purpose="none", sigma=0),)
         calibrate(budget=Budget(epsilon=10, delta=DELTA), q=1, steps=4, others=none)
     with pytest.raises(BudgetExceeded, match="noise multiplier up to"):
-        calibrate(budget=Budget(epsilon=1e-4, delta=1e-9), q=1, steps=1)
+        calibrate(budget=Budget(epsilon=1e-8, delta=1e-12), q=1, steps=1)
