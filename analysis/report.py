@@ -290,7 +290,7 @@ def fine_print(found: Facts) -> Parts:
     sentences = [
         f"Unit of privacy: {words.UNIT}.",
         f"Adjacency: {words.ADJACENCY}.",
-        "Accountant: PLD (Google's dp-accounting), an upper bound on the exact cost; of a selection, and of accesses "
+        "Accountant: PLD, an upper bound on the exact cost; of a selection, and of accesses "
         "that were chosen on the way, the smaller of that and RDP. RDP alone, the accountant of the PrivImage paper, "
         "stands beside it for comparison; a dash means that it has no bound.",
         f"Tuning mode {found.mode}.",

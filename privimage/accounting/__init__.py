@@ -1,6 +1,6 @@
 """Epsilon of a list of costs, and the DP-SGD noise that makes everything a trial releases meet its budget.
 
-The answer is the PLD accountant's (Google's dp-accounting): an upper bound on the exact cost under adding or
+The answer is that of a privacy loss distribution (PLD): an upper bound on the exact cost under adding or
 removing one example. RDP, the accountant of the PrivImage paper, is computed beside it for comparison.
 
 Training and validation split are disjoint, and which split an example is in depends on this example alone. So one
