@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from privimage import reconcile
@@ -11,11 +10,13 @@ from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.methods.declared import fields_of
+from privimage.methods.presets import PRESETS
 from privimage.paths import Root
 from privimage.statement import sentences
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
-from sweeps.price import bill_of, families, search_of
+from sweeps import count
+from sweeps.price import asking, bill_of, queries_of, search_of
 from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
 from sweeps.tuning import Select
@@ -95,6 +96,7 @@ class Plan:
     totals: tuple[Row, ...]
     stages: tuple[StageCount, ...]
     settings: tuple[Settings, ...]
+    ignored: tuple[str, ...]  # searched fields that change nothing
 
     @property
     def refused(self) -> bool:
@@ -123,6 +125,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
         stages=tuple(_stages(sweep)),
         settings=tuple(_settings(sweep)),
+        ignored=count.ignored(sweep),
     )
 
 
@@ -200,50 +203,41 @@ def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., 
 
 def _totals(sweep: Sweep, budget: Budget, asked: float) -> Iterator[Row]:
     """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
-    search, seeds = search_of(sweep), len(sweep.seeds)
-    queries = tuple(Event(purpose="query", sigma=asked) for _ in families(sweep))
+    search = search_of(sweep)
     one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, query=search.query))
     if not one.trainings:
         return
     eta = sweep.tuning.eta if isinstance(sweep.tuning, Select) else 0.0
-    for count in sorted({*COUNTS, max(1, sweep.trials)}):
-        law, shown = Law(eta=eta, mean=count), {"trials": count * seeds, "law": None}
-        every = price_trials(budget, search.model_copy(update=shown))
+    for trials in sorted({*COUNTS, max(1, sweep.trials)}):
+        law = Law(eta=eta, mean=trials)
+        queries = queries_of(sweep, asked_sigma=asked, trials=trials)
+        every = price_trials(budget, asking(sweep, search, trials=trials))
         assert one.score is not None
         best = BestOf(law=law, events=one.trainings, score=one.score)
         yield Row(
             budget=budget,
-            trials=count,
+            trials=trials,
             all_shown=epsilon((*queries, *every.search), budget.delta),
             best_only=epsilon((*queries, best), budget.delta),
             quantiles=tuple(int(k) for k in law.quantile(QUANTILES)),
         )
 
 
-STAGES: tuple[tuple[str, Sequence[str]], ...] = (  # what determines each stage
-    ("query-function", ("method.query.function",)),
-    ("histogram", ("method.query.function", "method.query.k1")),
-    ("selection", ("method.query", "method.select")),
-    ("pretrained", ("method.query", "method.select", "method.model", "method.pretrain")),
-    ("generator", ("method",)),
-)
-SEEDED = ("pretrained", "generator")  # a seed more is another one
-
-
 def _stages(sweep: Sweep) -> Iterator[StageCount]:
     """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
-    trials = len(sweep.budgets) * sweep.trials * len(sweep.seeds)
-    for stage, prefixes in STAGES:
-        sizes = [
-            math.inf if (listed := dimension.listed()) is None else len(listed)
-            for dotted, dimension in sweep.search.items()
-            if dotted.startswith(tuple(prefixes))
-        ]
-        each = len(sweep.seeds) if stage in SEEDED else 1
-        each *= len(sweep.budgets) if stage == "generator" else 1
-        own = isinstance(sweep.tuning, Select) and stage == "generator"  # every trial has noise of its own
-        computed = trials if own else min(trials, math.prod(sizes) * each)
-        yield StageCount(stage=stage, computed=int(computed), needed=trials)
+    budgets, jobs = len(sweep.budgets), sweep.trials if isinstance(sweep.tuning, Select) else sweep.configurations
+    scores, needed = search_of(sweep).scores, budgets * jobs * len(sweep.seeds)
+    for kind in dict.fromkeys(s.kind for name in sweep.presets() for s in PRESETS[name].declaration.stages):
+        on = {on for reach in count.reaches(sweep, kind) for stage in reach.stages for on in stage.world}
+        if isinstance(sweep.tuning, Select) and "draw" in on:
+            computed = needed
+        elif on & {"training", "score"}:  # whose noise follows from the budget
+            computed = budgets * count.most(sweep, kind, trials=jobs)
+        else:
+            computed = count.most(sweep, kind, trials=budgets * jobs)
+        times = scores if kind == "score" else 1
+        if times:
+            yield StageCount(stage=kind, computed=times * computed, needed=times * needed)
 
 
 def _settings(sweep: Sweep) -> Iterator[Settings]:

@@ -89,6 +89,9 @@ def _sizes(plan: Plan, out: Console) -> None:
 
 
 def _settings(plan: Plan, out: Console) -> None:
+    for dotted in plan.ignored:
+        out.print()
+        out.print(f"search.{dotted}: changes nothing in what is searched: no stage uses it", **PLAIN)
     if not plan.settings:
         return
     out.print()

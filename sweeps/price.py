@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privimage import metrics
 from privimage.budget import Budget, Event
 from privimage.errors import InputError
 from privimage.histogram import query_family
+from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
-from privimage.methods.privimage import MethodConfig, events
+from privimage.methods.privimage import events
+from privimage.trial import Trial
 from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
 from privimage.tuning.noise import Noise
+from sweeps import count
 from sweeps.space import Scalar
-from sweeps.sweep import QUERY_SIGMA, Sweep
+from sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public, Select, Tuning
 
-NAME, Q, STEPS = "method.name", "method.finetune.q", "method.finetune.steps"
+Q, STEPS = "method.finetune.q", "method.finetune.steps"
+MANY = 10**9  # no bound on what is counted
 
 
 def bill_of(sweep: Sweep, *, asked_sigma: float) -> Bill:
@@ -26,7 +30,7 @@ def bill_of(sweep: Sweep, *, asked_sigma: float) -> Bill:
 
     Raises InputError if the space does not say beforehand what may be asked, BudgetExceeded if no noise is enough.
     """
-    queries = tuple(Event(purpose="query", sigma=asked_sigma) for _ in families(sweep))
+    queries = queries_of(sweep, asked_sigma=asked_sigma, trials=_jobs(sweep))
     studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
     return Bill(mode=sweep.tuning.mode, covers=_covers(sweep.tuning), queries=queries, studies=studies)
 
@@ -48,9 +52,11 @@ def row_noise(bill: Bill, budget: Budget) -> Noise:
 
 
 def _study(sweep: Sweep, budget: Budget, queries: tuple[Event, ...]) -> Study:
-    search = search_of(sweep)
-    rows = [sweep.row_trial(r, seed, b, asked_sigma=1e-9, noise=Noise()) for r, seed, b in sweep.rows() if b == budget]
-    private = [trial for trial in rows if trial.method.preset.finetune == "private"]
+    search, private = search_of(sweep), _trained_rows(sweep, budget)
+    if isinstance(sweep.tuning, Explore):
+        alone = price_trials(budget, search)
+        shared = [trial for trial in private if _asked_anyway(sweep, trial, budget, alone.noise)]
+        private = [trial for trial in private if trial not in shared]
     if isinstance(sweep.tuning, Explore) and sweep.tuning.covers == "sweep":
         asked = tuple(Training(q=t.method.finetune.q, steps=t.method.finetune.steps) for t in private)
         return price_sweep(budget, search, queries=queries, rows=asked)
@@ -62,41 +68,79 @@ def _study(sweep: Sweep, budget: Budget, queries: tuple[Event, ...]) -> Study:
     return price_trials(budget, search, rows=priced)
 
 
+def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
+    """A comparison row for every different training: rows that differ in post-processing only share theirs."""
+    found: dict[object, Trial] = {}
+    for row, seed, at in sweep.rows():
+        trial = sweep.row_trial(row, seed, at, asked_sigma=1e-9, noise=Noise())
+        if at == budget and trial.method.preset.finetune == "private":
+            found.setdefault((count.settings(trial.method, "generator"), seed), trial)
+    return list(found.values())
+
+
+def _asked_anyway(sweep: Sweep, row: Trial, budget: Budget, noise: Noise) -> bool:
+    """Whether the search asks the training of a row: it tries all its settings, and this is one, with equal noise."""
+    if _jobs(sweep) < count.distinct(sweep, "generator"):
+        return False
+    equal = events(row.method, budget, Noise())[-1] == events(row.method, budget, noise)[-1]
+    return equal and row.seed in sweep.seeds and count.holds(sweep, "generator", row.method)
+
+
 def search_of(sweep: Sweep) -> Search:
     """What the trials of one study may ask."""
-    presets = [PRESETS[str(name)] for name in _values(sweep, NAME)]
-    private = [preset for preset in presets if preset.finetune == "private"]
-    trainings = tuple(
-        Training(q=float(q), steps=int(steps))
-        for q, steps in itertools.product(_values(sweep, Q), _values(sweep, STEPS))
-    )
+    presets = [PRESETS[name] for name in sweep.presets()]
     law = sweep.tuning.law(sweep.trials) if isinstance(sweep.tuning, Select) else None
-    if law is not None and len(private) < len(presets):
+    if law is not None and any(preset.finetune != "private" for preset in presets):
         raise InputError("method.name: in mode select every configuration is fine-tuned with DP-SGD; use privimage+d")
-    scored = 0 if isinstance(sweep.tuning, Public) else sum(metrics.is_private(name) for name in sweep.measured)
+    scores = 0 if isinstance(sweep.tuning, Public) else sum(metrics.is_private(name) for name in sweep.measured)
     query = Event(purpose="query", sigma=_largest_sigma(sweep)) if all(preset.queries for preset in presets) else None
-    return Search(trainings=trainings if private else (), scores=scored, trials=_trials(sweep), law=law, query=query)
-
-
-def _trials(sweep: Sweep) -> int:
-    """How many trials a study asks of the sensitive set; a private selection hides the number (see its law)."""
+    search = Search(trainings=tuple(dict.fromkeys(_trainings(sweep))), scores=scores, law=law, query=query)
     match sweep.tuning:
         case Select():
-            return 0
+            return search  # its law hides the number of trials, and each has noise of its own
         case Public():
-            return len(sweep.seeds) if sweep.trials else 0
+            runs = len(set(sweep.seeds)) if sweep.trials else 0
+            return search.model_copy(update={"trials": runs})
         case Explore():
-            return (sweep.trials if sweep.search else min(1, sweep.trials)) * len(sweep.seeds)
+            return asking(sweep, search, trials=_jobs(sweep))
 
 
-def _values(sweep: Sweep, dotted: str) -> tuple[Scalar, ...]:
-    """All values of a field that decides what is asked. Raises InputError if it is searched over a range."""
+def asking(sweep: Sweep, search: Search, *, trials: int) -> Search:
+    """The same search with so many trials, all shown: each with every seed, and each question asked once."""
+    scored = count.most(sweep, "score", trials=trials) * search.scores
+    return search.model_copy(
+        update={
+            "trials": trials * len(sweep.seeds),
+            "trained": count.most(sweep, "generator", trials=trials),
+            "scored": scored,
+            "law": None,
+        }
+    )
+
+
+def _jobs(sweep: Sweep) -> int:
+    """Configurations that ask the sensitive set at one budget, at most; a private selection has no such bound."""
+    match sweep.tuning:
+        case Select():
+            return MANY
+        case Public():
+            return min(1, sweep.trials)
+        case Explore():
+            return sweep.configurations
+
+
+def _trainings(sweep: Sweep) -> Iterator[Training]:
+    for name in sweep.presets():
+        if PRESETS[name].finetune == "private":
+            for q, steps in itertools.product(_values(sweep, name, Q), _values(sweep, name, STEPS)):
+                yield Training(q=float(q), steps=int(steps))
+
+
+def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Scalar, ...]:
+    """All values of a field that decides what a method asks. Raises InputError if it is searched over a range."""
     if dotted not in sweep.search:
-        base = sweep.example(budget=sweep.budgets[0]).model_dump()
-        value: Any = base
-        for part in dotted.split("."):
-            value = value[part]
-        return (value,)
+        method = sweep.example(budget=sweep.budgets[0], overrides={METHOD: name}).method
+        return (fields_of(method)[dotted.removeprefix("method.")],)
     listed = sweep.search[dotted].listed()
     if listed is None:
         raise InputError(
@@ -109,21 +153,33 @@ def _values(sweep: Sweep, dotted: str) -> tuple[Scalar, ...]:
 def _largest_sigma(sweep: Sweep) -> float:
     if QUERY_SIGMA in sweep.search:
         return max(float(value) for value in sweep.search[QUERY_SIGMA].corners())
-    return sweep.example(budget=sweep.budgets[0]).method.query.sigma
+    return max(float(value) for name in sweep.presets() for value in _values(sweep, name, QUERY_SIGMA))
 
 
-def families(sweep: Sweep) -> set[str]:
-    """The different questions that the sweep asks (k1 and query function): each is asked once, at one sigma_s."""
-    return {query_family(sweep.data.identity, config.query) for config in _asking(sweep)}
+def queries_of(sweep: Sweep, *, asked_sigma: float, trials: int) -> tuple[Event, ...]:
+    """The different queries (k1 and query function) of comparison rows and of so many trials at every budget.
+
+    Each is asked once, at one sigma_s.
+    """
+    searched, rows = set(_searched_families(sweep)), set(_row_families(sweep))
+    asked = min(len(searched | rows), len(rows) + trials * len(sweep.budgets))
+    return tuple(Event(purpose="query", sigma=asked_sigma) for _ in range(asked))
 
 
-def _asking(sweep: Sweep) -> Iterator[MethodConfig]:
-    """One configuration for every different query of the search and of the comparison rows."""
-    budget = sweep.budgets[0]
+def _searched_families(sweep: Sweep) -> Iterator[str]:
     dimensions = [dotted for dotted in sweep.search if dotted.startswith("method.query.") and dotted != QUERY_SIGMA]
-    if sweep.trials and any(PRESETS[str(name)].queries for name in _values(sweep, NAME)):
-        for values in itertools.product(*(_values(sweep, dotted) for dotted in dimensions)):
-            yield sweep.example(budget=budget, overrides=dict(zip(dimensions, values, strict=True))).method
+    for name in sweep.presets() if sweep.trials else ():
+        if PRESETS[name].queries:
+            for values in itertools.product(*(_values(sweep, name, dotted) for dotted in dimensions)):
+                yield _family(sweep, {METHOD: name, **dict(zip(dimensions, values, strict=True))})
+
+
+def _row_families(sweep: Sweep) -> Iterator[str]:
     for row in sweep.compare:
         if PRESETS[row.method].queries:
-            yield sweep.example(budget=budget, overrides=sweep.overrides_of(row)).method
+            yield _family(sweep, sweep.overrides_of(row))
+
+
+def _family(sweep: Sweep, overrides: Mapping[str, Any]) -> str:
+    method = sweep.example(budget=sweep.budgets[0], overrides=overrides).method
+    return query_family(sweep.data.identity, method.query)

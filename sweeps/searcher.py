@@ -160,8 +160,8 @@ def configurations(sweep: Sweep, key: Callable[[Params], str]) -> int:
     """How many different configurations a study tries: a finite space may have fewer than were asked for."""
     listed = _listed(sweep)
     if not sweep.trials or listed is None or math.prod(map(len, listed.values())) > LARGE:
-        return sweep.trials
-    return min(sweep.trials, len({key(params) for params in _combinations(listed)}))
+        return sweep.configurations
+    return min(sweep.configurations, len({key(params) for params in _combinations(listed)}))
 
 
 def _listed(sweep: Sweep) -> dict[str, tuple[Any, ...]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -34,6 +35,10 @@ class Choice(Frozen):
         """All values."""
         return self.choice
 
+    def size(self) -> float:
+        """How many different values there are."""
+        return len(set(self.choice))
+
 
 class _Range(Frozen):
     def bounds(self) -> tuple[float, float]:
@@ -52,6 +57,10 @@ class _Range(Frozen):
     def listed(self) -> tuple[Scalar, ...] | None:
         """All values, or None where there are too many to list."""
         return None
+
+    def size(self) -> float:
+        """How many different values there are."""
+        return math.inf
 
     @model_validator(mode="after")
     def _ordered(self) -> _Range:
@@ -98,6 +107,11 @@ class Integers(_Range):
         """All values, or None where there are too many to list."""
         low, high = self.integers
         return tuple(range(low, high + 1)) if high - low < LISTED else None
+
+    def size(self) -> float:
+        """How many different values there are."""
+        low, high = self.integers
+        return high - low + 1
 
     def bounds(self) -> tuple[int, int]:
         """(low, high)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -148,6 +149,12 @@ class Sweep(Frozen):
     def measured(self) -> tuple[str, ...]:
         """Names of all metrics: the objectives first."""
         return tuple(dict.fromkeys((*self.objectives, *self.metrics)))
+
+    @property
+    def configurations(self) -> int:
+        """How many configurations the search tries at one budget, at most: `trials`, or all that there are."""
+        space = math.prod(dimension.size() for dimension in self.search.values())
+        return int(min(self.trials, space))
 
     def presets(self) -> tuple[str, ...]:
         """Names of the methods that the search may try."""

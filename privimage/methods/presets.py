@@ -53,7 +53,7 @@ class Preset:
         """Up to the weights that fine-tuning starts from."""
         selection = {
             "selected": (*QUERY, Stage(kind="selection", fields=("select.ratio",))),
-            "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "seed")),),
+            "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "labels", "seed")),),
         }
         pretrained = Stage(
             kind="pretrained", fields=("model.size", "pretrain"), world=("public", "shape", "labels", "seed")

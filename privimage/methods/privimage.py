@@ -191,21 +191,24 @@ class Run:
 
     def _selection(self) -> Selection:
         """The selected public images."""
-        if self.config.preset.pretrain_on == "random":
-            n_labels = len(self.sensitive.train.classes)
-            return semantics.select_at_random(self.public, n_labels=n_labels, k2=self._k2, seed=self.seed)
-        query = self.config.query
-        S = noisy_histogram(
-            self.public,
-            self.sensitive.train,
-            query=query,
-            asked_sigma=self.asked_sigma,
-            inputs=self.inputs,
-            stages=self.stages,
-        )
+        query, k2 = self.config.query, self._k2
+        S = None
+        if self.config.preset.queries:
+            S = noisy_histogram(
+                self.public,
+                self.sensitive.train,
+                query=query,
+                asked_sigma=self.asked_sigma,
+                inputs=self.inputs,
+                stages=self.stages,
+            )
 
         def build(progress: Callable[[int, int], None]) -> Built:
-            chosen = semantics.select(S, self.public, k2=self._k2)
+            if S is None:
+                n_labels = len(self.sensitive.train.classes)
+                chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
+                return Built(arrays=vars(chosen), privacy="public")
+            chosen = semantics.select(S, self.public, k2=k2)
             return Built(arrays=vars(chosen), privacy="released", events=(Event(purpose="query", sigma=query.sigma),))
 
         return Selection(**self.stages.public("selection", self.inputs.of("selection"), build).arrays)

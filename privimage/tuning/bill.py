@@ -45,6 +45,9 @@ class Training(Frozen):
 class Search(Frozen):
     """What the search of a study may ask: its trainings, how many scores a trial takes, how many trials there are.
 
+    Trials that differ in post-processing only share a training, and those that make the same images a score: `trained`
+    and `scored` are how many different ones there may be in all; None where every trial has its own.
+
     `law` in place of `trials` for a private selection. `query` is the one with the least noise that a trial may use,
     or None: it decides how much of a trial's own budget is left for training.
     """
@@ -52,6 +55,8 @@ class Search(Frozen):
     trainings: tuple[Training, ...]
     scores: int = 0
     trials: int = Field(default=0, ge=0)
+    trained: int | None = Field(default=None, ge=0)
+    scored: int | None = Field(default=None, ge=0)
     law: Law | None = None
     query: Event | None = None
 
@@ -65,8 +70,20 @@ class Study(Frozen):
     score: Event | None
     scores: int
     trials: int
+    trained: int | None = None
+    scored: int | None = None
     law: Law | None
     rows: tuple[Event, ...] = ()
+
+    @property
+    def trainings_asked(self) -> int:
+        """How many different trainings the search may ask, at most."""
+        return self.trials if self.trained is None else self.trained
+
+    @property
+    def scores_asked(self) -> int:
+        """How many different scores the search may ask, at most."""
+        return self.trials * self.scores if self.scored is None else self.scored
 
     @property
     def search(self) -> tuple[Cost, ...]:
@@ -75,10 +92,10 @@ class Study(Frozen):
             assert self.score is not None
             return (BestOf(law=self.law, events=self.trainings, score=self.score),)
         costs: list[Cost] = []
-        if self.trials and self.trainings:
-            costs.append(AnyOf(events=self.trainings, times=self.trials))
-        if self.trials and self.score is not None:
-            costs.append(AnyOf(events=(self.score,), times=self.trials * self.scores))
+        if self.trainings_asked and self.trainings:
+            costs.append(AnyOf(events=self.trainings, times=self.trainings_asked))
+        if self.scores_asked and self.score is not None:
+            costs.append(AnyOf(events=(self.score,), times=self.scores_asked))
         return tuple(costs)
 
 
@@ -156,6 +173,8 @@ def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, .
         score=score,
         scores=search.scores,
         trials=search.trials,
+        trained=search.trained,
+        scored=search.scored,
         law=search.law,
         rows=rows,
     )

@@ -124,7 +124,8 @@ def test_the_table_has_the_total_of_the_sweep_in_it(
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_other_sizes_are_priced_with_the_noise_of_one_trial(tiny_values: Values, tmp_path: Path) -> None:
-    plan = plan_of(one_budget(tiny_values(), "explore, sweep") | {"search": {}}, tmp_path)
+    rates = {"method.pretrain.lr": {"log_uniform": [1e-4, 1e-2]}}
+    plan = plan_of(one_budget(tiny_values(), "explore, sweep") | {"search": rates}, tmp_path)
     budget, query = plan.sweep.budgets[0], Event(purpose="query", sigma=10)
     one = calibrate(budget=budget, q=0.2, steps=2, others=(query,))
     for row in (row for row in plan.totals if row.trials in (1, 5)):
@@ -158,12 +159,24 @@ def test_a_selection_costs_at_most_its_budget_and_more_than_its_trials(tiny_valu
 def test_stages_are_counted_as_the_cache_would(tiny_values: Values, tmp_path: Path) -> None:
     plan = plan_of(one_budget(tiny_values(), "explore") | {"trials": 9}, tmp_path)
     assert {s.stage: (s.computed, s.needed) for s in plan.stages} == {
-        "query-function": (1, 9),
-        "histogram": (1, 9),
-        "selection": (2, 9),
-        "pretrained": (2, 9),
-        "generator": (4, 9),
+        "query-function": (1, 4),
+        "histogram": (1, 4),
+        "histogram-derived": (2, 4),
+        "selection": (2, 4),
+        "pretrained": (2, 4),
+        "generator": (4, 4),
+        "model": (4, 4),
+        "samples": (4, 4),
     }
+
+
+def test_a_searched_field_without_effect_is_named(tiny_values: Values, tmp_path: Path) -> None:
+    space = {"method.sample.guidance": {"choice": [0, 1]}, "method.select.ratio": {"choice": [0.3, 0.5]}}
+    values = one_budget(tiny_values(), "explore") | {"search": space, "compare": []}
+    values["method"] = values["method"] | {"name": "dpdm"}
+    plan = plan_of(values, tmp_path)
+    assert plan.ignored == ("method.select.ratio",)
+    assert {s.stage: s.computed for s in plan.stages} == {"generator": 1, "model": 2, "samples": 2}
 
 
 @pytest.mark.parametrize("mode", MODES)
