@@ -19,6 +19,7 @@ import torch
 
 from privimage.budget import Budget
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
+from privimage.entropy import BYTES, Entropy
 from privimage.ledger import Ledger
 from privimage.methods import presets
 from privimage.methods import privimage as method
@@ -53,12 +54,12 @@ def pictures(n: int, n_classes: int, seed: int) -> tuple[Any, Any]:
     return x.astype(np.uint8), y.astype(np.int64)
 
 
-def part(n: int, seed: int) -> PrivateSet:
+def part(split: Any, n: int, seed: int) -> PrivateSet:
     x, y = pictures(n, LABELS, seed)
-    return PrivateSet(x=x, y=y, name="toy", id="toy-v1", classes=("a", "b", "c"))
+    return PrivateSet(x=x, y=y, name="toy", id="toy-v1", classes=("a", "b", "c"), split=split)
 
 
-SENSITIVE = SensitiveData(train=part(40, 1), validation=part(12, 2), test=part(12, 3))
+SENSITIVE = SensitiveData(train=part("train", 40, 1), validation=part("validation", 12, 2), test=part("test", 12, 3))
 PUBLIC_X, PUBLIC_Y = pictures(4 * CLASSES, CLASSES, 4)
 PUBLIC = PublicSet(x=PUBLIC_X, y=PUBLIC_Y, name="public", classes=tuple(f"c{i}" for i in range(CLASSES)))
 
@@ -75,7 +76,7 @@ class Recorder(Stages):
 
     def __init__(self, root: Path, canned: dict[str, Artefact] | None = None, until: str = "") -> None:
         store = Store(root / "store")
-        store.entropy = lambda name: 2**100 + len(name.split("-")[0])  # type: ignore[method-assign]  # the same noise
+        store.entropy = lambda name: Entropy(bytes(BYTES))  # type: ignore[method-assign]  # the same noise everywhere
         super().__init__(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
         self.canned, self.until = canned or {}, until
         self.keys, self.made = dict[str, str](), dict[str, Artefact]()

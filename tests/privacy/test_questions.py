@@ -44,8 +44,11 @@ SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sw
     "method.samples": [100, 200],
 }
 X, Y = np.zeros((40, 1, 16, 16), np.uint8), np.arange(40) % 3
-PART = PrivateSet(x=X, y=Y, name="toy", id="toy", classes=("a", "b", "c"))
-SENSITIVE = SensitiveData(train=PART, validation=PART, test=PART)
+PARTS: Any = {
+    split: PrivateSet(x=X, y=Y, name="toy", id="toy", classes=("a", "b", "c"), split=split)  # type: ignore[arg-type]
+    for split in ("train", "validation", "test")
+}
+SENSITIVE = SensitiveData(**PARTS)
 PUBLIC = PublicSet(x=X, y=np.arange(40) % 20, name="public", classes=tuple(map(str, range(20))))
 
 
