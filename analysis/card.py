@@ -6,6 +6,7 @@ from analysis import price, spend, words
 from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from analysis.facts import Facts
 from privimage import guarantee
+from privimage.errors import Violation
 from privimage.record import Record
 from privimage.schema import get_dotted
 
@@ -54,7 +55,8 @@ def _privacy(found: Facts, record: Record, config: BundleConfig) -> str:
 
 def _selected(found: Facts, record: Record) -> list[str]:
     """How the winner of a private selection was chosen. It has no other price than that of the selection."""
-    assert record.selection is not None
+    if record.selection is None:
+        raise Violation(f"record {record.id}: is not the winner of a selection")
     by = f" by {found.objectives[0]}" if found.objectives else ""
     return [
         f"It pays for a private selection{by} among K trials, of which this is the winner. "

@@ -32,6 +32,7 @@ from safetensors.numpy import save as save_safetensors
 from torch import Tensor, nn
 
 from privimage.entropy import Entropy
+from privimage.errors import Violation
 from privimage.schema import digest
 from privimage.store import Arrays, Store, numpy_state, torch_state
 from privimage.workers import Workers
@@ -100,7 +101,8 @@ class Checkpoint:
         self._due = end + max(SECONDS, (end - start) / SHARE)
 
     def _read(self) -> Arrays | None:
-        assert self._store is not None
+        if self._store is None:
+            raise Violation("a checkpoint without a store keeps nothing")
         raw = self._store.kept(self._name)
         if raw is None:
             return None

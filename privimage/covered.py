@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from privimage.budget import BestOf, Cost, Event
-from privimage.errors import LostAnswer
+from privimage.errors import LostAnswer, Violation
 from privimage.ledger import Ledger
 from privimage.manifest import Receipt
 
@@ -34,7 +34,8 @@ class CoveredLedger:
         if not self.outer.charged(self._selection):
             raise LostAnswer(f"{self.outer.path}: the selection {self._selection[:12]} is not charged there")
         allowed = (*self._cost.events, self._cost.score)
-        assert all(event in allowed for event in events), "an access that the selection did not pay for"
+        if not all(event in allowed for event in events):
+            raise Violation(f"the selection {self._selection[:12]} did not pay for {what}")
         self._inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self._inner.charge(id=id, what=what, events=events)
 

@@ -44,9 +44,8 @@ class DctMLP(nn.Module):
         self.last = nn.Linear(d, size)
         nn.init.normal_(self.label.weight, std=0.5)
         for layer in (*self.outer, self.last):
-            assert isinstance(layer, nn.Linear)
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
         """Raw output [B, channels*k*k] for scaled coefficients, noise levels [B] and labels [B] in 0..n_classes."""

@@ -27,3 +27,10 @@ class LostAnswer(PrivImageError):
 
 class TrialFailed(PrivImageError):
     """One trial of a sweep failed; the message names the trial and the cause."""
+
+
+class Violation(PrivImageError):
+    """A fault of privimage itself that would have broken a promise about privacy; nothing was asked. Please report it.
+
+    Raised where other programs have an `assert`: it stays where Python runs with -O.
+    """

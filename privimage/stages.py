@@ -15,7 +15,7 @@ from privimage.budget import Cost, Event
 from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
 from privimage.entropy import Entropy
-from privimage.errors import LostAnswer
+from privimage.errors import LostAnswer, Violation
 from privimage.ledger import Ledger
 from privimage.manifest import Receipt
 from privimage.reconcile import refusal
@@ -67,7 +67,8 @@ class Stages:
         self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
     ) -> Artefact:
         """As `public`, for the first worker only: the others take no part (metrics and their references)."""
-        assert self.workers.first
+        if not self.workers.first:
+            raise Violation(f"stage {kind}: only the first worker computes it")
         key = digest({"kind": kind, **inputs})
         return self._timed(kind, key, lambda: self._found(kind, key, lambda: build(self._reporter(kind))))
 

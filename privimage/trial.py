@@ -26,7 +26,7 @@ from privimage.data import (
 )
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.entropy import Entropy
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.manifest import PrivacyClass
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
@@ -174,7 +174,8 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
         raise InputError(f"method.query.k1: got {trial.method.query.k1}; there are only {n_public} public classes")
     if trial.method.samples < 2 * n_labels:
         raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
-    assert trial.events or not preset.queries  # calibrated: raises if the budget cannot be met
+    if preset.queries and not trial.events:  # calibrates: raises if the budget cannot be met
+        raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
 
 
 def run(

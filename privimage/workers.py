@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from privimage.errors import PrivImageError, TrialFailed
+from privimage.errors import PrivImageError, TrialFailed, Violation
 
 T = TypeVar("T")
 
@@ -68,7 +68,8 @@ class Workers:
 
         Errors of privimage travel as they are; any other as the text of a TrialFailed (it might not survive the way).
         """
-        assert self.first
+        if not self.first:
+            raise Violation("only the first worker tells the others that it failed")
         if not isinstance(error, PrivImageError):
             error = TrialFailed(f"the first worker met {type(error).__name__}: {error}")
         self.broadcast(_Failed(error=error))

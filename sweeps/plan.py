@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from privimage import reconcile
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
@@ -154,7 +154,8 @@ def _quote(sweep: Sweep, budget: Budget, asked: float) -> Quote:
     try:
         bill = bill_of(alone, asked_sigma=asked)
         for _, trial in alone.corner_trials():
-            assert trial.events or not trial.method.preset.queries  # calibrated: raises if the budget cannot be met
+            if trial.method.preset.queries and not trial.events:  # calibrates: raises if the budget cannot be met
+                raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
     except InputError as error:
         return Quote(budget=budget, refusal=str(error))
     (study,) = bill.studies
@@ -212,7 +213,8 @@ def _totals(sweep: Sweep, budget: Budget, asked: float) -> Iterator[Row]:
         law = Law(eta=eta, mean=trials)
         queries = queries_of(sweep, asked_sigma=asked, trials=trials)
         every = price_trials(budget, asking(sweep, search, trials=trials))
-        assert one.score is not None
+        if one.score is None:
+            raise Violation("a trial that is priced with a score has one")
         best = BestOf(law=law, events=one.trainings, score=one.score)
         yield Row(
             budget=budget,

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from privimage import record as records
 from privimage.budget import BestOf
 from privimage.entropy import Entropy
-from privimage.errors import LostAnswer, TrialFailed
+from privimage.errors import LostAnswer, TrialFailed, Violation
 from privimage.ledger import Ledger
 from privimage.paths import RunFolder
 from privimage.record import Paid, Record
@@ -34,7 +34,8 @@ class Selection:
 
     def __init__(self, sweep: Sweep, study: Study, bill: Bill, *, asked_sigma: float) -> None:
         (cost,) = study.search
-        assert isinstance(cost, BestOf)
+        if not isinstance(cost, BestOf):
+            raise Violation("the search of a selection is paid as one selection")
         self.cost, self._study, self._bill = cost, study, bill
         self._sweep, self._asked = sweep, asked_sigma
         fixed = sweep.model_dump(mode="json", exclude={"resources", "compare", "metrics", "budgets", "trials"})
@@ -85,7 +86,8 @@ class Selection:
             raise TrialFailed(f"{self.what}: not all its trials have ended; run the same command again")
         (objective,) = self._sweep.objectives
         winner = records.best([by_id[trial.id] for trial in trials], metric=objective, direction="max")
-        assert winner is not None
+        if winner is None:
+            raise Violation(f"{self.what}: none of its trials has a score")
         known = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
         if self.id[:16] not in known:
             artefacts = _release(self.id, winner.artefacts, Store(folder.root.store))

@@ -11,7 +11,7 @@ from privimage import record as records
 from privimage.budget import Budget
 from privimage.data import SensitiveConfig
 from privimage.disk import write_whole
-from privimage.errors import TrialFailed
+from privimage.errors import TrialFailed, Violation
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
@@ -24,9 +24,9 @@ from sweeps.tuning import Explore, Public
 def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
     """The same search with public data in place of the sensitive set, and without comparison rows."""
     tuning = sweep.tuning
-    assert isinstance(tuning, Public)
     sensitive = sweep.data.sensitive
-    assert isinstance(sensitive, SensitiveConfig), "checked when the sweep was made"
+    if not isinstance(tuning, Public) or not isinstance(sensitive, SensitiveConfig):
+        raise Violation("only a sweep of mode public on a sensitive set has a stand-in")
     stand_in = tuning.stand_in.config(sensitive, labels=labels)
     data = DataConfig(sensitive=stand_in, public=sweep.data.public, stand_in=True)
     explore = Explore(sampler=tuning.sampler, seed=tuning.seed)

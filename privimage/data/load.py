@@ -77,10 +77,12 @@ def _vision(config: SensitiveConfig | PublicConfig, *, train: bool) -> Labelled:
         read_vision,
     )  # here: it imports torch
 
-    assert config.name in ("mnist", "fashion-mnist", "cifar10"), config.name
+    if config.name not in ("mnist", "fashion-mnist", "cifar10"):
+        raise InputError(f"name: got {config.name}; torchvision has mnist, fashion-mnist and cifar10")
     return read_vision(config.name, root=_root(config), train=train, download=config.download)
 
 
 def _root(config: SensitiveConfig | PublicConfig) -> Path:
-    assert config.root is not None, "checked when the configuration was made"
+    if config.root is None:  # checked when the configuration was made
+        raise InputError(f"root: name {config.name} needs the path of a folder")
     return Path(config.root).expanduser()

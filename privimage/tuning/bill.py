@@ -25,7 +25,7 @@ from pydantic import Field
 
 from privimage.accounting import epsilon, epsilon_rdp, least
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
-from privimage.errors import BudgetExceeded
+from privimage.errors import BudgetExceeded, Violation
 from privimage.schema import Frozen
 from privimage.tuning.law import Law
 from privimage.tuning.noise import Noise
@@ -89,7 +89,8 @@ class Study(Frozen):
     def search(self) -> tuple[Cost, ...]:
         """What the search asks, without the shared query."""
         if self.law is not None:
-            assert self.score is not None
+            if self.score is None:
+                raise Violation("a private selection is decided by a score that is charged")
             return (BestOf(law=self.law, events=self.trainings, score=self.score),)
         costs: list[Cost] = []
         if self.trainings_asked and self.trainings:
@@ -155,7 +156,8 @@ def price_selection(budget: Budget, search: Search, *, queries: tuple[Event, ...
 
     Comparison rows stand outside: they meet the budget one by one, and add to what everything together costs.
     """
-    assert search.law is not None
+    if search.law is None:
+        raise Violation("a private selection needs the law of its number of trials")
     return _solve(
         budget, lambda noise: _study(budget, search, noise, rows=rows), queries, what=f"a selection with {search.law}"
     ).model_copy(update={"rows": rows})

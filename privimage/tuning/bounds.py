@@ -58,6 +58,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
+from privimage.errors import Violation
 from privimage.tuning.law import Law
 
 Array = NDArray[np.float64]
@@ -101,8 +102,9 @@ def _convex(epsilons: Array, deltas: Array) -> tuple[Array, Array]:
     (0, 0) stands for epsilon without end and makes delta fall; (1, 1) is delta 1 at exp(epsilon) = 0. The slopes
     of the greatest convex minorant are the isotonic regression of the slopes between the points.
     """
-    assert epsilons.shape == deltas.shape and epsilons.ndim == 1
-    assert np.all(epsilons >= 0) and np.all(np.diff(epsilons) >= 0) and np.all(deltas >= 0)
+    rising = np.all(epsilons >= 0) and np.all(np.diff(epsilons) >= 0)
+    if epsilons.shape != deltas.shape or epsilons.ndim != 1 or not rising or not np.all(deltas >= 0):
+        raise Violation("a privacy profile needs as many deltas >= 0 as epsilons, which rise from 0 or more")
     kept = epsilons <= LARGEST
     v = expit(-epsilons[kept][::-1])
     y = v * deltas[kept][::-1]
@@ -121,7 +123,8 @@ def rdp(law: Law, orders: Array, values: Array) -> Array:
     >>> rdp(Law(eta=1, mean=10), np.array([2.0, 1e9]), np.array([1.0, 1.0])).round(6)  # pure DP: 2 + eta times as much
     array([3., 3.])
     """
-    assert np.all(orders > 1) and np.all(np.diff(orders) > 0)
+    if not (np.all(orders > 1) and np.all(np.diff(orders) > 0)):
+        raise Violation("orders of Renyi divergences must rise from above 1")
     if law.mean == 1:
         return values
     ratio = (1 + law.eta) * np.min((1 - 1 / orders) * values - math.log(law.gamma) / orders)
