@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import pareto, words
+from analysis import pareto, scale, words
 from analysis.facts import Facts
+from analysis.scale import Estimate
 from privimage.budget import Budget
 from privimage.metrics.metric import Metric
 from privimage.record import Record
@@ -51,24 +53,51 @@ def sentences(found: Facts, budget: Budget) -> list[str]:
     main = pareto.main_method(found.records)
     mine = next((row for row in table if row.record.method == main), None)
     if mine is None or not (pareto.spends_its_budget(mine.record) or found.shared):
-        return [f"At epsilon {budget.epsilon:g} there is no finished trial of {main} to compare."]
+        return [f"At budget {budget.epsilon:g} there is no finished trial of {main} to compare."]
     others = [row for row in table if row is not mine]
-    metrics = list(found.metrics.values())
-    at = f"Within epsilon {budget.epsilon:g} for all" if found.shared else f"At epsilon {budget.epsilon:g}"
-    spoken = [_sentence(mine.record, row.record, at, metrics) for row in others]
-    return [*spoken, *_caution(found, mine, others)]
+    at = f"Within budget {budget.epsilon:g} for all" if found.shared else f"At budget {budget.epsilon:g}"
+    return [*(_sentence(found, mine, row, at) for row in others), *_caution(found, mine, others)]
 
 
-def _sentence(main: Record, other: Record, at: str, metrics: Sequence[Metric]) -> str:
-    pairs = [
-        (metric, a, b) for metric in metrics
-        if (a := main.value(metric.name)) is not None and (b := other.value(metric.name)) is not None
-    ]  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One metric of two rows: `told` is whether they can be told apart, and neither by a guess."""
+
+    metric: Metric
+    mine: Estimate
+    other: Estimate
+    guesses: bool  # whether the searched method is no better than naming one class
+
+    @property
+    def told(self) -> bool:
+        """Whether a conclusion may rest on it."""
+        return not self.guesses and self.mine.told_from(self.other)
+
+    @property
+    def better(self) -> bool:
+        """Whether the searched method has the better value."""
+        return (self.mine.value > self.other.value) == (self.metric.direction == "max")
+
+
+def _differences(found: Facts, mine: Row, other: Row) -> list[Difference]:
+    found_ = []
+    for name, metric in found.metrics.items():
+        a = scale.estimate(scale.same_settings(mine.record, mine.among), name)
+        b = scale.estimate(scale.same_settings(other.record, other.among), name)
+        if a is not None and b is not None:
+            floor = scale.base(found, name).floor
+            guesses = floor is not None and a.value - floor <= (a.error or 0.0) and b.value - floor <= (b.error or 0.0)
+            found_.append(Difference(metric=metric, mine=a, other=b, guesses=guesses))
+    return found_
+
+
+def _sentence(found: Facts, mine: Row, other: Row, at: str) -> str:
+    main, rival = mine.record, other.record
+    pairs = _differences(found, mine, other)
     if not pairs:
-        return f"{at} {main.method} and {other.method} have no metric in common."
-    clauses = words.listed([_clause(metric, a, b) for metric, a, b in pairs])
-    gains = [_gain(metric, a, b) > 0 for metric, a, b in pairs]
-    return f"{at}, compared with {_named(other)}, {main.method} {clauses}{_conclusion(other, gains)}."
+        return f"{at} {main.method} and {rival.method} have no metric in common."
+    clauses = words.listed([_clause(pair) for pair in pairs])
+    return f"{at}, compared with {_named(rival)}, {main.method} {clauses}{_conclusion(rival, pairs)}."
 
 
 def _named(other: Record) -> str:
@@ -81,36 +110,48 @@ def _named(other: Record) -> str:
     )
 
 
-def _conclusion(other: Record, gains: Sequence[bool]) -> str:
+def _conclusion(other: Record, pairs: Sequence[Difference]) -> str:
+    """What follows, where a difference can be told from chance; nothing where it is not asked for."""
     if not other.private:
         return ""
     if other.method == "selection-only":
-        return _verdict(gains, ": fine-tuning pays", ": fine-tuning does NOT pay", ": fine-tuning pays only in part")
+        return _verdict(pairs, "fine-tuning pays", "fine-tuning does NOT pay", "fine-tuning pays only in part")
     if other.method in RIVALS:
-        order = ": the expected order"
-        return _verdict(gains, f"{order} holds", f"{order} does NOT hold", f"{order} holds only in part")
+        order = "the expected order"
+        return _verdict(pairs, f"{order} holds", f"{order} does NOT hold", f"{order} holds only in part")
     return ""
 
 
-def _clause(metric: Metric, a: float, b: float) -> str:
-    name = words.metric(metric)
+def _verdict(pairs: Sequence[Difference], yes: str, no: str, part: str) -> str:
+    told = [pair for pair in pairs if pair.told]
+    better = [words.metric(pair.metric) for pair in told if pair.better]
+    worse = [words.metric(pair.metric) for pair in told if not pair.better]
+    open_ = [words.metric(pair.metric) for pair in pairs if not pair.told]
+    if not told:
+        return ": no difference can be told"
+    rest = f"; by {words.listed(open_)} no difference can be told" if open_ else ""
+    if better and worse:
+        return f": {part}, better by {words.listed(better)} and worse by {words.listed(worse)}{rest}"
+    return f": {yes if better else no}, by {words.listed(better or worse)}{rest}"
+
+
+def _clause(pair: Difference) -> str:
+    name, a, b = words.metric(pair.metric), pair.mine.value, pair.other.value
     values = f"({words.number(a)} against {words.number(b)})"
+    if pair.guesses:
+        return f"guesses, as it does, by {name} {values}"
     if a == b:
         return f"has the same {name} {values}"
-    if metric.name.startswith("accuracy["):
-        return (
-            f"is {words.number(abs(a - b) * 100, digits=3)} points of {name} {'higher' if a > b else 'lower'} {values}"
-        )
-    good = "better" if _gain(metric, a, b) > 0 else "worse"
-    return f"has a {'lower' if a < b else 'higher'} ({good}) {name} {values}"
+    if scale.is_fid(pair.metric):
+        return f"has a {'lower' if a < b else 'higher'} ({'better' if pair.better else 'worse'}) {name} {values}"
+    points = f"{words.number(abs(a - b) * 100, digits=3)}{_error(pair)} points of {name}"
+    return f"is {points} {'higher' if a > b else 'lower'} {values}"
 
 
-def _gain(metric: Metric, a: float, b: float) -> float:
-    return a - b if metric.direction == "max" else b - a
-
-
-def _verdict(gains: Sequence[bool], yes: str, no: str, part: str) -> str:
-    return yes if all(gains) else part if any(gains) else no
+def _error(pair: Difference) -> str:
+    if pair.mine.error is None or pair.other.error is None:
+        return ""
+    return f" ± {100 * math.hypot(pair.mine.error, pair.other.error):.2g}"
 
 
 def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
@@ -132,5 +173,15 @@ def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
             n > most,
         )
     unfair = ": the search favours it" if favoured else ""
-    once = "; one seed each, so that small differences may be chance" if seeds == 1 else f"; over {seeds} seeds"
-    return [f"Read with care: {chosen}{unfair}{once}."]
+    return [f"Read with care: {chosen}{unfair}.", _spread(found, mine, seeds)]
+
+
+def _spread(found: Facts, mine: Row, seeds: int) -> str:
+    """What the margins hold of chance, and what they do not."""
+    fid = any(scale.is_fid(metric) for metric in found.metrics.values())
+    bars = "± is two standard errors of the number of test images" + (" and of the seeds" if seeds > 1 else "")
+    ratio = "; a difference of FID counts from a third of the larger value on" if fid else ""
+    drawn = "the noise of the query was drawn once for all trials, and another draw may move every number"
+    if seeds > 1:
+        return f"{bars}; {words.count(seeds, 'seed')}; {drawn}."
+    return f"{bars}{ratio}; there is one seed each, so the spread over trainings is unknown; {drawn}."

@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,9 @@ def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: P
     try:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples, stated=stated.sentence))
+        (draft / bundle.SAMPLES).write_bytes(
+            pictures.enlarged(samples, names=config.classes or (), stated=stated.sentence)
+        )
         (draft / bundle.CARD).write_text(card.write_card(found, record, config, metric=metric), encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
@@ -143,7 +144,7 @@ def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes,
     return BundleConfig(
         trial=record.id, sweep=record.sweep, method=record.method,
         size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
-        n_classes=n_classes, classes=_classes(found, record, n_classes),
+        n_classes=n_classes, classes=pictures.classes_of(found, record, n_classes),
         sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
         guarantee=stated, without_noise=spend.looks(found), alone=_alone(record),
         model_sha256=hashlib.sha256(raw).hexdigest(),
@@ -153,11 +154,3 @@ def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes,
 def _alone(record: Record) -> Alone:
     epsilon = record.epsilon_alone if record.selection is None else None
     return Alone(epsilon=epsilon, delta=record.budget.delta, events=record.events, selection=record.selection)
-
-
-def _classes(found: Facts, record: Record, n_classes: int) -> tuple[str, ...] | None:
-    """Names of the labels, where the samples' meta data or the configuration of the data keeps them."""
-    artefact = found.store.get("samples", record.artefacts["samples"])
-    named: Sequence[Any] | None = artefact.manifest.meta.get("classes") if artefact is not None else None
-    named = named or get_dotted(record.config, "data.sensitive.classes")
-    return tuple(map(str, named)) if named and len(named) == n_classes else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis import facts, pareto, tables, words
+from analysis import facts, pareto, price, scale, tables, words
 from analysis.facts import Facts
 from privimage.metrics.metric import Metric
 from privimage.paths import RunFolder
@@ -27,9 +28,10 @@ STYLES = {
     "nonprivate-tune": ("#555555", "x"),
     "real": ("#000000", "+"),
 }
+BASE = "#767676"  # of base rates
 SPARE = (("#56B4E9", "v"), ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"))
 DPI = 160
-ONE = {"select": "one generator, its selection included", "public": "one generator"}
+ONE = {"select": "one generator alone, its selection included", "public": "one generator alone"}
 ENDS = {"select": ", winner", "public": ""}
 NOTES = {"select": "The other trials of a private selection are not shown.", "public": ""}
 FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
@@ -57,7 +59,7 @@ def draw_front(found: Facts) -> bytes:
     axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for ax, metric in zip(axes, metrics, strict=True):
         _panel(ax, found, metric)
-    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode, 'one trial')} (log scale)", fontsize=11)
+    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode, 'one trial alone')} (log scale)", fontsize=11)
     handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     if handles:
         figure.legend(
@@ -71,11 +73,11 @@ def draw_front(found: Facts) -> bytes:
     notes = [NOTES.get(found.mode, "Faint points: the other trials of the search.")]
     if any(metric.non_private for metric in metrics):
         notes.append(f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it.")
-    axes[-1].annotate(
-        "   ".join(filter(None, notes)), (0, -0.27), xycoords="axes fraction", fontsize=9, color="#444444"
-    )
+    stated = price.opening(found)[0]
+    below = "\n".join(textwrap.fill(line, 130) for line in ("   ".join(filter(None, notes)), stated))
+    figure.supxlabel(below, fontsize=9, color="#444444", x=0.01, ha="left")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None, "Description": stated})
     return buffer.getvalue()
 
 
@@ -110,8 +112,13 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         _series(ax, points, ENDS.get(found.mode, ", best"), metric, style(method, order))
         rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
         if rest is not None:
-            own = f"epsilon {words.epsilon(rest.epsilon_alone)}" if rest.private else "no privacy"
+            own = f"epsilon {words.epsilon(rest.epsilon_alone)} alone" if rest.private else "no privacy"
             lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
+    rate = scale.base(found, metric.name)
+    if rate.chance is not None:
+        lines.append((rate.chance, "chance", BASE))
+    if rate.largest is not None:
+        lines.append((rate.largest, f"largest class{words.DAGGER}", BASE))
     better = "lower is better" if metric.direction == "min" else "higher is better"
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
     _epsilon_axis(ax, budgets)

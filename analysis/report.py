@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import compare, facts, front, page, pareto, pictures, price, spend, tables, words
+from analysis import compare, details, facts, front, page, pareto, pictures, price, scale, spend, tables, words
 from analysis.facts import Facts
 from analysis.page import Column
 from privimage.budget import Budget
 from privimage.disk import write_whole
-from privimage.methods.presets import PRESETS
 from privimage.paths import RunFolder
-from privimage.record import Record
 
 FPRS = (0.001, 0.01)
 ENDED = {"select": "winner", "public": "final run"}
-ROLES = {"select": "winner", "public": "final"}
-EFFORT = (
-    Column(title="seconds", number=True),
-    Column(title="peak MiB", number=True),
-    Column(title="stages", text=True),
-)
-STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
+
+Parts = list[str]
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -33,30 +25,35 @@ def write_report(folder: RunFolder) -> Path:
     found = facts.read(folder)
     panels = pictures.best_panels(found)
     if panels:
-        folder.images.write_bytes(pictures.draw_panels(panels, across=5))
+        stated = price.opening(found)[0]
+        folder.images.write_bytes(pictures.draw_panels(panels, across=5, stated=stated))
     write_whole(folder.report, html(found))
     return folder.report
 
 
 def html(found: Facts) -> str:
     """The whole report."""
-    sections = [
-        summary(found), privacy(found), front_picture(found), comparison(found), sample_grids(found), trials(found),
-        stand_in(found), budget_lines(found), fine_print(found),
-    ]  # fmt: skip
-    return page.page(title=f"privimage: {found.folder.path.name}", body=[part for parts in sections for part in parts])
-
-
-Parts = list[str]
-
-
-def summary(found: Facts) -> Parts:
-    """Title, the total in one sentence, and what it bought in another."""
+    sections = {
+        "Privacy": privacy(found), "Quality against epsilon": front_picture(found),
+        "Against the comparison rows": comparison(found), "Images": sample_grids(found),
+        "Which public classes were selected": selection(found), "All trials": details.trials(found),
+        "The search on the public stand-in": details.stand_in(found), "Fine print": fine_print(found),
+    }  # fmt: skip
+    shown = {title: parts for title, parts in sections.items() if parts}
+    body = [part for title, parts in shown.items() for part in (page.heading(title), *parts)]
     title = f"Synthetic images under differential privacy: {found.folder.path.name}"
+    return page.page(
+        title=f"privimage: {found.folder.path.name}", head=summary(found, title), contents=list(shown), body=body
+    )
+
+
+def summary(found: Facts, title: str) -> Parts:
+    """Title, what has to be stated and why, and what it bought."""
     return [
         page.heading(title, level=1),
-        *[page.paragraph(sentence, kind="lead") for sentence in price.opening(found)],
-        page.paragraph(_reached(found), kind="lead"),
+        page.box([page.paragraph(sentence, kind="lead") for sentence in price.opening(found)]),
+        page.paragraph(_reached(found)),
+        *[page.paragraph(sentence) for sentence in scale.sentences(found)],
     ]
 
 
@@ -69,7 +66,7 @@ def _reached(found: Facts) -> str:
         mine = [r for r in found.records if r.method == main and r.budget == budget and r.private]
         best = pareto.best_of(mine, metric=lead)
         if best is not None:
-            scores.append(f"{words.number(best.value(lead.name))} at epsilon {budget.epsilon:g}")
+            scores.append(f"{words.number(best.value(lead.name))} at budget {budget.epsilon:g}")
     chosen = " at best" if len(searched) > len(budgets) else ""
     reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)}{chosen}" if scores else ""
     compared = words.count(len(found.records) - len(searched), "comparison run")
@@ -83,13 +80,9 @@ def privacy(found: Facts) -> Parts:
     """What the total means, its price in other measures, what it covers, and what nothing covers."""
     said = [*price.terms(found), spend.covered(found), *spend.ledger_sentences(found)]
     return [
-        page.heading("What all of it cost in privacy"),
-        page.box([page.paragraph(sentence) for sentence in said]),
-        _price_table(found),
-        page.paragraph(price.LINE_NOTE, kind="soft"),
-        page.heading("What no epsilon covers", level=3),
-        page.bullets(spend.not_covered(found)),
-    ]
+        page.bullets(said), _price_table(found), page.paragraph(price.LINE_NOTE, kind="soft"),
+        page.heading("What no epsilon covers", level=3), page.bullets(spend.not_covered(found)),
+    ]  # fmt: skip
 
 
 def _price_table(found: Facts) -> str:
@@ -106,7 +99,7 @@ def _price_table(found: Facts) -> str:
         ]
         for line in lines
     ]  # fmt: skip
-    return page.table(columns, rows, strong=len(rows) - 1)
+    return page.table("What each thing costs that can be shown", columns, rows, strong=len(rows) - 1)
 
 
 def front_picture(found: Facts) -> Parts:
@@ -116,32 +109,35 @@ def front_picture(found: Facts) -> Parts:
         f"{words.listed([m.name for m in shown])} against epsilon, a line a method; the numbers are in the tables below"
     )
     ahead = pareto.front(found.records, metrics=[found.lead.name])
-    best = [f"{record.id} ({record.method}, epsilon {words.epsilon(record.epsilon_alone)})" for record in ahead]
+    best = [
+        f"{record.method} at {words.epsilon(record.epsilon_alone)} alone ({details.short(record)})" for record in ahead
+    ]
     by = words.metric(found.lead)
     return [
-        page.heading("Quality against epsilon"),
         page.picture(front.draw_front(found), alt=alt),
         page.paragraph(
-            f"Of everything measured by {by}, nothing beats these in both that and epsilon: {words.listed(best)}."
+            f"Of everything measured by {by}, nothing beats these in both that and the epsilon of a trial alone: "
+            f"{words.listed(best)}."
         ),
-        *_legend(found),
+        *legend(found),
     ]
 
 
-def _legend(found: Facts) -> Parts:
+def legend(found: Facts) -> Parts:
+    """What the dagger means, where one is shown."""
     dagger = any(metric.non_private for metric in found.metrics.values())
     return [page.paragraph(words.LEGEND, kind="soft")] if dagger else []
 
 
 def comparison(found: Facts) -> Parts:
     """The best searched trial of every budget against every comparison row."""
-    parts = [page.heading("Against the comparison rows")]
+    parts: Parts = []
     for budget in pareto.budgets(found.records):
         parts += [
-            page.heading(f"Epsilon {budget.epsilon:g}, delta {budget.delta:g}", level=3),
+            page.heading(f"Budget {budget.epsilon:g}, delta {budget.delta:g}", level=3),
             page.bullets(compare.sentences(found, budget)), _comparison_table(found, budget),
         ]  # fmt: skip
-    return [*parts, page.paragraph(_comparison_note(found), kind="soft"), *_legend(found)]
+    return [*parts, page.paragraph(_comparison_note(found), kind="soft"), *legend(found)]
 
 
 def _comparison_note(found: Facts) -> str:
@@ -150,138 +146,76 @@ def _comparison_note(found: Facts) -> str:
     if any(record.value(lead.name) is None for record in found.records):
         said = [f"{said[0][:-1]}, and by the next metric where that one was not measured."]
     if found.mode == "select":
-        return " ".join(["K is the secret number of trials of a private selection.", *said])
-    return " ".join(["Seconds are those of the shown trial; stages found in the cache took almost none.", *said])
+        said = ["K is the secret number of trials of a private selection.", *said]
+    return " ".join([*said, "What each trial is and what it took stands under all trials."])
 
 
 def _comparison_table(found: Facts, budget: Budget) -> str:
     rows = compare.rows(found, budget)
     columns = [
-        Column(title="method"), Column(title="what it is"), *_metric_columns(found),
-        Column(title="epsilon alone", number=True), Column(title="by RDP", number=True),
-        *([Column(title="seconds", number=True)] if found.timed else []), Column(title="best of", number=True),
-        Column(title="trial"),
+        Column(title="method"), *details.metric_columns(found), Column(title="epsilon alone", number=True),
+        Column(title="best of", number=True), Column(title="trial"),
     ]  # fmt: skip
     cells = [
         [
-            row.record.method, PRESETS[row.record.method].what if row.record.method in PRESETS else "",
-            *_values(found, row.record), words.epsilon(row.record.epsilon_alone), spend.by_rdp(row.record),
-            *([f"{row.record.seconds:.0f}"] if found.timed else []), str(tables.best_of_how_many(row.among)),
-            row.record.id,
+            row.record.method, *details.values(found, row.record), words.epsilon(row.record.epsilon_alone),
+            str(tables.best_of_how_many(row.among)), details.short(row.record),
         ]
         for row in rows
     ]  # fmt: skip
     main = [row.record.method for row in rows].index(pareto.main_method(found.records)) if rows else None
-    return page.table(columns, cells, strong=main)
-
-
-def _metric_columns(found: Facts) -> list[Column]:
-    return [
-        Column(title=f"{words.metric(metric)} {words.ARROWS[metric.direction]}", number=True)
-        for metric in found.metrics.values()
-    ]
-
-
-def _values(found: Facts, record: Record) -> list[str]:
-    return [words.number(record.value(name)) for name in found.metrics]
+    base = details.base_cells(found, after=3)
+    return page.table(
+        f"The best trial of every method at budget {budget.epsilon:g}", columns, cells, strong=main, base=base
+    )
 
 
 def sample_grids(found: Facts) -> Parts:
     """Images by method and epsilon, of the best trial of each."""
     panels = pictures.best_panels(found)
-    note = (
-        "A row a label, of the trial named. Rows without a privacy guarantee are not shown: their images are internal."
-    )
     if not panels:
-        return [
-            page.heading("Images"),
-            page.paragraph("No private trial has its images in the store.", kind="soft"),
-        ]
-    shown = [
-        page.figure(pictures.enlarged(panel.samples, columns=8), title=f"{panel.title}, trial {panel.record.id}")
-        for panel in panels
-    ]
-    return [page.heading("Images"), page.paragraph(note, kind="soft"), page.figures(shown)]
-
-
-def trials(found: Facts) -> Parts:
-    """Every trial that may be shown: what was searched, what came out, what it took."""
-    paths = found.searched
-    columns = [
-        Column(title="trial"), Column(title="role"), Column(title="method"), Column(title="budget", number=True),
-        Column(title="epsilon (PLD)", number=True), Column(title="epsilon (RDP)", number=True),
-        *_metric_columns(found), *[Column(title=path) for path in paths], Column(title="seed", number=True),
-        *(EFFORT if found.timed else []),
-    ]  # fmt: skip
-    searched = f"The search varied {words.listed(paths)}. " if paths else ""
-    selected = (
-        "Of a private selection only the winner is shown, under the name of its selection; what anything took in time "
-        "and memory is not shown either, since it tells of the other trials."
-    )
-    return [
-        page.heading("All trials" if found.timed else "All that is shown"),
-        page.paragraph(searched + (STAGES if found.timed else selected), kind="soft"),
-        page.table(columns, [_trial(found, record, paths) for record in found.records]),
-        *_legend(found),
-    ]
-
-
-def _trial(found: Facts, record: Record, paths: Sequence[str]) -> list[str]:
-    config = pareto.flatten(record.config)
-    role = ROLES.get(found.mode, record.role) if record.role == "search" else record.role
-    effort = [f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record)]
-    return [
-        record.id, role, record.method, f"{record.budget.epsilon:g}", words.epsilon(record.epsilon_alone),
-        spend.by_rdp(record), *_values(found, record), *[_setting(config.get(path)) for path in paths],
-        str(record.seed), *(effort if found.timed else []),
-    ]  # fmt: skip
-
-
-def stand_in(found: Facts) -> Parts:
-    """The search of mode public: its trials on the stand-in, which have no price on the sensitive set."""
-    search = found.stand_in
-    if search is None:
-        return []
-    paths = search.searched
-    columns = [
-        Column(title="trial"), Column(title="method"), Column(title="as for epsilon", number=True),
-        *_metric_columns(search), *[Column(title=path) for path in paths], Column(title="seed", number=True), *EFFORT,
-    ]  # fmt: skip
-    rows = [
-        [
-            record.id, record.method, f"{record.budget.epsilon:g}", *_values(search, record),
-            *[_setting(pareto.flatten(record.config).get(path)) for path in paths], str(record.seed),
-            f"{record.seconds:.0f}", words.number(tables.peak_mib(record)), tables.stages(record),
-        ]
-        for record in search.records
-    ]  # fmt: skip
+        return [page.paragraph("No private trial has its images in the store.", kind="soft")]
     note = (
-        "PUBLIC: every number here was computed from public data alone. The search added the noise that each budget "
-        "asks for, so that its settings suit it; on the sensitive set it asked nothing and cost nothing. "
+        "A row a label, of the trial named. Rows without a privacy guarantee are not shown: their images are internal. "
+        f"{price.opening(found)[0]}"
+    )
+    return [page.paragraph(note, kind="soft"), page.figures([_figure(panel) for panel in panels])]
+
+
+def _figure(panel: pictures.Panel) -> str:
+    labels = panel.names[: pictures.ROWS]
+    alt = f"Synthetic images by {panel.title}, a row a label: {', '.join(labels)}"
+    return page.figure(
+        pictures.enlarged(panel.samples, columns=8, names=panel.names),
+        title=f"{panel.title}, trial {details.short(panel.record)}",
+        alt=alt,
+    )
+
+
+def selection(found: Facts) -> Parts:
+    """Which public classes stand for which label, with examples: it follows from the noisy answer that was paid for."""
+    shown = pictures.selection_of(found)
+    if shown is None:
+        return []
+    columns = [Column(title="label"), Column(title="public classes, with their noisy counts")]
+    rows = [[name, ", ".join(shown.described(row))] for row, name in enumerate(shown.labels)]
+    strips = [
+        page.figure(png, title=f"{name}: {', '.join(names)}", alt=f"Examples of the public classes selected for {name}")
+        for name, names, png in shown.strips()
+    ]
+    note = (
+        f"The public classes on which trial {shown.record.id} was pre-trained, those with the largest noisy counts "
+        "first. They follow from the noisy answer to the query alone, which is paid for: counts carry its noise and "
+        "may be negative."
+    )
+    licence = (
+        f"The pictures are images of the public set {shown.public}, one of each class; to pass them on, keep to the "
+        "licence of that set."
     )
     return [
-        page.heading("The search on the public stand-in"),
-        page.paragraph(note + STAGES, kind="soft"),
-        page.table(columns, rows),
-    ]
-
-
-def _setting(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-
-def budget_lines(found: Facts) -> Parts:
-    """What every trial spent, event by event."""
-    columns = [Column(title="trial"), Column(title="method"), Column(title="what it spent", text=True)]
-    rows = [[record.id, record.method, spend.budget_line(record)] for record in found.records]
-    note = "The epsilon of an event is that of the event alone; together they cost less than their sum."
-    if found.mode == "select":
-        note = "Of a private selection only the whole has a price, however little its winner alone would have cost."
-    return [
-        page.heading("What every trial spent" if found.timed else "What everything shown spent"),
-        page.paragraph(note, kind="soft"),
-        page.table(columns, rows),
-    ]
+        page.paragraph(note), page.table("The classes selected for every label", columns, rows),
+        page.paragraph(licence, kind="soft"), page.figures(strips),
+    ]  # fmt: skip
 
 
 def fine_print(found: Facts) -> Parts:
@@ -298,7 +232,7 @@ def fine_print(found: Facts) -> Parts:
         f"Versions: {', '.join(sorted(versions)) or 'not recorded'}.",
         f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}{_started(found)}.",
     ]
-    return [page.heading("Fine print"), page.bullets(sentences)]
+    return [page.bullets(sentences)]
 
 
 def _started(found: Facts) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import pareto, price, words
+from analysis import pareto, price, scale, words
 from analysis.facts import Facts
 from privimage.record import Record
 
@@ -79,17 +79,18 @@ def best(found: Facts) -> pd.DataFrame:
     """The best record of every (budget, method) by the lead metric, and how many trials it was chosen from."""
     ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
     rows = pareto.best_rows(found.records, metrics=found.ranking)
-    return pd.DataFrame(
-        [
-            {
-                "method": method,
-                "budget": budget.epsilon,
-                "epsilon alone": words.epsilon(record.epsilon_alone),
-                **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
-                "best of": best_of_how_many([r for r in found.records if (r.budget, r.method) == (budget, method)]),
-                "on front": "yes" if record.id in ahead else "",
-                "trial": record.id,
-            }
-            for (budget, method), record in rows.items()
-        ]
-    )
+    found_rows: list[dict[str, Any]] = [
+        {
+            "method": method,
+            "budget": budget.epsilon,
+            "epsilon alone": words.epsilon(record.epsilon_alone),
+            **{words.metric(metric): record.value(name) for name, metric in found.metrics.items()},
+            "best of": best_of_how_many([r for r in found.records if (r.budget, r.method) == (budget, method)]),
+            "on front": "yes" if record.id in ahead else "",
+            "trial": record.id,
+        }
+        for (budget, method), record in rows.items()
+    ]
+    named = {name: words.metric(metric) for name, metric in found.metrics.items()}
+    rates = [{"method": title, **{named[n]: v for n, v in row.items()}} for title, row in scale.base_rows(found)]
+    return pd.DataFrame([*found_rows, *rates])

@@ -65,7 +65,7 @@ def of_generator(bill: Bill, budget: Budget) -> Guarantee:
     return Guarantee(
         epsilon=bill.epsilon_of(study),
         delta=budget.delta,
-        covers=f"the generator at budget {budget.epsilon:g} alone, its choice included",
+        covers=f"the generator at budget {budget.epsilon:g} alone (its choice included)",
         why=_why_alone(bill, study),
         mode=bill.mode,
     )

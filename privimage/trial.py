@@ -290,6 +290,8 @@ def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSe
         n=len(images.x),
         seconds=time.perf_counter() - started,
         event=event,
+        of=len(validation),
+        classes=len(validation.classes),
     )
 
 

@@ -138,6 +138,8 @@ def front(
     metric: Annotated[str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")] = None,
 ) -> None:
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
+    import pandas as pd
+
     from analysis import facts, price
     from analysis.front import write_front
 
@@ -146,7 +148,9 @@ def front(
     _say(price.opening(facts.read(folder)))
     table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
     for row in rows.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(
+            *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
+        )
     out.print(table)
     out.print(f"{folder.front('png')}  {folder.front('csv')}", highlight=False)
 

@@ -26,7 +26,7 @@ from privimage.tuning.bill import Bill, Study
 from sweeps.searcher import space_of
 from sweeps.sweep import Sweep
 
-RELEASED = ("model", "samples")  # the artefacts of the winner that may leave
+RELEASED = ("model", "samples", "selection")  # the artefacts of the winner that may leave, where it has them
 
 
 class Selection:
@@ -133,7 +133,7 @@ def _at(u: float, distribution: BaseDistribution) -> Any:
 def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
     """The winner's artefacts that may leave, copied as released to keys that depend on the selection only."""
     kept = {}
-    for kind in RELEASED:
+    for kind in (kind for kind in RELEASED if kind in artefacts):
         found = store.get(kind, artefacts[kind])
         if found is None:
             raise LostAnswer(f"{store.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")

@@ -9,7 +9,7 @@ what determines each, is declared there too: the keys of all stages here are mad
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from privimage import networks, semantics
+from privimage import exhibit, networks, semantics
 from privimage.budget import Budget, Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
@@ -209,9 +209,13 @@ class Run:
                 chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
                 return Built(arrays=vars(chosen), privacy="public")
             chosen = semantics.select(S, self.public, k2=k2)
-            return Built(arrays=vars(chosen), privacy="released", events=(Event(purpose="query", sigma=query.sigma),))
+            own = (Event(purpose="query", sigma=query.sigma),)
+            shown = exhibit.arrays_of(chosen, S, self.public)
+            names = exhibit.names_of(chosen, self.public, self.sensitive.train.classes)
+            return Built(arrays=vars(chosen) | shown, privacy="released", events=own, meta=names)
 
-        return Selection(**self.stages.public("selection", self.inputs.of("selection"), build).arrays)
+        arrays = self.stages.public("selection", self.inputs.of("selection"), build).arrays
+        return Selection(**{field.name: arrays[field.name] for field in fields(Selection)})
 
     def _start(self) -> Start:
         """What the generator is pre-trained on."""
@@ -295,7 +299,8 @@ class Run:
                 device=self.stages.workers.device,
                 progress=progress,
             )
-            return Built(arrays={"x": x, "y": y}, privacy=self._privacy, events=self.paid)
+            meta = {"classes": list(self.sensitive.train.classes)}
+            return Built(arrays={"x": x, "y": y}, privacy=self._privacy, events=self.paid, meta=meta)
 
         arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
         return Images(x=arrays["x"], y=arrays["y"], events=self.paid, inputs=self.inputs)

@@ -74,15 +74,17 @@ def evaluate(
             value = fid(real, Statistics.of(made), device=device)
         else:
             value = accuracy(synthetic_x, synthetic_y, classifier=variant, test=test, device=device)
-        out.append(_metric(name, value, n=len(synthetic_x), seconds=time.perf_counter() - start))
+        out.append(_metric(name, value, n=len(synthetic_x), test=test, seconds=time.perf_counter() - start))
     return out
 
 
-def _metric(name: str, value: float, *, n: int, seconds: float) -> Metric:
+def _metric(name: str, value: float, *, n: int, test: PrivateSet, seconds: float) -> Metric:
     """The metric; both families read the synthetic images and the private test split."""
     touches: tuple[Touch, ...] = ("synthetic", "private-test")
+    largest = None if name.startswith("fid[") else float(np.bincount(test.y).max() / len(test))
     return Metric(
-        name=name, value=value, touches=touches, direction=direction_of(name), n=n, seconds=seconds
+        name=name, value=value, touches=touches, direction=direction_of(name), n=n, seconds=seconds,
+        of=len(test), classes=len(test.classes), largest=largest,
     )  # fmt: skip
 
 

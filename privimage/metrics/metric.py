@@ -29,7 +29,9 @@ DIRECTIONS: dict[str, Direction] = {
 class Metric(Frozen):
     """One score of `n` synthetic images. Not private when it touches private data without noise: show that beside it.
 
-    `event` is the access that a noisy score was paid with.
+    `event` is the access that a noisy score was paid with. `of` is how many real images it was computed against, with
+    how many `classes`; `largest` the share of the largest class among them, which a constant answer reaches (read from
+    the same labels, without noise, in the same look).
     """
 
     name: str
@@ -39,6 +41,9 @@ class Metric(Frozen):
     n: int = Field(ge=1)
     seconds: float = Field(default=0, ge=0)
     event: Event | None = None
+    of: int | None = Field(default=None, ge=1)
+    classes: int | None = Field(default=None, ge=1)
+    largest: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -13,8 +13,9 @@ def test_the_expected_order_is_stated_where_it_holds(make_record, make_facts):
     found = make_facts([make_record("a", fid=40, cnn=0.91), rival(make_record, "pdp-diffusion", 78, 0.33)])
     first = compare.sentences(found, TEN)[0]
     assert first == (
-        "At epsilon 10, compared with pdp-diffusion, privimage+d has a lower (better) fid[efficientnet-lite0]† "
-        "(40 against 78) and is 58 points of accuracy[cnn]† higher (0.91 against 0.33): the expected order holds."
+        "At budget 10, compared with pdp-diffusion, privimage+d has a lower (better) fid[efficientnet-lite0]† "
+        "(40 against 78) and is 58 ± 3.5 points of accuracy[cnn]† higher (0.91 against 0.33): the expected order "
+        "holds, by fid[efficientnet-lite0]† and accuracy[cnn]†."
     )
 
 
@@ -22,23 +23,23 @@ def test_the_expected_order_is_denied_where_it_does_not_hold(make_record, make_f
     found = make_facts(
         [
             make_record("a", fid=40, cnn=0.5),
-            rival(make_record, "pdp-diffusion", 30, 0.6),
-            rival(make_record, "dpdm", 60, 0.6),
+            rival(make_record, "pdp-diffusion", 20, 0.6),
+            rival(make_record, "dpdm", 80, 0.6),
             rival(make_record, "random-selection", 40, 0.5),
         ]
     )
-    pdp, dpdm, chance, _ = compare.sentences(found, TEN)
-    assert "does NOT hold" in pdp and "10 points of accuracy[cnn]† lower" in pdp and "higher (worse) fid" in pdp
-    assert "holds only in part" in dpdm
-    assert "the same" in chance and "does NOT hold" in chance
+    pdp, dpdm, chance, *_ = compare.sentences(found, TEN)
+    assert "does NOT hold" in pdp and "10 ± 4.4 points of accuracy[cnn]† lower" in pdp and "higher (worse) fid" in pdp
+    assert "holds only in part, better by fid[efficientnet-lite0]† and worse by accuracy[cnn]†" in dpdm
+    assert "the same" in chance and "no difference can be told" in chance
 
 
 def test_fine_tuning_is_measured_against_selection_alone(make_record, make_facts):
     alone = rival(make_record, "selection-only", 66, 0.5, spent=0.73)
-    pays = compare.sentences(make_facts([make_record("a", fid=40, cnn=0.9), alone]), TEN)[0]
-    not_so = compare.sentences(make_facts([make_record("a", fid=70, cnn=0.4), alone]), TEN)[0]
-    assert "selection-only (epsilon 0.73)" in pays and pays.endswith("fine-tuning pays.")
-    assert not_so.endswith("fine-tuning does NOT pay.")
+    pays = compare.sentences(make_facts([make_record("a", fid=30, cnn=0.9), alone]), TEN)[0]
+    not_so = compare.sentences(make_facts([make_record("a", fid=100, cnn=0.4), alone]), TEN)[0]
+    assert "selection-only (epsilon 0.73)" in pays and ": fine-tuning pays, by fid" in pays
+    assert ": fine-tuning does NOT pay, by fid" in not_so
 
 
 def test_rows_without_privacy_get_no_verdict(make_record, make_facts):
@@ -49,8 +50,8 @@ def test_rows_without_privacy_get_no_verdict(make_record, make_facts):
 
 def test_the_reader_is_told_what_each_side_was_chosen_from(make_record, make_facts):
     found = make_facts([make_record("a"), make_record("b"), rival(make_record, "dpdm", 78, 0.3)])
-    caution = compare.sentences(found, TEN)[-1]
-    assert "best of 2 trials" in caution and "the search favours it" in caution and "one seed" in caution
+    caution, spread = compare.sentences(found, TEN)[-2:]
+    assert "best of 2 trials" in caution and "the search favours it" in caution and "one seed" in spread
 
 
 def test_rows_of_another_budget_stand_in_only_if_they_cost_no_more(make_record, make_facts):

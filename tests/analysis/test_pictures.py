@@ -44,18 +44,43 @@ def test_a_private_record_with_an_internal_artefact_is_not_drawn(make_run, make_
     assert pictures.samples_of(found.store, record) is None
 
 
+def test_rows_carry_the_names_of_their_labels(make_record, make_run, make_images):
+    folder = make_run([make_record("a")])
+    found = facts.read(folder)
+    found.store.put(
+        "samples", "named", Built(arrays=make_images(), privacy="released", meta={"classes": list("abcdefghij")})
+    )
+    record = found.records[0].model_copy(update={"artefacts": {"samples": "named"}})
+    assert (
+        pictures.classes_of(found, record, 10) == tuple("abcdefghij") and pictures.classes_of(found, record, 9) is None
+    )
+    samples = pictures.samples_of(found.store, record)
+    bare, named = (Image.open(io.BytesIO(pictures.enlarged(samples, names=n))) for n in ((), ["zero"] * 10))
+    margin = np.asarray(named)[:, : named.width - bare.width]
+    assert named.height == bare.height and margin.min() < 100
+    assert [(margin[row * 58 : row * 58 + 56] < 100).any() for row in range(10)] == [True] * 10
+
+
+def test_what_has_to_be_stated_travels_in_the_picture(demo):
+    from analysis.front import draw_front
+
+    found = facts.read(demo)
+    for png in (pictures.enlarged(pictures.best_panels(found)[0].samples, stated="State it."), draw_front(found)):
+        assert Image.open(io.BytesIO(png)).text["Description"].startswith("State ")
+
+
 def test_panels_stand_by_epsilon_and_method(demo):
     panels = pictures.best_panels(facts.read(demo))
     assert [panel.title for panel in panels] == [
-        "privimage+d, epsilon 1",
-        "pdp-diffusion, epsilon 1",
-        "dpdm, epsilon 1",
-        "random-selection, epsilon 1",
-        "privimage+d, epsilon 10",
-        "pdp-diffusion, epsilon 10",
-        "dpdm, epsilon 10",
-        "random-selection, epsilon 10",
-        "selection-only, epsilon 0.73",
+        "privimage+d, budget 1",
+        "pdp-diffusion, budget 1",
+        "dpdm, budget 1",
+        "random-selection, budget 1",
+        "privimage+d, budget 10",
+        "pdp-diffusion, budget 10",
+        "dpdm, budget 10",
+        "random-selection, budget 10",
+        "selection-only, epsilon 0.73 alone",
     ]
     assert panels[0].record.id == "search-1-1"
     assert Image.open(io.BytesIO(pictures.draw_panels(panels[:4]))).size[0] > 900

@@ -12,14 +12,14 @@ def html(demo):
 
 def test_every_trial_and_its_budget_line_are_in_the_report(html, demo_rows):
     for record in demo_rows:
-        assert html.count(record.id) >= 2
+        assert html.count(record.id[:8]) >= 2 and record.id in html
     assert html.count("DP-SGD sigma 2, q 0.5, 50 steps") >= 3
 
 
 def test_the_bill_comes_first(html):
     order = [
-        "What all of it cost in privacy", "What no epsilon covers", "Quality against epsilon",
-        "Against the comparison rows", "<h2>Images", "All trials", "What every trial spent", "Fine print",
+        'id="privacy"', "What no epsilon covers", 'id="quality-against-epsilon"', 'id="against-the-comparison-rows"',
+        'id="images"', 'id="all-trials"', "What each trial was, took and spent", 'id="fine-print"',
     ]  # fmt: skip
     places = [html.index(text) for text in order]
     assert places == sorted(places)

@@ -182,7 +182,7 @@ def test_the_price_table_has_both_accountants_and_what_an_attacker_can_reach(sea
 
 def test_the_search_on_the_stand_in_is_shown_as_public(searched_in_public, page_of):
     text = page_of(searched_in_public)
-    section = text[text.index("<h2>The search on the public stand-in") : text.index("<h2>What every trial spent")]
+    section = text[text.index('id="the-search-on-the-public-stand-in"') : text.index('id="fine-print"')]
     assert "PUBLIC" in section and "†" not in section
     for record in records_file.load(searched_in_public.stand_in.records):
         assert record.id in section
@@ -214,4 +214,4 @@ def test_comparisons_do_not_take_a_winner_for_the_best_of_so_many(selected, sear
     assert "settings that a search on public data found" in said and "best of" not in said
     found = facts.read(shared)
     said = " ".join(compare.sentences(found, found.bill.studies[0].budget))
-    assert "Within epsilon 10 for all, compared with dpdm" in said
+    assert "Within budget 10 for all, compared with dpdm" in said
