@@ -56,7 +56,7 @@ def named(value, path=()):
 def check_text(text: str, found) -> None:
     """The first epsilon is to be stated, and all others are, or stand in a sentence that says what they are."""
     stated = to_state(found)
-    parts = [part for part in re.split(r"(?<=[.;:])\s|\n|</(?:p|li|td|th|dd|figcaption)>", text) if "epsilon" in part]
+    parts = [part for part in re.split(r"(?<=\.)\s|\n|</(?:p|li|td|th|dd|figcaption)>", text) if "epsilon" in part]
     first = next(number for part in parts for number in re.findall(r"epsilon (\d[\d.]*\d|\d)", part))
     assert first in stated
     for part in parts:
