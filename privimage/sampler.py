@@ -12,6 +12,7 @@ from torch import Tensor
 
 from privimage.codec import DctCodec
 from privimage.edm import SampleConfig, sample
+from privimage.finite import diverged
 from privimage.networks import Generator, Shape
 
 FIT_IMAGES = 500  # generated to fit a codec's tone curve: 400 quantiles of all their pixels
@@ -30,6 +31,8 @@ def draw_images(
     """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""
     images, labels = [], []
     for z, label in _draw(generator, n=n, shape=shape, config=config, seed=seed, device=device):
+        if not z.isfinite().all():
+            raise diverged("samples")
         images.append(generator.codec.decode(z).cpu())
         labels.append(label)
         progress(sum(map(len, labels)), n)

@@ -16,6 +16,7 @@ from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
 from privimage.entropy import Entropy
 from privimage.errors import LostAnswer, Violation
+from privimage.finite import DIVERGED, diverged, is_finite
 from privimage.ledger import Ledger
 from privimage.manifest import Receipt
 from privimage.reconcile import refusal
@@ -94,7 +95,8 @@ class Stages:
 
         Its entropy is kept on disk first. So a killed access is finished with the same noise and is not charged
         again, and an answer that was paid for is never asked again: if it is gone, LostAnswer is raised. An answer
-        that is there, but whose charge is not in the ledger, is Unpaid.
+        that is there, but whose charge is not in the ledger, is Unpaid. One that is not finite is remembered as such,
+        and is Diverged at this and every later call.
         """
         key = digest({"kind": kind, **inputs})
         name = f"{kind}-{key}"
@@ -113,7 +115,11 @@ class Stages:
 
         def charged_build() -> Built:
             entropy = charged_entropy() if alone else self.workers.of_first(charged_entropy)
-            return build(entropy, self._reporter(kind))
+            built = build(entropy, self._reporter(kind))
+            if is_finite(built.arrays):
+                return built
+            # paid for, and of no use: remembered, so that it is neither asked nor computed again
+            return replace(built, arrays={}, meta={**(built.meta or {}), DIVERGED: True})
 
         if alone:
             artefact = self._timed(kind, key, lambda: self._found(kind, key, charged_build, own))
@@ -122,6 +128,8 @@ class Stages:
         if self.workers.first:
             self.store.forget(name)
         self.paid[key] = Paid(id=key, what=what, events=tuple(events))
+        if artefact.manifest.meta.get(DIVERGED):
+            raise diverged(kind)
         return artefact
 
     def checkpoint(self, kind: str, inputs: dict[str, Any], *, entropy: Entropy | None = None) -> Checkpoint:
@@ -150,6 +158,8 @@ class Stages:
 
         def receipted() -> Built:
             built = build()
+            if not is_finite(built.arrays):
+                raise diverged(kind)
             derived = own is not None or built.events
             return replace(built, receipts=tuple(self._receipts.values())) if derived else built
 

@@ -34,6 +34,7 @@ from privimage import manifest as manifests
 from privimage.budget import Event
 from privimage.disk import exclusive, make_folder, sync
 from privimage.errors import Damaged, InputError, LostAnswer
+from privimage.finite import diverged, is_finite
 from privimage.manifest import Manifest, PrivacyClass, Receipt, read_manifest
 from privimage.unfinished import Unfinished, on_disk
 
@@ -148,6 +149,8 @@ class Store(Unfinished):
         return place
 
     def _write(self, kind: str, key: str, built: Built) -> Artefact:
+        if not is_finite(built.arrays):
+            raise diverged(kind)
         raw = save_safetensors({name: np.asarray(array, order="C") for name, array in built.arrays.items()})
         manifest = Manifest(
             kind=kind,

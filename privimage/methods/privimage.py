@@ -23,6 +23,7 @@ from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.edm import SampleConfig
 from privimage.entropy import Entropy
+from privimage.finite import check_images
 from privimage.histogram import noisy_histogram
 from privimage.manifest import PrivacyClass
 from privimage.methods.declared import Inputs, World, fields_of
@@ -299,6 +300,7 @@ class Run:
                 device=self.stages.workers.device,
                 progress=progress,
             )
+            check_images(x)
             meta = {"classes": list(self.sensitive.train.classes)}
             return Built(arrays={"x": x, "y": y}, privacy=self._privacy, events=self.paid, meta=meta)
 
