@@ -88,7 +88,9 @@ def sweep(
         ),
     ],
     root: RootOption = Path("runs"),
-    address: Annotated[str | None, typer.Option(help="A Ray cluster; this machine if absent.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster, or auto; this machine if absent.")
+    ] = None,
     set_: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:

@@ -11,12 +11,13 @@ from privimage import record as records
 from privimage.budget import Budget
 from privimage.data import SensitiveConfig
 from privimage.disk import write_whole
-from privimage.errors import TrialFailed, Violation
+from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
 from privimage.trial import DataConfig, Trial
 from privimage.tuning.bill import Bill
+from sweeps.resume import RESTORE
 from sweeps.sweep import Sweep
 from sweeps.tuning import Explore, Public
 
@@ -43,12 +44,23 @@ def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: fl
         found = records.load(folder.records) if folder.records.exists() else []
         chosen = [_best_settings(sweep, found, budget) for budget in sweep.budgets]
         write_whole(folder.settings, json.dumps(chosen, indent=1) + "\n")
-    for budget, settings in zip(sweep.budgets, json.loads(folder.settings.read_text()), strict=True):
+    for budget, settings in zip(sweep.budgets, _kept(sweep, folder), strict=True):
         for seed in sweep.seeds:
             noise = bill.study(budget).noise
             trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=settings)
             free = tuple(name for name in trial.metrics if not metrics.is_private(name))
             yield trial.model_copy(update={"metrics": free})
+
+
+def _kept(sweep: Sweep, folder: RunFolder) -> list[dict[str, Any]]:
+    """The settings that the search ended in, by budget. Raises InputError if their file is damaged."""
+    try:
+        found = json.loads(folder.settings.read_bytes())
+    except ValueError:
+        found = None
+    if isinstance(found, list) and len(found) == len(sweep.budgets) and all(isinstance(one, dict) for one in found):
+        return found
+    raise InputError(f"{folder.settings}: damaged, and what it holds is run on the sensitive set; {RESTORE}")
 
 
 def _best_settings(sweep: Sweep, found: list[Record], budget: Budget) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import yaml
 
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
+from sweeps.price import bill_of
 from sweeps.resume import asked_sigma, check_same
+from sweeps.stand_in import final_trials
 from sweeps.sweep import Sweep, load_sweep
 
 Values = Callable[[], dict[str, Any]]
@@ -98,3 +100,14 @@ def test_a_damaged_file_is_named_with_the_fix(
         check_same(load(), folder)
         asked_sigma(load(), folder)
     assert "choose another name" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[", "\0" * 9, "[]", "[3]", "{}"])
+def test_damaged_settings_of_a_public_search_are_named_with_the_fix(
+    load: Callable[..., Sweep], tmp_path: Path, text: str
+) -> None:
+    sweep, folder = load(**PUBLIC), Root(path=tmp_path / "runs").run("tiny").stand_in
+    folder.path.mkdir(parents=True)
+    folder.settings.write_text(text)
+    with pytest.raises(InputError, match=r"settings\.json: damaged, .*; restore it from a backup"):
+        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=6.0), asked_sigma=6.0))
