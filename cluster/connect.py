@@ -121,8 +121,16 @@ def _knock(address: str, *, named: str) -> None:
         raise InputError(f"{where}: what listens there is no Ray head; give the HOST:PORT that `ray start` printed")
 
 
+def _hush() -> None:
+    """Keep Ray's own account of a killed worker off the terminal: a screen for what is one line of ours."""
+    worker = ray._private.worker
+    if hasattr(worker, "print_to_stdstream"):  # no option turns it off: `log_to_driver` is for what workers print
+        worker.print_to_stdstream = lambda *_, **__: None
+
+
 def _init(where: str, **options: Any) -> None:
     """As ray.init. Raises InputError in one line for whatever it raises."""
+    _hush()
     try:
         with chdir(OURS):
             _init_keeping_sigterm(**options)
