@@ -59,7 +59,9 @@ class Site:
         """Where a trial is charged: the trials of a private selection are covered by its one charge."""
         id = trial.data.sensitive.id
         bill = None if trial.data.stand_in else self.reservation  # what is public has no bill
-        ledger = Ledger(self.folder.root.ledger(id), under=bill, division=trial.data.division)
+        ledger = Ledger(
+            self.folder.root.ledger(id), under=bill, division=trial.data.division, revision=trial.data.revision
+        )
         if trial.draw is None:
             return ledger
         selection = trial.draw.selection

@@ -23,7 +23,8 @@ class _Sealed(Frozen):
 class Charge(_Sealed):
     """What was asked and its price.
 
-    `under` is the reservation, if any, that it was planned in; `division` is how the set was split when it was asked.
+    `under` is the reservation, if any, that it was planned in; `division` is how the set was split when it was asked,
+    and `revision` says which images it was.
     """
 
     kind: Literal["charge"] = "charge"  # absent in the lines of older versions, which knew no other kind
@@ -32,6 +33,7 @@ class Charge(_Sealed):
     events: tuple[Cost, ...]
     under: str | None = None
     division: str | None = None
+    revision: int = 0
 
 
 class CapLine(_Sealed):

@@ -32,13 +32,14 @@ class Ledger:
 
     `under` is the reservation that its charges are planned in, where they do not name another; without one they are
     charged as they come. `division` is how the set is split, the same for every charge: splits are charged in parallel,
-    which holds while they are the same ones.
+    which holds while they are the same ones. `revision` says which images of the set are asked (`Contents`).
     """
 
-    def __init__(self, path: Path, *, under: str | None = None, division: str | None = None) -> None:
+    def __init__(self, path: Path, *, under: str | None = None, division: str | None = None, revision: int = 0) -> None:
         self.path = path
         self.under = under
         self.division = division
+        self.revision = revision
         self.chain = Chain(path)
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None) -> bool:
@@ -59,7 +60,7 @@ class Ledger:
             bill = under or self.under
             if bill is not None:
                 self._check_bill(lines, bill, what, events)
-            named = {"under": bill, "division": self.division}
+            named = {"under": bill, "division": self.division, "revision": self.revision or None}
             cited = {name: value for name, value in named.items() if value is not None}
             self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
         return True
@@ -187,7 +188,14 @@ class Ledger:
 
     def receipt(self, *, id: str, what: str, events: Sequence[Cost]) -> Receipt:
         """What an answer keeps of its charge."""
-        return Receipt(set=self.path.stem, division=self.division, id=id, what=what, events=tuple(events))
+        return Receipt(
+            set=self.path.stem,
+            division=self.division,
+            revision=self.revision,
+            id=id,
+            what=what,
+            events=tuple(events),
+        )
 
     @property
     def outer(self) -> Ledger:

@@ -23,12 +23,13 @@ GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # no file of 
 class Receipt(Frozen):
     """One charge that was paid for what an artefact holds: in the ledger of `set`, by this id, for these events.
 
-    `division` is how the set was split then. An access that a private selection covers was not charged there by
-    itself: `selection` is the charge of the whole.
+    `division` is how the set was split then, `revision` which images it was. An access that a private selection covers
+    was not charged there by itself: `selection` is the charge of the whole.
     """
 
     set: str
     division: str | None = None
+    revision: int = 0
     id: str
     what: str
     events: tuple[Cost, ...]

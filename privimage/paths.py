@@ -50,6 +50,10 @@ class Root:
         """The accesses of private selections on a sensitive set, which were charged as a whole."""
         return self.path / self.LEDGERS / "internal" / f"{id}.jsonl"
 
+    def contents(self, id: str) -> Path:
+        """Which images the id of a sensitive set stands for: a secret key, and a keyed digest a revision."""
+        return self.path / self.LEDGERS / "internal" / f"{id}.contents"
+
     def run(self, name: str) -> RunFolder:
         """The folder of one run."""
         return RunFolder(path=self.path / name)

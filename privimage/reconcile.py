@@ -74,7 +74,7 @@ def adopt(root: Root, set: str, receipts: Iterable[Receipt]) -> int:
     added, inner = 0, Ledger(root.covered(set))
     for receipt in receipts:
         whole = receipt.charge
-        ledger = Ledger(root.ledger(set), division=whole.division)
+        ledger = Ledger(root.ledger(set), division=whole.division, revision=whole.revision)
         added += ledger.charge(id=whole.id, what=whole.what, events=whole.events)
         if receipt.selection is not None:
             inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,6 +93,7 @@ def paid_for(record: Record) -> Iterator[Receipt]:
         yield Receipt(
             set=str(get_dotted(record.config, "data.sensitive.id")),
             division=None if sensitive is None else sensitive.division,
+            revision=get_dotted(record.config, "data.revision") or 0,
             id=access.id,
             what=access.what,
             events=access.events,

@@ -48,13 +48,17 @@ def _kind(value: Any) -> str:
 
 
 class DataConfig(Frozen):
-    """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set."""
+    """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set.
+
+    `revision` says which images the id stands for: found when they are read (`Contents`), never written by hand.
+    """
 
     sensitive: Annotated[
         Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
     ]
     public: PublicConfig
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
+    revision: int = Field(default=0, ge=0)
 
     @property
     def division(self) -> str | None:
@@ -65,10 +69,15 @@ class DataConfig(Frozen):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The public description of the data: names and splits, never anything computed from sensitive content."""
-        data = self.model_dump(mode="json", exclude={"stand_in"})
+        """The public description of the data: names and splits, never anything computed from sensitive content.
+
+        Where the sensitive images lie is no part of it: id and revision say which they are, wherever they are moved.
+        """
+        data = self.model_dump(mode="json", include={"sensitive", "public"})
         for part in data.values():
             part.pop("download", None)
+        data["sensitive"].pop("root", None)
+        data["sensitive"]["revision"] = self.revision
         if isinstance(self.sensitive, HeldOutConfig):
             data["public"]["without"] = data["sensitive"]
         return data
@@ -111,7 +120,7 @@ class Trial(Frozen):
     @property
     def id(self) -> str:
         """16 hex digits that name this trial."""
-        return digest(self)[:16]
+        return digest({**self.model_dump(mode="json", exclude={"data"}), "data": self.identity})[:16]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -115,6 +115,30 @@ def adopt(
         _say(f"{path}: {reconcile.adopt(root, id, receipts)} charges were added")
 
 
+@app.command(name="adopt-data", epilog="Example: privimage ledger adopt-data faces.yaml --root runs")
+def adopt_data(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A sweep on the set.")],
+    root: Annotated[Path, typer.Option(help="Folder of all runs, their store and their ledgers.")] = Path("runs"),
+    same: Annotated[bool, typer.Option("--same", help="They are those that were asked; the proof is lost.")] = False,
+) -> None:
+    """Let the id of a set stand for the images as they are now: all is asked anew, and epsilons add for who is in both.
+
+    Images that were adopted before are found again. With --same, where the file that knows them is lost, you say that
+    they are the same: what was paid for stays paid for. Nothing is charged.
+    """
+    from privimage.contents import Contents
+    from privimage.data import SensitiveConfig, load_sensitive
+    from privimage.paths import Root
+    from sweeps.sweep import load_sweep
+
+    config = load_sweep(file).data.sensitive
+    if not isinstance(config, SensitiveConfig):
+        raise InputError(f"{file}: data.sensitive: is a public stand-in, whose images may change")
+    content = load_sensitive(config).content
+    revision = Contents(Root(path=root), config.id).adopt(content, same=same)
+    _say(f"{config.id}: these images are revision {revision}; nothing was charged")
+
+
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such ledger")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from privimage import reconcile
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
+from privimage.contents import Contents
 from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
@@ -17,7 +18,7 @@ from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps import count
 from sweeps.price import asking, bill_of, queries_of, search_of
-from sweeps.resume import asked_sigma, check_same, ledger_of, reservation_of
+from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
 from sweeps.tuning import Select
 
@@ -108,6 +109,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
     """The plan of a sweep. What would be refused is a refusal in the plan, not an error."""
     folder = root.run(sweep.name)
     try:
+        sweep = at_revision(sweep, Contents(root, sweep.data.sensitive.id).latest)
         check_same(sweep, folder)
         asked, refusal = asked_sigma(sweep, folder), None
     except InputError as error:

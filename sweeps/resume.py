@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from privimage.errors import Damaged, InputError
@@ -22,10 +23,15 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
     growing = {"resources"}
     if isinstance(sweep.tuning, Explore | Public) and getattr(sweep.tuning, "covers", "trial") == "trial":
         growing |= {"trials", "compare"}  # where each trial meets the budget by itself
-    resolved = sweep.model_dump(mode="json")
+    resolved = dumped(sweep)
     if folder.sweep.exists():
         before = _begun(folder)
         changed = [key for key in resolved if key not in growing and digest(resolved[key]) != digest(before[key])]
+        if changed == ["data"] and _revision(resolved) != _revision(before):
+            raise InputError(
+                f"{folder.path}: was begun on revision {_revision(before)} of the images of {sweep.data.sensitive.id}, "
+                f"these are revision {_revision(resolved)}; choose another name"
+            )
         if changed:
             raise InputError(
                 f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
@@ -35,6 +41,24 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
             _check_search_goes_on(resolved, before, folder)
 
 
+def dumped(sweep: Sweep, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """The sweep as plain values, its data by what they are and not by where they lie."""
+    values = sweep.model_dump(mode="json", exclude={"data", *without})
+    return {**values, "data": sweep.data.identity}
+
+
+def _revision(values: dict[str, Any]) -> int:
+    return int(values["data"]["sensitive"]["revision"])
+
+
+def at_revision(sweep: Sweep, revision: int) -> Sweep:
+    """The sweep on these images. Raises InputError if the file says that they are others."""
+    given = sweep.data.revision
+    if given and given != revision:
+        raise InputError(f"data.revision: got {given}; the images are those of revision {revision}; remove it")
+    return sweep.model_copy(update={"data": sweep.data.model_copy(update={"revision": revision})})
+
+
 def _begun(folder: RunFolder) -> dict[str, Any]:
     """The sweep that the folder was begun with. Raises InputError if its file is damaged."""
     try:
@@ -42,7 +66,7 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{error}; {RESTORE}") from None
     try:
-        return parse(Sweep, values).model_dump(mode="json")
+        return dumped(parse(Sweep, values))
     except InputError as error:
         raise InputError(f"{folder.sweep}: is no sweep of this version ({error}); {RESTORE}") from None
 
@@ -73,12 +97,14 @@ def _check_search_goes_on(resolved: dict[str, Any], before: dict[str, Any], fold
 
 def reservation_of(sweep: Sweep) -> str:
     """The name under which the whole bill of a sweep is reserved in the ledger, where that has a cap."""
-    return digest({"sweep": sweep.model_dump(mode="json", exclude={"resources", "trials", "compare"})})
+    return digest({"sweep": dumped(sweep, without={"resources", "trials", "compare"})})
 
 
 def ledger_of(sweep: Sweep, root: Root) -> Ledger:
     """The ledger of the sweep's sensitive set."""
-    return Ledger(root.ledger(sweep.data.sensitive.id), under=reservation_of(sweep), division=sweep.data.division)
+    data = sweep.data
+    path = root.ledger(data.sensitive.id)
+    return Ledger(path, under=reservation_of(sweep), division=data.division, revision=data.revision)
 
 
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from cluster.connect import connected, ignored, nodes
 from cluster.resources import trials_at_once
 from privimage import lines, reconcile
+from privimage.contents import Contents
 from privimage.data.sets import PublicSet, check_apart
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
@@ -20,7 +21,7 @@ from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import Stopped
 from sweeps.price import bill_of
-from sweeps.resume import asked_sigma, check_same
+from sweeps.resume import asked_sigma, at_revision, check_same
 from sweeps.selection import Selection
 from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
@@ -101,10 +102,11 @@ def _heal(folder: RunFolder) -> None:
 
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
+    public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
+    sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)
     bill = bill_of(sweep, asked_sigma=asked)
-    public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
     work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
     work.check()
     Store(folder.root.store).tidy()
@@ -113,7 +115,8 @@ def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
 
 
 def _reserve(work: Work) -> None:
-    """Reserve the whole bill in the ledger, unless all of it was asked and closed before."""
+    """Fix which images the id stands for, and reserve the whole bill, unless all of it was asked and closed before."""
+    Contents(work.folder.root, work.sweep.data.sensitive.id).fix(work.sensitive.content)
     if not work.ledger.settled(id=work.reservation, events=work.bill.costs):
         work.ledger.reserve(id=work.reservation, what=f"sweep {work.sweep.name}", events=work.bill.costs)
 
@@ -152,6 +155,9 @@ def _stand_in(work: Work) -> Work:
     sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
     folder, asked = work.folder.stand_in, sweep.smallest_sigma()
     public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
+    if sensitive.content:  # public, so other images under its id are no mistake
+        contents = Contents(work.folder.root, sweep.data.sensitive.id)
+        sweep = at_revision(sweep, contents.adopt(sensitive.content))
     for part in (sensitive.train, sensitive.validation, sensitive.test):
         shown = PublicSet(x=part.x, y=part.y, name=part.name, classes=part.classes)
         check_apart(shown, work.sensitive, key="tuning.stand_in")

@@ -23,6 +23,7 @@ from privimage.schema import digest
 from privimage.store import Built, Store
 from privimage.trial import Draw, Trial
 from privimage.tuning.bill import Bill, Study
+from sweeps.resume import dumped
 from sweeps.searcher import space_of
 from sweeps.sweep import Sweep
 
@@ -38,7 +39,7 @@ class Selection:
             raise Violation("the search of a selection is paid as one selection")
         self.cost, self._study, self._bill = cost, study, bill
         self._sweep, self._asked = sweep, asked_sigma
-        fixed = sweep.model_dump(mode="json", exclude={"resources", "compare", "metrics", "budgets", "trials"})
+        fixed = dumped(sweep, without={"resources", "compare", "metrics", "budgets", "trials"})
         inputs = {"sweep": fixed, "budget": study.budget, "cost": cost, "asked": asked_sigma}
         self.id = digest({"kind": "selection", **inputs})
         self.what = f"{sweep.name}: the best of K trials at epsilon {study.budget.epsilon:g}, {cost.law}"

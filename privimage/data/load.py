@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from privimage.data.digits import CLASSES, read_digits
 from privimage.data.fit import Pixels, fit_all
 from privimage.data.folder import read_contents, read_folder
 from privimage.data.glyphs import load_glyphs
-from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, content_of, contents_of, split_by_content
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
@@ -31,17 +32,34 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     else:
         raw, y, classes = (*read_digits(), CLASSES) if config.name == "digits" else _vision(config, train=True)
         x, contents = fit(raw), contents_of(raw, y)
+    seen: list[bytes] = []
     fractions = shares if whole else (1 - config.validation, config.validation)
-    parts = [(x[i], y[i]) for i in split_by_content(contents, fractions=fractions, seed=config.split_seed)]
+    parts = [
+        (x[i], y[i]) for i in split_by_content(_noted(contents, seen), fractions=fractions, seed=config.split_seed)
+    ]
     if not whole:
         official = _vision(config, train=False)
         parts.append((fit(official[0]), official[1]))
+        seen += (b"test" + example for example in _digests(contents_of(*official[:2])))
     _check_parts(config, [labels for _, labels in parts], classes)
     sets = [
         PrivateSet(x=x, y=y, name=config.name, id=config.id, split=part, classes=classes)
         for part, (x, y) in zip(PARTS, parts, strict=True)
     ]
-    return SensitiveData(train=sets[0], validation=sets[1], test=sets[2])
+    return SensitiveData(
+        train=sets[0], validation=sets[1], test=sets[2], content=content_of((*seen, *map(str.encode, classes)))
+    )
+
+
+def _noted(contents: Iterable[bytes], seen: list[bytes]) -> Iterator[bytes]:
+    """The same contents; their digests are added to `seen`."""
+    for content in contents:
+        seen += _digests((content,))
+        yield content
+
+
+def _digests(contents: Iterable[bytes]) -> Iterator[bytes]:
+    return (hashlib.sha256(content).digest() for content in contents)
 
 
 def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], classes: tuple[str, ...]) -> None:

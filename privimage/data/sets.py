@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -95,13 +95,26 @@ def contents_of(x: NDArray[np.uint8], y: NDArray[np.int64]) -> Iterator[bytes]:
     return (b"%d " % label + image.tobytes() for image, label in zip(x, y, strict=True))
 
 
+def content_of(examples: Iterable[bytes]) -> str:
+    """The digest of digests of examples in any order: 64 hex digits, and as private as the images.
+
+    >>> content_of([b"a", b"b"]) == content_of([b"b", b"a"]) != content_of([b"a", b"b", b"b"])
+    True
+    """
+    return hashlib.sha256(b"".join(sorted(examples))).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class SensitiveData:
-    """The three disjoint splits of a sensitive set: training, validation (scores), test (diagnostics)."""
+    """The three disjoint splits of a sensitive set: training, validation (scores), test (diagnostics).
+
+    `content` is the digest of all of it as it was found, before any resizing; as private as the images.
+    """
 
     train: PrivateSet
     validation: PrivateSet
     test: PrivateSet
+    content: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         self.train.must_be("train")
