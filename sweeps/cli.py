@@ -230,6 +230,38 @@ def _warns(sentence: str) -> bool:
     return sentence.startswith("WARNING")
 
 
+@app.command(epilog="Example: privimage look faces.yaml --private-counts")
+def look(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    root: RootOption = Path("runs"),
+    private_counts: Annotated[
+        bool, typer.Option("--private-counts", help="Exact counts per class, PRIVATE: on a terminal only.")
+    ] = False,
+    set_: SetOption = None,
+) -> None:
+    """What would be read: images, classes, splits, and what is left out. Asks and charges nothing.
+
+    A folder has a directory for every class, and in it .png, .jpg, .jpeg, .bmp, .webp or .pgm. An image is turned
+    upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
+    """
+    from privimage.trial import load_data
+    from sweeps.look import class_counts, read_lines
+    from sweeps.sweep import load_sweep
+
+    if private_counts and not sys.stdout.isatty():
+        raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")
+    data = load_sweep(_recipe(file), overrides=_overrides(set_)).data
+    public, sensitive = load_data(data, rendered=_root(root).rendered)
+    for line in read_lines(data, public, sensitive):
+        out.print(line, **PLAIN)
+    if private_counts:
+        out.print("PRIVATE, no noise, no epsilon: do not write these counts down or pass them on", **PLAIN)
+        table = Table("class", "train", "validation", "test")
+        for row in class_counts(sensitive):
+            table.add_row(*(escape(str(value)) for value in row))
+        out.print(table)
+
+
 app.add_typer(ledger.app, name="ledger")
 
 

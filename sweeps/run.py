@@ -20,6 +20,7 @@ from privimage.store import Store
 from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import Stopped
+from sweeps.look import read_lines
 from sweeps.price import bill_of
 from sweeps.resume import asked_sigma, at_revision, check_same
 from sweeps.selection import Selection
@@ -103,6 +104,8 @@ def _heal(folder: RunFolder) -> None:
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
     public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
+    for line in () if quiet else read_lines(sweep.data, public, sensitive):
+        print(f"privimage: {line}", file=sys.stderr)
     sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)

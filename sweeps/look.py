@@ -1,0 +1,48 @@
+"""What was read of the data: what is public of it for everybody, counts per class for the person at the keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
+from privimage.data.left_out import left_out
+from privimage.data.sets import Images, PublicSet, SensitiveData
+from privimage.trial import DataConfig
+
+
+def read_lines(data: DataConfig, public: PublicSet, sensitive: SensitiveData) -> list[str]:
+    """One line a set: images, their shape, classes, what was left out, and how many are in each split.
+
+    Nothing of it is private: the sizes of the splits are taken as public.
+    """
+    parts = (sensitive.train, sensitive.validation, sensitive.test)
+    split = ", ".join(f"{len(part)} {part.split}" for part in parts)
+    first = sensitive.train
+    return [
+        f"sensitive set {first.id}: {_size(first, sum(map(len, parts)))}, {len(first.classes)} classes; {split}"
+        + _left_out(data.sensitive),
+        f"public set {public.name}: {_size(public, len(public))}, {len(public.classes)} classes"
+        + _left_out(data.public),
+    ]
+
+
+def class_counts(sensitive: SensitiveData) -> list[tuple[str, int, int, int]]:
+    """Of every class its name and how many images are in train, validation and test. PRIVATE: exact counts."""
+    parts = (sensitive.train, sensitive.validation, sensitive.test)
+    classes = sensitive.train.classes
+    train, validation, test = (np.bincount(part.y, minlength=len(classes)) for part in parts)
+    return [(name, int(train[i]), int(validation[i]), int(test[i])) for i, name in enumerate(classes)]
+
+
+def _size(images: Images, n: int) -> str:
+    channels, height, width = images.shape
+    return f"{n} images of {height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
+
+
+def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig) -> str:
+    if isinstance(config, HeldOutConfig) or config.name != "folder" or config.root is None:
+        return ""
+    found = left_out(Path(config.root).expanduser())
+    return "; left out: " + (", ".join(f"{count} {reason}" for reason, count in found.items()) or "nothing")
