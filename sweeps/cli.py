@@ -120,8 +120,10 @@ def plan(
     ],
     root: RootOption = Path("runs"),
     set_: SetOption = None,
+    no_estimate: Annotated[bool, typer.Option("--no-estimate", help="Do not time the stages here.")] = False,
 ) -> None:
-    """What a sweep would ask and cost, before anything is asked: opens no sensitive data, charges nothing."""
+    """What a sweep would ask, cost and take, before anything is asked: opens no sensitive data, charges nothing."""
+    from sweeps.estimate import estimate
     from sweeps.plan import make_plan
     from sweeps.plan_view import show
     from sweeps.sweep import load_sweep
@@ -130,6 +132,11 @@ def plan(
     with err.status("calibrating the noise"):
         made = make_plan(loaded, root=_root(root))
     show(made, out)
+    if not made.refused and not no_estimate:
+        with _progress("timing a few steps of every stage on random images") as advance:
+            told = estimate(made, tell=advance)
+        out.print()
+        out.print(told if isinstance(told, str) else told.sentence(), **PLAIN)
     if made.refused:
         raise typer.Exit(2)
 
