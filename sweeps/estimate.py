@@ -40,7 +40,7 @@ TRAIN = {"digits": 5_000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 5
 SIDE = {"digits": 28, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
 CPU = torch.device("cpu")
 KINDS = ("query-function", "pretrained", "generator", "samples")  # what takes time
-SPREAD = (0.7, 1.6)  # of the truth, about the estimate: other programs, start-up, sharing of memory bandwidth
+SPREAD = (0.5, 1.3)  # of the estimate: small batches are timed, which cost a little more; other programs, start-up
 
 
 @dataclass(frozen=True, kw_only=True)
