@@ -50,6 +50,8 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
+            for line in () if quiet else read_lines(sweep.data, work.public, work.sensitive):
+                print(f"privimage: {line}", file=sys.stderr)
             with connected(address) as where:
                 if not quiet:
                     _say_where(where, address)
@@ -104,8 +106,6 @@ def _heal(folder: RunFolder) -> None:
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
     public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
-    for line in () if quiet else read_lines(sweep.data, public, sensitive):
-        print(f"privimage: {line}", file=sys.stderr)
     sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)
