@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class Generator(nn.Module):
 def _dct(width: int) -> Callable[[Shape, int], Generator]:
     def make(shape: Shape, n_classes: int) -> Generator:
         if min(shape[1:]) < COEFFICIENTS:
-            raise InputError(f"method.model.size: dct_mlp needs images of at least {COEFFICIENTS} pixels a side")
+            raise InputError(f"a dct-mlp needs at least {COEFFICIENTS} pixels a side")
         F = DctMLP(channels=shape[0], n_classes=n_classes, width=width, blocks=3, k=COEFFICIENTS)
         edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
         return Generator(F=F, codec=DctCodec(shape=shape), edm=edm, n_classes=n_classes)
@@ -76,7 +77,7 @@ def _dct(width: int) -> Callable[[Shape, int], Generator]:
 def _unet(size: unet.Size) -> Callable[[Shape, int], Generator]:
     def make(shape: Shape, n_classes: int) -> Generator:
         if shape[1] != shape[2]:
-            raise InputError(f"method.model.size: a UNet needs square images, got {shape[1]}x{shape[2]}")
+            raise InputError("a UNet needs square images")
         F = size.make(channels=shape[0], image_size=shape[1], n_classes=n_classes)
         return Generator(F=F, codec=PixelCodec(), edm=EDM(), n_classes=n_classes)
 
@@ -88,6 +89,19 @@ SIZES: dict[str, Callable[[Shape, int], Generator]] = {
     "dct-mlp-512": _dct(512),
     **{name: _unet(size) for name, size in unet.SIZES.items()},
 }
+
+
+@lru_cache(maxsize=256)
+def check(size: str, shape: Shape) -> None:
+    """Raise InputError if there is no generator of that size for images of `shape`. Allocates nothing."""
+    try:
+        with torch.device("meta"):
+            SIZES[size](shape, 1)
+    except InputError as error:
+        raise InputError(
+            f"method.model.size: {size} does not fit images of {shape[1]} x {shape[2]} pixels: {error}; set size of "
+            "data.sensitive and data.public, or take another model"
+        ) from None
 
 
 def build(size: str, *, shape: Shape, n_classes: int, seed: int) -> Generator:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from privimage import accounting, metrics
+from privimage import accounting, metrics, networks
 from privimage.budget import Budget, Event
 from privimage.data import (
     HeldOutConfig,
@@ -117,6 +117,15 @@ class Trial(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _drawable(self) -> Trial:
+        """The generator fits the images, where the configuration of the data tells their shape."""
+        sensitive = self.data.sensitive
+        shape = self.data.public.shape if isinstance(sensitive, HeldOutConfig) else sensitive.shape
+        if shape is not None and self.method.name != "real":
+            networks.check(self.method.model.size, shape)
+        return self
+
     @property
     def id(self) -> str:
         """16 hex digits that name this trial."""
@@ -164,7 +173,15 @@ def _named(key: str, load: Callable[[], T]) -> T:
         raise InputError(f"{key}: {error}") from None
 
 
-def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
+def check(
+    trial: Trial,
+    *,
+    n_train: int,
+    n_labels: int,
+    n_public: int,
+    n_test: int = 2,
+    shape: tuple[int, int, int] | None = None,
+) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
     finetune, preset = trial.method.finetune, trial.method.preset
     if trial.budget.delta * n_train >= 1 and not trial.data.stand_in:  # it guarantees nothing
@@ -177,6 +194,9 @@ def check(trial: Trial, *, n_train: int, n_labels: int, n_public: int) -> None:
             f"method.finetune.q: got {finetune.q:g}; with {n_train} training images the expected batch is below 1; "
             f"use at least {1 / n_train:.2g}"
         )
+    if shape is not None and trial.method.name != "real":
+        networks.check(trial.method.model.size, shape)
+    metrics.check(trial.metrics, n_test=n_test)
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)
     if preset.queries and trial.method.query.k1 > n_public:

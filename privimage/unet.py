@@ -221,7 +221,7 @@ def _check(
     levels = len(multipliers)
     factor = 2 ** (levels - 1)
     if image_size < factor or image_size % factor:
-        raise InputError(f"expected image_size a multiple of {factor} for {levels} levels, got {image_size}")
+        raise InputError(f"a UNet needs a side that is a multiple of {factor} for {levels} levels, got {image_size}")
 
 
 def _resample(x: Tensor, how: Resample) -> Tensor:

@@ -73,13 +73,14 @@ class Work:
         """Raise InputError for what can be known to be impossible in any of its trials before anything is charged."""
         train = self.sensitive.train
         sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(self.public.classes)}
+        sizes["n_test"] = len(self.sensitive.test)
         for dotted, trial in self.sweep.corner_trials():
             try:
-                check(trial, **sizes)
+                check(trial, **sizes, shape=train.shape)
             except InputError as error:
                 raise type(error)(f"search.{dotted}: {error}" if dotted in self.sweep.search else str(error)) from None
         for trial in self.rows:
-            check(trial, **sizes)
+            check(trial, **sizes, shape=train.shape)
 
     def write(self) -> None:
         """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""

@@ -16,6 +16,13 @@ TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3
 VALIDATION_SHARE = 0.08
 MIN_GLYPHS = 10
 
+OWN_SHAPE = {  # channels and side of the sets that are always the same
+    "digits": (1, 28),
+    "glyphs": (1, 28),
+    "mnist": (1, 28),
+    "fashion-mnist": (1, 28),
+    "cifar10": (3, 32),
+}
 _EMBEDDED = ("digits", "glyphs")
 
 
@@ -27,6 +34,13 @@ class _ImageConfig(Frozen):
     download: bool = False
     size: int | None = Field(default=None, ge=8, le=1024)
     channels: Literal[1, 3] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the images, as far as the configuration alone tells; else None."""
+        channels, side = OWN_SHAPE.get(self.name, (None, None))
+        channels, side = self.channels or channels, self.size or side
+        return None if channels is None or side is None else (channels, side, side)
 
     @model_validator(mode="after")
     def _source(self) -> _ImageConfig:

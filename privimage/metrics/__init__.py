@@ -1,7 +1,7 @@
 """Scores of synthetic images: FID by feature network, accuracy by classifier. Each says what it touches."""
 
 from privimage.metrics.dp_score import dp_accuracy
-from privimage.metrics.evaluate import evaluate, reference_statistics
+from privimage.metrics.evaluate import check, evaluate, reference_statistics
 from privimage.metrics.fid import Statistics, fid
 from privimage.metrics.metric import Metric, Touch, direction_of, is_private, parts_of
 
@@ -9,6 +9,7 @@ __all__ = [
     "Metric",
     "Statistics",
     "Touch",
+    "check",
     "direction_of",
     "dp_accuracy",
     "evaluate",

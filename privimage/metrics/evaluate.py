@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
+from privimage.metrics import features as networks
 from privimage.metrics.accuracy import accuracy
 from privimage.metrics.features import features
 from privimage.metrics.fid import Statistics, fid
@@ -21,6 +22,17 @@ from privimage.metrics.metric import Metric, Touch, direction_of, parts_of
 Arrays = Mapping[str, NDArray[Any]]
 
 _known: dict[tuple[str, str, Path | None], Statistics] = {}  # real statistics of this process
+
+
+def check(names: Sequence[str], *, n_test: int) -> None:
+    """Raise InputError if something that these metrics need is missing: before anything is charged."""
+    if n_test < 2 and any(parts_of(name)[0] in ("fid", "accuracy") for name in names):
+        raise InputError(
+            f"metrics: {', '.join(names)}: the test split of the sensitive set holds fewer than 2 images; raise "
+            "data.sensitive.test"
+        )
+    for network in dict.fromkeys(variant for family, variant in map(parts_of, names) if family == "fid"):
+        networks.check(network)
 
 
 def reference_statistics(

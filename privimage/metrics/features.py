@@ -57,6 +57,11 @@ def features(
     return np.concatenate(parts)
 
 
+def check(network: str) -> None:
+    """Load the network once, so that a missing package or missing weights are known. Raises InputError."""
+    _network(network, "cpu", None)
+
+
 @lru_cache(maxsize=4)
 def _network(network: str, device: str, weights: Path | None) -> Embed:
     made = _inception(weights) if network == "inception" else _efficientnet()
@@ -130,7 +135,7 @@ def _inception(weights: Path | None) -> nn.Module:
             )
     except OSError:
         raise InputError(
-            f"fid[inception]: no weights and no download; fetch {URL_INCEPTION_V3} and name the file, "
+            f"fid[inception]: no weights and no download; fetch {URL_INCEPTION_V3} to {cached}, "
             "or use fid[efficientnet-lite0], which needs none"
         ) from None
     except (RuntimeError, AttributeError, TypeError):

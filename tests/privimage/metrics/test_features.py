@@ -75,7 +75,7 @@ def test_inception_without_weights_says_how_to_get_them(inception_module, monkey
         raise URLError("offline")
 
     monkeypatch.setattr(inception_module, "load_state_dict_from_url", offline)
-    with pytest.raises(InputError, match=r"fetch https://.* name the file") as error:
+    with pytest.raises(InputError, match=r"fetch https://.* to .*inception") as error:
         features(images(2, 1, 8, 8), network="inception")
     assert "\n" not in str(error.value)
 

@@ -1,0 +1,55 @@
+"""What is impossible is known before anything is charged: sizes from the file alone, metrics before the first trial."""
+
+from __future__ import annotations
+
+import pytest
+from toys import trial
+
+from privimage import metrics, networks
+from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.errors import InputError
+from privimage.torchvision_shim import import_torchvision
+from privimage.trial import check
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "why"),
+    [("unet-xs", 27, "multiple of 4"), ("unet-1.75m", 30, "multiple of 4"), ("dct-mlp-512", 8, "at least 16")],
+)
+def test_a_size_that_cannot_be_drawn_names_the_key_and_the_fix(size: str, side: int, why: str) -> None:
+    with pytest.raises(InputError, match=rf"method\.model\.size: {size} .*{side} x {side}.*{why}.*set size"):
+        networks.check(size, (1, side, side))
+    with pytest.raises(InputError, match=why):
+        check(trial(method__model__size=size), n_train=40, n_labels=3, n_public=12, shape=(1, side, side))
+
+
+def test_every_size_fits_what_it_is_made_for() -> None:
+    for size in networks.SIZES:
+        networks.check(size, (3, 32, 32))
+        networks.check(size, (1, 28, 28))
+
+
+def test_the_configuration_alone_tells_the_shape() -> None:
+    digits = SensitiveConfig(name="digits", id="d")
+    assert digits.shape == (1, 28, 28)
+    assert digits.model_copy(update={"size": 27}).shape == (1, 27, 27)
+    assert PublicConfig(name="folder", root="x").shape is None
+    assert SensitiveConfig(name="folder", root="x", id="d", channels=3, size=64).shape == (3, 64, 64)
+
+
+def test_a_test_split_of_one_image_is_refused_for_what_reads_it() -> None:
+    with pytest.raises(InputError, match=r"metrics: accuracy\[lr\].*raise data\.sensitive\.test"):
+        metrics.check(["accuracy[lr]"], n_test=1)
+    metrics.check(["dp-accuracy[lr]"], n_test=1)
+
+
+def test_missing_weights_are_known_first(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import_torchvision()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+
+    def offline(*args: object, **rest: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", offline)
+    with pytest.raises(InputError, match=r"fid\[inception\]: no weights and no download; fetch .* to "):
+        metrics.check(["fid[inception]"], n_test=9)
