@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis import price, spend, words
+from analysis import price, scale, spend, words
 from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from analysis.facts import Facts
 from privimage import guarantee
@@ -126,14 +126,22 @@ def _by(found: Facts, metric: str, others: int) -> list[str]:
 
 
 def _quality(found: Facts, record: Record) -> str:
+    """What was measured, beside what guessing and real images reach."""
+    bases = scale.base_rows(found)
+    if (real := scale.real(found)) is not None:
+        bases.append(("real training images", {name: real.value(name) for name in found.metrics}))
     rows = [
-        f"| {words.metric(m)} | {words.ARROWS[m.direction]} | {words.number(m.value)} | {m.n} | "
-        f"{', '.join(m.touches)} |"
+        [
+            words.metric(m), words.ARROWS[m.direction], words.number(m.value), str(m.n), ", ".join(m.touches),
+            *(words.number(rates.get(m.name)) for _, rates in bases),
+        ]
         for m in record.metrics
-    ]
-    head = ["## Quality", "", "| metric | better | value | images | touches |", "|---|---|---|---|---|"]
+    ]  # fmt: skip
+    titles = ["metric", "better", "value", "images", "touches", *(title for title, _ in bases)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
     legend = ["", words.LEGEND] if any(m.non_private for m in record.metrics) else []
-    return "\n".join([*head, *rows, *legend])
+    said = [line for sentence in scale.sentences(found) for line in ("", sentence)]
+    return "\n".join(["## Quality", "", *lines, *legend, *said])
 
 
 def _how(config: BundleConfig) -> str:
