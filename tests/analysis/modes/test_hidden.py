@@ -86,7 +86,7 @@ def test_the_winner_is_pulled_whatever_the_metric_at_the_price_of_the_selection(
     alone = accounting.epsilon(record.events, 1e-5)
     assert alone < record.epsilon_alone - 0.1
     assert f"{alone:.3f}"[:-1] not in card and "->" not in card
-    assert "Guarantee: epsilon 9.999" in card and "alone, its choice included" in card
+    assert "Guarantee: epsilon 9.999" in card and "alone (its choice included)" in card
     assert "K follows a logarithmic law with mean 6" in card
     assert "chosen among" not in card
 
