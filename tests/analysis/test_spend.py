@@ -1,4 +1,5 @@
-from analysis import facts, spend
+from analysis import facts, spend, words
+from privimage.accounting import epsilon
 from privimage.budget import Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
