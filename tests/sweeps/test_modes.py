@@ -18,6 +18,7 @@ from privimage.ledger import Ledger
 from privimage.paths import Root
 from privimage.store import Store
 from privimage.tuning.bill import Bill
+from sweeps import progress
 from sweeps.run import Outcome, run_sweep
 from sweeps.sweep import load_sweep
 
@@ -64,6 +65,9 @@ def test_a_private_selection_ends_in_its_winner_alone(local_ray: None, tiny_valu
     before = folder.records.read_bytes(), ledger.path.read_bytes()
     assert run(values, tmp_path).failures == ()
     assert before == (folder.records.read_bytes(), ledger.path.read_bytes()), "the same command again changes nothing"
+    now = progress.read(folder)
+    assert now is not None and not folder.progress.exists(), "when it ended tells of K: it is kept to itself"
+    assert (now.rows, now.running, now.left) == ((), (), None) and now.lines() == []
 
 
 def test_a_public_search_asks_the_sensitive_set_once_a_budget(
