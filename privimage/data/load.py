@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, con
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
+CHANCE = 1e-6  # that all images of a class fall outside the training split
 
 
 def load_sensitive(config: SensitiveConfig) -> SensitiveData:
@@ -33,6 +35,7 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
         raw, y, classes = (*read_digits(), CLASSES) if config.name == "digits" else _vision(config, train=True)
         x, contents = fit(raw), contents_of(raw, y)
     seen: list[bytes] = []
+    _check_classes(config, y, classes)
     fractions = shares if whole else (1 - config.validation, config.validation)
     parts = [
         (x[i], y[i]) for i in split_by_content(_noted(contents, seen), fractions=fractions, seed=config.split_seed)
@@ -60,6 +63,31 @@ def _noted(contents: Iterable[bytes], seen: list[bytes]) -> Iterator[bytes]:
 
 def _digests(contents: Iterable[bytes]) -> Iterator[bytes]:
     return (hashlib.sha256(content).digest() for content in contents)
+
+
+def least_in_class(config: SensitiveConfig) -> int:
+    """How many images a class needs so that none being left to train on has a chance below CHANCE.
+
+    From the declared shares alone, so that no class is refused or kept by where the hash of an image falls. A refusal
+    tells whoever has the images that a class has fewer than this; nothing is asked, and nothing leaves.
+
+    >>> least_in_class(SensitiveConfig(name="digits", id="digits-v1"))
+    11
+    """
+    elsewhere = config.validation + (config.test if config.name in ("digits", "folder") else 0.0)
+    return max(2, math.ceil(math.log(CHANCE) / math.log(elsewhere)))
+
+
+def _check_classes(config: SensitiveConfig, y: NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    """Raise InputError for a class that is too small to be split, before any image decides where it belongs."""
+    least, counts = least_in_class(config), np.bincount(y, minlength=len(classes))
+    small = np.flatnonzero(counts < least)
+    if len(small):
+        raise InputError(
+            f"{config.root or config.name}: class {classes[small[0]]!r} has fewer than {least} images, too few to be "
+            f"split (validation {config.validation:g}, test {config.test:g}); add images, merge it with another class "
+            "or leave it out"
+        )
 
 
 def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], classes: tuple[str, ...]) -> None:
