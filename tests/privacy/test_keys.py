@@ -88,7 +88,7 @@ class Recorder(Stages):
         self.canned, self.until = canned or {}, until
         self.keys, self.made = dict[str, str](), dict[str, Artefact]()
 
-    def _found(self, kind: str, inputs: dict[str, Any], make: Callable[[], Artefact]) -> Artefact:
+    def _remember(self, kind: str, inputs: dict[str, Any], make: Callable[[], Artefact]) -> Artefact:
         self.keys[kind] = digest({"kind": kind, **inputs})
         self.made[kind] = self.canned[kind] if kind in self.canned else make()
         if kind == self.until:
@@ -96,10 +96,10 @@ class Recorder(Stages):
         return self.made[kind]
 
     def public(self, kind: str, inputs: dict[str, Any], build: Any) -> Artefact:
-        return self._found(kind, inputs, lambda: super(Recorder, self).public(kind, inputs, build))
+        return self._remember(kind, inputs, lambda: super(Recorder, self).public(kind, inputs, build))
 
     def private(self, kind: str, inputs: dict[str, Any], **rest: Any) -> Artefact:
-        return self._found(kind, inputs, lambda: super(Recorder, self).private(kind, inputs, **rest))
+        return self._remember(kind, inputs, lambda: super(Recorder, self).private(kind, inputs, **rest))
 
 
 def run(root: Path, config: method.MethodConfig, canned: dict[str, Artefact] | None = None, **world: Any) -> Recorder:
