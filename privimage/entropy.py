@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privimage.errors import Violation
+
 BYTES = 32  # of an Entropy, and of the key of a stream
 BLOCK = 2**14  # words that are turned into normals together: in the cache, and on one thread
 MANY = 2**8  # blocks at a time on a GPU, where what bounds them is memory
@@ -48,7 +50,7 @@ class Entropy:
 
     def __post_init__(self) -> None:
         if not isinstance(self.raw, bytes) or len(self.raw) != BYTES:
-            raise ValueError(f"an entropy is {BYTES} secret bytes of the operating system; a seed is none")
+            raise Violation(f"an entropy is {BYTES} secret bytes of the operating system; a seed is none")
 
     def __repr__(self) -> str:  # not even in a traceback
         return "Entropy(secret)"

@@ -23,7 +23,7 @@ from torch.nn import functional
 from privimage.budget import Event, Release, grid_step, on_grid
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.entropy import Entropy
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.schema import Frozen
 
 
@@ -183,10 +183,10 @@ def noisier(
     """An answer of noise multiplier `wanted` derived from one of `asked` <= wanted, at no further cost.
 
     Adds N(0, k1 (wanted^2 - asked^2)), rounded to the grid that the answer is on: the sum has the law of a query at
-    `wanted` (post-processing). Raises ValueError if `wanted` is below `asked`.
+    `wanted` (post-processing). Raises Violation if `wanted` is below `asked`.
     """
     if wanted < asked:
-        raise ValueError(f"noise can be added and not taken away: wanted {wanted:g}, asked {asked:g}")
+        raise Violation(f"noise can be added and not taken away: wanted {wanted:g}, asked {asked:g}")
     std = (k1 * (wanted**2 - asked**2)) ** 0.5
     extra = on_grid(entropy.stream("noisier").normals(*histogram.shape) * std, grid_step(k1**0.5))
     wider: NDArray[np.float64] = histogram + extra.numpy()

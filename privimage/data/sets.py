@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -67,9 +67,9 @@ class PrivateSet(Images):
     classes: tuple[str, ...]
 
     def must_be(self, split: Part) -> None:
-        """Raise ValueError if this is another split: the price of an access is that of the split it declares."""
+        """Raise Violation if this is another split: the price of an access is that of the split it declares."""
         if self.split != split:
-            raise ValueError(f"{self.id}: the {split} split is declared, and the {self.split} split would be read")
+            raise Violation(f"{self.id}: the {split} split is declared, and the {self.split} split would be read")
 
     def __repr__(self) -> str:  # never pixels or labels, not even in a traceback
         return f"PrivateSet(id={self.id!r}, split={self.split!r}, shape={self.shape})"

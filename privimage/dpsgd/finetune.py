@@ -33,6 +33,7 @@ from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.edm import EDM, Precision
 from privimage.entropy import Entropy
+from privimage.errors import Violation
 from privimage.networks import Generator
 from privimage.schema import Frozen
 from privimage.workers import Workers
@@ -93,7 +94,7 @@ def fine_tune(
     """
     sensitive.must_be(event.split)
     if event.n not in (None, len(sensitive)):
-        raise ValueError("a truncated batch is accounted with the size of the set")
+        raise Violation("a truncated batch is accounted with the size of the set")
     F, C = generator.F.to(workers.device).train(), config.C if event.private else NO_CLIP
     batches = poisson_batches(
         n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"), cap=event.cap

@@ -14,6 +14,7 @@ from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processe
 from torch import Tensor
 
 from privimage.entropy import Entropy, normals_
+from privimage.errors import Violation
 
 
 class StepNoise:
@@ -42,10 +43,10 @@ class StepNoise:
         self._future = self._thread.submit(self._make, step)
 
     def take(self) -> Tensor:
-        """float64 [count], for the step that was begun. Raises RuntimeError if it was taken: noise is for one sum."""
+        """float64 [count], for the step that was begun. Raises Violation if it was taken: noise is for one sum."""
         future, self._future = self._future, None
         if future is None:
-            raise RuntimeError("the noise of a step is added to one sum only")
+            raise Violation("the noise of a step is added to one sum only")
         noise = future.result()
         if self._stream is not None:
             noise.record_stream(torch.cuda.current_stream(self._device))
@@ -74,7 +75,7 @@ class StreamNoiseOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[mis
     def __init__(self, optimizer: torch.optim.Optimizer, *, take: Callable[[], Tensor] | None, **values: Any) -> None:
         super().__init__(optimizer, loss_reduction="mean", **values)
         if (take is None) != (self.noise_multiplier == 0):
-            raise ValueError("noise is drawn exactly where the event declares it")
+            raise Violation("noise is drawn exactly where the event declares it")
         self._take = take
 
     def add_noise(self) -> None:

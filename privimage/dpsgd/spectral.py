@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from privimage.errors import Violation
+
 
 class SpectralDescent(torch.optim.Optimizer):
     """theta <- theta - lr * U_kept V_kept^T of the bias-corrected momentum of every tensor, as a matrix.
@@ -33,7 +35,7 @@ class SpectralDescent(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # never evaluates a closure
         """One step from the gradients in `p.grad`."""
         if closure is not None:
-            raise ValueError("a closure would evaluate gradients that are neither clipped nor noised")
+            raise Violation("a closure would evaluate gradients that are neither clipped nor noised")
         for group in self.param_groups:
             beta = group["momentum"]
             for p in group["params"]:

@@ -21,6 +21,7 @@ from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.entropy import Entropy
+from privimage.errors import Violation
 from privimage.metrics import dp_accuracy
 from privimage.networks import Generator
 from privimage.tuning.law import Law
@@ -87,5 +88,5 @@ GUARDS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_a_guard_raises(guard: str) -> None:
-    with pytest.raises((ValueError, RuntimeError)):
+    with pytest.raises((Violation, ValueError)):
         GUARDS[guard]()

@@ -21,6 +21,7 @@ from privimage.budget import Event
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.entropy import Entropy
+from privimage.errors import Violation
 from privimage.methods import privimage as method
 from privimage.metrics import dp_accuracy, evaluate, reference_statistics
 from privimage.store import Store
@@ -92,13 +93,13 @@ def test_a_stage_takes_the_split_that_its_event_declares(stage: str, split: Part
         if stage != "reference":  # its network takes seconds to load
             read(SETS[split])
         return
-    with pytest.raises(ValueError, match=f"the {declared} split is declared, and the {split} split would be read"):
+    with pytest.raises(Violation, match=f"the {declared} split is declared, and the {split} split would be read"):
         read(SETS[split])
 
 
 @pytest.mark.parametrize("order", [("validation", "train", "test"), ("train", "test", "validation"), ("test",) * 3])
 def test_splits_that_change_places_are_refused(order: tuple[Part, ...]) -> None:
-    with pytest.raises(ValueError, match="would be read"):
+    with pytest.raises(Violation, match="would be read"):
         SensitiveData(train=SETS[order[0]], validation=SETS[order[1]], test=SETS[order[2]])
 
 
@@ -246,5 +247,5 @@ def test_the_fault_is_seen(
 ) -> None:
     with monkeypatch.context() as patch:
         fault(patch, forged)
-        with pytest.raises(AssertionError if forged else ValueError, match=r"depends on|would be read"):
+        with pytest.raises(AssertionError if forged else Violation, match=r"depends on|would be read"):
             check(tmp_path)

@@ -16,6 +16,7 @@ from known import entropy
 from scipy.stats import chisquare, kstest
 
 from privimage.entropy import BLOCK, Entropy, Stream, normals_
+from privimage.errors import Violation
 
 
 def draws(number: int, name: str = "noise", n: int = 8) -> list[float]:
@@ -47,7 +48,7 @@ def test_it_is_the_cipher_of_the_library_under_a_key_of_the_name() -> None:
 
 @pytest.mark.parametrize("wrong", [7, 2**255, b"", b"seed", bytes(31), bytearray(32), "0" * 32, None])
 def test_nothing_but_256_bits_is_an_entropy(wrong: object) -> None:
-    with pytest.raises(ValueError, match="a seed is none"):
+    with pytest.raises(Violation, match="a seed is none"):
         Entropy(wrong)  # type: ignore[arg-type]
 
 

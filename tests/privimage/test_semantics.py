@@ -15,7 +15,7 @@ from known import entropy
 from privimage import semantics
 from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.semantics import QueryFunction, SelectConfig, noisier, select, select_at_random
 
 QUERY = Event(purpose="query", sigma=7.0)
@@ -95,7 +95,7 @@ def test_noisier_has_the_variance_of_the_wanted_sigma_in_all(k1: int) -> None:
 
 
 def test_an_answer_is_never_made_less_noisy() -> None:
-    with pytest.raises(ValueError, match="not taken away"):
+    with pytest.raises(Violation, match="not taken away"):
         noisier(np.zeros((2, 3)), k1=1, asked=7.0, wanted=5.0, entropy=entropy(1))
 
 

@@ -17,6 +17,7 @@ from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.entropy import Entropy
+from privimage.errors import Violation
 from privimage.networks import Generator
 from privimage.workers import Workers
 
@@ -51,11 +52,11 @@ def test_a_step_moves_by_the_sum_and_the_noise_of_the_stream_over_the_expected_b
 
 def test_noise_is_for_one_sum() -> None:
     with StepNoise(entropy(1), count=3, device=CPU) as noise:
-        with pytest.raises(RuntimeError, match="one sum only"):
+        with pytest.raises(Violation, match="one sum only"):
             noise.take()  # of a step that was not begun
         noise.begin(0)
         first = noise.take()
-        with pytest.raises(RuntimeError, match="one sum only"):
+        with pytest.raises(Violation, match="one sum only"):
             noise.take()
         noise.begin(1)
         assert not set(first.tolist()) & set(noise.take().tolist())
@@ -67,14 +68,14 @@ def test_a_step_without_noise_of_its_own_is_an_error(
     begin = StepNoise.begin
     monkeypatch.setattr(StepNoise, "begin", lambda self, step: begin(self, step) if step == 0 else None)
     event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=2)
-    with pytest.raises(RuntimeError, match="one sum only"):
+    with pytest.raises(Violation, match="one sum only"):
         fine_tune(tiny(), sensitive, config=FinetuneConfig(), event=event, entropy=entropy(1), workers=Workers.alone())
 
 
 @pytest.mark.parametrize(("sigma", "given"), [(1.0, False), (0.0, True)])
 def test_noise_is_drawn_exactly_where_it_is_declared(sigma: float, given: bool) -> None:
     take = (lambda: torch.zeros(26, dtype=torch.float64)) if given else None
-    with pytest.raises(ValueError, match="where the event declares it"):
+    with pytest.raises(Violation, match="where the event declares it"):
         optimizer(weights(), take, sigma=sigma)
 
 
