@@ -121,7 +121,8 @@ def not_covered(found: Facts) -> list[str]:
     return [
         *_numbers(found), *_steering(found), *_rows(found), _public_knowledge(found),
         "Not covered: several images of the same person. If one person is in k images, the protection of "
-        "that person is weaker than the epsilon says.",
+        "that person is weaker than the epsilon says. A copy of an image is another image.",
+        "Not covered: the arithmetic is that of floating point; one image more may change how sums round.",
     ]  # fmt: skip
 
 
@@ -204,16 +205,19 @@ def _steered_in_public(found: Facts) -> list[str]:
     return [said, f"Not covered: which of several seeds is called the best, by {words.metric(found.lead)}."]
 
 
+KNOWN = (
+    "the names of the labels, the number of sensitive images (of the training, the validation and the test split), "
+    "their size and channels"
+)
+
+
 def _public_knowledge(found: Facts) -> str:
     if found.mode == "select":
         return (
-            "Not covered: the names of the labels and the number of sensitive images are treated as public knowledge. "
+            f"Not covered: {KNOWN} are treated as public knowledge. "
             "How long the selection runs, and what else tells of K, is not: it must stay with those who run the sweep."
         )
-    return (
-        "Not covered: the names of the labels, the number of sensitive images, how long a trial took and how much "
-        "memory it used are treated as public knowledge."
-    )
+    return f"Not covered: {KNOWN}, how long a trial took and how much memory it used are treated as public knowledge."
 
 
 def _rows(found: Facts) -> list[str]:
