@@ -16,6 +16,7 @@ from privimage.disk import write_whole
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import RunFolder
+from privimage.public_content import check_public
 from privimage.trial import Trial, check
 from privimage.tuning.bill import Bill
 from sweeps.price import row_noise
@@ -81,6 +82,7 @@ class Work:
                 raise type(error)(f"search.{dotted}: {error}" if dotted in self.sweep.search else str(error)) from None
         for trial in self.rows:
             check(trial, **sizes, shape=train.shape)
+        check_public(self.public, identity=self.sweep.data.identity["public"], store=self.folder.root.store)
 
     def write(self) -> None:
         """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
