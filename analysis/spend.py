@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from analysis import words
 from analysis.facts import Facts
-from privimage import accounting
+from privimage import accounting, statement
 from privimage.budget import Event
 from privimage.entries import Charge
 from privimage.errors import InputError
@@ -98,9 +98,9 @@ def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:
 
 def _all_runs(id: str, ledger: Ledger, mine: Sequence[Record]) -> list[str]:
     return [
-        f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(ledger.epsilon(delta))} "
-        f"at delta {delta:g}, counted as if all of it had been planned before the first access."
+        f"Everything that all runs ever asked of {id} costs epsilon {words.epsilon(value)} at delta {delta:g}: {why}."
         for delta in sorted({record.budget.delta for record in mine}, reverse=True)
+        for value, why in [statement.total(ledger.lines(), delta)]
     ]
 
 

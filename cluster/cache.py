@@ -154,7 +154,7 @@ class SharedCache:
         waited = False
         while True:
             try:
-                answer, payload = ray.get(self._actor.claim.remote(f"{kind}/{key}", 5.0), timeout=60)
+                answer, payload = ray.get(self._actor.claim.remote(self._lease(kind, key), 5.0), timeout=60)
                 if answer == "value":
                     return _read(*payload), "joined" if waited else "hit"
             except RayError:
@@ -165,11 +165,15 @@ class SharedCache:
                 return self._build(kind, key, payload, build, paid)
             waited = True
 
+    def _lease(self, kind: str, key: str) -> str:
+        """The name of the lease: stores of one root that hold different things do not wait for each other."""
+        return f"{self._store.root.name}/{kind}/{key}"
+
     def _build(
         self, kind: str, key: str, token: int, build: Callable[[], Built], paid: bool
     ) -> tuple[Artefact, Origin]:
         stop = threading.Event()
-        beat = threading.Thread(target=self._renew, args=(f"{kind}/{key}", token, stop), daemon=True)
+        beat = threading.Thread(target=self._renew, args=(self._lease(kind, key), token, stop), daemon=True)
         beat.start()
         artefact: Artefact | None = None
         try:
@@ -181,7 +185,7 @@ class SharedCache:
             manifest = artefact.manifest.model_dump_json() if artefact is not None else ""
             arrays = dict(artefact.arrays) if artefact is not None and shared else None
             try:
-                ray.get(self._actor.publish.remote(f"{kind}/{key}", token, manifest, arrays), timeout=60)
+                ray.get(self._actor.publish.remote(self._lease(kind, key), token, manifest, arrays), timeout=60)
             except RayError:
                 pass  # the artefact is in the Store; only the shortcut is lost
 

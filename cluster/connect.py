@@ -69,6 +69,14 @@ def ignored() -> str | None:
     return named if named not in ("", "local") else None
 
 
+def hide_sessions() -> None:
+    """Close Ray's own folders on this machine to others: its logs and Tune's files have an entry a trial."""
+    node = ray._private.worker._global_node
+    folder = None if node is None else Path(node.get_session_dir_path())
+    if folder is not None and folder.is_dir() and folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+
+
 def _leave() -> None:
     """As ray.shutdown, for at most LEAVE_SECONDS: it would wait for a minute where the cluster is gone."""
     leaving = threading.Thread(target=ray.shutdown, daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +20,16 @@ from privimage import record as records
 from privimage.budget import BestOf
 from privimage.covered import CoveredLedger
 from privimage.data.sets import PublicSet, SensitiveData
+from privimage.disk import private_folder
 from privimage.errors import TrialFailed
+from privimage.hidden import HiddenStore
 from privimage.ledger import Ledger
+from privimage.methods.privimage import MethodConfig
 from privimage.paths import RunFolder
-from privimage.record import Record
+from privimage.record import Record, untimed
 from privimage.stages import Stages
 from privimage.store import Store
-from privimage.trial import Trial, run
+from privimage.trial import Trial, ask, run
 from privimage.workers import Workers
 
 Role = Literal["search", "compare"]
@@ -35,8 +39,8 @@ Role = Literal["search", "compare"]
 class Site:
     """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store).
 
-    `selections` are the private selections that trials may belong to, by the id of their charge; `reservation` is what
-    the sweep reserved in the ledger.
+    `selections` are the private selections that trials may belong to, by the id of their charge, and `queries` what
+    their configurations may ask; `reservation` is what the sweep reserved in the ledger.
     """
 
     folder: RunFolder
@@ -45,11 +49,37 @@ class Site:
     public: PublicSet
     sensitive: SensitiveData
     selections: Mapping[str, BestOf] = field(default_factory=dict)
+    queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None
+
+    @property
+    def hides(self) -> bool:
+        """Whether the number of trials is a secret: then nothing outside internal folders may follow from it."""
+        return bool(self.selections)
+
+    def stages(self, trial: Trial, workers: Workers, *, shown: str, hidden: bool) -> Stages:
+        """Where the trial runs its stages: over the shared store or hidden inside it; `shown` names it on the board."""
+        store = Store(self.folder.root.store)
+        if hidden:
+            store = HiddenStore(store)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            try:
+                self.actor.show.remote(shown, stage, done, total)
+            except RayError:
+                return  # the board is a courtesy
+
+        cache = SharedCache(store=store, actor=self.actor)
+        return Stages(workers=workers, store=store, cache=cache, ledger=self.ledger_of(trial), progress=progress)
 
     def records_of(self, trial: Trial) -> Path:
         """Where the record of a trial belongs: those of a private selection are internal."""
         return self.folder.records if trial.draw is None else self.folder.internal_records
+
+    @property
+    def ray(self) -> Path:
+        """Where Ray keeps its own files: they have an entry a trial."""
+        return self.folder.internal_ray if self.hides else self.folder.ray
 
     def has(self, trial: Trial) -> bool:
         """Whether the trial has a record already."""
@@ -59,9 +89,8 @@ class Site:
         """Where a trial is charged: the trials of a private selection are covered by its one charge."""
         id = trial.data.sensitive.id
         bill = None if trial.data.stand_in else self.reservation  # what is public has no bill
-        ledger = Ledger(
-            self.folder.root.ledger(id), under=bill, division=trial.data.division, revision=trial.data.revision
-        )
+        path, data = self.folder.root.ledger(id), trial.data
+        ledger = Ledger(path, under=bill, division=data.division, revision=data.revision, timeless=self.hides)
         if trial.draw is None:
             return ledger
         selection = trial.draw.selection
@@ -88,7 +117,7 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
             _work(trial, replace(empty, public=public, sensitive=sensitive), role, workers)
 
         name = f"{trial.id}-{int(time.time())}"
-        run_on_workers(work, resources=site.resources, name=name, storage=site.folder.ray / "train")
+        run_on_workers(work, resources=site.resources, name=name, storage=site.ray / "train")
     found = _find(site.records_of(trial), trial)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
@@ -103,34 +132,28 @@ def _find(path: Path, trial: Trial) -> Record | None:
 
 def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
     """Run the trial as one of its workers; the first one writes the record."""
-    root = site.folder.root
-    store = Store(root.store)
-
+    drawn = trial.draw is not None
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"
-
-    def progress(stage: str, done: int, total: int) -> None:
-        try:
-            site.actor.show.remote(shown, stage, done, total)
-        except RayError:
-            return  # the board is a courtesy
-
-    stages = Stages(
-        workers=workers,
-        store=store,
-        cache=SharedCache(store=store, actor=site.actor),
-        ledger=site.ledger_of(trial),
-        progress=progress,
-    )
+    for config in site.queries if drawn else ():  # all of them, whichever the trials that were drawn need
+        ask(
+            trial,
+            config,
+            public=site.public,
+            sensitive=site.sensitive,
+            stages=site.stages(trial, workers, shown=shown, hidden=False),
+        )
     record = run(
         trial,
         public=site.public,
         sensitive=site.sensitive,
-        stages=stages,
+        stages=site.stages(trial, workers, shown=shown, hidden=drawn),
         sweep=site.folder.path.name,
         role=role,
     )
     if workers.first:
         path = site.records_of(trial)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if trial.draw is None else 0o700)
-        records.append(path, record)
-        progress("", 0, 0)
+        if drawn:
+            private_folder(path.parent)
+        records.append(path, untimed(record) if site.hides else record)
+        with suppress(RayError):
+            site.actor.show.remote(shown, "", 0, 0)

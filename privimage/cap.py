@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from privimage.accounting import rdp
+from privimage.accounting import epsilon, rdp
 from privimage.accounting.total import SPLITS
-from privimage.budget import Budget, Cost
+from privimage.budget import Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.schema import Frozen
 
@@ -77,6 +77,18 @@ class Cap(Frozen):
     def share(self, total: Array) -> float:
         """How much of the cap this sum of prices uses: 1 is all of it."""
         return float(np.max(total) / self.rho)
+
+    def room(self, total: Array) -> float:
+        """Epsilon, at the cap's delta, of the largest Gaussian access that is admitted beside this sum; 0 if none is.
+
+        >>> cap = Cap.of(Budget(epsilon=20, delta=1e-5))
+        >>> 10 < cap.room(np.zeros(2)) < 20, cap.room(np.array([cap.rho, 0]))
+        (True, 0.0)
+        """
+        left = self.rho - float(np.max(total))
+        if left <= SLACK * self.rho:
+            return 0.0
+        return epsilon([Event(purpose="query", sigma=math.sqrt(self.order / (2 * left)))], self.budget.delta)
 
     def epsilon(self, total: Array) -> float:
         """Epsilon, at the cap's delta, of accesses with this sum of prices, by the cap's order alone.

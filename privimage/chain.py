@@ -54,8 +54,8 @@ class Found:
         return str(self.lines[-1]["hash"]) if self.lines else GENESIS
 
     def sealed(self, fields: Mapping[str, Any]) -> Line:
-        """The line that would come next, with these fields, its number, the time and its hash. Nothing is written."""
-        at = datetime.now(UTC).isoformat(timespec="seconds")
+        """The line that would come next: these fields, its number, the time or theirs, its hash. Writes nothing."""
+        at = fields.get("at", datetime.now(UTC).isoformat(timespec="seconds"))
         line = {"number": len(self.lines), **fields, "at": at, "previous": self.last}
         return line | {"hash": digest(line)}
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from privimage.budget import BestOf, Cost, Event
-from privimage.errors import LostAnswer, Violation
+from privimage.budget import AnyOf, BestOf, Cost, Event
+from privimage.disk import private_folder
+from privimage.errors import LostAnswer
 from privimage.ledger import Ledger
+from privimage.looks import Look, Seen
 from privimage.manifest import Receipt
 
 
@@ -21,23 +23,38 @@ class CoveredLedger:
 
     def __init__(self, ledger: Ledger, *, inner: Path, selection: str, cost: BestOf) -> None:
         self.path = inner
-        self.outer, self._inner = ledger, Ledger(inner)
+        self.outer, self._inner = ledger, Ledger(inner, under=selection)
         self._selection, self._cost = selection, cost
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
         """True if the access was not known yet. The query, which all trials share, is charged to the ledger itself.
 
-        Raises LostAnswer if the selection has not been charged.
+        Raises LostAnswer if the selection has not been charged, BudgetExceeded if the trials that were drawn do not
+        count it.
         """
         if _shared(events):
             return self.outer.charge(id=id, what=what, events=events)
         if not self.outer.charged(self._selection):
             raise LostAnswer(f"{self.outer.path}: the selection {self._selection[:12]} is not charged there")
-        allowed = (*self._cost.events, self._cost.score)
-        if not all(event in allowed for event in events):
-            raise Violation(f"the selection {self._selection[:12]} did not pay for {what}")
-        self._inner.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self._inner.charge(id=id, what=what, events=events)
+
+    def open(self, *, trials: int) -> None:
+        """Let so many trials be charged, and none beyond: a training and a score each. The same again is free.
+
+        Raises LostAnswer if this was done before and nothing that it wrote is there: with it went what trials asked.
+        """
+        bill = (AnyOf(events=self._cost.events, times=trials), AnyOf(events=(self._cost.score,), times=trials))
+        private_folder(self.path.parent)
+        if self.outer.charged(self._selection) and not self._inner.lines():
+            raise LostAnswer(
+                f"{self.path}: knows nothing of the selection that {self.outer.path} was charged for; restore it from "
+                f"a backup of the ledgers, or run privimage ledger adopt {self.outer.path}"
+            )
+        self._inner.reserve(id=self._selection, what="the trials of a selection", events=bill)
+
+    def look(self, look: Look) -> Seen:
+        """As the ledger's own: what a selection looks at without noise is the same whatever K is."""
+        return self.outer.look(look)
 
     def charged(self, id: str) -> bool:
         """Whether this access was charged before, here or in the ledger."""

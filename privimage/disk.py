@@ -45,6 +45,13 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
         sync(made.parent)
 
 
+def private_folder(folder: Path) -> None:
+    """Make the folder if it is missing; nobody else may list it, also if it was open before (a copy, say)."""
+    make_folder(folder, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
 @contextmanager
 def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """True while this caller alone, of all threads and processes, holds the lock file; it is removed at the end.

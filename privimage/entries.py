@@ -1,13 +1,14 @@
-"""What a line of the ledger may be: a charge, a cap, a reservation, or the end of one."""
+"""What a line of the ledger may be: a charge, a look without noise, a cap, a reservation, or the end of one."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag, TypeAdapter
+from pydantic import Discriminator, Tag, TypeAdapter, field_validator
 
 from privimage.budget import Cost
 from privimage.cap import Cap
+from privimage.looks import Part
 from privimage.schema import Frozen
 
 
@@ -34,6 +35,29 @@ class Charge(_Sealed):
     under: str | None = None
     division: str | None = None
     revision: int = 0
+
+    @field_validator("events")
+    @classmethod
+    def _with_a_price(cls, events: tuple[Cost, ...]) -> tuple[Cost, ...]:
+        if not all(event.private for event in events):
+            raise ValueError("an access without noise has no price: it is a look, not a charge")
+        return events
+
+
+class LookLine(_Sealed):
+    """A use of a split without noise, by the sweep that holds the reservation `under`; no epsilon covers it."""
+
+    kind: Literal["look"]
+    id: str
+    what: str
+    split: Part
+    under: str | None = None
+
+
+class NoLooks(_Sealed):
+    """From here on, no look without noise is admitted."""
+
+    kind: Literal["no-looks"]
 
 
 class CapLine(_Sealed):
@@ -65,10 +89,13 @@ def _kind(line: Any) -> Any:
 
 Entry = Annotated[
     Annotated[Charge, Tag("charge")]
+    | Annotated[LookLine, Tag("look")]
+    | Annotated[NoLooks, Tag("no-looks")]
     | Annotated[CapLine, Tag("cap")]
     | Annotated[Reserve, Tag("reserve")]
     | Annotated[Close, Tag("close")],
     Discriminator(_kind),
 ]
-ENTRY: TypeAdapter[Charge | CapLine | Reserve | Close] = TypeAdapter(Entry)
-Lines = tuple[Charge | CapLine | Reserve | Close, ...]
+Line = Charge | LookLine | NoLooks | CapLine | Reserve | Close
+ENTRY: TypeAdapter[Line] = TypeAdapter(Entry)
+Lines = tuple[Line, ...]

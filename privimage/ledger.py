@@ -21,8 +21,9 @@ from privimage.budget import Budget, Cost
 from privimage.cap import Cap
 from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
-from privimage.entries import ENTRY, CapLine, Charge, Close, Lines, Reserve
+from privimage.entries import ENTRY, Charge, Line, Lines, LookLine, NoLooks, Reserve
 from privimage.errors import BudgetExceeded, InputError
+from privimage.looks import Look, Seen
 from privimage.manifest import Receipt
 from privimage.tally import Spending
 
@@ -32,14 +33,25 @@ class Ledger:
 
     `under` is the reservation that its charges are planned in, where they do not name another; without one they are
     charged as they come. `division` is how the set is split, the same for every charge: splits are charged in parallel,
-    which holds while they are the same ones. `revision` says which images of the set are asked (`Contents`).
+    which holds while they are the same ones. `revision` says which images of the set are asked (`Contents`). With
+    `timeless`, every line carries the time at which the reservation was first made: how long a private selection takes
+    tells how many trials it has.
     """
 
-    def __init__(self, path: Path, *, under: str | None = None, division: str | None = None, revision: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        under: str | None = None,
+        division: str | None = None,
+        revision: int = 0,
+        timeless: bool = False,
+    ) -> None:
         self.path = path
         self.under = under
         self.division = division
         self.revision = revision
+        self.timeless = timeless
         self.chain = Chain(path)
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None) -> bool:
@@ -49,6 +61,8 @@ class Ledger:
         the ledger is damaged or cannot be written, or if the id was charged with other events; BudgetExceeded, and
         writes nothing, if that reservation is not open or does not count it, or if the cap does not admit it.
         """
+        if not all(event.private for event in events):
+            raise ValueError(f"'{what}' has no noise and so no price: it is a look, not a charge")
         with self.chain.held() as found:
             lines = self._parsed(found)
             for old in lines:
@@ -63,6 +77,39 @@ class Ledger:
             named = {"under": bill, "division": self.division, "revision": self.revision or None}
             cited = {name: value for name, value in named.items() if value is not None}
             self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
+        return True
+
+    def look(self, look: Look) -> Seen:
+        """The proof that this look without noise stands in the ledger, written now if the sweep had none like it.
+
+        Call it before the data is touched. Raises InputError as `charge` does; BudgetExceeded if the set admits none.
+        """
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            self._refuse_looks(lines, [look])
+            id = look.id(by=self.under)
+            if not any(isinstance(line, LookLine) and line.id == id for line in lines):
+                under = {} if self.under is None else {"under": self.under}
+                fields = {"kind": "look", "id": id, "what": look.what, "split": look.split, **under}
+                self._append(found, lines, fields)
+        return Seen(split=look.split)
+
+    def check_looks(self, looks: Sequence[Look]) -> None:
+        """Raise what `look` would raise for any of these; writes nothing."""
+        self._refuse_looks(self.lines(), looks)
+
+    def _refuse_looks(self, lines: Lines, looks: Sequence[Look]) -> None:
+        if looks and any(isinstance(line, NoLooks) for line in lines):
+            asked = ", ".join(f"{look.what} ({look.split} split)" for look in looks)
+            raise BudgetExceeded(f"{self.path}: {tally.no_looks(asked)}")
+
+    def forbid_looks(self) -> bool:
+        """True if from now on no look without noise is admitted, False if none was before. It cannot be taken back."""
+        with self.chain.held() as found:
+            lines = self._parsed(found)
+            if any(isinstance(line, NoLooks) for line in lines):
+                return False
+            self._append(found, lines, {"kind": "no-looks"})
         return True
 
     def reserve(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
@@ -158,12 +205,20 @@ class Ledger:
 
     def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> Raw:
         """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""
-        line = found.sealed(fields)
+        begun = self._begun(before) if self.timeless else None
+        line = found.sealed(fields if begun is None else {**fields, "at": begun})
         after = (*before, ENTRY.validate_python(line))
         cap = tally.cap_of(after)
         if cap is not None and not cap.admits(tally.spending(after, cap).counted):
             raise BudgetExceeded(f"{self.path}: {tally.beyond_cap(cap, before, after)}")
         return line
+
+    def begun(self) -> str | None:
+        """When the reservation that its charges are planned in was first made; None if it was not."""
+        return self._begun(self.lines())
+
+    def _begun(self, lines: Lines) -> str | None:
+        return next((line.at for line in lines if isinstance(line, Reserve) and line.id == self.under), None)
 
     def lines(self) -> Lines:
         """All lines, oldest first. Raises InputError naming the line where the chain is broken."""
@@ -172,7 +227,7 @@ class Ledger:
     def _parsed(self, found: Found) -> Lines:
         return tuple(self._entry(number, line) for number, line in enumerate(found.lines))
 
-    def _entry(self, number: int, line: Raw) -> Charge | CapLine | Reserve | Close:
+    def _entry(self, number: int, line: Raw) -> Line:
         try:
             return ENTRY.validate_python(line)
         except ValueError:
@@ -181,6 +236,10 @@ class Ledger:
     def charges(self) -> list[Charge]:
         """All charges, oldest first. Raises InputError naming the line where the chain is broken."""
         return [line for line in self.lines() if isinstance(line, Charge)]
+
+    def looks(self) -> list[LookLine]:
+        """All looks without noise, oldest first; no epsilon covers them."""
+        return [line for line in self.lines() if isinstance(line, LookLine)]
 
     def charged(self, id: str) -> bool:
         """Whether this id was charged before."""
@@ -219,11 +278,11 @@ class Ledger:
         return None if cap is None else tally.spending(lines, cap)
 
     def epsilon(self, delta: float) -> float:
-        """Total epsilon at `delta` of every private charge, by PLD; non-private diagnostics are listed, not covered.
+        """Total epsilon at `delta` of every charge, by PLD; looks without noise are listed, not covered.
 
         The price of all charges together had they been planned before the first of them.
         """
-        return epsilon(tally.private_costs(self.charges()), delta)
+        return epsilon(tally.costs_of(self.charges()), delta)
 
     def epsilon_filter(self, delta: float) -> float:
         """The same total by RDP, at the order where it is least.
@@ -231,7 +290,7 @@ class Ledger:
         The price that also holds for charges chosen in the light of earlier answers is the one at an order that was
         fixed beforehand: with a cap, `cap().epsilon(spending().charged)`, which is this or somewhat more.
         """
-        return epsilon_rdp(tally.private_costs(self.charges()), delta)
+        return epsilon_rdp(tally.costs_of(self.charges()), delta)
 
     def verify(self) -> HeadState:
         """Whether the head agrees, lags by the line of a writer that was killed, or is missing.

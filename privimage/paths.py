@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "internal" / "records.jsonl"
 
     @property
+    def internal_ray(self) -> Path:
+        """Ray Tune's own files of a private selection: an entry a trial."""
+        return self.path / "internal" / "ray"
+
+    @property
     def bill(self) -> Path:
         """What the run may ask in all, and its price, written before anything is asked."""
         return self.path / "bill.json"

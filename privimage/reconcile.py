@@ -13,11 +13,13 @@ from pathlib import Path
 from privimage import record as records
 from privimage.data import SensitiveConfig
 from privimage.errors import Damaged, InputError, Unpaid
+from privimage.hidden import HiddenStore
 from privimage.ledger import Ledger
 from privimage.manifest import Receipt, read_manifest
 from privimage.paths import Root
 from privimage.record import Record
 from privimage.schema import get_dotted
+from privimage.store import Store
 
 
 def refusal(ledger: Ledger, receipt: Receipt, *, where: Path, count: int = 1) -> Unpaid:
@@ -101,13 +103,11 @@ def paid_for(record: Record) -> Iterator[Receipt]:
 
 
 def _stored(root: Root) -> Iterator[tuple[Receipt, Path]]:
-    for folder in sorted((root.store / "artefacts").glob("*/[!.]*")):
-        try:
-            manifest = read_manifest(folder)
-        except Damaged:
-            continue
-        for receipt in manifest.receipts:
-            yield receipt, folder
+    shared = Store(root.store)
+    for store in (shared, HiddenStore(shared)):
+        for folder in sorted((store.root / "artefacts").glob("*/[!.]*")):
+            with suppress(Damaged):
+                yield from ((receipt, folder) for receipt in read_manifest(folder).receipts)
 
 
 def _recorded(root: Root) -> Iterator[tuple[Receipt, Path]]:

@@ -73,6 +73,15 @@ class Record(Frozen):
         return next((m.value for m in self.metrics if m.name == metric), None)
 
 
+def untimed(record: Record) -> Record:
+    """The record without what anything took in time and memory, and without what was found in the cache.
+
+    Beside a private selection both tell how many trials there are.
+    """
+    metrics = tuple(metric.model_copy(update={"seconds": 0.0}) for metric in record.metrics)
+    return record.model_copy(update={"metrics": metrics, "stages": (), "seconds": 0.0, "started": ""})
+
+
 def finite(epsilon: float) -> float | None:
     """The epsilon of a record: None instead of infinity."""
     return epsilon if math.isfinite(epsilon) else None

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from privimage.budget import Cost, Event
+from privimage.budget import Cost
 from privimage.checkpoint import Checkpoint
 from privimage.covered import CoveredLedger
 from privimage.entropy import Entropy
 from privimage.errors import LostAnswer, Violation
 from privimage.finite import DIVERGED, diverged, is_finite
 from privimage.ledger import Ledger
+from privimage.looks import Look, Seen
 from privimage.manifest import Receipt
 from privimage.reconcile import refusal
 from privimage.record import Paid, StageRecord
@@ -73,11 +74,32 @@ class Stages:
         key = digest({"kind": kind, **inputs})
         return self._timed(kind, key, lambda: self._found(kind, key, lambda: build(self._reporter(kind))))
 
-    def diagnostic(self, inputs: dict[str, Any], *, what: str, event: Event) -> None:
-        """Write a look at the sensitive set without privacy (a comparison row) into the ledger, once."""
-        key = digest({"kind": "diagnostic", **inputs})
-        self.workers.of_first(lambda: self.ledger.charge(id=key, what=what, events=(event,)))
-        self.paid[key] = Paid(id=key, what=what, events=(event,))
+    def look(self, look: Look, *, alone: bool = False) -> Seen:
+        """The proof that a look without noise stands in the ledger. With `alone` for the first worker only."""
+        return self.ledger.look(look) if alone else self.workers.of_first(lambda: self.ledger.look(look))
+
+    def unnoised(
+        self,
+        kind: str,
+        inputs: dict[str, Any],
+        *,
+        look: Look,
+        build: Callable[[Entropy, Callable[[int, int], None], Seen], Built],
+    ) -> Artefact:
+        """The artefact of a use of sensitive data without noise. The look is written first, also where it is a hit.
+
+        It has no price, so `build` may be called again if the artefact is gone; its entropy draws batches only.
+        """
+        key = digest({"kind": kind, **inputs})
+        seen, name = self.look(look), f"{kind}-{key}"
+        artefact = self._run(
+            kind,
+            key,
+            lambda: build(self.workers.of_first(lambda: self.store.entropy(name)), self._reporter(kind), seen),
+        )
+        if self.workers.first:
+            self.store.forget(name)
+        return artefact
 
     def private(
         self,

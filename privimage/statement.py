@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
+from privimage import accounting, tally
+from privimage.accounting import odometer
 from privimage.budget import AnyOf, BestOf, Cost, Event
 from privimage.cap import Cap
-from privimage.entries import CapLine, Charge, Close, Lines, Reserve
+from privimage.entries import CapLine, Charge, Close, Line, Lines, LookLine, NoLooks, Reserve
 from privimage.ledger import Ledger
-from privimage.tally import Spending
 
 ROW = ("#", "at", "what", "events")
 
@@ -35,11 +37,16 @@ def rows(lines: Lines) -> list[tuple[str, str, str, str]]:
     return [(str(line.number + 1), line.at, *_texts(line)) for line in lines]
 
 
-def _texts(line: Charge | CapLine | Reserve | Close) -> tuple[str, str]:
+def _texts(line: Line) -> tuple[str, str]:
     match line:
         case Charge():
             under = "" if line.under is None else f" (under {line.under[:12]})"
             return line.what + under, describe(line.events)
+        case LookLine():
+            under = "" if line.under is None else f" (under {line.under[:12]})"
+            return f"LOOK {line.what}{under}", f"NOT PRIVATE: reads the {line.split} split without noise"
+        case NoLooks():
+            return "NO LOOKS without noise from here on", ""
         case CapLine():
             return f"CAP {line.cap.budget}", f"divergence {line.cap.rho:.6g} at order {line.cap.order:g}"
         case Reserve():
@@ -87,26 +94,95 @@ def _event(event: Event) -> str:
 
 
 def sentences(ledger: Ledger, *, delta: float | None = None) -> list[str]:
-    """The totals of all charges at `delta` (that of the cap, else 1e-5), and how much of the cap is left."""
-    lines, cap, spending = ledger.lines(), ledger.cap(), ledger.spending()
-    charges = [line for line in lines if isinstance(line, Charge)]
+    """What is spent at `delta` (that of the cap, else 1e-5), of which cap, what may still be asked, and the looks."""
+    lines, cap = ledger.lines(), ledger.cap()
     if delta is None:
         delta = 1e-5 if cap is None else cap.budget.delta
-    found = [
-        f"All private accesses together cost epsilon {epsilon(ledger.epsilon(delta))} at delta {delta:g}, "
-        "if they were planned before the first of them.",
-        f"By Renyi divergences, a looser way to add up, it is epsilon {epsilon(ledger.epsilon_filter(delta))}.",
-    ]
-    if cap is not None and spending is not None:
-        found += _of_cap(cap, spending)
+    value, why = total(lines, delta)
+    found = [f"Epsilon {epsilon(value)} at delta {delta:g} is spent{_of_the(cap, delta)}: {why}."]
+    if cap is not None:
+        found += _left(cap, lines, delta)
         before = sum(isinstance(line, Charge) for line in _before_the_cap(lines))
         if before:
             found.append(f"The cap was set after {before} charges: it must not have been chosen by their answers.")
     else:
         found.append("No cap is set, so nothing limits what further runs may ask; see privimage ledger cap --help.")
-    bare = sum(not event.private for charge in charges for event in charge.events)
-    if bare:
-        found.append(f"Uses of the data without noise (NOT PRIVATE above): {bare}; no epsilon covers them.")
+    return [*found, *_looks(lines)]
+
+
+def total(lines: Lines, delta: float) -> tuple[float, str]:
+    """The epsilon of all charges at `delta`, one that holds, and why it does, in words.
+
+    What was asked under one bill costs what the bill says, by PLD: it was fixed before the first answer. As soon as
+    there is a second, it may have been chosen in the light of the answers to the first: then the odometer holds. A cap
+    that was set before the first charge bounds both.
+    """
+    charges = [line for line in lines if isinstance(line, Charge)]
+    charged, _ = tally.sums(lines, odometer.divergences, odometer.NOTHING)
+    found = [(odometer.epsilon(charged, delta), "however each access was chosen in the light of earlier answers")]
+    plan = tally.plan_of(lines)
+    if plan is not None:
+        found.append((accounting.epsilon(plan, delta), "all of it was planned before the first answer"))
+    cap = tally.cap_of(lines)
+    if cap is not None and cap.budget.delta <= delta and not _charges_before(lines):
+        found.append((cap.budget.epsilon, "the cap admits no more, whatever was chosen"))
+    return min(found) if charges else (0.0, "nothing was asked")
+
+
+def details(ledger: Ledger, *, delta: float | None = None) -> list[str]:
+    """The same by other rules, for experts: none of these holds for accesses chosen on the way, but that of the cap."""
+    cap, spending = ledger.cap(), ledger.spending()
+    if delta is None:
+        delta = 1e-5 if cap is None else cap.budget.delta
+    charged, counted = tally.sums(ledger.lines(), odometer.divergences, odometer.NOTHING)
+    found = [
+        f"By PLD, had all charges been planned before the first: epsilon {epsilon(ledger.epsilon(delta))}; by RDP at "
+        f"the best order: {epsilon(ledger.epsilon_filter(delta))} (delta {delta:g}).",
+        f"Renyi divergences of the charges, training / validation split, by order ({odometer.RULE}):",
+        *(
+            f"  order {order:g}: {train:.5g} / {validation:.5g}"
+            for order, train, validation in zip(odometer.ORDERS, *charged, strict=True)
+        ),
+        f"With what is reserved, the odometer reads epsilon {epsilon(odometer.epsilon(counted, delta))}.",
+    ]
+    if cap is not None and spending is not None:
+        spent, all_ = cap.share(spending.charged), cap.share(spending.counted)
+        found.append(
+            f"The cap {cap.budget} is divergence {cap.rho:.6g} at order {cap.order:g}: {spent:.1%} of it is spent, "
+            f"{max(all_ - spent, 0.0):.1%} more is reserved, {max(1 - all_, 0.0):.1%} is left."
+        )
+    return found
+
+
+def _of_the(cap: Cap | None, delta: float) -> str:
+    return f" of the cap's {cap.budget.epsilon:g}" if cap is not None and cap.budget.delta == delta else ""
+
+
+def _left(cap: Cap, lines: Lines, delta: float) -> list[str]:
+    """How much is held for bills that are open, and the largest access that the cap would still admit."""
+    at, counted = cap.budget.delta, tally.spending(lines, cap).counted
+    _, held = tally.sums(lines, odometer.divergences, odometer.NOTHING)
+    open_ = list(tally.open_of(lines).values())
+    found = [] if at == delta else [f"The cap is {cap.budget}, for the lifetime of the set."]
+    if open_:
+        reading = min(odometer.epsilon(held, at), cap.budget.epsilon)
+        names = ", ".join(dict.fromkeys(f"'{bill.what}'" for bill in open_))
+        found.append(f"With what is held for {names}, epsilon {epsilon(reading)} of the cap's {cap.budget.epsilon:g}.")
+    room = cap.room(counted)
+    if room < 1e-3:
+        return [*found, "The cap admits nothing more."]
+    largest = f"{math.floor(room * 1e3) / 1e3:.5g}"  # rounded down
+    return [*found, f"It admits one more access of epsilon {largest} by itself at most, or several that are smaller."]
+
+
+def _looks(lines: Lines) -> list[str]:
+    """How often the set was looked at without noise, by split, and whether that is still possible."""
+    looks = [line for line in lines if isinstance(line, LookLine)]
+    splits = Counter(line.split for line in looks)
+    each = ", ".join(f"{splits[split]} {split} split" for split in ("train", "validation", "test") if splits[split])
+    found = [f"Looks without noise: {len(looks)} ({each}), not covered by any epsilon."] if looks else []
+    if any(isinstance(line, NoLooks) for line in lines):
+        found.append("No further look without noise is admitted.")
     return found
 
 
@@ -114,11 +190,6 @@ def _before_the_cap(lines: Lines) -> Lines:
     return lines[: next(i for i, line in enumerate(lines) if isinstance(line, CapLine))]
 
 
-def _of_cap(cap: Cap, spending: Spending) -> list[str]:
-    spent, counted = cap.share(spending.charged), cap.share(spending.counted)
-    return [
-        f"Also if each was chosen in the light of the answers before it, as a search does, the cap proves epsilon "
-        f"{epsilon(cap.epsilon(spending.charged))} at delta {cap.budget.delta:g} so far (order {cap.order:g}).",
-        f"The cap is {cap.budget} for the lifetime of the set, whatever is asked: {spent:.1%} of it is spent, "
-        f"{max(counted - spent, 0.0):.1%} more is reserved, {max(1 - counted, 0.0):.1%} is left.",
-    ]
+def _charges_before(lines: Lines) -> bool:
+    """Whether anything was charged before the cap was set."""
+    return any(isinstance(line, Charge) for line in _before_the_cap(lines))

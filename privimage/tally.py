@@ -25,9 +25,9 @@ class Spending:
     counted: Array  # charged, and what open reservations hold beyond the charges under them
 
 
-def private_costs(lines: Iterable[Charge | Reserve]) -> list[Cost]:
-    """All costs that have a guarantee."""
-    return [event for line in lines for event in line.events if event.private]
+def costs_of(lines: Iterable[Charge | Reserve]) -> list[Cost]:
+    """The costs of all these lines, in order."""
+    return [event for line in lines for event in line.events]
 
 
 def cap_of(lines: Lines) -> Cap | None:
@@ -51,14 +51,26 @@ def bills(lines: Lines) -> list[Reserve]:
     return list({line.id: line for line in lines if isinstance(line, Reserve)}.values())
 
 
+def plan_of(lines: Lines) -> tuple[Cost, ...] | None:
+    """What bounds all charges, if it was fixed before the first of them: their one bill, or the one charge itself."""
+    charges = [line for line in lines if isinstance(line, Charge)]
+    if len(charges) == 1:
+        return charges[0].events
+    under = {line.under for line in charges}
+    if len(under) != 1 or None in under:
+        return None
+    made = [line.events for line in lines if isinstance(line, Reserve) and line.id in under]
+    return made[0] if len(set(made)) == 1 else None  # a bill that grew was not fixed
+
+
 def charged_under(lines: Lines, id: str) -> list[Cost]:
-    """Everything with a guarantee that was ever charged under the reservation of that id."""
-    return private_costs(line for line in lines if isinstance(line, Charge) and line.under == id)
+    """Everything that was ever charged under the reservation of that id."""
+    return costs_of(line for line in lines if isinstance(line, Charge) and line.under == id)
 
 
 def fits(lines: Lines, reserved: Reserve, more: Sequence[Cost] = ()) -> bool:
     """Whether the bill counts everything that was charged under it, and `more` beside it."""
-    return wall.admits(reserved.events, [*charged_under(lines, reserved.id), *(cost for cost in more if cost.private)])
+    return wall.admits(reserved.events, [*charged_under(lines, reserved.id), *more])
 
 
 def spending(lines: Lines, cap: Cap) -> Spending:
@@ -93,15 +105,23 @@ def beyond_cap(cap: Cap, before: Lines, after: Lines) -> str:
     if not np.isfinite(new).all():
         return f"{what} is refused: a truncated batch has no bound by Renyi divergences, which a cap needs"
     charges = [line for line in before if isinstance(line, Charge)]
-    spent = f"epsilon {epsilon_rdp(private_costs(charges), delta):.4g} is spent"
+    spent = f"epsilon {epsilon_rdp(costs_of(charges), delta):.4g} is spent"
     if not isinstance(last, Charge | Reserve):
         return f"{what} is refused: {spent} already"
     split = int(np.argmax(new))
     return (
-        f"{what} is refused: it asks for epsilon {epsilon_rdp(private_costs([last]), delta):.4g} "
+        f"{what} is refused: it asks for epsilon {epsilon_rdp(costs_of([last]), delta):.4g} "
         f"({(new - old)[split] / cap.rho:.1%} of the cap) where {spent} ({old[split] / cap.rho:.1%} of the cap, with "
         f"what is reserved), by Renyi divergences, as a cap counts; the cap is {cap.budget} for the lifetime of the "
         "set; ask for less: fewer trials, smaller budgets, or tuning.mode select"
+    )
+
+
+def no_looks(asked: str) -> str:
+    """Why looks without noise are refused, and what to do."""
+    return (
+        f"{asked} would be read without noise, which this set does not admit (privimage ledger cap --no-diagnostics); "
+        "use dp-accuracy metrics in objectives and metrics, and drop the rows real and nonprivate-tune from compare"
     )
 
 

@@ -27,6 +27,7 @@ from privimage.data import (
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.entropy import Entropy
 from privimage.errors import InputError, Violation
+from privimage.looks import Look, Seen
 from privimage.manifest import PrivacyClass
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
@@ -140,6 +141,13 @@ class Trial(Frozen):
     def scores(self) -> tuple[str, ...]:
         """Names of the metrics that are charged."""
         return tuple(name for name in self.metrics if metrics.is_private(name))
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What the trial reads without noise, so that no epsilon covers it: nothing where its data is public."""
+        if self.data.stand_in:
+            return ()
+        return (*method.looks(self.method), *(_of_test(name) for name in self.metrics if name not in self.scores))
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -257,15 +265,39 @@ def run(
     )
 
 
+def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
+    """Ask the query of this configuration at the trial's `asked_sigma`, unless it was asked before."""
+    query = config.query.model_copy(update={"sigma": trial.asked_sigma})
+    method.Run(
+        config=config.model_copy(update={"query": query}),
+        paid=method.events(config, trial.budget, trial.noise),
+        draw=None,
+        seed=trial.seed,
+        asked_sigma=trial.asked_sigma,
+        public=public,
+        sensitive=sensitive,
+        identity=trial.identity,
+        stages=stages,
+    ).histogram()
+
+
+def _of_test(metric: str) -> Look:
+    """The look of a metric that is no noisy score: all of these read the test split."""
+    return Look(split="test", what=metric)
+
+
 def _measure(
     trial: Trial, images: method.Images, sensitive: SensitiveData, stages: Stages
 ) -> tuple[metrics.Metric, ...]:
     if not stages.workers.first:
         return ()
 
-    def reference(network: str) -> Any:
+    def look(name: str) -> Seen:
+        return Seen(split="test") if trial.data.stand_in else stages.look(_of_test(name), alone=True)
+
+    def reference(network: str, seen: Seen) -> Any:
         def build(progress: Any) -> Built:
-            arrays = metrics.reference_statistics(sensitive.test, network, device=stages.workers.device)
+            arrays = metrics.reference_statistics(sensitive.test, network, seen=seen, device=stages.workers.device)
             return Built(arrays=arrays, privacy="internal")
 
         inputs = {"sensitive": trial.identity["sensitive"], "network": network, "split": "test"}
@@ -277,6 +309,7 @@ def _measure(
         synthetic_y=images.y,
         train=sensitive.train,
         test=sensitive.test,
+        look=look,
         reference=reference,
         device=stages.workers.device,
     )

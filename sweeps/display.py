@@ -63,10 +63,12 @@ class Display:
 
     def _loop(self) -> None:
         counts = () if self._hidden else (MofNCompleteColumn(),)
-        columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn())
+        elapsed = () if self._hidden else (TimeElapsedColumn(),)
+        columns = (TextColumn("{task.description}"), BarColumn(), *counts, *elapsed)
         if self._hidden:
             self._console.print(f"  {HIDDEN}", **PLAIN)
-        with Bar(*columns, console=self._console, disable=not self._console.is_terminal) as bar:
+        silent = not self._console.is_terminal
+        with Bar(*columns, console=self._console, disable=silent, transient=self._hidden) as bar:
             task = bar.add_task(self._work.sweep.name, total=None)
             while True:
                 ending = self._stop.is_set()

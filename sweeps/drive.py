@@ -27,6 +27,7 @@ from sweeps.display import Display
 from sweeps.failures import failure
 from sweeps.interrupt import Stopped
 from sweeps.past import ended
+from sweeps.price import asked_by
 from sweeps.progress import Tally, label_of, load_records
 from sweeps.searcher import Job, SweepSearcher, configurations
 from sweeps.work import Work
@@ -75,7 +76,7 @@ def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | No
     searcher = _searcher(work, phase, site)
     if searcher.jobs_left == 0:
         return ()
-    shutil.rmtree(work.folder.ray, ignore_errors=True)  # what Tune left there: no run is gone on with from it
+    shutil.rmtree(site.ray, ignore_errors=True)  # what Tune left there: no run is gone on with from it
     at_once = trials_at_once(work.sweep.resources, nodes())
     search = _search_trials(work) if phase.searching else (0,) * len(work.sweep.budgets)
     tally = Tally(work, fixed=phase.labels, search=search, at_once=at_once)
@@ -110,6 +111,7 @@ def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
         public=work.public,
         sensitive=work.sensitive,
         selections=selections,
+        queries=asked_by(work.sweep) if selections else (),
         reservation=work.reservation,
     )
 
@@ -154,7 +156,7 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(work.folder.ray.resolve()),
+            storage_path=str(site.ray),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),

@@ -31,8 +31,9 @@ HEADS = {
 def show(
     path: LedgerArgument,
     delta: Annotated[float | None, typer.Option(help="Of the totals; that of the cap if absent, else 1e-5.")] = None,
+    details: Annotated[bool, typer.Option("--details", help="Also the totals by other rules, and by order.")] = False,
 ) -> None:
-    """Every charge, the totals of all of them, and what is left of the cap."""
+    """Every charge and look, the epsilon that is spent, and what is left of the cap."""
     from privimage import statement
     from privimage.ledger import Ledger
 
@@ -43,7 +44,8 @@ def show(
     for row in statement.rows(ledger.lines()):
         table.add_row(*map(Text, row))  # "[" in a name is no markup
     out.print(table)
-    for sentence in statement.sentences(ledger, delta=delta):
+    said = [*statement.sentences(ledger, delta=delta), *(statement.details(ledger, delta=delta) if details else ())]
+    for sentence in said:
         _say(sentence)
 
 
@@ -65,6 +67,9 @@ def cap(
     path: LedgerArgument,
     epsilon: Annotated[float, typer.Option(help="The most that all runs together may ever cost.")],
     delta: Annotated[float, typer.Option(help="At this delta.")],
+    no_diagnostics: Annotated[
+        bool, typer.Option("--no-diagnostics", help="Also refuse, for ever, every use without noise (FID, real, ..).")
+    ] = False,
 ) -> None:
     """Set the cap of a sensitive set, once, for its lifetime; best before the first run. The same again is free."""
     from privimage.budget import Budget
@@ -72,8 +77,12 @@ def cap(
     from privimage.schema import parse
 
     budget = parse(Budget, {"epsilon": epsilon, "delta": delta}, where="cap")
-    new = Ledger(_named(path)).set_cap(budget)
+    ledger = Ledger(_named(path))
+    new = ledger.set_cap(budget)
     _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
+    if no_diagnostics:
+        forbidden = "are refused from now on" if ledger.forbid_looks() else "were refused before"
+        _say(f"{path}: looks without noise {forbidden}: FID, accuracy, and the rows real and nonprivate-tune")
 
 
 @app.command(epilog="Example: privimage ledger close runs/ledgers/digits-v1.jsonl 3f2a9c01")

@@ -17,6 +17,7 @@ from privimage.statement import sentences
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps import count
+from sweeps.looks import looks_of
 from sweeps.price import asking, bill_of, queries_of, search_of
 from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
@@ -136,6 +137,7 @@ def _refused_by_ledger(sweep: Sweep, root: Root, bill: Bill) -> str | None:
     ledger, id = ledger_of(sweep, root), reservation_of(sweep)
     try:
         reconcile.check(root, sweep.data.sensitive.id)
+        ledger.check_looks(looks_of(sweep))
         if ledger.path.exists() and not ledger.settled(id=id, events=bill.costs):
             ledger.check(id=id, what=f"sweep {sweep.name}", events=bill.costs)
     except InputError as error:

@@ -12,7 +12,7 @@ from privimage.errors import InputError
 from privimage.histogram import query_family
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
-from privimage.methods.privimage import events
+from privimage.methods.privimage import MethodConfig, events
 from privimage.trial import Trial
 from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
 from privimage.tuning.noise import Noise
@@ -166,12 +166,23 @@ def queries_of(sweep: Sweep, *, asked_sigma: float, trials: int) -> tuple[Event,
     return tuple(Event(purpose="query", sigma=asked_sigma) for _ in range(asked))
 
 
+def asked_by(sweep: Sweep) -> tuple[MethodConfig, ...]:
+    """A configuration for every different query that a trial of the search may ask."""
+    budget = sweep.budgets[0]
+    found = {_family(sweep, values): values for values in _searched_queries(sweep)}
+    return tuple(sweep.example(budget=budget, overrides=values).method for values in found.values())
+
+
 def _searched_families(sweep: Sweep) -> Iterator[str]:
+    return (_family(sweep, values) for values in _searched_queries(sweep))
+
+
+def _searched_queries(sweep: Sweep) -> Iterator[dict[str, Any]]:
     dimensions = [dotted for dotted in sweep.search if dotted.startswith("method.query.") and dotted != QUERY_SIGMA]
     for name in sweep.presets() if sweep.trials else ():
         if PRESETS[name].queries:
             for values in itertools.product(*(_values(sweep, name, dotted) for dotted in dimensions)):
-                yield _family(sweep, {METHOD: name, **dict(zip(dimensions, values, strict=True))})
+                yield {METHOD: name, **dict(zip(dimensions, values, strict=True))}
 
 
 def _row_families(sweep: Sweep) -> Iterator[str]:

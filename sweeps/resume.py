@@ -13,7 +13,7 @@ from privimage.paths import Root, RunFolder
 from privimage.schema import digest, parse, read_yaml
 from privimage.store import Store
 from sweeps.sweep import QUERY_SIGMA, Sweep
-from sweeps.tuning import Explore, Public
+from sweeps.tuning import Explore, Public, Select
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
 
@@ -100,11 +100,17 @@ def reservation_of(sweep: Sweep) -> str:
     return digest({"sweep": dumped(sweep, without={"resources", "trials", "compare"})})
 
 
+def hides(sweep: Sweep) -> bool:
+    """Whether the number of its trials is a secret."""
+    return isinstance(sweep.tuning, Select)
+
+
 def ledger_of(sweep: Sweep, root: Root) -> Ledger:
     """The ledger of the sweep's sensitive set."""
-    data = sweep.data
-    path = root.ledger(data.sensitive.id)
-    return Ledger(path, under=reservation_of(sweep), division=data.division, revision=data.revision)
+    data, path = sweep.data, root.ledger(sweep.data.sensitive.id)
+    return Ledger(
+        path, under=reservation_of(sweep), division=data.division, revision=data.revision, timeless=hides(sweep)
+    )
 
 
 def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:

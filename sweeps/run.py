@@ -9,21 +9,24 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from cluster.connect import connected, ignored, nodes
+from cluster.connect import connected, hide_sessions, ignored, nodes
 from cluster.resources import trials_at_once
 from privimage import lines, reconcile
 from privimage.contents import Contents
 from privimage.data.sets import PublicSet, check_apart
+from privimage.disk import private_folder
 from privimage.errors import InputError
+from privimage.hidden import HiddenStore
 from privimage.paths import Root, RunFolder
 from privimage.store import Store
 from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import Stopped
 from sweeps.look import read_lines
+from sweeps.looks import looks_of
 from sweeps.price import bill_of
-from sweeps.resume import asked_sigma, at_revision, check_same
-from sweeps.selection import Selection
+from sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
+from sweeps.selection import Selection, level
 from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
 from sweeps.tuning import Explore, Public, Select
@@ -46,7 +49,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     """
     folder = root.run(sweep.name)
     try:
-        with _claimed(folder):
+        with _levelled(sweep, folder), _claimed(folder):
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
@@ -55,6 +58,8 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             with connected(address) as where:
                 if not quiet:
                     _say_where(where, address)
+                if hides(sweep):
+                    hide_sessions()
                 trials_at_once(sweep.resources, nodes())  # or refused, before anything is reserved
                 _reserve(work)
                 work.write()
@@ -94,6 +99,16 @@ def _claimed(folder: RunFolder) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def _levelled(sweep: Sweep, folder: RunFolder) -> Iterator[None]:
+    """At the end, nothing outside internal folders tells how long it took, if that would tell how many trials ran."""
+    try:
+        yield
+    finally:
+        if hides(sweep):
+            level(ledger_of(sweep, folder.root), folder)
+
+
 def _heal(folder: RunFolder) -> None:
     """Take damaged lines out of what the run wrote: their trials are found in the store, or are finished."""
     for run in (folder, folder.stand_in):
@@ -110,9 +125,11 @@ def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)
     bill = bill_of(sweep, asked_sigma=asked)
+    ledger_of(sweep, folder.root).check_looks(looks_of(sweep))
     work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
     work.check()
-    Store(folder.root.store).tidy()
+    for store in (Store(folder.root.store), HiddenStore(Store(folder.root.store))):
+        store.tidy()
     reconcile.check(folder.root, sweep.data.sensitive.id)
     return work
 
@@ -141,7 +158,11 @@ def _select(work: Work) -> tuple[str, ...]:
     """All trials of every selection beside the comparison rows; then the winners, if every trial has its record."""
     ledger, store = work.ledger, Store(work.folder.root.store)
     selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
-    drawn = [selection.begin(ledger=ledger, store=store) for selection in selections]
+    private_folder(work.folder.internal_ray.parent)
+    for look in looks_of(work.sweep):  # now, not by the first trial that gets there
+        ledger.look(look)
+    inner = work.folder.root.covered(work.sweep.data.sensitive.id)
+    drawn = [selection.begin(ledger=ledger, store=store, inner=inner) for selection in selections]
     failures = run_phase(
         work,
         Phase(name="selection", rows=work.rows, drawn=tuple(trial for trials in drawn for trial in trials)),

@@ -8,17 +8,22 @@ nothing is drawn again, and none is dropped because it failed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from privimage import record as records
 from privimage.budget import BestOf
+from privimage.covered import CoveredLedger
 from privimage.entropy import Entropy
-from privimage.errors import LostAnswer, TrialFailed, Violation
+from privimage.errors import InputError, LostAnswer, TrialFailed, Violation
+from privimage.hidden import HiddenStore, level_times
 from privimage.ledger import Ledger
 from privimage.paths import RunFolder
-from privimage.record import Paid, Record
+from privimage.record import Paid, Record, untimed
 from privimage.schema import digest
 from privimage.store import Built, Store
 from privimage.trial import Draw, Trial
@@ -44,8 +49,8 @@ class Selection:
         self.id = digest({"kind": "selection", **inputs})
         self.what = f"{sweep.name}: the best of K trials at epsilon {study.budget.epsilon:g}, {cost.law}"
 
-    def begin(self, *, ledger: Ledger, store: Store) -> tuple[Trial, ...]:
-        """All its trials, drawn and charged now, or as they were when it first began.
+    def begin(self, *, ledger: Ledger, store: Store, inner: Path) -> tuple[Trial, ...]:
+        """All its trials, drawn and charged now, or as they were when it first began; what they ask goes to `inner`.
 
         Raises LostAnswer if it was charged but what was drawn is gone: drawing again would be another selection.
         """
@@ -56,6 +61,8 @@ class Selection:
                 "selection; restore it from a backup of the store; a number of trials is never drawn again"
             )
         entropy = store.entropy(name)
+        count = self.cost.law.draw(entropy)
+        CoveredLedger(ledger, inner=inner, selection=self.id, cost=self.cost).open(trials=count)
         ledger.charge(id=self.id, what=self.what, events=(self.cost,))
         return tuple(
             self._sweep.trial(
@@ -66,7 +73,7 @@ class Selection:
                 draw=Draw(selection=self.id, number=number),
                 overrides=params,
             )
-            for number, params in enumerate(self._configurations(entropy, self.cost.law.draw(entropy)))
+            for number, params in enumerate(self._configurations(entropy, count))
         )
 
     def _configurations(self, entropy: Entropy, count: int) -> list[dict[str, Any]]:
@@ -101,7 +108,7 @@ class Selection:
         """
         selection = Paid(id=self.id, what=self.what, events=(self.cost,))
         queries = tuple(access for access in winner.paid if all(e in self._bill.queries for e in access.events))
-        return winner.model_copy(
+        return untimed(winner).model_copy(
             update={
                 "id": self.id[:16],
                 "config": {key: value for key, value in winner.config.items() if key != "draw"},
@@ -110,13 +117,17 @@ class Selection:
                 "selection": self.cost,
                 "paid": (*queries, selection),
                 "artefacts": artefacts,
-                # what was found in the cache, and how long it took, tells how many came before
-                "metrics": tuple(metric.model_copy(update={"seconds": 0.0}) for metric in winner.metrics),
-                "stages": (),
-                "seconds": 0.0,
-                "started": "",
             }
         )
+
+
+def level(ledger: Ledger, folder: RunFolder) -> None:
+    """Give what a sweep leaves outside internal folders the time at which it began: how long it took tells of K."""
+    with suppress(InputError):  # it was said before why the ledger cannot be read
+        begun = ledger.begun()
+        if begun is not None:
+            at = datetime.fromisoformat(begun).timestamp()
+            level_times(folder.path, folder.root.store, ledger.path.parent, at=at)
 
 
 def _at(u: float, distribution: BaseDistribution) -> Any:
@@ -134,10 +145,11 @@ def _at(u: float, distribution: BaseDistribution) -> Any:
 def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
     """The winner's artefacts that may leave, copied as released to keys that depend on the selection only."""
     kept = {}
+    hidden = HiddenStore(store)
     for kind in (kind for kind in RELEASED if kind in artefacts):
-        found = store.get(kind, artefacts[kind])
+        found = hidden.get(kind, artefacts[kind])
         if found is None:
-            raise LostAnswer(f"{store.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")
+            raise LostAnswer(f"{hidden.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")
         kept[kind] = digest({"released": selection, "kind": kind})
         manifest = found.manifest
         receipts = tuple(dict.fromkeys(receipt.charge for receipt in manifest.receipts))  # of the whole, none inside it

@@ -34,6 +34,7 @@ from privimage.dpsgd.spectral import SpectralDescent
 from privimage.edm import EDM, Precision
 from privimage.entropy import Entropy
 from privimage.errors import Violation
+from privimage.looks import Seen, may_read
 from privimage.networks import Generator
 from privimage.schema import Frozen
 from privimage.workers import Workers
@@ -86,12 +87,15 @@ def fine_tune(
     workers: Workers,
     progress: Progress = lambda done, total: None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
+    seen: Seen | None = None,
 ) -> Release[FineTuned]:
     """The fine-tuned weights and the event they cost. `entropy` keys batches, K draws and noise: it stays secret.
 
-    `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private. A killed call goes on
+    `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private, and `seen` is the look
+    that was written down. A killed call goes on
     from `checkpoint` with the batches and the noise that it would have had, on any number of workers.
     """
+    may_read(sensitive, event if event.private else seen)
     sensitive.must_be(event.split)
     if event.n not in (None, len(sensitive)):
         raise Violation("a truncated batch is accounted with the size of the set")

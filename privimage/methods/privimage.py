@@ -25,13 +25,14 @@ from privimage.edm import SampleConfig
 from privimage.entropy import Entropy
 from privimage.finite import check_images
 from privimage.histogram import noisy_histogram
+from privimage.looks import Look, Seen
 from privimage.manifest import PrivacyClass
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
 from privimage.networks import Generator
 from privimage.pretrain import PretrainConfig, pretrain
 from privimage.sampler import FIT_IMAGES, draw_images, fit_codec
-from privimage.schema import Frozen
+from privimage.schema import Frozen, digest
 from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
 from privimage.store import Built, numpy_state, torch_state
@@ -115,6 +116,13 @@ def events(config: MethodConfig, budget: Budget, noise: Noise) -> tuple[Event, .
             return asked
 
 
+def looks(config: MethodConfig) -> tuple[Look, ...]:
+    """What a trial of this method reads of the training split without noise: one look a row, whatever its seeds."""
+    if config.preset.finetune != "nonprivate":
+        return ()
+    return (Look(split="train", what=f"row {config.name}", settings=digest(config)),)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """What pre-training sees: public images, labels of the sensitive set, weights (None: even)."""
@@ -180,8 +188,8 @@ class Run:
     def _real(self) -> Images:
         """The sensitive training images as if they had been generated: what no method can beat; nothing is stored."""
         (event,) = self.paid
-        what = "classifiers trained on real images WITHOUT privacy (a comparison row)"
-        self.stages.diagnostic({"sensitive": self.identity["sensitive"], "row": "real"}, what=what, event=event)
+        for look in looks(self.config):
+            self.stages.look(look)
         train = self.sensitive.train
         return Images(x=train.x, y=train.y, events=(event,), inputs=self.inputs, source="private-train")
 
@@ -190,19 +198,21 @@ class Run:
         """How many public classes are selected for each label."""
         return self.config.select.k2(n_public=len(self.public.classes), n_labels=len(self.sensitive.train.classes))
 
+    def histogram(self) -> NDArray[np.float64]:
+        """The noisy histogram [labels, public classes] at the trial's own sigma_s: asked, found or derived."""
+        return noisy_histogram(
+            self.public,
+            self.sensitive.train,
+            query=self.config.query,
+            asked_sigma=self.asked_sigma,
+            inputs=self.inputs,
+            stages=self.stages,
+        )
+
     def _selection(self) -> Selection:
         """The selected public images."""
         query, k2 = self.config.query, self._k2
-        S = None
-        if self.config.preset.queries:
-            S = noisy_histogram(
-                self.public,
-                self.sensitive.train,
-                query=query,
-                asked_sigma=self.asked_sigma,
-                inputs=self.inputs,
-                stages=self.stages,
-            )
+        S = self.histogram() if self.config.preset.queries else None
 
         def build(progress: Callable[[int, int], None]) -> Built:
             if S is None:
@@ -259,7 +269,7 @@ class Run:
         event = self.paid[-1]
         inputs = self.inputs.of("generator")
 
-        def build(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
+        def build(entropy: Entropy, progress: Callable[[int, int], None], seen: Seen | None = None) -> Built:
             release = fine_tune(
                 generator,
                 self.sensitive.train,
@@ -269,12 +279,17 @@ class Run:
                 workers=self.stages.workers,
                 progress=progress,
                 checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),
+                seen=seen,
             )
             state = numpy_state(release.value.state)
             return Built(arrays=state, privacy=self._privacy, events=self.paid)
 
-        what = f"DP-SGD, sigma {event.sigma:.4g}" if event.private else "fine-tuning WITHOUT privacy (a comparison row)"
-        artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
+        if event.private:
+            what = f"DP-SGD, sigma {event.sigma:.4g}"
+            artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
+        else:
+            (look,) = looks(self.config)
+            artefact = self.stages.unnoised("generator", inputs, look=look, build=build)
         generator.F.load_state_dict(torch_state(artefact.arrays))
 
     def _fit(self, generator: Generator, start: Start) -> None:

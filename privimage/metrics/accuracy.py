@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
+from privimage.looks import Seen, may_read
 
 CLASSIFIERS = ("lr", "mlp", "cnn")
 STEPS, BATCH, LEARNING_RATE, SHIFT = 225, 128, 4e-3, 2  # of the CNN; SHIFT in pixels each way
@@ -29,10 +31,15 @@ def accuracy(
     *,
     classifier: str,
     test: PrivateSet,
+    by: Event | Seen,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> float:
-    """The share of `test` that a classifier trained on (x, y) gets right. Leaves global RNG state alone."""
+    """The share of `test` that a classifier trained on (x, y) gets right. Leaves global RNG state alone.
+
+    `by` is what allows to read `test`: the event that noises the answer, or the look that was written down.
+    """
+    may_read(test, by)
     if classifier not in CLASSIFIERS:
         raise InputError(f"classifier '{classifier}': unknown; known: {', '.join(CLASSIFIERS)}")
     labels = np.unique(y)

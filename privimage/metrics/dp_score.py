@@ -30,6 +30,6 @@ def dp_accuracy(
 ) -> Release[float]:
     """The noisy share of `validation` that a classifier trained on (x, y) gets right; it may leave [0, 1]."""
     validation.must_be(event.split)
-    right = round(accuracy(x, y, classifier=classifier, test=validation, device=device) * len(validation))
+    right = round(accuracy(x, y, classifier=classifier, test=validation, by=event, device=device) * len(validation))
     noisy = event.perturb(torch.tensor([right]), sensitivity=1.0, stream=entropy.stream("score"))
     return Release(value=float(noisy) / len(validation), events=(event,))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
+from privimage.looks import Seen, may_read
 from privimage.metrics import features as networks
 from privimage.metrics.accuracy import accuracy
 from privimage.metrics.features import features
@@ -36,16 +37,19 @@ def check(names: Sequence[str], *, n_test: int) -> None:
 
 
 def reference_statistics(
-    test: PrivateSet, network: str, *, device: str | torch.device = "cpu", weights: Path | None = None
+    test: PrivateSet, network: str, *, seen: Seen, device: str | torch.device = "cpu", weights: Path | None = None
 ) -> dict[str, NDArray[Any]]:
     """Arrays `mean`, `covariance`, `n` of the real features: `internal`, they never leave the run."""
     test.must_be("test")
     if len(test) < 2:
         raise InputError("fid: the real test split holds fewer than 2 images")
-    return _statistics(test, network, device=device, weights=weights).arrays
+    return _statistics(test, network, seen=seen, device=device, weights=weights).arrays
 
 
-def _statistics(test: PrivateSet, network: str, *, device: str | torch.device, weights: Path | None) -> Statistics:
+def _statistics(
+    test: PrivateSet, network: str, *, seen: Seen, device: str | torch.device, weights: Path | None
+) -> Statistics:
+    may_read(test, seen)  # also where the statistics are known: each sweep's look is one of its own
     key = (test.fingerprint, network, weights)
     if key not in _known:
         _known[key] = Statistics.of(features(test.x, network=network, device=device, weights=weights))
@@ -59,13 +63,15 @@ def evaluate(
     synthetic_y: NDArray[np.int64],
     train: PrivateSet,
     test: PrivateSet,
-    reference: Callable[[str], Arrays] | None = None,
+    look: Callable[[str], Seen],
+    reference: Callable[[str, Seen], Arrays] | None = None,
     device: str | torch.device = "cpu",
     weights: Path | None = None,
 ) -> list[Metric]:
     """The named metrics of the synthetic images, in the order of `names`.
 
-    FID is against the private test split. `reference` maps a feature network's name to what
+    Each of them reads the private test split without noise: `look` writes that down before, and returns the proof.
+    FID is against that split. `reference` maps a feature network's name to what
     `reference_statistics` returned; without it they are computed once per process. A missing class or
     constant images are scored (badly); images that cannot be scored raise InputError. `train` is only
     compared with `test`: they must differ.
@@ -74,18 +80,21 @@ def evaluate(
         direction_of(name)
     train.must_be("train")
     test.must_be("test")
+    looked = {name: look(name) for name in names}  # before anything is read
+    if not looked:
+        return []
     _check(synthetic_x, synthetic_y, train, test)
     out = []
     for name in names:
         family, variant = parts_of(name)
-        start = time.perf_counter()
+        start, seen = time.perf_counter(), looked[name]
         if family == "fid":
-            kept = Statistics.from_arrays(reference(variant)) if reference is not None else None
-            real = kept or _statistics(test, variant, device=device, weights=weights)
+            kept = Statistics.from_arrays(reference(variant, seen)) if reference is not None else None
+            real = kept or _statistics(test, variant, seen=seen, device=device, weights=weights)
             made = features(synthetic_x, network=variant, device=device, weights=weights)
             value = fid(real, Statistics.of(made), device=device)
         else:
-            value = accuracy(synthetic_x, synthetic_y, classifier=variant, test=test, device=device)
+            value = accuracy(synthetic_x, synthetic_y, classifier=variant, test=test, by=seen, device=device)
         out.append(_metric(name, value, n=len(synthetic_x), test=test, seconds=time.perf_counter() - start))
     return out
 

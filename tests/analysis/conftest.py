@@ -76,7 +76,9 @@ def new_record(
         "seed": seed,
         "events": events,
         "paid": tuple(
-            Paid(id="query" if e == QUERY else f"{id}-{e.purpose}", what=e.purpose, events=(e,)) for e in events
+            Paid(id="query" if e == QUERY else f"{id}-{e.purpose}", what=e.purpose, events=(e,))
+            for e in events
+            if e.private
         ),
         "epsilon_alone": spent,
         "epsilon_rdp_alone": None if spent is None else spent * 1.1,

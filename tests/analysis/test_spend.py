@@ -51,7 +51,7 @@ def test_a_search_that_reads_training_images_is_a_warning(make_record, make_metr
 
 def test_the_ledger_is_checked_against_the_records(demo, make_run, make_record):
     first, everything = spend.ledger_sentences(facts.read(demo))
-    assert "verifies, and all 15 accesses" in first
+    assert "verifies, and all 13 accesses" in first
     assert everything.startswith("Everything that all runs ever asked of digits-v1 costs epsilon")
 
     folder = make_run([make_record("a")])

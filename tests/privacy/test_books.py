@@ -36,9 +36,10 @@ class Pipeline:
     def __init__(self, root: Root, *, selection: bool = False) -> None:
         self.root, self.built = root, []
         ledger = Ledger(root.ledger(SET), division="by content")
-        if selection:
-            ledger.charge(id=SELECTION, what="the best of K trials", events=(BEST,))
         covered = CoveredLedger(ledger, inner=root.covered(SET), selection=SELECTION, cost=BEST)
+        if selection:
+            covered.open(trials=1)
+            ledger.charge(id=SELECTION, what="the best of K trials", events=(BEST,))
         store = Store(root.store)
         self.stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=covered if selection else ledger)
 

@@ -32,6 +32,7 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.entropy import Entropy
 from privimage.errors import PrivImageError
 from privimage.ledger import Ledger
+from privimage.looks import Look
 from privimage.methods import privimage as method
 from privimage.schema import digest
 from privimage.stages import Stages
@@ -281,7 +282,7 @@ def errors(workers: Workers, folder: Path) -> dict[str, list[str]]:
         dist.barrier()
         try:
             if name == "diagnostic":
-                stages.diagnostic({"row": "real"}, what="x", event=Event(purpose="none", sigma=0))
+                stages.look(Look(split="train", what="row real"))
             else:
                 stages.private("kind", {}, what="x", events=(EVENT,), build=asked)
         except (PrivImageError, OSError) as error:

@@ -24,11 +24,11 @@ from privimage.chain import Chain
 from privimage.entries import Reserve
 from privimage.errors import BudgetExceeded, InputError
 from privimage.ledger import Ledger
+from privimage.looks import Look, Seen
 from privimage.tuning.law import Law
 
 BUDGET = Budget(epsilon=20, delta=1e-5)
 CAP = Cap.of(BUDGET)
-FREE = Event(purpose="none", sigma=0)
 SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=16)
 Patch = pytest.MonkeyPatch
 
@@ -118,7 +118,7 @@ def charges_keep_within_the_cap(folder: Path) -> None:
         "epsilon 20, delta 1e-05", "100.0% of the cap", "is spent",
     )  # fmt: skip
     assert not ledger.charge(id="q3", what="q", events=(part(0.1),)), "what was charged stays charged"
-    assert ledger.charge(id="free", what="a diagnostic", events=(FREE,)), "listed, not covered"
+    assert ledger.look(Look(split="test", what="fid")) == Seen(split="test"), "listed, not covered"
     spending = ledger.spending()
     assert spending is not None and math.isclose(CAP.share(spending.charged), 1)
     assert ledger.epsilon(1e-5) < ledger.epsilon_filter(1e-5) <= 20
@@ -407,16 +407,20 @@ def test_the_statement_says_what_is_left(tmp_path: Path) -> None:
     assert any("No cap is set" in s for s in statement.sentences(ledger))
     ledger.set_cap(BUDGET)
     ledger.reserve(id="s", what="sweep", events=(part(0.3),))
-    ledger.charge(id="free", what="real images", events=(FREE, FREE))
+    ledger.look(Look(split="train", what="row real"))
     ledger.reserve(id="t", what="sweep", events=(part(0.1),))
     ledger.close("t")
     text = " ".join(statement.sentences(ledger))
-    assert "20.0% of it is spent, 30.0% more is reserved, 50.0% is left" in text and "above): 2;" in text
+    assert "is spent of the cap's 20" in text and "With what is held for 'sweep'" in text
+    assert "It admits one more access of epsilon" in text
+    assert "20.0% of it is spent, 30.0% more is reserved, 50.0% is left" in " ".join(statement.details(ledger))
+    assert "Looks without noise: 1 (1 train split), not covered by any epsilon." in text
     assert "after 1 charges" in text
-    assert f"epsilon {statement.epsilon(ledger.epsilon(1e-5))} at delta 1e-05" in text
-    assert f"epsilon {statement.epsilon(ledger.epsilon(1e-3))} at delta 0.001" in " ".join(
-        statement.sentences(ledger, delta=1e-3)
-    )
+    for delta in (1e-5, 1e-3):
+        value, _ = statement.total(ledger.lines(), delta)
+        assert f"Epsilon {statement.epsilon(value)} at delta {delta:g}" in " ".join(
+            statement.sentences(ledger, delta=delta)
+        )
     whats = [row[2] for row in statement.rows(ledger.lines())]
     assert whats[0] == "query [of the set]" and whats[1] == "CAP (epsilon 20, delta 1e-05)"
     assert whats[2] == "RESERVED s: sweep" and whats[-1] == "CLOSED t"

@@ -17,17 +17,19 @@ from privimage.chain import GENESIS
 from privimage.entries import Charge
 from privimage.errors import InputError
 from privimage.ledger import Ledger
+from privimage.looks import Look
 from privimage.record import Paid
 from privimage.tuning.law import Law
 
 QUERY = Event(purpose="query", sigma=5)
 SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10)
+SCORE = Event(purpose="score", sigma=9)
 FREE = Event(purpose="none", sigma=0)
 
 
 def write(path: Path) -> tuple[list[Charge], bytes]:
     ledger = Ledger(path)
-    for i, events in enumerate([(QUERY,), (SGD, QUERY), (SGD,), (FREE,)]):
+    for i, events in enumerate([(QUERY,), (SGD, QUERY), (SGD,), (SCORE,)]):
         assert ledger.charge(id=f"id-{i}", what=f"line {i}, 'quoted' é", events=events)
     return ledger.charges(), path.read_bytes()
 
@@ -103,7 +105,7 @@ def test_epsilon_covers_every_private_charge() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.jsonl"
         path.write_bytes(RAW)
-        assert Ledger(path).epsilon(1e-5) == epsilon([QUERY, SGD, QUERY, SGD], 1e-5)
+        assert Ledger(path).epsilon(1e-5) == epsilon([QUERY, SGD, QUERY, SGD, SCORE], 1e-5)
 
 
 def test_every_kind_of_cost_is_charged_and_read_back(tmp_path: Path) -> None:
@@ -128,16 +130,20 @@ def test_every_kind_of_cost_is_charged_and_read_back(tmp_path: Path) -> None:
 def test_the_total_by_rdp_covers_the_same_charges(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "x.jsonl")
     best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
-    for i, events in enumerate([(QUERY,), (FREE,), (best, SGD)]):
+    for i, events in enumerate([(QUERY,), (best, SGD)]):
         ledger.charge(id=str(i), what="x", events=events)
     assert ledger.epsilon(1e-5) == epsilon([QUERY, best, SGD], 1e-5)
     assert ledger.epsilon(1e-5) <= ledger.epsilon_filter(1e-5) == epsilon_rdp([QUERY, best, SGD], 1e-5) < 100
 
 
-def test_rows_show_what_was_paid_and_what_was_not_private() -> None:
-    rows = statement.rows(tuple(CHARGES))
+def test_rows_show_what_was_paid_and_what_was_not_private(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "x.jsonl", under="sweep")
+    ledger.look(Look(split="test", what="fid[x]"))
+    with pytest.raises(ValueError, match="is a look, not a charge"):
+        ledger.charge(id="f", what="real", events=(SGD, FREE))
+    rows = [*statement.rows(tuple(CHARGES)), *statement.rows(ledger.lines())]
     assert rows[1][0] == "2" and rows[1][2:] == ("line 1, 'quoted' é", "dp-sgd sigma=2 q=0.25 steps=10; query sigma=5")
-    assert rows[3][3] == "NOT PRIVATE"
+    assert rows[4][2:] == ("LOOK fid[x] (under sweep)", "NOT PRIVATE: reads the test split without noise")
 
 
 @given(st.integers(0, len(RAW) - 1), st.integers(0, 255))
@@ -174,7 +180,7 @@ def test_a_torn_last_line_is_dropped_and_charged_again(tmp_path: Path, cut: int)
     path.write_bytes(RAW[:-cut])
     ledger = Ledger(path)
     assert ledger.charges() == CHARGES[:3]
-    assert ledger.charge(id="id-3", what="again", events=(FREE,))
+    assert ledger.charge(id="id-3", what="again", events=(SCORE,))
     assert [charge.id for charge in ledger.charges()] == [f"id-{i}" for i in range(4)]
 
 

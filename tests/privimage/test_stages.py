@@ -15,6 +15,7 @@ from privimage.budget import Event
 from privimage.entropy import Entropy
 from privimage.errors import InputError, LostAnswer
 from privimage.ledger import Ledger
+from privimage.looks import Look, Seen
 from privimage.stages import Stages
 from privimage.store import Artefact, Built, Store
 from privimage.workers import Workers
@@ -175,13 +176,30 @@ def test_a_checkpoint_lives_until_its_answer_is_stored(tmp_path: Path, kind: str
     assert done == [0, 3, 6] and not list((tmp_path / "store" / "internal").iterdir())
 
 
-def test_a_diagnostic_is_written_once(tmp_path: Path) -> None:
-    free = Event(purpose="none", sigma=0)
+def test_a_look_is_written_once_and_has_no_price(tmp_path: Path) -> None:
+    look = Look(split="train", what="row real")
     for _ in range(2):
         stages = stages_at(tmp_path)
-        stages.diagnostic({"row": "real"}, what="a look WITHOUT privacy", event=free)
-    assert [charge.events for charge in stages.ledger.charges()] == [(free,)]
-    assert [paid.events for paid in stages.paid.values()] == [(free,)]
+        assert stages.look(look) == stages.look(look, alone=True) == Seen(split="train")
+    assert isinstance(stages.ledger, Ledger)
+    assert [line.what for line in stages.ledger.looks()] == ["row real"] and stages.ledger.charges() == []
+    assert stages.paid == {}
+
+
+def test_the_artefact_of_a_look_is_made_again_if_it_is_gone(tmp_path: Path) -> None:
+    stages, look = stages_at(tmp_path), Look(split="train", what="row real")
+    built: list[int] = []
+
+    def build(entropy: Entropy, progress: Progress, seen: Seen) -> Built:
+        assert isinstance(stages.ledger, Ledger) and len(stages.ledger.looks()) == 1, "written first"
+        built.append(1)
+        return Built(arrays={"a": np.ones(1)}, privacy="internal")
+
+    for _ in range(2):
+        key = stages.unnoised("kind", {}, look=look, build=build).manifest.key
+    shutil.rmtree(stages.store.folder("kind", key))
+    stages.unnoised("kind", {}, look=look, build=build)
+    assert len(built) == 2 and not list((stages.store.root / "internal").iterdir())
 
 
 def test_progress_names_the_stage_and_ends_with_the_last_step(tmp_path: Path) -> None:

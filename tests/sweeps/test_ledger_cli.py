@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from privimage import statement
 from privimage.budget import BestOf, Event
+from privimage.errors import InputError
 from privimage.ledger import Ledger
+from privimage.looks import Look
 from privimage.tuning.law import Law
 
 Answer = tuple[int, str, str]
@@ -43,7 +46,7 @@ def ledger(tmp_path: Path) -> Ledger:
     found.charge(id="q", what="semantic query [/b] of digits", events=(QUERY,))
     score = Event(purpose="score", sigma=30)
     found.charge(id="s", what="selection", events=(BestOf(law=Law(mean=10), events=(SGD,), score=score),))
-    found.charge(id="r", what="real images", events=(Event(purpose="none", sigma=0),))
+    found.look(Look(split="train", what="row real"))
     return found
 
 
@@ -58,11 +61,15 @@ def test_show_says_everything_in_plain_words(privimage: Command, ledger: Ledger)
     code, out, _ = privimage("ledger", "show", ledger.path)
     assert code == 0 and "semantic query [/b] of digits" in out and "NOT PRIVATE" in out
     assert "best of K ~ logarithmic law with mean 10" in out.replace("\n", " ")
-    assert f"epsilon {ledger.epsilon(1e-5):.4f} at delta 1e-05" in out
-    assert f"it is epsilon {ledger.epsilon_filter(1e-5):.4f}." in out
-    assert "No cap is set" in out and "NOT PRIVATE above): 1; no epsilon covers them" in out
+    value, why = statement.total(ledger.lines(), 1e-5)
+    assert f"Epsilon {statement.epsilon(value)} at delta 1e-05 is spent: {why}." in out
+    assert out.count("psilon") == 2, "one epsilon, and that the looks have none"
+    assert (
+        f"epsilon {statement.epsilon(ledger.epsilon(1e-5))}" in privimage("ledger", "show", ledger.path, "--details")[1]
+    )
+    assert "No cap is set" in out and "Looks without noise: 1 (1 train split), not covered by any epsilon." in out
     _, out, _ = privimage("ledger", "show", ledger.path, "--delta", "1e-6")
-    assert f"epsilon {ledger.epsilon(1e-6):.4f} at delta 1e-06" in out
+    assert f"Epsilon {statement.epsilon(statement.total(ledger.lines(), 1e-6)[0])} at delta 1e-06" in out
     in_one_line(privimage("ledger", "show", ledger.path, "--delta", "2"), "--delta", "got 2")
 
 
@@ -74,10 +81,24 @@ def test_a_cap_is_set_shown_and_kept(privimage: Command, ledger: Ledger) -> None
     in_one_line(privimage(*cap[:-1], "1e-5"), "epsilon 20, delta 1e-06", "for the lifetime of the set")
     ledger.reserve(id="sweep-1", what="sweep demo", events=(SGD,))
     _, out, _ = privimage("ledger", "show", ledger.path)
-    assert "CAP (epsilon 20, delta 1e-06)" in out and "RESERVED sweep-1" in out and "is left" in out
-    assert f"epsilon {ledger.epsilon(1e-6):.4f} at delta 1e-06" in out, "the delta of the cap"
+    assert "CAP (epsilon 20, delta 1e-06)" in out and "RESERVED sweep-1" in out and "held for 'sweep demo'" in out
+    value, _ = statement.total(ledger.lines(), 1e-6)
+    assert f"Epsilon {statement.epsilon(value)} at delta 1e-06 is spent of the cap's 20" in out, "the delta of the cap"
     _, out, _ = privimage("ledger", "verify", ledger.path)
-    assert "5 lines, 3 of them charges; chain intact, and the head knows of all" in out and "is kept" in out
+    assert "5 lines, 2 of them charges; chain intact, and the head knows of all" in out and "is kept" in out
+
+
+def test_looks_can_be_refused_for_ever(privimage: Command, ledger: Ledger) -> None:
+    cap = ("ledger", "cap", ledger.path, "--epsilon", "40", "--delta", "1e-5")
+    assert privimage(*cap)[0] == 0
+    assert "are refused from now on" in privimage(*cap, "--no-diagnostics")[1]
+    assert "were refused before" in privimage(*cap, "--no-diagnostics")[1]
+    assert "No further look without noise is admitted." in privimage("ledger", "show", ledger.path)[1]
+    before = ledger.path.read_bytes()
+    for look in (Look(split="train", what="row real"), Look(split="test", what="fid[inception]")):
+        with pytest.raises(InputError, match=r"without noise.*--no-diagnostics.*dp-accuracy.*drop the rows"):
+            ledger.look(look)
+    assert ledger.path.read_bytes() == before, "also what was looked at before"
 
 
 def test_a_cap_before_the_first_run_makes_the_ledger(privimage: Command, tmp_path: Path) -> None:

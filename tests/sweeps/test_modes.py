@@ -14,6 +14,7 @@ from privimage import record as records
 from privimage.accounting import epsilon
 from privimage.budget import BestOf, Budget
 from privimage.errors import BudgetExceeded
+from privimage.hidden import HiddenStore
 from privimage.ledger import Ledger
 from privimage.paths import Root
 from privimage.store import Store
@@ -60,7 +61,8 @@ def test_a_private_selection_ends_in_its_winner_alone(local_ray: None, tiny_valu
     kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples")}
     assert all(artefact is not None and artefact.manifest.privacy == "released" for artefact in kept.values())
     for record in everyone:
-        model = store.get("model", record.artefacts["model"])
+        assert store.get("model", record.artefacts["model"]) is None, "they are not even listed"
+        model = HiddenStore(store).get("model", record.artefacts["model"])
         assert model is not None and model.manifest.privacy == "internal", "losers never leave"
     before = folder.records.read_bytes(), ledger.path.read_bytes()
     assert run(values, tmp_path).failures == ()

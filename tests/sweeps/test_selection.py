@@ -12,7 +12,7 @@ import pytest
 from privimage import record as records
 from privimage.budget import BestOf, Event
 from privimage.covered import CoveredLedger
-from privimage.errors import InputError, LostAnswer, TrialFailed
+from privimage.errors import BudgetExceeded, InputError, LostAnswer, TrialFailed
 from privimage.ledger import Ledger
 from privimage.paths import Root
 from privimage.schema import parse
@@ -45,7 +45,7 @@ class Bench:
         self.selection = Selection(self.sweep, study, self.bill, asked_sigma=6.0)
 
     def begin(self) -> tuple[Trial, ...]:
-        return self.selection.begin(ledger=self.ledger, store=self.store)
+        return self.selection.begin(ledger=self.ledger, store=self.store, inner=self.root.covered("tiny-v1"))
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_covered_access_needs_the_selection_and_keeps_to_its_price(bench: Benc
     assert not covered.charge(id="a", what="x", events=cost.events[:1]) and covered.charged("a")
     assert covered.charge(id="q", what="query", events=(Event(purpose="query", sigma=6),))
     assert [line.id for line in bench.ledger.charges()] == [bench.selection.id, "q"], "the query is outside"
-    with pytest.raises(AssertionError, match="did not pay"):
+    with pytest.raises(BudgetExceeded, match="is refused"):
         covered.charge(id="b", what="x", events=(cost.events[0].scaled(0.5),))
 
 

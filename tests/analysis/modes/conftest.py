@@ -103,7 +103,7 @@ class Maker:
         return Record(
             id=trial.id, sweep=self.sweep.name, role=role, method=trial.method.name,
             config=trial.model_dump(mode="json"), budget=trial.budget, seed=trial.seed, events=trial.events,
-            paid=tuple(_paid(trial, event) for event in trial.events),
+            paid=tuple(_paid(trial, event) for event in trial.events if event.private),
             epsilon_alone=finite(accounting.epsilon(trial.events, trial.budget.delta)),
             epsilon_rdp_alone=finite(accounting.epsilon_rdp(trial.events, trial.budget.delta)),
             metrics=tuple(self._metric(trial, name) for name in trial.metrics),

@@ -20,6 +20,7 @@ from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import kept_directions
 from privimage.edm import EDM
+from privimage.looks import Seen
 from privimage.networks import Generator
 from privimage.workers import Workers
 
@@ -32,7 +33,7 @@ SGD = Event(purpose="dp-sgd", sigma=1.5, q=0.5, steps=3)
 def tune(
     generator: Generator, sensitive: PrivateSet, event: Event = SGD, *, config: FinetuneConfig = ADAM, **changed: Any
 ) -> dict[str, torch.Tensor]:
-    arguments: dict[str, Any] = {"entropy": ENTROPY, "workers": Workers.alone()} | changed
+    arguments: dict[str, Any] = {"entropy": ENTROPY, "workers": Workers.alone(), "seen": Seen(split="train")} | changed
     release = fine_tune(generator, sensitive, config=config, event=event, **arguments)
     assert release.events == (event,) and release.private == event.private
     return release.value.state

@@ -5,10 +5,13 @@ import torch
 from privimage.data.digits import read_digits
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
+from privimage.looks import Seen
 from privimage.metrics import accuracy as module
 from privimage.metrics.accuracy import accuracy
 
 DIGITS = tuple("0123456789")
+
+SEEN = Seen(split="test")
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +42,12 @@ def small(shape, n=40, classes=4, seed=0):
 def test_real_digits_are_learned(digits, classifier, floor, monkeypatch):
     monkeypatch.setattr(module, "STEPS", 100)  # 225 score 0.977
     x, y, test = digits
-    assert accuracy(x, y, classifier=classifier, test=test) > floor
+    assert accuracy(x, y, classifier=classifier, test=test, by=SEEN) > floor
 
 
 def test_the_hidden_layer_learns(digits):
     x, y, test = digits
-    assert accuracy(x[:1000], y[:1000], classifier="mlp", test=test) > 0.85
+    assert accuracy(x[:1000], y[:1000], classifier="mlp", test=test, by=SEEN) > 0.85
 
 
 @pytest.mark.parametrize("classifier", module.CLASSIFIERS)
@@ -52,7 +55,7 @@ def test_random_labels_give_chance(digits, classifier, monkeypatch):
     monkeypatch.setattr(module, "STEPS", 60)
     x, y, test = digits
     shuffled = np.random.default_rng(1).permutation(y)
-    assert accuracy(x[:500], shuffled[:500], classifier=classifier, test=test) < 0.2
+    assert accuracy(x[:500], shuffled[:500], classifier=classifier, test=test, by=SEEN) < 0.2
 
 
 @pytest.mark.parametrize("classifier", module.CLASSIFIERS)
@@ -60,11 +63,11 @@ def test_the_global_random_state_is_left_alone_and_the_score_repeats(classifier,
     monkeypatch.setattr(module, "STEPS", 5)
     x, y, test = small((1, 28, 28))
     before = torch.get_rng_state(), np.random.get_state()
-    first = accuracy(x, y, classifier=classifier, test=test)
+    first = accuracy(x, y, classifier=classifier, test=test, by=SEEN)
     torch.rand(3), np.random.rand(3)
     torch.set_rng_state(before[0])
     np.random.set_state(before[1])
-    assert accuracy(x, y, classifier=classifier, test=test) == first
+    assert accuracy(x, y, classifier=classifier, test=test, by=SEEN) == first
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1][1])
 
@@ -73,7 +76,7 @@ def test_the_global_random_state_is_left_alone_and_the_score_repeats(classifier,
 def test_the_network_takes_every_shape(shape, monkeypatch):
     monkeypatch.setattr(module, "STEPS", 3)
     x, y, test = small(shape)
-    assert 0 <= accuracy(x, y, classifier="cnn", test=test) <= 1
+    assert 0 <= accuracy(x, y, classifier="cnn", test=test, by=SEEN) <= 1
 
 
 @pytest.mark.parametrize("classifier", module.CLASSIFIERS)
@@ -81,12 +84,12 @@ def test_missing_classes_and_constant_images_are_scored(classifier, monkeypatch)
     monkeypatch.setattr(module, "STEPS", 3)
     x, y, test = small((1, 8, 8))
     some = y < 2
-    assert accuracy(x[some], y[some], classifier=classifier, test=test) <= 0.5
-    assert accuracy(x[y == 1], y[y == 1], classifier=classifier, test=test) == 0.25
-    assert accuracy(np.zeros_like(x), y, classifier=classifier, test=test) <= 0.5
+    assert accuracy(x[some], y[some], classifier=classifier, test=test, by=SEEN) <= 0.5
+    assert accuracy(x[y == 1], y[y == 1], classifier=classifier, test=test, by=SEEN) == 0.25
+    assert accuracy(np.zeros_like(x), y, classifier=classifier, test=test, by=SEEN) <= 0.5
 
 
 def test_an_unknown_classifier_is_refused():
     x, y, test = small((1, 8, 8))
     with pytest.raises(InputError, match="known: lr, mlp, cnn"):
-        accuracy(x, y, classifier="svm", test=test)
+        accuracy(x, y, classifier="svm", test=test, by=SEEN)

@@ -6,11 +6,13 @@ import pytest
 from privimage.data.digits import read_digits
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
+from privimage.looks import Seen
 from privimage.metrics import evaluate, reference_statistics
 from privimage.metrics.metric import DIRECTIONS
 
 NET = "efficientnet-lite0"
 FID = f"fid[{NET}]"
+SEEN = Seen(split="test")
 
 
 def private(x, y, split):
@@ -27,6 +29,7 @@ def sets():
         "synthetic_y": y[:60],
         "train": private(x[60:120], y[60:120], "train"),
         "test": private(x[120:180], y[120:180], "test"),
+        "look": lambda name: SEEN,
     }
 
 
@@ -46,7 +49,7 @@ def test_the_test_split_against_itself_is_at_distance_zero(sets):
 
 
 def test_kept_statistics_replace_the_real_images(sets):
-    kept = reference_statistics(sets["test"], NET)
+    kept = reference_statistics(sets["test"], NET, seen=SEEN)
     assert {name: array.shape for name, array in kept.items()} == {
         "mean": (1280,),
         "covariance": (1280, 1280),
@@ -54,17 +57,17 @@ def test_kept_statistics_replace_the_real_images(sets):
     }
     (direct,) = evaluate([FID], **sets)
     asked = []
-    (given,) = evaluate([FID], **sets, reference=lambda network: asked.append(network) or kept)
+    (given,) = evaluate([FID], **sets, reference=lambda network, seen: asked.append(network) or kept)
     assert asked == [NET] and given.value == pytest.approx(direct.value, rel=1e-9)
 
 
 def test_real_features_are_computed_once(sets, monkeypatch):
     import sys
 
-    reference_statistics(sets["test"], NET)
+    reference_statistics(sets["test"], NET, seen=SEEN)
     module = sys.modules["privimage.metrics.evaluate"]
     monkeypatch.setattr(module, "features", lambda *_a, **_k: pytest.fail("computed again"))
-    reference_statistics(sets["test"], NET)
+    reference_statistics(sets["test"], NET, seen=SEEN)
 
 
 def test_constant_images_and_missing_classes_are_scored(sets):
@@ -98,4 +101,4 @@ def test_names_are_checked_before_anything_is_computed(sets):
 
 def test_reference_needs_two_images(sets):
     with pytest.raises(InputError, match="fewer than 2"):
-        reference_statistics(private(sets["test"].x[:1], sets["test"].y[:1], "test"), NET)
+        reference_statistics(private(sets["test"].x[:1], sets["test"].y[:1], "test"), NET, seen=SEEN)

@@ -1,0 +1,204 @@
+"""An attacker who lists everything outside internal folders, but may not enter these, cannot count the trials."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from privimage import hidden
+from privimage import record as records
+from privimage.budget import BestOf, Event
+from privimage.covered import CoveredLedger
+from privimage.disk import private_folder
+from privimage.errors import BudgetExceeded, LostAnswer
+from privimage.ledger import Ledger
+from privimage.paths import Root, RunFolder
+from privimage.store import Built, Store
+from privimage.tuning.law import Law
+from sweeps.run import run_sweep
+from sweeps.sweep import load_sweep
+
+Values = Callable[[], dict[str, Any]]
+Patch = pytest.MonkeyPatch
+SELECT: dict[str, Any] = {
+    "tuning": {"mode": "select"},
+    "objectives": {"dp-accuracy[lr]": "max"},
+    "metrics": ["accuracy[lr]"],
+    "budgets": [{"epsilon": 6, "delta": 1e-5}],
+    "search": {"method.query.k1": {"choice": [1, 2]}, "method.select.ratio": {"choice": [0.2, 0.5]}},
+    "compare": ["selection-only"],
+    "trials": 3,
+}
+
+
+def ran(values: dict[str, Any], folder: Path, *, K: int, patch: Patch, errors: Callable[[], str]) -> RunFolder:
+    """One selection with that many trials."""
+    folder.mkdir()
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    with patch.context() as drawn:
+        drawn.setattr(Law, "draw", lambda self, entropy: K)
+        outcome = run_sweep(load_sweep(file), root=Root(path=folder / "runs"), address=None)
+    assert outcome.failures == ()
+    (folder / "said").write_text(errors())
+    return outcome.folder
+
+
+def listing(root: Path) -> dict[str, tuple[str, int | None, float]]:
+    """What can be seen without entering an internal folder: names, modes, sizes, times against the first one's.
+
+    Random names (keys of what has noise in it) are X; contents that differ by noise or by the winner have no size.
+    """
+    seen: dict[str, tuple[str, int | None, float]] = {}
+    for folder, names, files in os.walk(root):
+        if "internal" in names:
+            names.remove("internal")
+            files.append("internal")
+        for name in (*names, *files):
+            path = Path(folder) / name
+            found = path.lstat()
+            if name == "internal":
+                assert stat.S_IMODE(found.st_mode) == 0o700, path
+            plain = re.sub(r"[0-9a-f]{32,64}", "X", str(path.relative_to(root)))
+            while plain in seen:
+                plain += "+"
+            own = name == "internal" or path.is_dir() or path.suffix in (".jsonl", ".head", ".json", ".safetensors")
+            seen[plain] = (stat.filemode(found.st_mode), None if own else found.st_size, found.st_mtime)
+    return seen
+
+
+def ledger_as_seen(folder: RunFolder) -> list[tuple[str, ...]]:
+    """The lines with their times since the first, without the hashes and the names of what has noise in it."""
+    lines = [json.loads(line) for line in folder.root.ledger("tiny-v1").read_text().splitlines()]
+    return sorted(
+        (line.get("kind", "charge"), line.get("what", ""), str(line["at"] == lines[0]["at"])) for line in lines
+    )
+
+
+def no_trace_of_the_number(one: RunFolder, many: RunFolder) -> None:
+    """Everything outside internal folders is the same for one trial and for many, up to the winner's own content."""
+    seen = [listing(folder.root.path) for folder in (one, many)]
+    assert seen[0].keys() == seen[1].keys(), sorted(seen[0].keys() ^ seen[1].keys())
+    for name, (mode, size, _) in seen[0].items():
+        assert (mode, size) == seen[1][name][:2], name
+    assert ledger_as_seen(one) == ledger_as_seen(many)
+    for folder, found in zip((one, many), seen, strict=True):
+        begun = max(time for name, (_, _, time) in found.items() if name.endswith("sweep.lock"))
+        late = {name: time - begun for name, (_, _, time) in found.items() if time > begun + 30}
+        begun_at = Ledger(folder.root.ledger("tiny-v1")).lines()[0].at
+        assert not {name for name, (_, _, time) in found.items() if time > _seconds(begun_at) + 1}, late
+    for folder in (one, many):
+        for record in records.load(folder.records):
+            assert (record.seconds, record.stages, record.started) == (0.0, (), "")
+            assert all(metric.seconds == 0 for metric in record.metrics)
+    lines = [len(folder.records.read_text().splitlines()) for folder in (one, many)]
+    assert lines == [2, 2], "the row and the winner"
+    said = [len((folder.root.path.parent / "said").read_text().splitlines()) for folder in (one, many)]
+    assert said[0] == said[1], "nor the length of the log"
+
+
+def _seconds(at: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(at).timestamp()
+
+
+@pytest.mark.timeout(600)
+def test_a_listing_does_not_tell_the_number_of_trials(
+    local_ray: None, tiny_values: Values, tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = tiny_values() | copy.deepcopy(SELECT)
+    said = lambda: capfd.readouterr().err  # noqa: E731
+    one = ran(values, tmp_path / "one", K=1, patch=monkeypatch, errors=said)
+    many = ran(values, tmp_path / "many", K=4, patch=monkeypatch, errors=said)
+    assert [len(records.load(folder.internal_records)) for folder in (one, many)] == [1, 4]
+    no_trace_of_the_number(one, many)
+    late = many.path / "a-trace"  # a fault that is planted
+    late.touch()
+    with pytest.raises(AssertionError):
+        no_trace_of_the_number(one, many)
+
+
+# Without Ray
+
+
+def built() -> Built:
+    import numpy as np
+
+    return Built(arrays={"a": np.ones(3)}, privacy="public")
+
+
+def test_a_hidden_store_finds_what_is_outside_and_leaves_nothing_there(tmp_path: Path) -> None:
+    outer = Store(tmp_path)
+    outer.put("kind", "a" * 64, built())
+    before = listing(tmp_path)
+    inner = hidden.HiddenStore(outer)
+    assert inner.fetch("kind", "a" * 64, lambda: pytest.fail("it is there"))[1] == "hit"
+    assert inner.fetch("kind", "b" * 64, built)[0].manifest.privacy == "internal"
+    assert inner.fetch("kind", "b" * 64, lambda: pytest.fail("it is there"))[1] == "hit"
+    assert outer.get("kind", "b" * 64) is None
+    inner.entropy("kind-x")
+    after = listing(tmp_path)
+    assert (
+        after.keys() - before.keys() == {"internal"} and stat.S_IMODE((tmp_path / "internal").stat().st_mode) == 0o700
+    )
+    assert {path.name for path in (tmp_path / "internal").iterdir()} == {"drawn"}, "its own time does not change again"
+
+
+def test_an_internal_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "internal").mkdir(mode=0o755)
+    private_folder(tmp_path / "internal")
+    assert stat.S_IMODE((tmp_path / "internal").stat().st_mode) == 0o700
+
+
+SGD, SCORE = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10), Event(purpose="score", sigma=9)
+COST = BestOf(law=Law(mean=3), events=(SGD,), score=SCORE)
+
+
+def test_the_trials_that_were_drawn_are_charged_and_no_more(tmp_path: Path) -> None:
+    """The bill of a selection is one line whatever K is; inside, K trainings and K scores are admitted."""
+    ledger, inner = Ledger(tmp_path / "x.jsonl"), tmp_path / "internal" / "x.jsonl"
+    covered = CoveredLedger(ledger, inner=inner, selection="sel", cost=COST)
+    covered.open(trials=2)
+    with pytest.raises(LostAnswer, match="not charged"):
+        covered.charge(id="t0", what="x", events=(SGD,))
+    ledger.charge(id="sel", what="the best of K", events=(COST,))
+    covered.open(trials=2)
+    for number in range(2):
+        assert covered.charge(id=f"t{number}", what="DP-SGD", events=(SGD,))
+        assert covered.charge(id=f"s{number}", what="score", events=(SCORE,))
+    assert not covered.charge(id="t1", what="DP-SGD", events=(SGD,))
+    for more in (SGD, SCORE, SGD.scaled(0.5)):
+        with pytest.raises(BudgetExceeded, match="is refused"):
+            covered.charge(id=f"more-{more}", what="DP-SGD", events=(more,))
+    assert len(ledger.charges()) == 1
+    for path in inner.parent.iterdir():
+        path.unlink()
+    with pytest.raises(LostAnswer, match=r"restore it from a backup.*adopt"):
+        covered.open(trials=2)
+
+
+def test_every_line_of_a_selection_carries_the_time_of_its_beginning(tmp_path: Path, monkeypatch: Patch) -> None:
+    times = iter(f"2026-01-01T00:00:{second:02d}+00:00" for second in range(60))
+
+    class Clock:
+        @staticmethod
+        def now(zone: object) -> Any:
+            return type("Now", (), {"isoformat": lambda self, timespec: next(times)})()
+
+    monkeypatch.setattr("privimage.chain.datetime", Clock)
+    for timeless, expected in ((True, 1), (False, 3)):
+        ledger = Ledger(tmp_path / f"{timeless}.jsonl", under="s", timeless=timeless)
+        ledger.reserve(id="s", what="sweep", events=(SGD,))
+        ledger.charge(id="a", what="x", events=(SGD,))
+        ledger.close("s")
+        assert len({line.at for line in ledger.lines()}) == expected and ledger.verify() == "agrees"
