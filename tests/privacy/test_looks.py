@@ -188,6 +188,7 @@ READERS = {
     "check_apart": "refuses a public set that holds the sensitive images; a refusal, no number",
     "_check": "sizes, and that two splits differ; called after the looks of evaluate were written",
     "_add_clipped_sums": "inside fine_tune, which was given the event",
+    "_metric": "inside evaluate, which was given the looks",
     "_draw_block": "inside fine_tune, which was given the event",
 }
 REASONS = ("Event", "Seen", "Stages")

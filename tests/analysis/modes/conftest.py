@@ -77,7 +77,9 @@ class Maker:
     def selections(self) -> None:
         for study in self.bill.studies:
             selection = Selection(self.sweep, study, self.bill, asked_sigma=ASKED)
-            trials = selection.begin(ledger=self.ledger, store=self.store)
+            trials = selection.begin(
+                ledger=self.ledger, store=self.store, inner=self.folder.root.covered(self.ledger.path.stem)
+            )
             for trial in trials:
                 self.add(trial)
             selection.finish(trials, folder=self.folder)
