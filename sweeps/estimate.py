@@ -25,6 +25,7 @@ from privimage.data.sets import Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
 from privimage.entropy import Entropy
 from privimage.errors import InputError
+from privimage.looks import Seen
 from privimage.methods.privimage import MethodConfig
 from privimage.networks import Generator, Shape
 from privimage.pretrain import pretrain
@@ -266,7 +267,8 @@ class _Work:
         total = 0.0
         for name in (name for name in self.sweep.measured if not metrics.is_private(name)):
             seconds = _clock(lambda name=name: metrics.evaluate(
-                [name], synthetic_x=self._pictures(FEW), synthetic_y=test.y, train=train, test=test
+                [name], synthetic_x=self._pictures(FEW), synthetic_y=test.y, train=train, test=test,
+                look=lambda name: Seen(split="test"),  # random images: there is nothing to write down
             ))  # type: ignore[misc]  # fmt: skip
             total += seconds * (1 if name.endswith("[cnn]") else max(1.0, method.samples / FEW))
         return total

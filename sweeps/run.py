@@ -49,13 +49,13 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     """
     folder = root.run(sweep.name)
     try:
-        with _levelled(sweep, folder), _claimed(folder):
+        with _claimed(folder):
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
             for line in () if quiet else read_lines(sweep.data, work.public, work.sensitive):
                 print(f"privimage: {line}", file=sys.stderr)
-            with connected(address) as where:
+            with _levelled(work), connected(address) as where:
                 if not quiet:
                     _say_where(where, address)
                 if hides(sweep):
@@ -100,13 +100,13 @@ def _claimed(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _levelled(sweep: Sweep, folder: RunFolder) -> Iterator[None]:
+def _levelled(work: Work) -> Iterator[None]:
     """At the end, nothing outside internal folders tells how long it took, if that would tell how many trials ran."""
     try:
         yield
     finally:
-        if hides(sweep):
-            level(ledger_of(sweep, folder.root), folder)
+        if hides(work.sweep):
+            level(work.ledger, work.folder)
 
 
 def _heal(folder: RunFolder) -> None:
