@@ -16,8 +16,9 @@ from privimage import record as records_file
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import STAND_IN, RunFolder
+from privimage.plain_yaml import read_yaml
 from privimage.record import Record
-from privimage.schema import get_dotted, parse, read_yaml
+from privimage.schema import get_dotted, parse
 from privimage.store import Store
 from privimage.tuning.bill import Bill, Mode
 

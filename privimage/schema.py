@@ -1,27 +1,36 @@
-"""The one door for YAML: strict models, dotted overrides, and errors that name the key, the value and the fix."""
+"""The one door for what a file says: strict models, dotted overrides, errors that name key, value and fix."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, field_validator
 
 from privimage.errors import InputError
+from privimage.field_types import as_written
+from privimage.plain_yaml import MOST_DEPTH, one_line, short
 
 
 class Frozen(BaseModel):
-    """Base of every configuration: immutable, no unknown keys, no NaN. Fields are public information."""
+    """Base of every configuration: immutable, no unknown keys, no NaN, "10" is no number. Fields are public."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        return as_written(cls.model_fields[str(info.field_name)].annotation, value)
+
 
 Model = TypeVar("Model", bound=BaseModel)
+
+SAID = "said"  # type of an error whose message names key and value itself
+MOST_SAID = 600  # characters of a message; values in it may be as long as a file
 
 
 def digest(value: Any) -> str:
@@ -42,76 +51,48 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"not plain data: {type(value).__name__}")
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key may stand once only: the second of two would win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node. Raises a YAML error if a key stands twice."""
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises InputError if it is missing, unreadable, or not a mapping."""
-    try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a SafeLoader
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}:" if where is not None else ""
-        raise InputError(f"{path}:{line} not valid YAML ({_first_line(getattr(error, 'problem', error))})") from None
-    if not isinstance(loaded, dict):
-        raise InputError(f"{path}: expected a mapping of keys, got {type(loaded).__name__}")
-    return loaded
-
-
-def _first_line(problem: object) -> str:
-    return str(problem).splitlines()[0]
-
-
 def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:
     """An instance of `model`. Raises InputError naming the dotted path, the value, and what is allowed."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(_one_line(model, values, error, where)) from None
+        raise InputError(one_line(_told(model, values, error, where), most=MOST_SAID)) from None
 
 
-def _one_line(model: type[BaseModel], values: Any, error: ValidationError, where: str) -> str:
+def _told(model: type[BaseModel], values: Any, error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
-    path = list(_written(values, first["loc"], missing=first["type"] == "missing"))
+    path = [short(part) for part in _written(values, first["loc"], missing=first["type"] == "missing")]
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         allowed = _keys_at(model, first["loc"][:-1])
         return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
+    if first["type"] == SAID:
+        return f"{first['msg']}{more}"
     if first["type"] == "missing":
         return f"{dotted}: missing; it has no default{more}"
-    message = _message(first["type"], first["msg"], first["input"])
+    message = message_of(error)
     if not path and not where:  # a rule about several keys, which the message names
         return f"{message}{more}"
-    return f"{dotted}: got {_short(first['input'])}; {message}{more}"
+    return f"{dotted}: got {in_yaml(first['input'])}; {message}{more}"
 
 
-def _message(type: str, message: str, value: Any) -> str:
-    """What is wrong with a value, in words of YAML: it knows neither tuples nor models."""
+def message_of(error: ValidationError) -> str:
+    """What is wrong with the first value, in words of YAML: it knows neither tuples nor models."""
+    first = error.errors(include_url=False)[0]
+    type, message, value = first["type"], first["msg"], first["input"]
     if type in ("tuple_type", "list_type"):
         example = repr([value])
         return "should be a list" + (f", e.g. {example}" if value is not None and len(example) <= 60 else "")
     if type in ("dict_type", "model_type"):
         return "should be a mapping of keys"
-    return message.removeprefix("Value error, ").replace("Input should", "should")
+    return re.sub(r"^(Value error, |\w+ (?=should ))", "", message)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def in_yaml(value: Any) -> str:
+    """A value in a message, near enough to how it is written."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else short(repr(value))
 
 
 def _nearest(key: str, allowed: list[str]) -> str:
@@ -142,7 +123,7 @@ def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> 
         elif isinstance(values, list | tuple):
             if not isinstance(part, int):
                 continue
-            values = values[part]
+            values = values[part] if part < len(values) else None  # one of a pair is missing
         else:  # below a scalar the user wrote nothing
             continue
         yield str(part)
@@ -192,7 +173,12 @@ def set_dotted(values: Mapping[str, Any], dotted: str, value: Any) -> dict[str, 
 
 
 def set_at(values: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """As `set_dotted`, for a path whose keys may have dots in them. Raises InputError if a list has no such entry."""
+    """As `set_dotted`, for a path whose keys may have dots in them.
+
+    Raises InputError if a list has no such entry, or there are more keys than a file has levels.
+    """
+    if len(path) > MOST_DEPTH:
+        raise InputError(f"{short('.'.join(path))}: more than {MOST_DEPTH} levels")
     replaced: dict[str, Any] = _replaced(values, path, 0, value)
     return replaced
 
@@ -217,6 +203,6 @@ def _index(entries: list[Any], path: Sequence[str], depth: int) -> int:
     key, dotted = path[depth], ".".join(path[: depth + 1])
     if not entries:
         raise InputError(f"{dotted}: the list is empty; give the whole of {'.'.join(path[:depth])}")
-    if not key.isdecimal() or int(key) >= len(entries):
+    if key not in map(str, range(len(entries))):
         raise InputError(f"{dotted}: got '{key}'; the list has the entries 0 to {len(entries) - 1}")
     return int(key)

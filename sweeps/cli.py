@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
+from privimage.plain_yaml import read_value
 from sweeps import interrupt, ledger
-from sweeps.terminal import Refused, local
+from sweeps.terminal import PLAIN, Refused, complain, err, local, out
 
 app = typer.Typer(
     add_completion=False,
@@ -26,11 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Differentially private synthetic images: one YAML file to a sweep on Ray, with the whole privacy bill.",
 )
-
-out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
-
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")
@@ -44,16 +38,15 @@ SetOption = Annotated[
 
 
 def _overrides(pairs: list[str] | None) -> dict[str, Any]:
-    """Dotted fields and their YAML values. Raises InputError if there is no '='."""
+    """Dotted fields and their YAML values. Raises InputError if there is no '=', or a field is given twice."""
     values: dict[str, Any] = {}
     for pair in pairs or []:
         dotted, equals, text = pair.partition("=")
         if not equals or not dotted:
             raise InputError(f"--set: got '{pair}'; expected KEY=VALUE, e.g. --set method.query.sigma=10")
-        try:
-            values[dotted] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {dotted}: '{text}' is not a YAML value") from None
+        if dotted in values:
+            raise InputError(f"--set {dotted}: given twice; give it once")
+        values[dotted] = read_value(text, where=f"--set {dotted}")
     return values
 
 
@@ -101,9 +94,9 @@ def sweep(
     loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
     outcome = run_sweep(loaded, root=_root(root), address=address, quiet=quiet)
     for line in outcome.failures:
-        err.print(f"failed: {line}", style="red", **PLAIN)
+        complain(f"failed: {line}")
     if outcome.failures:
-        err.print(f"{outcome.folder.path}: not done; mend what failed, and run the same command again", **PLAIN)
+        complain(f"{outcome.folder.path}: not done; mend what failed, and run the same command again")
         raise typer.Exit(1)
     out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", **PLAIN)
 
@@ -129,7 +122,7 @@ def plan(
     from sweeps.sweep import load_sweep
 
     loaded = load_sweep(_recipe(file), overrides=_overrides(set_))
-    with err.status("calibrating the noise"):
+    with err.status("calibrating the noise", spinner="line"):
         made = make_plan(loaded, root=_root(root))
     show(made, out)
     if not made.refused and not no_estimate:
@@ -161,7 +154,7 @@ def front(
             *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         )
     out.print(table)
-    out.print(f"{folder.front('png')}  {folder.front('csv')}", highlight=False)
+    out.print(f"{folder.front('png')}  {folder.front('csv')}", **PLAIN)
 
 
 @app.command(epilog="Example: privimage report runs/demo")
@@ -169,7 +162,7 @@ def report(run: RunArgument) -> None:
     """One self-contained HTML file: the bill first, then the front, the comparison, the images, every trial."""
     from analysis.report import write_report
 
-    out.print(str(write_report(_run_folder(run))), highlight=False)
+    out.print(str(write_report(_run_folder(run))), **PLAIN)
 
 
 @app.command(epilog="Example: privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to best/")
@@ -228,7 +221,7 @@ def _say(sentences: Sequence[str]) -> None:
     """Print sentences, warnings to the error stream."""
     for sentence in sentences:
         if _warns(sentence):
-            err.print(sentence, style="red", **PLAIN)
+            complain(sentence)
         else:
             out.print(sentence, **PLAIN)
 
@@ -298,21 +291,21 @@ def main() -> None:
     except (SystemExit, KeyboardInterrupt) as end:
         if interrupts.signum is None:
             raise
-        err.print(f"privimage: {interrupt.words(end)}", style="red", highlight=False, markup=False, soft_wrap=True)
+        complain(f"privimage: {interrupt.words(end)}")
         sys.stdout.flush()
         os._exit(interrupts.code)  # without Ray's exit handlers: they wait for processes that were signalled too
     except (InputError, Refused) as error:
-        err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        complain(f"privimage: {error}")
         sys.exit(2)
     except OSError as error:
         if error.filename is None:  # about no file of the user's
             raise
         where = error.filename2 or error.filename  # of a file that takes the place of another: that place
         said = f"{where}: {error.strerror}; give another place, or see that it may be read and written"
-        err.print(f"privimage: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
+        complain(f"privimage: {said}")
         sys.exit(2)
     except PrivImageError as error:
-        err.print(f"privimage: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        complain(f"privimage: {error}")
         sys.exit(1)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
-from sweeps.terminal import local
+from sweeps.terminal import PLAIN, local, out
 
 app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
-out = Console(width=None if sys.stdout.isatty() else 160)
 
 LedgerArgument = Annotated[
     Path, typer.Argument(metavar="LEDGER", parser=local("LEDGER"), help="E.g. runs/ledgers/digits-v1.jsonl.")
@@ -162,4 +159,4 @@ def _named(path: Path) -> Path:
 
 
 def _say(sentence: str) -> None:
-    out.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    out.print(sentence, **PLAIN)

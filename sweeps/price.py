@@ -17,7 +17,6 @@ from privimage.trial import Trial
 from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
 from privimage.tuning.noise import Noise
 from sweeps import count
-from sweeps.space import Scalar
 from sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public, Select, Tuning
 
@@ -136,7 +135,7 @@ def _trainings(sweep: Sweep) -> Iterator[Training]:
                 yield Training(q=float(q), steps=int(steps))
 
 
-def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Scalar, ...]:
+def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
     """All values of a field that decides what a method asks. Raises InputError if it is searched over a range."""
     if dotted not in sweep.search:
         method = sweep.example(budget=sweep.budgets[0], overrides={METHOD: name}).method

@@ -10,7 +10,8 @@ from privimage.errors import Damaged, InputError
 from privimage.histogram import query_family
 from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
-from privimage.schema import digest, parse, read_yaml
+from privimage.plain_yaml import read_yaml
+from privimage.schema import digest, parse
 from privimage.store import Store
 from sweeps.sweep import QUERY_SIGMA, Sweep
 from sweeps.tuning import Explore, Public, Select

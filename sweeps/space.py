@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from collections import Counter
+from typing import Annotated, Any, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from privimage.schema import Frozen
+from privimage.field_types import FieldType
+from privimage.schema import Frozen, in_yaml, message_of
 
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str | None
 LISTED = 32  # so many whole numbers are still a list
+MOST_CHOICES = 100
+LARGEST = 2**53  # of a range: up to here every whole number is a float
 
 
 class Choice(Frozen):
     """One of the listed values."""
 
-    choice: tuple[Scalar, ...] = Field(min_length=1)
+    choice: tuple[Scalar, ...] = Field(min_length=1, max_length=MOST_CHOICES)
 
     def distribution(self) -> BaseDistribution:
         """As Optuna's distribution."""
         return CategoricalDistribution(self.choice)
 
-    def corners(self) -> tuple[Scalar, ...]:
+    def typed(self, field: FieldType) -> Self:
+        """With every value as the field's type. Raises ValueError if one is none, or stands twice."""
+        values = tuple(_as(field, value) for value in self.choice)
+        value, times = Counter(values).most_common(1)[0]
+        if times > 1:
+            raise ValueError(f"got {in_yaml(value)} twice; every value may stand once")
+        return self.model_copy(update={"choice": values})
+
+    def corners(self) -> tuple[Any, ...]:
         """Values to check before the sweep starts: all of them."""
         return self.choice
 
@@ -31,7 +43,7 @@ class Choice(Frozen):
         """Whether the value is one of them."""
         return value in self.choice
 
-    def listed(self) -> tuple[Scalar, ...] | None:
+    def listed(self) -> tuple[Any, ...] | None:
         """All values."""
         return self.choice
 
@@ -40,12 +52,32 @@ class Choice(Frozen):
         return len(set(self.choice))
 
 
+def _as(field: FieldType, value: Scalar) -> Any:
+    """A value as the field's type. Raises ValueError in one line."""
+    try:
+        return field(value)
+    except ValidationError as error:
+        raise ValueError(f"got {in_yaml(value)}; {message_of(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"got {in_yaml(value)}; {error}") from None
+
+
 class _Range(Frozen):
     def bounds(self) -> tuple[float, float]:
         """(low, high)."""
         raise NotImplementedError
 
-    def corners(self) -> tuple[Scalar, ...]:
+    def typed(self, field: FieldType) -> Self:
+        """The same. Raises ValueError if the field takes no such numbers, or an end lies outside of what it takes."""
+        if not (field.real or field.whole):
+            raise ValueError("takes no numbers; list its values: {choice: [..]}")
+        if field.whole and not isinstance(self, Integers):
+            raise ValueError("takes whole numbers only; use {integers: [a, b]}, or list its values: {choice: [..]}")
+        for end in self.bounds():
+            _as(field, end)
+        return self
+
+    def corners(self) -> tuple[Any, ...]:
         """Values to check before the sweep starts: both ends."""
         return self.bounds()
 
@@ -54,7 +86,7 @@ class _Range(Frozen):
         low, high = self.bounds()
         return isinstance(value, int | float) and low <= value <= high
 
-    def listed(self) -> tuple[Scalar, ...] | None:
+    def listed(self) -> tuple[Any, ...] | None:
         """All values, or None where there are too many to list."""
         return None
 
@@ -67,6 +99,8 @@ class _Range(Frozen):
         low, high = self.bounds()
         if not low < high:
             raise ValueError(f"the low end {low:g} must be below the high end {high:g}")
+        if max(-low, high) > LARGEST:
+            raise ValueError(f"both ends must lie within {-LARGEST} and {LARGEST}")
         return self
 
 
@@ -103,7 +137,11 @@ class Integers(_Range):
 
     integers: tuple[int, int]
 
-    def listed(self) -> tuple[Scalar, ...] | None:
+    def contains(self, value: Any) -> bool:
+        """Whether the value is a whole number between the ends."""
+        return super().contains(value) and value == int(value)
+
+    def listed(self) -> tuple[Any, ...] | None:
         """All values, or None where there are too many to list."""
         low, high = self.integers
         return tuple(range(low, high + 1)) if high - low < LISTED else None

@@ -10,58 +10,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from cluster.resources import Resources
 from privimage import metrics
 from privimage.budget import Budget
 from privimage.data import HeldOutConfig
 from privimage.errors import InputError
+from privimage.field_types import field_type
 from privimage.methods.presets import NEVER_SEARCHED, PRESETS
 from privimage.methods.privimage import MethodConfig
 from privimage.paths import RESERVED
-from privimage.schema import Frozen, parse, read_yaml, set_at, set_dotted
+from privimage.plain_yaml import read_yaml
+from privimage.schema import SAID, Frozen, parse, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
 from privimage.tuning.noise import Noise
+from sweeps.limits import MOST_BUDGETS, MOST_ROWS, MOST_SEARCHED, MOST_SEEDS, MOST_TRIALS, check_asked, check_size
+from sweeps.row import Row
 from sweeps.space import Dimension
-from sweeps.tuning import Explore, Select, Tuning
+from sweeps.tuning import Explore, Public, Select, Tuning
 
 MOST_DELTA = 0.01
 QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"
-
-
-class Row(Frozen):
-    """A comparison row: a preset of the method, with some dotted fields replaced.
-
-    What it runs with, the last wins: a field's default, the sweep's `method:` part, the settings that suit the preset
-    where it is another method than the sweep's (see `presets`), `set`. A method of the search or of the sweep itself
-    has its preset's settings below what stands in `method:`, and of course below what is searched.
-    """
-
-    method: str
-    set: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"method": value} if isinstance(value, str) else value
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, method: str) -> str:
-        if method not in PRESETS:
-            raise ValueError(f"allowed: {', '.join(PRESETS)}")
-        return method
-
-    @field_validator("set")
-    @classmethod
-    def _of_the_method(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for dotted in values:
-            if not dotted.startswith("method.") or dotted == "method.name":
-                raise ValueError(
-                    f"{dotted}: a row replaces fields of method, and names its method in 'method'; its data, budget "
-                    "and noise are those of the sweep"
-                )
-        return values
 
 
 class Sweep(Frozen):
@@ -69,15 +39,17 @@ class Sweep(Frozen):
 
     name: str = Field(max_length=80)
     data: DataConfig
-    budgets: tuple[Budget, ...] = Field(min_length=1)
+    budgets: tuple[Budget, ...] = Field(min_length=1, max_length=MOST_BUDGETS)
     tuning: Tuning = Explore()
     method: dict[str, Any] = Field(default_factory=dict)
-    search: dict[str, Dimension] = Field(default_factory=dict)
-    compare: tuple[Row, ...] = ()  # rows run beside the search, with the fixed part of the method
+    search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)
+    compare: tuple[Row, ...] = Field(
+        default=(), max_length=MOST_ROWS
+    )  # rows run beside the search, with the fixed part of the method
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
-    metrics: tuple[str, ...] = ()  # measured beside the objectives
-    trials: int = Field(default=10, ge=0, le=10_000)  # of the search, for every budget
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    metrics: tuple[str, ...] = Field(default=(), max_length=20)  # measured beside the objectives
+    trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     resources: Resources = Resources()
 
     @field_validator("name")
@@ -89,6 +61,14 @@ class Sweep(Frozen):
             raise ValueError("use letters, digits, '.', '_' and '-', a letter or a digit first")
         return name
 
+    @field_validator("budgets", "compare", "metrics", "seeds")
+    @classmethod
+    def _once(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        for i, item in enumerate(items):
+            if item in items[:i]:
+                raise ValueError(f"entry {i} stands there already; give it once")
+        return items
+
     @field_validator("budgets")
     @classmethod
     def _small_deltas(cls, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
@@ -99,6 +79,22 @@ class Sweep(Frozen):
                     f"most {MOST_DELTA}, and well below one over the number of images"
                 )
         return budgets
+
+    @field_validator("search")
+    @classmethod
+    def _of_their_fields(cls, search: dict[str, Dimension]) -> dict[str, Dimension]:
+        """Every value as the type of the field that is searched: what a trial has, a record says and is compared."""
+        typed = {}
+        for dotted, dimension in search.items():
+            head, *path = dotted.split(".")
+            try:
+                if head != "method" or not path:
+                    raise ValueError("only fields of method can be searched, e.g. method.select.ratio")
+                field = field_type(MethodConfig, path)
+                typed[dotted] = dimension if field is None else dimension.typed(field)  # no field: see corner_trials
+            except ValueError as error:
+                raise PydanticCustomError(SAID, "{why}", {"why": f"search.{dotted}: {error}"}) from None
+        return typed
 
     @field_validator("objectives")
     @classmethod
@@ -120,6 +116,8 @@ class Sweep(Frozen):
             )
         if isinstance(self.tuning, Select):
             self._selection_rules()
+        if isinstance(self.tuning, Public):
+            self.tuning.stand_in.config(self.data.sensitive, labels=1)  # or refused, whatever the number of labels
         return self
 
     def _check_private(self) -> None:
@@ -248,8 +246,6 @@ class Sweep(Frozen):
         for budget in self.budgets:
             yield "method", self.example(budget=budget)
         for dotted, dimension in self.search.items():
-            if not dotted.startswith("method."):
-                raise InputError(f"search.{dotted}: only fields of method can be searched, e.g. method.select.ratio")
             for value, name, budget in itertools.product(dimension.corners(), self.presets(), self.budgets):
                 try:
                     yield dotted, self.example(budget=budget, overrides={METHOD: name, dotted: value})
@@ -274,8 +270,13 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
     for dotted, value in (overrides or {}).items():
         values = set_at(values, _path(dotted), value)
     sweep = parse(Sweep, values)
+    check_size(sweep)
     for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
         pass
-    for row, seed, budget in sweep.rows():
-        sweep.row_trial(row, seed, budget, asked_sigma=sweep.smallest_sigma(), noise=Noise())
+    for row in sweep.compare:
+        try:
+            sweep.row_trial(row, sweep.seeds[0], sweep.budgets[0], asked_sigma=1e-9, noise=Noise())
+        except InputError as error:
+            raise InputError(f"compare.{sweep.compare.index(row)}.set: {error}") from None
+    check_asked(sweep)
     return sweep

@@ -1,11 +1,36 @@
-"""What every verb shares at the terminal: paths as they are typed."""
+"""What every verb shares at the terminal: paths as they are typed, and lines as they are shown."""
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
 
 from privimage.local import refusal
+from privimage.plain_yaml import one_line
+
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
+MOST = 2000  # characters of a line that says what went wrong
+
+
+def _open_streams() -> None:
+    """Let both streams take every character: what a Latin-1 terminal lacks is written as an escape."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+_open_streams()
+out = Console(width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True)
 
 
 class Refused(Exception):
@@ -22,3 +47,8 @@ def local(named: str) -> Callable[[str], Path]:
         return Path(text)
 
     return path
+
+
+def complain(text: str) -> None:
+    """Print what went wrong as one line, whatever stands in it and however wide the terminal is."""
+    err.print(one_line(text, most=MOST), style="red", **PLAIN)

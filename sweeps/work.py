@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from privimage import guarantee
 from privimage.budget import Budget
 from privimage.data.sets import PublicSet, SensitiveData
@@ -16,6 +14,7 @@ from privimage.disk import write_whole
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import RunFolder
+from privimage.plain_yaml import to_yaml
 from privimage.public_content import check_public
 from privimage.trial import Trial, check
 from privimage.tuning.bill import Bill
@@ -91,4 +90,4 @@ class Work:
         if not self.sweep.data.stand_in:  # what was asked of public data states no price
             write_whole(self.folder.guarantee, guarantee.as_json(self.bill))
         plain = self.sweep.model_dump(mode="json")
-        write_whole(self.folder.sweep, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write_whole(self.folder.sweep, to_yaml(plain))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from privimage.errors import InputError
-from privimage.schema import Frozen, digest, get_dotted, parse, read_yaml, set_dotted
+from privimage.plain_yaml import read_yaml
+from privimage.schema import Frozen, digest, get_dotted, parse, set_dotted
 
 
 class Inner(Frozen):

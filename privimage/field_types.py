@@ -1,0 +1,95 @@
+"""The type that a field has: what is written for it is taken as that type, or refused, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic.fields import FieldInfo
+
+LARGEST = 2.0**63
+SCALARS = (bool, int, float, str)
+
+
+def as_written(annotation: Any, value: Any) -> Any:
+    """The value itself. Raises ValueError where pydantic would make another of it than was written.
+
+    That is: text or true for a number ("10", true), a number or text for true, 1e300 for a whole number.
+    """
+    origin, kinds = get_origin(annotation), set(_scalars(annotation))
+    if isinstance(value, SCALARS):
+        number = kinds & {int, float}
+        if number and not isinstance(value, (int, float, *kinds)):
+            raise ValueError("should be a number" + (", without quotes" if _is_number(value) else ""))
+        if isinstance(value, bool) and number and bool not in kinds:
+            raise ValueError("should be a number")
+        if kinds == {bool} and not isinstance(value, bool):
+            raise ValueError("should be true or false")
+        if number == {int} and isinstance(value, float) and abs(value) >= LARGEST:
+            raise ValueError("should be a whole number of 64 bits")
+    elif origin is Annotated:
+        as_written(get_args(annotation)[0], value)
+    elif origin is tuple and isinstance(value, list | tuple):
+        inner = get_args(annotation)
+        of = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        for kind, item in zip(of, value, strict=False):  # another length is for pydantic to say
+            as_written(kind, item)
+    elif origin is dict and isinstance(value, Mapping):
+        for item in value.values():
+            as_written(get_args(annotation)[1], item)
+    return value
+
+
+def _scalars(annotation: Any) -> Iterator[type]:
+    """The plain types that a value of this annotation may have, where it stands itself."""
+    origin = get_origin(annotation)
+    if annotation is Any:
+        yield from SCALARS
+    elif annotation in SCALARS:
+        yield annotation
+    elif origin is Literal:
+        yield from map(type, get_args(annotation))
+    elif origin is Annotated:
+        yield from _scalars(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _scalars(member)
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class FieldType:
+    """The type of one field of a model, with its bounds."""
+
+    def __init__(self, info: FieldInfo) -> None:
+        self._annotation = info.annotation
+        bounded: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+        self._adapter = TypeAdapter(bounded, config=ConfigDict(allow_inf_nan=False))
+        kinds = set(_scalars(info.annotation)) if get_origin(info.annotation) is not Literal else set()
+        self.real, self.whole = float in kinds, int in kinds and float not in kinds
+
+    def __call__(self, value: Any) -> Any:
+        """The value as this type. Raises ValueError (pydantic's own, with its details) if it is none."""
+        return self._adapter.validate_python(as_written(self._annotation, value))
+
+
+def field_type(model: type[BaseModel], path: list[str]) -> FieldType | None:
+    """The type of the field at a path of names below a model, or None if no single field is there."""
+    *above, last = path
+    for name in above:
+        info = model.model_fields.get(name)
+        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+            return None
+        model = info.annotation
+    info = model.model_fields.get(last)
+    if info is None or (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
+        return None
+    return FieldType(info)
