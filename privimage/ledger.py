@@ -22,7 +22,7 @@ from privimage.cap import Cap
 from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
 from privimage.entries import ENTRY, Charge, Line, Lines, LookLine, NoLooks, Reserve
-from privimage.errors import BudgetExceeded, InputError
+from privimage.errors import BudgetExceeded, InputError, Violation
 from privimage.looks import Look, Seen
 from privimage.manifest import Receipt
 from privimage.tally import Spending
@@ -62,7 +62,7 @@ class Ledger:
         writes nothing, if that reservation is not open or does not count it, or if the cap does not admit it.
         """
         if not all(event.private for event in events):
-            raise ValueError(f"'{what}' has no noise and so no price: it is a look, not a charge")
+            raise Violation(f"'{what}' has no noise and so no price: it is a look, not a charge")
         with self.chain.held() as found:
             lines = self._parsed(found)
             for old in lines:

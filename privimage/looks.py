@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from privimage.budget import Event
+from privimage.errors import Violation
 from privimage.schema import Frozen, digest
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Seen:
 
 
 def may_read(images: PrivateSet, by: Event | Seen | None) -> None:
-    """Nothing, if `by` allows to read this split. Raises ValueError if it is of another one, or nothing allows it."""
+    """Nothing, if `by` allows to read this split. Raises Violation if it is of another one, or nothing allows it."""
     if by is None or (isinstance(by, Event) and not by.private):
-        raise ValueError(f"{images.id}: images would be read without noise, and no line of the ledger says so")
+        raise Violation(f"{images.id}: images would be read without noise, and no line of the ledger says so")
     images.must_be(by.split)

@@ -15,7 +15,7 @@ import yaml
 from privimage import looks as looking
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
 from privimage.entries import Charge, LookLine
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.ledger import Ledger
 from privimage.looks import Look, Seen
 from privimage.paths import Root
@@ -177,7 +177,7 @@ def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, Sensi
 
     test = sets[1].test
     for by in (None, Event(purpose="none", sigma=0), Seen(split="train"), Event(purpose="score", sigma=3)):
-        with pytest.raises(ValueError, match=r"without noise|would be read"):
+        with pytest.raises(Violation, match=r"without noise|would be read"):
             looking.may_read(test, by)
     looking.may_read(test, Seen(split="test"))
 

@@ -15,7 +15,7 @@ from privimage.accounting import epsilon, epsilon_rdp
 from privimage.budget import AnyOf, BestOf, Cost, Event
 from privimage.chain import GENESIS
 from privimage.entries import Charge
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.ledger import Ledger
 from privimage.looks import Look
 from privimage.record import Paid
@@ -139,7 +139,7 @@ def test_the_total_by_rdp_covers_the_same_charges(tmp_path: Path) -> None:
 def test_rows_show_what_was_paid_and_what_was_not_private(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "x.jsonl", under="sweep")
     ledger.look(Look(split="test", what="fid[x]"))
-    with pytest.raises(ValueError, match="is a look, not a charge"):
+    with pytest.raises(Violation, match="is a look, not a charge"):
         ledger.charge(id="f", what="real", events=(SGD, FREE))
     rows = [*statement.rows(tuple(CHARGES)), *statement.rows(ledger.lines())]
     assert rows[1][0] == "2" and rows[1][2:] == ("line 1, 'quoted' é", "dp-sgd sigma=2 q=0.25 steps=10; query sigma=5")
