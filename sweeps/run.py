@@ -30,7 +30,7 @@ from sweeps.selection import Selection, level
 from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
 from sweeps.tuning import Explore, Public, Select
-from sweeps.work import Work
+from sweeps.work import Work, lost_in_noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
-            for line in () if quiet else read_lines(sweep.data, work.public, work.sensitive):
+            for line in () if quiet else (*read_lines(sweep.data, work.public, work.sensitive), *lost_in_noise(work)):
                 print(f"privimage: {line}", file=sys.stderr)
             with _levelled(work), connected(address) as where:
                 if not quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from privimage.trial import Trial, check
 from privimage.tuning.bill import Bill
 from sweeps.price import row_noise
 from sweeps.resume import ledger_of, reservation_of
-from sweeps.sweep import Sweep
+from sweeps.sweep import QUERY_SIGMA, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,3 +92,26 @@ class Work:
             write_whole(self.folder.guarantee, guarantee.as_json(self.bill))
         plain = self.sweep.model_dump(mode="json")
         write_whole(self.folder.sweep, to_yaml(plain))
+
+
+def lost_in_noise(work: Work) -> list[str]:
+    """A line if the largest sigma_s of the space hides what the query asks for, by public numbers alone.
+
+    Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln classes).
+    Where that is more than the images of a label, no class can stand out, though all of them named it.
+    """
+    train, classes = work.sensitive.train, len(work.public.classes)
+    most = 0.0
+    for dotted, trial in work.sweep.corner_trials():
+        outside = dotted == "method" and QUERY_SIGMA in work.sweep.search  # the fixed value is not tried then
+        if trial.method.preset.queries and not outside:
+            most = max(most, trial.method.query.sigma * trial.method.query.k1**0.5)
+    each = len(train) / len(train.classes)
+    noise = most * math.sqrt(2 * math.log(classes))
+    if noise <= each:
+        return []
+    fit = each / math.sqrt(2 * math.log(classes))
+    return [
+        f"method.query.sigma: with noise of up to {most:g} on counts, some of {classes} public classes would count "
+        f"{noise:.0f} by noise alone, and a label has about {each:.0f} images; keep it well below {fit:.2g}"
+    ]

@@ -1,0 +1,42 @@
+"""A query whose noise hides every count is said to be one, from public numbers alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from privimage.paths import Root
+from sweeps.run import _prepared
+from sweeps.sweep import load_sweep
+from sweeps.work import Work, lost_in_noise
+
+
+def prepared(path: Path, root: Path, **overrides: Any) -> Work:
+    sweep = load_sweep(path, overrides=overrides)
+    folder = Root(path=root).run(sweep.name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return _prepared(sweep, folder, quiet=True)
+
+
+def test_noise_above_the_images_of_a_label(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
+    """The largest of the noisy counts of 20 classes that no image names is about 2.4 sigma_s."""
+    fixed = {"search": {}, "trials": 1}
+    work = prepared(
+        write_sweep(**fixed), tmp_path / "a", **{"method.query.sigma": 5.0, "budgets": [{"epsilon": 50, "delta": 1e-5}]}
+    )
+    assert lost_in_noise(work) == []
+    each = len(work.sensitive.train) / 3
+    least = each / math.sqrt(2 * math.log(20))
+
+    def said(**overrides: Any) -> list[str]:
+        changed = load_sweep(write_sweep(**fixed), overrides=overrides)
+        return lost_in_noise(replace(work, sweep=changed))
+
+    assert said(**{"method.query.sigma": 0.99 * least}) == []
+    (line,) = said(**{"method.query.sigma": 1.01 * least})
+    assert f"a label has about {each:.0f} images; keep it well below {least:.2g}" in line
+    assert said(**{"search": {"method.query.sigma": {"uniform": [1, 1.01 * least]}}}) == [line]
+    assert said(**{"method.query.sigma": 1.01 * least, "method.name": "dpdm"}) == []
