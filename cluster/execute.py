@@ -40,7 +40,8 @@ class Site:
     """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store).
 
     `selections` are the private selections that trials may belong to, by the id of their charge, and `queries` what
-    their configurations may ask; `reservation` is what the sweep reserved in the ledger.
+    their configurations may ask; `reservation` is what the sweep reserved in the ledger. `weights` is the file of
+    Inception's weights, absolute: the same on every node.
     """
 
     folder: RunFolder
@@ -51,6 +52,7 @@ class Site:
     selections: Mapping[str, BestOf] = field(default_factory=dict)
     queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None
+    weights: Path | None = None
 
     @property
     def hides(self) -> bool:
@@ -149,6 +151,7 @@ def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
         stages=site.stages(trial, workers, shown=shown, hidden=drawn),
         sweep=site.folder.path.name,
         role=role,
+        weights=site.weights,
     )
     if workers.first:
         path = site.records_of(trial)

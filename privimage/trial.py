@@ -189,6 +189,7 @@ def check(
     n_public: int,
     n_test: int = 2,
     shape: tuple[int, int, int] | None = None,
+    weights: Path | None = None,
 ) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
     finetune, preset = trial.method.finetune, trial.method.preset
@@ -204,7 +205,7 @@ def check(
         )
     if shape is not None and trial.method.name != "real":
         networks.check(trial.method.model.size, shape)
-    metrics.check(trial.metrics, n_test=n_test)
+    metrics.check(trial.metrics, n_test=n_test, weights=weights)
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)
     if preset.queries and trial.method.query.k1 > n_public:
@@ -223,8 +224,9 @@ def run(
     stages: Stages,
     sweep: str,
     role: Literal["search", "compare"] = "search",
+    weights: Path | None = None,
 ) -> Record:
-    """The record of the trial: its stages computed or found, its images made and measured.
+    """The record of the trial: its stages computed or found, its images made and measured (`weights`: see Features).
 
     Raises InputError if a search would learn from training without privacy, which no price covers.
     """
@@ -242,7 +244,7 @@ def run(
         identity=trial.identity,
         stages=stages,
     ).images()
-    values = _measure(trial, images, sensitive, stages)
+    values = _measure(trial, images, sensitive, stages, weights=weights)
     return Record(
         id=trial.id,
         sweep=sweep,
@@ -287,7 +289,7 @@ def _of_test(metric: str) -> Look:
 
 
 def _measure(
-    trial: Trial, images: method.Images, sensitive: SensitiveData, stages: Stages
+    trial: Trial, images: method.Images, sensitive: SensitiveData, stages: Stages, *, weights: Path | None
 ) -> tuple[metrics.Metric, ...]:
     if not stages.workers.first:
         return ()
@@ -297,7 +299,9 @@ def _measure(
 
     def reference(network: str, seen: Seen) -> Any:
         def build(progress: Any) -> Built:
-            arrays = metrics.reference_statistics(sensitive.test, network, seen=seen, device=stages.workers.device)
+            arrays = metrics.reference_statistics(
+                sensitive.test, network, seen=seen, device=stages.workers.device, weights=weights
+            )
             return Built(arrays=arrays, privacy="internal")
 
         inputs = {"sensitive": trial.identity["sensitive"], "network": network, "split": "test"}
@@ -312,6 +316,7 @@ def _measure(
         look=look,
         reference=reference,
         device=stages.workers.device,
+        weights=weights,
     )
     scored = [_score(trial, name, images, sensitive.validation, stages) for name in trial.scores]
     found = {m.name: m.model_copy(update={"touches": _touches(m, trial, images)}) for m in (*measured, *scored)}

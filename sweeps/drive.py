@@ -113,6 +113,7 @@ def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
         selections=selections,
         queries=asked_by(work.sweep) if selections else (),
         reservation=work.reservation,
+        weights=work.sweep.features.weights,
     )
 
 

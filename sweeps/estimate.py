@@ -269,6 +269,7 @@ class _Work:
             seconds = _clock(lambda name=name: metrics.evaluate(
                 [name], synthetic_x=self._pictures(FEW), synthetic_y=test.y, train=train, test=test,
                 look=lambda name: Seen(split="test"),  # random images: there is nothing to write down
+                weights=self.sweep.features.weights,
             ))  # type: ignore[misc]  # fmt: skip
             total += seconds * (1 if name.endswith("[cnn]") else max(1.0, method.samples / FEW))
         return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from privimage import reconcile
+from privimage import metrics, reconcile
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.contents import Contents
@@ -115,6 +115,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         asked, refusal = asked_sigma(sweep, folder), None
     except InputError as error:
         asked, refusal = sweep.smallest_sigma(), str(error)
+    refusal = refusal or _refused_by_metrics(sweep)
     quotes = tuple(_quote(sweep, budget, asked) for budget in sweep.budgets)
     bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
     return Plan(
@@ -130,6 +131,15 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         settings=tuple(_settings(sweep)),
         ignored=count.ignored(sweep),
     )
+
+
+def _refused_by_metrics(sweep: Sweep) -> str | None:
+    """Why its images could not be measured: a package or weights that are missing."""
+    try:
+        metrics.check(sweep.measured, weights=sweep.features.weights)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _refused_by_ledger(sweep: Sweep, root: Root, bill: Bill) -> str | None:

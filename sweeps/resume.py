@@ -43,8 +43,8 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
 
 
 def dumped(sweep: Sweep, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The sweep as plain values, its data by what they are and not by where they lie."""
-    values = sweep.model_dump(mode="json", exclude={"data", *without})
+    """The sweep as plain values, its data and its feature networks by what they are and not by where they lie."""
+    values = sweep.model_dump(mode="json", exclude={"data", "features", *without})
     return {**values, "data": sweep.data.identity}
 
 

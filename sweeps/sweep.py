@@ -20,6 +20,7 @@ from privimage.errors import InputError
 from privimage.field_types import field_type
 from privimage.methods.presets import NEVER_SEARCHED, PRESETS
 from privimage.methods.privimage import MethodConfig
+from privimage.metrics import Features
 from privimage.paths import RESERVED
 from privimage.plain_yaml import read_yaml
 from privimage.schema import SAID, Frozen, parse, set_at, set_dotted
@@ -48,6 +49,7 @@ class Sweep(Frozen):
     )  # rows run beside the search, with the fixed part of the method
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
     metrics: tuple[str, ...] = Field(default=(), max_length=20)  # measured beside the objectives
+    features: Features = Features()
     trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     resources: Resources = Resources()

@@ -74,14 +74,14 @@ class Work:
         """Raise InputError for what can be known to be impossible in any of its trials before anything is charged."""
         train = self.sensitive.train
         sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(self.public.classes)}
-        sizes["n_test"] = len(self.sensitive.test)
+        sizes["n_test"], weights = len(self.sensitive.test), self.sweep.features.weights
         for dotted, trial in self.sweep.corner_trials():
             try:
-                check(trial, **sizes, shape=train.shape)
+                check(trial, **sizes, shape=train.shape, weights=weights)
             except InputError as error:
                 raise type(error)(f"search.{dotted}: {error}" if dotted in self.sweep.search else str(error)) from None
         for trial in self.rows:
-            check(trial, **sizes, shape=train.shape)
+            check(trial, **sizes, shape=train.shape, weights=weights)
         check_public(self.public, identity=self.sweep.data.identity["public"], store=self.folder.root.store)
 
     def write(self) -> None:

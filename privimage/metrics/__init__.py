@@ -4,8 +4,10 @@ from privimage.metrics.dp_score import dp_accuracy
 from privimage.metrics.evaluate import check, evaluate, reference_statistics
 from privimage.metrics.fid import Statistics, fid
 from privimage.metrics.metric import Metric, Touch, direction_of, is_private, parts_of
+from privimage.metrics.weights import Features
 
 __all__ = [
+    "Features",
     "Metric",
     "Statistics",
     "Touch",

@@ -22,10 +22,10 @@ from privimage.metrics.metric import Metric, Touch, direction_of, parts_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_known: dict[tuple[str, str, Path | None], Statistics] = {}  # real statistics of this process
+_known: dict[tuple[str, str], Statistics] = {}  # real statistics of this process
 
 
-def check(names: Sequence[str], *, n_test: int) -> None:
+def check(names: Sequence[str], *, n_test: int = 2, weights: Path | None = None) -> None:
     """Raise InputError if something that these metrics need is missing: before anything is charged."""
     if n_test < 2 and any(parts_of(name)[0] in ("fid", "accuracy") for name in names):
         raise InputError(
@@ -33,7 +33,7 @@ def check(names: Sequence[str], *, n_test: int) -> None:
             "data.sensitive.test"
         )
     for network in dict.fromkeys(variant for family, variant in map(parts_of, names) if family == "fid"):
-        networks.check(network)
+        networks.check(network, weights=weights)
 
 
 def reference_statistics(
@@ -50,7 +50,7 @@ def _statistics(
     test: PrivateSet, network: str, *, seen: Seen, device: str | torch.device, weights: Path | None
 ) -> Statistics:
     may_read(test, seen)  # also where the statistics are known: each sweep's look is one of its own
-    key = (test.fingerprint, network, weights)
+    key = (test.fingerprint, network)
     if key not in _known:
         _known[key] = Statistics.of(features(test.x, network=network, device=device, weights=weights))
     return _known[key]
@@ -71,10 +71,10 @@ def evaluate(
     """The named metrics of the synthetic images, in the order of `names`.
 
     Each of them reads the private test split without noise: `look` writes that down before, and returns the proof.
-    FID is against that split. `reference` maps a feature network's name to what
-    `reference_statistics` returned; without it they are computed once per process. A missing class or
-    constant images are scored (badly); images that cannot be scored raise InputError. `train` is only
-    compared with `test`: they must differ.
+    FID is against that split. `reference` maps a feature network's name to what `reference_statistics` returned;
+    without it they are computed once per process. `weights`: see Features. A missing class or constant images are
+    scored (badly); images that cannot be scored raise InputError. `train` is only compared with `test`: they must
+    differ.
     """
     for name in names:
         direction_of(name)

@@ -10,7 +10,8 @@
     of sd 128 (3.7) comes before noise of sd 25 (7.2). At 32, too, the scale saturates: sd 128 gives 33, all
     black 25. Compare good images with it, do not rank wrecks. Values are far below Inception's.
 `inception`  torch-fidelity's InceptionV3 (weights of 2015-12-05, 2,048 features), behind the published FIDs.
-    Its weights are a local file, or a download where the network allows one.
+    Its weights are a local file (`features.inception`), or a download where the network allows one; either way
+    they are known by their sha256.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.errors import InputError
+from privimage.metrics.weights import inception_weights
 from privimage.torchvision_shim import import_torchvision
 
 NETWORKS = ("efficientnet-lite0", "inception")
@@ -57,9 +59,9 @@ def features(
     return np.concatenate(parts)
 
 
-def check(network: str) -> None:
+def check(network: str, *, weights: Path | None = None) -> None:
     """Load the network once, so that a missing package or missing weights are known. Raises InputError."""
-    _network(network, "cpu", None)
+    _network(network, "cpu", weights)
 
 
 @lru_cache(maxsize=4)
@@ -116,37 +118,13 @@ class _Inception(nn.Module):
 
 
 def _inception(weights: Path | None) -> nn.Module:
+    path = inception_weights(weights)
     import_torchvision()  # torch_fidelity imports torchvision
-    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[1]
-    path = weights or (cached if cached.is_file() else None)
-    if path is not None:
-        _check_weights(path)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return _Inception(
-                FeatureExtractorInceptionV3(
-                    "inception-v3-compat",
-                    ["2048"],
-                    feature_extractor_weights_path=path and str(path),
-                    verbose=False,
-                )
+    with torch.random.fork_rng(devices=[]):
+        return _Inception(
+            FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path), verbose=False
             )
-    except OSError:
-        raise InputError(
-            f"fid[inception]: no weights and no download; fetch {URL_INCEPTION_V3} to {cached}, "
-            "or use fid[efficientnet-lite0], which needs none"
-        ) from None
-    except (RuntimeError, AttributeError, TypeError):
-        raise InputError(f"fid[inception]: {path} does not hold torch-fidelity's InceptionV3 weights") from None
-
-
-def _check_weights(path: Path) -> None:
-    """Nothing, or InputError: torch-fidelity unpickles its file, so first see that it holds tensors only."""
-    if not path.is_file():
-        raise InputError(f"fid[inception]: weights {path}: no such file")
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or hostile pickle raises
-        raise InputError(f"fid[inception]: weights {path}: not a file of tensors ({type(error).__name__})") from None
+        )

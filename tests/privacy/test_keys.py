@@ -101,6 +101,9 @@ class Recorder(Stages):
     def private(self, kind: str, inputs: dict[str, Any], **rest: Any) -> Artefact:
         return self._remember(kind, inputs, lambda: super(Recorder, self).private(kind, inputs, **rest))
 
+    def unnoised(self, kind: str, inputs: dict[str, Any], **rest: Any) -> Artefact:
+        return self._remember(kind, inputs, lambda: super(Recorder, self).unnoised(kind, inputs, **rest))
+
 
 def run(root: Path, config: method.MethodConfig, canned: dict[str, Artefact] | None = None, **world: Any) -> Recorder:
     """The pipeline of this configuration up to its images."""

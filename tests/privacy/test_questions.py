@@ -135,7 +135,7 @@ def spaces(draw: st.DrawFn) -> Sweep:
     return sweep_of(
         search=search,
         compare=compare + again * draw(st.integers(0, 2)),
-        seeds=draw(st.lists(st.integers(0, 2), min_size=1, max_size=2)),
+        seeds=draw(st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=True)),
         budgets=[{"epsilon": e, "delta": DELTA} for e in draw(st.sampled_from([(5,), (5, 8)]))],
         metrics=draw(st.sampled_from([(), ("dp-accuracy[lr]",), ("dp-accuracy[lr]", "dp-accuracy[cnn]")])),
         trials=draw(st.sampled_from([0, 10_000])),

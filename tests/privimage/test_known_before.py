@@ -8,7 +8,6 @@ from toys import trial
 from privimage import metrics, networks
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.errors import InputError
-from privimage.torchvision_shim import import_torchvision
 from privimage.trial import check
 
 
@@ -41,15 +40,3 @@ def test_a_test_split_of_one_image_is_refused_for_what_reads_it() -> None:
     with pytest.raises(InputError, match=r"metrics: accuracy\[lr\].*raise data\.sensitive\.test"):
         metrics.check(["accuracy[lr]"], n_test=1)
     metrics.check(["dp-accuracy[lr]"], n_test=1)
-
-
-def test_missing_weights_are_known_first(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    import_torchvision()
-    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-
-    def offline(*args: object, **rest: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", offline)
-    with pytest.raises(InputError, match=r"fid\[inception\]: no weights and no download; fetch .* to "):
-        metrics.check(["fid[inception]"], n_test=9)

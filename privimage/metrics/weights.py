@@ -1,0 +1,66 @@
+"""The weights file of the feature network `inception`: known by its content, wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+
+from privimage.errors import InputError
+from privimage.local import LocalPath
+from privimage.schema import Frozen
+
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # pytorch-fid and torch-fidelity: one file
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+KEY = "features.inception"
+
+
+class Features(Frozen):
+    """Where the weights of feature networks lie, for each that needs a file; None: in torch's cache, or a download.
+
+    Its content is fixed by the network's name, so the place is no part of any id or key.
+    """
+
+    inception: LocalPath | None = None
+
+    @property
+    def weights(self) -> Path | None:
+        """The absolute path of Inception's weights: a relative one starts at the working directory, `~` at home."""
+        return None if self.inception is None else Path(self.inception).expanduser().absolute()
+
+
+def inception_weights(named: Path | None) -> Path:
+    """The file that holds Inception's weights: the named one, else that in torch's cache, fetched if it is missing.
+
+    Raises InputError, in one line, if there is none, or if it does not hold these weights to the last bit.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
+    if named is None and not cached.exists():
+        _fetch(cached)
+    path, where = (named, KEY) if named is not None else (cached, "fid[inception]")
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        why = "no such file" if not path.exists() else "no file" if not path.is_file() else f"{error.strerror}"
+        raise InputError(f"{where}: {path}: {why}; give the path of {URL}") from None
+    if found != SHA256:
+        fix = f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}"
+        raise InputError(
+            f"{where}: {path}: damaged, or of another network: its sha256 begins with {found[:8]}, that of the "
+            f"InceptionV3 weights of 2015-12-05 with {SHA256[:8]}; {fix}"
+        )
+    return path
+
+
+def _fetch(to: Path) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL, str(to), hash_prefix=SHA256, progress=False)
+    except (OSError, RuntimeError, HTTPException):
+        raise InputError(
+            f"fid[inception]: no weights at {to}, and no download; fetch {URL} and name the file by {KEY}: PATH (or "
+            f"--set {KEY}=PATH), or use fid[efficientnet-lite0], which needs none"
+        ) from None
