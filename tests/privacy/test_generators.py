@@ -61,6 +61,7 @@ PUBLIC = {
     "privimage/semantics.py:select_at_random": "a control that does not ask",
     "privimage/semantics.py:train_query_function": "training of the query function on public images",
     "privimage/checkpoint.py": "the state of the generators of public training",
+    "sweeps/estimate.py": "random images on which stages are timed",
     "sweeps/searcher.py": "what a search tries next: no private selection, whose trials are drawn beforehand",
 }
 LIBRARIES = ("torch", "opacus", "numpy", "sklearn", "scipy", "optuna")

@@ -127,14 +127,21 @@ def counted(sweep: Sweep) -> None:
 @st.composite
 def spaces(draw: st.DrawFn) -> Sweep:
     fields = draw(st.lists(st.sampled_from(list(SPACE)), max_size=4, unique=True))
-    search = {f: {"choice": draw(st.lists(st.sampled_from(SPACE[f]), min_size=1, max_size=3))} for f in fields}
+    search = {
+        f: {"choice": draw(st.lists(st.sampled_from(SPACE[f]), min_size=1, max_size=3, unique=True))} for f in fields
+    }
     compare = draw(
-        st.lists(st.sampled_from(["privimage+d", "dpdm", "selection-only", "pdp-diffusion", "real"]), max_size=2)
+        st.lists(
+            st.sampled_from(["privimage+d", "dpdm", "selection-only", "pdp-diffusion", "real"]), max_size=2, unique=True
+        )
     )
-    again = [{"method": "privimage+d", "set": {"method.sample.guidance": 0.7, "method.finetune.lr": 0.2}}]
+    again = [  # two rows that share a training
+        {"method": "privimage+d", "set": {"method.sample.guidance": guidance, "method.finetune.lr": 0.2}}
+        for guidance in (0.7, 0.9)
+    ]
     return sweep_of(
         search=search,
-        compare=compare + again * draw(st.integers(0, 2)),
+        compare=compare + again[: draw(st.integers(0, 2))],
         seeds=draw(st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=True)),
         budgets=[{"epsilon": e, "delta": DELTA} for e in draw(st.sampled_from([(5,), (5, 8)]))],
         metrics=draw(st.sampled_from([(), ("dp-accuracy[lr]",), ("dp-accuracy[lr]", "dp-accuracy[cnn]")])),
