@@ -17,7 +17,7 @@ demo: .venv/ready ## the demo sweep on embedded data, its front and its report
 		$(BIN)/privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to runs/demo/best-epsilon-10
 
 test: .venv/ready ## quick tests, doctests included, side by side
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-privacy: .venv/ready ## every privacy rule, and every planted fault with whether its check saw it
 	$(BIN)/python -m pytest -v --no-header tests/privacy tests/privimage/test_privacy_rules.py \

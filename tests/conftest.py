@@ -14,22 +14,25 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from xdist.scheduler import LoadFileScheduling
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # else ray.init writes a token into the home directory
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before torch is imported
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file stays in one process (its fixtures are made once), and so do all tests that need Ray."""
+class Queues(LoadFileScheduling):  # type: ignore[misc]
+    """Side by side, a file stays in one process (its fixtures are made once), and so do all files that need Ray."""
 
-    def needs_ray(item: pytest.Item) -> bool:
-        return "local_ray" in getattr(item, "fixturenames", ())
+    def _split_scope(self, nodeid: str) -> str:
+        """The queue that a test is in."""
+        file = str(super()._split_scope(nodeid))
+        return "ray" if "local_ray" in (Path(self.config.rootpath) / file).read_text(encoding="utf-8") else file
 
-    items.sort(key=lambda item: not needs_ray(item))  # stable; theirs is the longest queue, so it starts first
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else str(item.path)))
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Queues:
+    """With `-n`: what decides which process runs a test."""
+    return Queues(config, log)
 
 
 @pytest.fixture(scope="session")
