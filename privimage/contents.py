@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from privimage import disk
-from privimage.disk import exclusive, make_folder
+from privimage.disk import exclusive, make_folder, on_disk
 from privimage.errors import InputError
 from privimage.ledger import Ledger
 from privimage.paths import Root
 from privimage.schema import Frozen
-from privimage.unfinished import on_disk
 
 UNKNOWN = ""  # the digest of a revision whose file was lost: no images are known to be those
 ADOPT = "privimage ledger adopt-data FILE.yaml"

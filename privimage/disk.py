@@ -8,6 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from privimage.errors import InputError
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Raise InputError, naming the path, where the disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); nothing was lost") from error
+
 
 def sync(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on disk."""
@@ -27,14 +38,17 @@ def write(path: Path, raw: bytes) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Put `text` in the place of a file, so that whoever reads it later sees all of the old or all of the new."""
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
-        return
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    sync(draft)
-    os.replace(draft, path)
-    sync(path.parent)
+    """Put `text` in the place of a file, so that whoever reads it later sees all of the old or all of the new.
+
+    Raises InputError if it cannot be written: then the old one stays.
+    """
+    with on_disk(path):
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
+            return
+        draft = path.with_name(f".{path.name}.draft")
+        write(draft, text.encode())
+        os.replace(draft, path)
+        sync(path.parent)
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:

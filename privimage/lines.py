@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from privimage.disk import sync
+from privimage.disk import on_disk, sync, write
 
 LINE = re.compile(rb'\{"seal":"([0-9a-f]{16})",(.*\})')
 
@@ -40,8 +40,11 @@ def sealed(text: str) -> bytes:
 
 
 def append(path: Path, text: str) -> None:
-    """Add the line of a JSON object, whole and on disk before this returns; a last line cut by a crash goes."""
-    with FileLock(str(path) + ".lock"), path.open("a+b") as file:
+    """Add the line of a JSON object, whole and on disk before this returns; a last line cut by a crash goes.
+
+    Raises InputError if it cannot be written.
+    """
+    with on_disk(path), FileLock(str(path) + ".lock"), path.open("a+b") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write(sealed(text))
@@ -50,10 +53,13 @@ def append(path: Path, text: str) -> None:
 
 
 def heal(path: Path) -> int:
-    """How many places of the file were mended: damaged lines are taken out, and a copy of them is kept beside it."""
+    """How many places of the file were mended: damaged lines are taken out, and a copy of them is kept beside it.
+
+    Raises InputError if it cannot be read or written.
+    """
     if not path.exists():
         return 0
-    with FileLock(str(path) + ".lock"):
+    with on_disk(path), FileLock(str(path) + ".lock"):
         raw = path.read_bytes()
         found = raw.splitlines()
         whole = b"".join(line + b"\n" for line in found if parse(line) is not None)
@@ -63,8 +69,7 @@ def heal(path: Path) -> int:
         with path.with_name(f"{path.name}.damaged").open("ab") as copy:
             copy.write(b"".join(line + b"\n" for line in damaged))
         draft = path.with_name(f".{path.name}.draft")
-        draft.write_bytes(whole)
-        sync(draft)
+        write(draft, whole)
         os.replace(draft, path)
         sync(path.parent)
     return max(1, len(damaged))

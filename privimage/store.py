@@ -32,11 +32,11 @@ from safetensors.numpy import save as save_safetensors
 from privimage import disk
 from privimage import manifest as manifests
 from privimage.budget import Event
-from privimage.disk import exclusive, make_folder, sync
+from privimage.disk import exclusive, make_folder, on_disk, sync
 from privimage.errors import Damaged, InputError, LostAnswer
 from privimage.finite import diverged, is_finite
 from privimage.manifest import Manifest, PrivacyClass, Receipt, read_manifest
-from privimage.unfinished import Unfinished, on_disk
+from privimage.unfinished import Unfinished
 
 Arrays = Mapping[str, NDArray[Any]]
 Origin = Literal["hit", "built", "joined"]  # from the cache; built here; waited for another that was building it

@@ -9,25 +9,14 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from privimage import disk
-from privimage.disk import make_folder, sync
+from privimage.disk import make_folder, on_disk, sync
 from privimage.entropy import Entropy
-from privimage.errors import InputError
 
 IDLE_SECONDS = 3600.0  # a small draft that nobody touched for so long is a dead writer's
-
-
-@contextmanager
-def on_disk(path: Path) -> Iterator[None]:
-    """Raise InputError, naming the path, where the disk is full or may not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); nothing was lost") from error
 
 
 class Unfinished:

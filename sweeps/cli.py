@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,9 @@ from privimage.errors import InputError, PrivImageError
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_value
 from sweeps import interrupt, ledger
-from sweeps.terminal import PLAIN, Refused, complain, err, local, out
+from sweeps.terminal import PLAIN, Refused, complain, err, local, out, outlive_reader
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the system names no file then
 
 app = typer.Typer(
     add_completion=False,
@@ -286,18 +290,23 @@ def main() -> None:
     """Run the command line; errors of the user end in one line and exit code 2, a signal in one line and 128 + it."""
     interrupts = interrupt.Interrupts()
     interrupts.install()
+    outlive_reader()
     try:
         app(standalone_mode=True)
     except (SystemExit, KeyboardInterrupt) as end:
         if interrupts.signum is None:
             raise
         complain(f"privimage: {interrupt.words(end)}")
-        sys.stdout.flush()
+        with suppress(OSError):  # its reader may be gone
+            sys.stdout.flush()
         os._exit(interrupts.code)  # without Ray's exit handlers: they wait for processes that were signalled too
     except (InputError, Refused) as error:
         complain(f"privimage: {error}")
         sys.exit(2)
     except OSError as error:
+        if error.errno in FULL:
+            complain(f"privimage: cannot write ({error.strerror}); make room, and run the same command again")
+            sys.exit(2)
         if error.filename is None:  # about no file of the user's
             raise
         where = error.filename2 or error.filename  # of a file that takes the place of another: that place

@@ -47,8 +47,10 @@ class Interrupts:
 
     def _end_after_grace(self) -> None:
         time.sleep(GRACE)
-        os.write(2, b"privimage: stopped; run the same command again\n")
-        os._exit(self.code)
+        try:
+            os.write(2, b"privimage: stopped; run the same command again\n")
+        finally:  # also where the terminal is gone, as after SIGHUP
+            os._exit(self.code)
 
 
 def words(error: BaseException | None) -> str:

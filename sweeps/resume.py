@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Collection
 from typing import Any
 
+from privimage import lines
+from privimage.disk import write_whole
 from privimage.errors import Damaged, InputError
 from privimage.histogram import query_family
 from privimage.ledger import Ledger
@@ -143,11 +145,14 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
 
 def _kept_sigma(folder: RunFolder) -> float:
     """The noise multiplier that the run first took. Raises InputError if its file is damaged."""
-    text = folder.asked_sigma.read_bytes().decode(errors="replace").strip()
-    try:
-        asked = float(text)
-    except ValueError:
-        asked = math.nan
-    if not 0 < asked < math.inf:
-        raise InputError(f"{folder.asked_sigma}: got {text[:20]!r}; expected one positive number; {RESTORE}")
-    return asked
+    found = lines.parse(folder.asked_sigma.read_bytes().rstrip(b"\n"))
+    if found is None:
+        raise InputError(
+            f"{folder.asked_sigma}: damaged, and with another noise the query would be asked again; {RESTORE}"
+        )
+    return float(json.loads(found)["asked_sigma"])
+
+
+def keep_sigma(folder: RunFolder, asked: float) -> None:
+    """Write down the noise multiplier that the run takes, sealed: half of the number would be another question."""
+    write_whole(folder.asked_sigma, lines.sealed(json.dumps({"asked_sigma": asked})).decode())

@@ -28,6 +28,36 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class _Lasting(io.TextIOWrapper):
+    """Standard error that outlives its reader: if a terminal or a pipe was closed, what is said is lost and no more."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def outlive_reader() -> None:
+    """From now on no run ends, and no exit code changes, because nobody reads standard error any more."""
+    stream = sys.stderr
+    if type(stream) is io.TextIOWrapper:
+        encoding, errors = stream.encoding, stream.errors
+        sys.stderr = _Lasting(stream.detach(), encoding=encoding, errors=errors, line_buffering=True)
+
+
 _open_streams()
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)

@@ -20,7 +20,7 @@ from privimage.public_content import check_public
 from privimage.trial import Trial, check
 from privimage.tuning.bill import Bill
 from sweeps.price import row_noise
-from sweeps.resume import ledger_of, reservation_of
+from sweeps.resume import keep_sigma, ledger_of, reservation_of
 from sweeps.sweep import QUERY_SIGMA, Sweep
 
 
@@ -86,7 +86,7 @@ class Work:
 
     def write(self) -> None:
         """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
-        write_whole(self.folder.asked_sigma, repr(self.asked))
+        keep_sigma(self.folder, self.asked)
         write_whole(self.folder.bill, self.bill.model_dump_json(indent=1) + "\n")
         if not self.sweep.data.stand_in:  # what was asked of public data states no price
             write_whole(self.folder.guarantee, guarantee.as_json(self.bill))

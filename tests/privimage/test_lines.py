@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privimage import lines
+from privimage.disk import write_whole
+from privimage.errors import InputError
 
 TEXTS = [json.dumps({"number": number, "text": "x" * (3 * number)}) for number in range(5)]
 WHOLE = b"".join(lines.sealed(text) for text in TEXTS)
@@ -60,3 +66,27 @@ def test_a_last_line_that_lacks_its_end_only_is_whole(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE[:-1])
     assert lines.heal(path) == 1
     assert path.read_bytes() == WHOLE
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose disk is full: no process may make files of more than 100 bytes here."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, old)
+
+
+@pytest.mark.parametrize("way", ["append", "heal", "write_whole"])
+def test_a_full_disk_is_one_line_that_names_the_file(way: str, full: Path) -> None:
+    path = write(full, b"{}\n")
+    ways: dict[str, Callable[[], object]] = {
+        "append": lambda: lines.append(path, '{"a":"' + "x" * 200 + '"}'),
+        "heal": lambda: lines.heal(write(full, b"\0" * 90)),
+        "write_whole": lambda: write_whole(path, "x" * 200),
+    }
+    (full / "lines.jsonl.damaged").write_bytes(b"y" * 90)
+    with pytest.raises(InputError, match=r"lines\.jsonl: cannot be written \(File too large\); nothing was lost"):
+        ways[way]()

@@ -12,7 +12,7 @@ import yaml
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from sweeps.price import bill_of
-from sweeps.resume import asked_sigma, check_same
+from sweeps.resume import asked_sigma, check_same, keep_sigma
 from sweeps.stand_in import final_trials
 from sweeps.sweep import Sweep, load_sweep
 
@@ -33,7 +33,7 @@ def load(tmp_path: Path, tiny_values: Values) -> Callable[..., Sweep]:
 def begun(sweep: Sweep, folder: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     folder.sweep.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
-    folder.asked_sigma.write_text(repr(asked_sigma(sweep, folder)))
+    keep_sigma(folder, asked_sigma(sweep, folder))
 
 
 def test_more_trials_and_rows_are_welcome_unless_the_query_must_be_asked_again(
@@ -84,10 +84,10 @@ def test_less_or_another_sweep_is_refused(
         ("sweep", "", r"sweep\.yaml: expected a mapping of keys, got NoneType; restore it"),
         ("sweep", "name: [", r"sweep\.yaml: line 1: not valid YAML"),
         ("sweep", "tuning: 3", r"sweep\.yaml: is no sweep of this version \((name|tuning): .*; restore it"),
-        ("asked_sigma", "six", r"asked_sigma: got 'six'; expected one positive number; restore it"),
-        ("asked_sigma", "nan", r"asked_sigma: got 'nan'"),
-        ("asked_sigma", "", r"asked_sigma: got ''"),
-        ("asked_sigma", "-6", r"asked_sigma: got '-6'"),
+        ("asked_sigma", "six", r"asked_sigma: damaged, and with another noise .*; restore it"),
+        ("asked_sigma", "", r"asked_sigma: damaged"),
+        ("asked_sigma", "6", r"asked_sigma: damaged"),  # of 6.25
+        ("asked_sigma", '{"seal":"0123456789abcdef","asked_sigma": 6.0}', r"asked_sigma: damaged"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_fix(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +71,23 @@ def test_a_root_cannot_be_made_of_an_address() -> None:
     with pytest.raises(InputError, match="that is an address"):
         Root(path=Path("s3://bucket"))
     assert Root(path=Path("a:b/c")).path == Path("a:b/c")
+
+
+def test_a_reader_that_went_away_changes_no_exit_code(tmp_path: Path) -> None:
+    """A closed terminal or pipe: the line is lost, and no more."""
+    script = "from sweeps.cli import main; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = subprocess.run([sys.executable, "-c", script, "front", str(tmp_path / "none")], stderr=writer).returncode
+    os.close(writer)
+    assert code == 2
+
+
+def test_a_thread_goes_on_without_a_reader() -> None:
+    script = "import sys; from sweeps.terminal import outlive_reader; outlive_reader(); said = sys.stderr\n"
+    script += "for _ in range(3): print('x' * 9999, file=said, flush=True)\nsys.exit(7)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = subprocess.run([sys.executable, "-c", script], stderr=writer).returncode
+    os.close(writer)
+    assert code == 7
