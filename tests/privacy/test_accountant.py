@@ -49,7 +49,7 @@ def assert_true(events: list[Cost], delta: float) -> None:
     delta=st.floats(-10, -3).map(lambda x: 10**x),
     target=st.floats(math.log(0.05), math.log(100)).map(math.exp),
 )
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 def test_a_calibrated_budget_is_met_within_a_percent(q: float, steps: int, delta: float, target: float) -> None:
     event = calibrate(budget=Budget(epsilon=target, delta=delta), q=q, steps=steps)
     stated, exact = epsilon([event], delta), exact_epsilon([event], delta)
@@ -65,7 +65,7 @@ def test_a_calibrated_budget_is_met_within_a_percent(q: float, steps: int, delta
     delta=st.sampled_from([1e-3, 1e-5, 1e-7, 1e-10, 1e-15]),
     asked=st.sampled_from([None, 5.0, 40.0]),
 )
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 def test_the_stated_epsilon_is_the_exact_one(
     sigma: float, q: float, steps: int, delta: float, asked: float | None
 ) -> None:
@@ -145,7 +145,7 @@ def test_a_budget_that_no_noise_meets_is_refused_for_that_reason() -> None:
     times=st.sampled_from([1, 3, 200]),
     delta=st.sampled_from([1e-3, 1e-5, 1e-10]),
 )
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 def test_a_choice_lies_above_what_can_be_chosen(
     sigma: float, other: float, q: float, steps: int, times: int, delta: float
 ) -> None:
