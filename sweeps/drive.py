@@ -8,8 +8,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pickle import UnpicklingError
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune import TuneError
 
 from cluster.cache import start_cache
 from cluster.connect import nodes
@@ -34,6 +37,7 @@ from sweeps.work import Work
 
 Fixed = tuple[tuple[Trial, Role], ...]
 AGAIN = "run the same command again"
+LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the loop as if all were done
@@ -148,7 +152,20 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
     """Run the jobs of the searcher; one line for every one that failed."""
     os.environ |= TUNE
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
-    tuner = tune.Tuner(
+    try:
+        failed = [result for result in _tuner(work, searcher, todo, site, at_once=at_once).fit() if result.error]
+    except LOST as error:  # Tune loses its own account of a trial where the disk is full
+        said = " ".join(str(error).split())[:300]
+        return (f"Ray Tune gave up ({type(error).__name__}: {said}); is the disk of {site.ray} full? {AGAIN}",)
+    for result in failed:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
+        if isinstance(result.error, BudgetExceeded):
+            raise BudgetExceeded(str(getattr(result.error, "cause", result.error)))
+    lines = (failure(result.error, where=_where(result.config, work, todo)) for result in failed)
+    return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
+
+
+def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int) -> tune.Tuner:
+    return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(work.sweep.resources)
         ),
@@ -163,12 +180,6 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
-    failed = [result for result in tuner.fit() if result.error is not None]
-    for result in failed:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
-        if isinstance(result.error, BudgetExceeded):
-            raise BudgetExceeded(str(getattr(result.error, "cause", result.error)))
-    lines = (failure(result.error, where=_where(result.config, work, todo)) for result in failed)
-    return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 
 
 def _where(job: Job | None, work: Work, todo: Fixed) -> str:

@@ -194,6 +194,18 @@ def test_a_torn_last_record_does_not_spoil_the_next(finished: RunFolder, tmp_pat
     assert len(records.load(path)) == len(found)
 
 
+def test_where_tune_cannot_write_its_own_files_one_line_says_so(
+    local_ray: None, tiny_values: Values, tmp_path: Path
+) -> None:
+    """As on a full disk, where it raised EOFError: it reads back an error that it could not write."""
+    folder = Root(path=tmp_path / "runs").run("tiny")
+    folder.path.mkdir(parents=True)
+    folder.ray.write_text("in its place")
+    (line,) = run(tiny_values(), tmp_path).failures
+    assert line.startswith("Ray Tune gave up (") and line.endswith("run the same command again") and "\n" not in line
+    assert str(folder.ray) in line and ledger(tmp_path).charges() == [] and len(ledger(tmp_path).reservations()) == 1
+
+
 # -- a driver that is killed
 
 
