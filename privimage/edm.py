@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from privimage.schema import Frozen
@@ -39,12 +39,18 @@ class SampleConfig(Frozen):
 
     solver: Literal["dpm++2m", "euler"] = "dpm++2m"
     steps: int = Field(default=16, ge=2, le=2000)
-    sigma_max: float = Field(default=20.0, gt=0)
+    sigma_max: float = Field(default=20.0, gt=0, le=1e6)
     sigma_min: float = Field(default=0.6, gt=0)
-    rho: float = Field(default=5.0, gt=0)
+    rho: float = Field(default=5.0, ge=1, le=100)  # beyond, the grid leaves float64 or has one level
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
-    batch: int = Field(default=500, ge=1)
+    batch: int = Field(default=500, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _falls(self) -> SampleConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        return self
 
 
 def _column(sigma: Tensor, x: Tensor) -> Tensor:

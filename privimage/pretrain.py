@@ -24,7 +24,7 @@ class PretrainConfig(Frozen):
     """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
 
     images: int = Field(default=150_000, ge=0)
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=256, ge=1, le=100_000)
     lr: float = Field(default=1e-3, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)

@@ -31,7 +31,7 @@ class SemanticsConfig(Frozen):
     """How the query function is trained on the public set."""
 
     steps: int = Field(default=450, ge=1)
-    batch: int = Field(default=256, ge=2)
+    batch: int = Field(default=256, ge=2, le=100_000)
     lr: float = Field(default=2e-3, gt=0)
     augment: bool = True  # affine, elastic and stroke-width changes: for glyphs and handwriting
 

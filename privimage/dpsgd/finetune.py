@@ -49,19 +49,19 @@ class FinetuneConfig(Frozen):
 
     q: float = Field(default=0.25, gt=0, le=1)
     steps: int = Field(default=16, ge=1)
-    C: float = Field(default=0.05, gt=0)
-    K: int = Field(default=4, ge=1)
+    C: float = Field(default=0.05, gt=0, le=1e6)
+    K: int = Field(default=4, ge=1, le=1000)
     optimizer: Literal["spectral", "adam"] = "spectral"
     lr: float = Field(default=0.3, gt=0)
     final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
     momentum: float = Field(default=0.8, ge=0, lt=1)
     edge: float = Field(default=1.0, ge=0)  # of the noise, for `spectral`: below 1 keeps more directions
     averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
-    P_mean: float | None = 0.3  # of ln sigma while fine-tuning; None: as in pre-training
+    P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; None: as in pre-training
     label_dropout: float = Field(default=0.0, ge=0, le=1)
     precision: Precision = "fp32"
     engine: EngineName = "auto"
-    physical_batch: int = Field(default=512, ge=1)  # examples in memory at once; changes rounding only
+    physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
 
     @model_validator(mode="after")
     def _opacus_is_float32(self) -> Self:

@@ -65,7 +65,7 @@ class MethodConfig(Frozen):
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     sample: SampleConfig = SampleConfig()
-    samples: int = Field(default=2000, ge=10)
+    samples: int = Field(default=2000, ge=10, le=1_000_000)  # all are in memory at once
 
     @model_validator(mode="before")
     @classmethod

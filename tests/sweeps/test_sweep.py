@@ -149,3 +149,28 @@ def test_the_query_is_asked_for_the_method_that_needs_the_most(write_sweep: Writ
         (trial.method.name, trial.method.query.sigma) for dotted, trial in sweep.corner_trials() if "sigma" in dotted
     }
     assert names == {(name, sigma) for name in ("dpdm", "privimage+d") for sigma in (7, 50)}
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        ("samples", 10**12),
+        ("pretrain.batch", 10**9),
+        ("query.function.batch", 10**9),
+        ("sample.batch", 10**9),
+        ("sample.rho", 1e-3),
+        ("sample.sigma_min", 100),  # above sigma_max
+        ("finetune.K", 10**6),
+        ("finetune.physical_batch", 10**9),
+        ("finetune.P_mean", 1000),
+        ("finetune.C", 1e300),
+    ],
+)
+def test_what_no_machine_holds_is_refused_by_its_key(write_sweep: Write, dotted: str, value: Any) -> None:
+    """Else memory ends, or numbers, in a trial whose access was charged."""
+    *parents, last = dotted.split(".")
+    method: dict[str, Any] = {last: value}
+    for parent in reversed(parents):
+        method = {parent: method}
+    with pytest.raises(InputError, match=rf"method\.{parents[0] if parents else last}.*{last if parents else value}"):
+        load(write_sweep, method={"name": "privimage+d", **method})
