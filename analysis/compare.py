@@ -157,6 +157,13 @@ def _error(pair: Difference) -> str:
 def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
     """How the two sides were chosen, which the numbers alone do not say."""
     if not others:
+        if any(record.role == "compare" for record in found.records) and not any(
+            record.metrics for record in found.records if record.role == "compare"
+        ):
+            return [
+                f"The comparison rows have no {words.metric(found.lead)}: it is asked of the search alone. Name a "
+                "metric without noise in `metrics`, such as accuracy[cnn], to compare them by numbers."
+            ]
         return ["There is no comparison row at this budget."]
     most = max(len(row.among) for row in others)
     seeds = len({record.seed for record in mine.among})

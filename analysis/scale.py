@@ -120,6 +120,8 @@ def sentences(found: Facts) -> list[str]:
     if best is None:
         return []
     said = [sentence for metric in best.metrics for sentence in _on_scale(found, best, metric)]
+    if said:
+        said.append(KNOBS)
     if real(found) is None:
         said.append("Real images were not measured: add `real` to compare, to see what the metrics can reach at all.")
     return said
@@ -133,13 +135,15 @@ def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
             return []
         return [
             f"Far from real: the best trial has {name} {words.number(metric.value)}, real training images "
-            f"{words.number(known)}. {KNOBS}"
+            f"{words.number(known)}."
         ]
-    floor, own = base(found, metric.name).floor, estimate([best], metric.name)
+    rates, own = base(found, metric.name), estimate([best], metric.name)
+    floor = rates.floor
     if floor is not None and own is not None and own.error is not None and own.value - floor <= own.error:
+        guess = "one guess in so many classes" if rates.largest != floor else "always naming the largest class"
         return [
-            f"No better than guessing: {name} {words.number(own.value)}, where always naming one class gives "
-            f"{words.number(floor)}. {KNOBS}"
+            f"Not told from guessing: the best trial has {name} {words.number(own.value)} ± {own.error:.2g}, {guess} "
+            f"gives {words.number(floor)}."
         ]
     return []
 

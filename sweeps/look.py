@@ -9,6 +9,7 @@ import numpy as np
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.left_out import left_out
 from privimage.data.sets import Images, PublicSet, SensitiveData
+from privimage.text import count
 from privimage.trial import DataConfig
 
 
@@ -21,9 +22,9 @@ def read_lines(data: DataConfig, public: PublicSet, sensitive: SensitiveData) ->
     split = ", ".join(f"{len(part)} {part.split}" for part in parts)
     first = sensitive.train
     return [
-        f"sensitive set {first.id}: {_size(first, sum(map(len, parts)))}, {len(first.classes)} classes; {split}"
+        f"sensitive set {first.id}: {_size(first, sum(map(len, parts)))}, {count(len(first.classes), 'class')}; {split}"
         + _left_out(data.sensitive),
-        f"public set {public.name}: {_size(public, len(public))}, {len(public.classes)} classes"
+        f"public set {public.name}: {_size(public, len(public))}, {count(len(public.classes), 'class')}"
         + _left_out(data.public),
     ]
 
@@ -45,4 +46,4 @@ def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig) -> str:
     if isinstance(config, HeldOutConfig) or config.name != "folder" or config.root is None:
         return ""
     found = left_out(Path(config.root).expanduser())
-    return "; left out: " + (", ".join(f"{count} {reason}" for reason, count in found.items()) or "nothing")
+    return "; left out: " + (", ".join(f"{n} {reason}" for reason, n in found.items()) or "nothing")

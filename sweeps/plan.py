@@ -14,6 +14,7 @@ from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
 from privimage.statement import sentences
+from privimage.text import count as count_of
 from privimage.tuning.bill import Bill, Search, Study, price_trials
 from privimage.tuning.law import Law
 from sweeps import count
@@ -195,7 +196,11 @@ def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
                 what, split = ("scores", "validation") if scores else ("trainings", "training")
                 yield part(f"all {times} {what} of the search", cost, split=split)
     for row in dict.fromkeys(study.rows):
-        yield part(f"{study.rows.count(row)} comparison rows, sigma {row.sigma:.4g} each", *study.rows)
+        yield part(_rows(study.rows.count(row), row.sigma), *study.rows)
+
+
+def _rows(n: int, sigma: float) -> str:
+    return f"{count_of(n, 'comparison row')}, sigma {sigma:.4g}{' each' if n > 1 else ''}"
 
 
 def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:

@@ -71,3 +71,9 @@ def test_rows_of_another_budget_stand_in_only_if_they_cost_no_more(make_record, 
 def test_nothing_to_compare(make_record, make_facts):
     assert "no finished trial" in compare.sentences(make_facts([rival(make_record, "dpdm", 6, 0.6)]), ONE)[0]
     assert compare.sentences(make_facts([make_record("a")]), TEN) == ["There is no comparison row at this budget."]
+
+
+def test_rows_without_a_number_are_said_to_have_none(make_record, make_facts):
+    row = rival(make_record, "dpdm", 60, 0.6).model_copy(update={"metrics": ()})
+    (said,) = compare.sentences(make_facts([make_record("a"), row]), TEN)
+    assert "comparison rows have no fid[efficientnet-lite0]" in said and "`metrics`" in said

@@ -80,7 +80,15 @@ def test_far_from_real_is_said_in_words_with_the_knobs(make_record, make_facts):
     real = make_record("real", method="real", role="compare", fid=0.2, cnn=0.98, spent=None)
     said = " ".join(scale.sentences(make_facts([make_record("a", fid=39.4, cnn=0.12), real])))
     assert "Far from real: the best trial has fid[efficientnet-lite0]† 39.4, real training images 0.2" in said
-    assert "No better than guessing: accuracy[cnn]† 0.12" in said and "method.pretrain.images" in said
+    assert "Not told from guessing: the best trial has accuracy[cnn]† 0.12" in said and "method.pretrain.images" in said
     near = scale.sentences(make_facts([make_record("a", fid=0.3, cnn=0.9), real]))
     assert near == []
     assert "add `real` to compare" in scale.sentences(make_facts([make_record("a", fid=0.3, cnn=0.9)]))[-1]
+
+
+def test_a_guess_is_not_told_from_its_base_rate_and_the_knobs_are_said_once(make_record, make_facts):
+    real = make_record("real", method="real", role="compare", fid=0.2, cnn=0.98, spent=None)
+    said = scale.sentences(make_facts([make_record("a", fid=39.4, cnn=0.12), real]))
+    assert " ".join(said).count(scale.KNOBS) == 1 and said[-1] == scale.KNOBS
+    guess = next(sentence for sentence in said if "guessing" in sentence)
+    assert "accuracy[cnn]† 0.12 ± 0.0" in guess and "always naming the largest class gives 0.11" in guess
