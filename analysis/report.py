@@ -154,7 +154,7 @@ def _comparison_table(found: Facts, budget: Budget) -> str:
     rows = compare.rows(found, budget)
     columns = [
         Column(title="method"), *details.metric_columns(found), Column(title="epsilon alone", number=True),
-        Column(title="best of", number=True), Column(title="trial"),
+        Column(title="best of", number=True), Column(title="trial", number=True),
     ]  # fmt: skip
     cells = [
         [
