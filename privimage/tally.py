@@ -112,8 +112,9 @@ def beyond_cap(cap: Cap, before: Lines, after: Lines) -> str:
     return (
         f"{what} is refused: it asks for epsilon {epsilon_rdp(costs_of([last]), delta):.4g} "
         f"({(new - old)[split] / cap.rho:.1%} of the cap) where {spent} ({old[split] / cap.rho:.1%} of the cap, with "
-        f"what is reserved), by Renyi divergences, as a cap counts: its shares add up, epsilons do not; "
-        f"the cap is {cap.budget} for the lifetime of the set; ask for less: fewer trials, smaller budgets, or tuning.mode select"
+        "what is reserved), by Renyi divergences, as a cap counts: its shares add up, epsilons do not; "
+        f"the cap is {cap.budget} for the lifetime of the set; ask for less: "
+        "fewer trials, smaller budgets, or tuning.mode select"
     )
 
 

@@ -208,10 +208,10 @@ def test_what_the_ledger_or_the_folder_would_refuse_is_a_refusal(tiny_values: Va
     ledger.set_cap(Budget(epsilon=20, delta=DELTA))
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.suffix != ".yaml")
     plan = plan_of(values, tmp_path)
-    assert not plan.refused and any("100.0% is left" in sentence for sentence in plan.paid)
+    assert not plan.refused and any("It admits one more access" in sentence for sentence in plan.paid)
     louder = plan_of(values | {"tuning": {"mode": "explore"}, "trials": 50}, tmp_path)
     assert louder.refused and louder.bill is not None
-    assert louder.refusal is not None and "of the cap" in louder.refusal and "fewer trials" in louder.refusal
+    assert louder.refusal is not None and "its shares add up" in louder.refusal and "fewer trials" in louder.refusal
     after = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.suffix != ".yaml")
     assert before == after
     folder = Root(path=tmp_path / "runs").run("tiny")
