@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from analysis import bundle, pictures
+from analysis import bundle, pictures, wanted
+from analysis.bundle import BundleConfig
 from privimage.errors import InputError
 from privimage.sampler import draw_images
 
@@ -22,22 +23,34 @@ PNG_COLUMNS = 100  # images a label that a picture may show
 
 
 def sample_from(
-    directory: Path, *, n: int, seed: int, device: str = "cpu", progress: Progress = lambda done, total: None
+    directory: Path,
+    *,
+    n: int | None = None,
+    labels: Sequence[str] = (),
+    seed: int,
+    device: str = "cpu",
+    progress: Progress = lambda done, total: None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """n images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed and device.
+    """n images uint8 [n, C, H, W] with labels in turn, all of them or those asked for (see `analysis.wanted`).
+
+    The same for the same seed, device and labels.
 
     Raises InputError in one line if the folder is not an intact bundle, the seed is none, or the device is not there.
     """
-    if n < 1:
-        raise InputError(f"n: got {n}; at least 1 image")
     if not 0 <= seed <= SEEDS:
         raise InputError(f"seed: got {seed}; expected a whole number from 0 to {SEEDS}")
     where = _device(device)
     found = bundle.read(directory)
+    order = wanted.order(counts_of(found.config, n=n, labels=labels))
     return draw_images(
-        found.generator, n=n, shape=found.config.shape, config=found.config.sample, seed=seed, device=where,
-        progress=progress,
+        found.generator, n=len(order), shape=found.config.shape, config=found.config.sample, seed=seed, device=where,
+        labels=order, progress=progress,
     )  # fmt: skip
+
+
+def counts_of(config: BundleConfig, *, n: int | None, labels: Sequence[str]) -> dict[int, int]:
+    """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
+    return wanted.counts(labels, n=n, n_classes=config.n_classes, classes=config.classes)
 
 
 def _device(name: str) -> torch.device:
@@ -49,12 +62,12 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def check_output(to: Path, *, n: int, labels: int) -> None:
-    """Raise InputError if n images with so many labels in turn could not be written to the path.
+def check_output(to: Path, *, most: int) -> None:
+    """Raise InputError if images, at most so many of a label, could not be written to the path.
 
     Its folder is made if it is missing. Called before the images are drawn: that can take hours.
     """
-    _check_kind(to, most=-(-n // labels))
+    _check_kind(to, most=most)
     if to.is_dir():
         raise InputError(f"{to}: is a folder; name a file in it, e.g. {to / 'images.npz'}")
     with _writing(to):

@@ -26,17 +26,19 @@ def draw_images(
     config: SampleConfig,
     seed: int,
     device: torch.device,
+    labels: NDArray[np.int64] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """n synthetic images uint8 [n, C, H, W] with labels 0, 1, 2, ... in turn; the same for the same seed."""
-    images, labels = [], []
-    for z, label in _draw(generator, n=n, shape=shape, config=config, seed=seed, device=device):
+    """n synthetic images uint8 [n, C, H, W] with these labels [n], else 0, 1, ... in turn; same seed, same images."""
+    images, drawn = [], []
+    wanted = torch.arange(n) % generator.n_classes if labels is None else torch.as_tensor(labels)
+    for z, label in _draw(generator, wanted, shape=shape, config=config, seed=seed, device=device):
         if not z.isfinite().all():
             raise diverged("samples")
         images.append(generator.codec.decode(z).cpu())
-        labels.append(label)
-        progress(sum(map(len, labels)), n)
-    return torch.cat(images).numpy(), torch.cat(labels).numpy()
+        drawn.append(label)
+        progress(sum(map(len, drawn)), n)
+    return torch.cat(images).numpy(), torch.cat(drawn).numpy()
 
 
 def fit_codec(
@@ -45,19 +47,19 @@ def fit_codec(
     """Fit the generator's codec to its own images and to public ones [n, C, H, W]; nothing where there is no fit."""
     if not isinstance(generator.codec, DctCodec):
         return
-    drawn = [z for z, _ in _draw(generator, n=FIT_IMAGES, shape=shape, config=config, seed=0, device=device)]
+    labels = torch.arange(FIT_IMAGES) % generator.n_classes
+    drawn = [z for z, _ in _draw(generator, labels, shape=shape, config=config, seed=0, device=device)]
     generator.codec.fit(torch.cat(drawn), public)
 
 
 @torch.no_grad()
 def _draw(
-    generator: Generator, *, n: int, shape: Shape, config: SampleConfig, seed: int, device: torch.device
+    generator: Generator, labels: Tensor, *, shape: Shape, config: SampleConfig, seed: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of (encoded images on `device`, labels)."""
     generator.to(device).eval()
     latent = generator.latent_shape(shape)
     rng = torch.Generator().manual_seed(seed)
-    labels: Tensor = torch.arange(n) % generator.n_classes
     for label in labels.split(config.batch):
         noise = torch.randn((len(label), *latent), generator=rng).to(device)
         sigma_data = generator.edm.sigma_data

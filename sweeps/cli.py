@@ -188,21 +188,31 @@ def best(
     _say([sentence for sentence in (*price.terms(found), *spend.ledger_sentences(found)) if _warns(sentence)])
 
 
-@app.command(epilog="Example: privimage sample best/ --n 1000 --to digits.npz")
+@app.command(
+    epilog="Examples: privimage sample best/ --n 1000 --to digits.npz; privimage sample best/ --label 0=100 --label "
+    "7=50 --to some.npz; privimage sample best/ --n 1000 --label 0=20% --label 7=80% --to shares.npz"
+)
 def sample(
     directory: Annotated[Path, typer.Argument(metavar="DIR", parser=local("DIR"), help="A folder that `best` wrote.")],
     to: Annotated[Path, typer.Option(parser=local("--to"), help="images.npz, or grid.png.")],
-    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1000,
+    n: Annotated[int | None, typer.Option(help="How many images; 1000 if absent.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL[=NUMBER|=SHARE%]", help="Draw this label only: a number or a class name; again for more."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """Draw synthetic images from a pulled generator. Costs no privacy."""
     from analysis import bundle
-    from analysis.synthesise import check_output, sample_from, write_samples
+    from analysis.synthesise import check_output, counts_of, sample_from, write_samples
 
-    check_output(to, n=n, labels=bundle.read_config(directory).n_classes)
+    wanted = counts_of(bundle.read_config(directory), n=n, labels=label or ())
+    check_output(to, most=max(wanted.values()))
     with _progress("sampling") as advance:
-        x, y = sample_from(directory, n=n, seed=seed, device=device, progress=advance)
+        x, y = sample_from(directory, n=n, labels=label or (), seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
     out.print(f"{to}: {len(x)} images. {bundle.read_config(directory).guarantee.sentence}", **PLAIN)
 

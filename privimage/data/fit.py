@@ -14,6 +14,20 @@ def colours(image: Image.Image) -> int:
     return 1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;") else 3
 
 
+def unreadable(image: Image.Image) -> str | None:
+    """Why an opened image is not read, with the fix, or None. Judged by its header, never by its pixels.
+
+    How many of 16 bits a PNG uses is not declared (12 bits would be nearly black), and looking for the brightest pixel
+    would be a statistic of private images. A PGM declares its brightest value, and is scaled by that.
+    """
+    if getattr(image, "n_frames", 1) > 1:
+        return "holds several images; write one image a file"
+    raw = str(image.tile[0].args) if image.tile else ""
+    if image.format == "PNG" and (image.mode.startswith("I") or "16" in raw):
+        return "has 16 bits a channel; convert all images to 8 bits by one rule, e.g. of 12 bits the upper 8"
+    return None
+
+
 def fit(image: Image.Image, *, size: int | None, channels: int) -> Pixels:
     """uint8 [channels, height, width]: turned upright, on white where transparent, centre-cropped, resized.
 

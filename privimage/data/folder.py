@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from privimage.data.fit import Pixels, colours, fit
+from privimage.data.fit import Pixels, colours, fit, unreadable
 from privimage.data.progress import tracked
 from privimage.errors import InputError
 
@@ -89,10 +89,13 @@ def _decoded(path: Path, use: Callable[[Image.Image], T]) -> T:
     """What `use` makes of an opened image. Raises InputError naming the file when it cannot be decoded."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return use(image)
+            refused = unreadable(image)
+            if refused is None:
+                return use(image)
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, Image.DecompressionBombError):
         # What the decoder says may quote bytes of the file, so it is not repeated.
         raise InputError(f"{path}: damaged, or not a PNG, JPEG, BMP, WEBP or PGM image") from None
+    raise InputError(f"{path}: {refused}")
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -76,7 +76,9 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 0}, "at least 1"),
+        ({"n": 0}, "--n: got 0; at least 1"),
+        ({"labels": ["10"]}, "--label: got '10'; the labels are 0 to 9"),
+        ({"labels": ["3", "03"]}, "twice"),
         ({"device": "abacus"}, "does not have"),
         ({"seed": -1}, "seed: got -1; expected a whole number from 0 to 9223372036854775807"),
         ({"seed": 2**63}, "seed: got 9223372036854775808"),
@@ -85,6 +87,38 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
 def test_impossible_requests(directory, options, message):
     with pytest.raises(InputError, match=message):
         sample_from(directory, **({"n": 1, "seed": 0, "device": "cpu"} | options))
+
+
+def test_labels_are_drawn_as_asked_and_the_same_again(directory):
+    x, y = sample_from(directory, labels=["7=3", "0=5"], seed=1)
+    assert y.tolist() == [0, 7, 0, 7, 0, 7, 0, 0]
+    again, _ = sample_from(directory, labels=["0=5", "7=3"], seed=1)
+    other, _ = sample_from(directory, labels=["0=5", "7=3"], seed=2)
+    assert np.array_equal(x, again) and not np.array_equal(x, other)
+    assert sample_from(directory, n=4, labels=["3"], seed=0)[1].tolist() == [3, 3, 3, 3]
+
+
+def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monkeypatch, capsys):
+    from sweeps.cli import main
+
+    to = tmp_path / "some.npz"
+    base = ["privimage", "sample", str(directory), "--to", str(to)]
+    monkeypatch.setattr("sys.argv", [*base, "--n", "8", "--label", "1=25%", "--label", "4=75%"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code and np.bincount(np.load(to)["y"]).tolist() == [0, 2, 0, 0, 6]
+    capsys.readouterr()
+    for words, says in (
+        (["--label", "eleven"], "--label: got 'eleven'; the labels are 0 to 9"),
+        (["--label", "1=25%"], "the shares sum to 25%; they must sum to 100%"),
+        (["--label", "1=2", "--n", "5"], "these are 2 images; --n is 5; leave it out"),
+        (["--label", "1=2", "--label", "3"], "give all of them alone, or a number, or a share"),
+    ):
+        monkeypatch.setattr("sys.argv", [*base, *words])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr().err
+        assert caught.value.code == 2 and says in said and said.count("\n") == 1
 
 
 def test_the_largest_seed_draws(directory):
@@ -133,5 +167,5 @@ def test_checking_an_output_leaves_no_file_and_harms_none(tmp_path):
     old, new = tmp_path / "old.npz", tmp_path / "new" / "a.npz"
     old.write_text("x")
     for path in (old, new):
-        synthesise.check_output(path, n=1000, labels=10)
+        synthesise.check_output(path, most=100)
     assert old.read_text() == "x" and list(new.parent.iterdir()) == []

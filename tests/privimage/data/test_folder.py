@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,10 +84,61 @@ def test_transparent_pixels_become_white(tmp_path) -> None:
     assert read_folder(tmp_path, size=8, channels=None)[0].tolist() == np.full((1, 3, 8, 8), 255).tolist()
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path) -> None:
+def test_sixteen_bits_of_a_png_are_refused_by_its_header(tmp_path) -> None:
+    """12 bits in 16 became black; and scaling by the brightest pixel would be a statistic of private images."""
     (tmp_path / "a").mkdir()
-    Image.fromarray(np.full((8, 8), 257 * 60, np.uint16)).save(tmp_path / "a" / "x.png")
-    assert (read_folder(tmp_path, size=8, channels=None)[0] == 60).all()
+    for pixels in (np.full((8, 8), 4095, np.uint16), np.full((8, 8), 65535, np.uint16), np.zeros((8, 8), np.uint16)):
+        Image.fromarray(pixels).save(tmp_path / "a" / "x.png")
+        for size in (8, None):
+            assert fail(tmp_path, size=size) == f"{tmp_path / 'a' / 'x.png'}: " + (
+                "has 16 bits a channel; convert all images to 8 bits by one rule, e.g. of 12 bits the upper 8"
+            )
+
+
+def png16(colour: int, samples: list[int]) -> bytes:
+    """A PNG of 8 x 8 equal pixels with 16 bits a channel, which Pillow cannot write in colour."""
+    row = b"\0" + struct.pack(f">{len(samples)}H", *samples) * 8
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 8, 8, 16, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row * 8)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_are_seen_in_every_kind_of_png(tmp_path, colour, samples) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(png16(colour, [4095] * samples))
+    assert "16 bits a channel" in fail(tmp_path)
+
+
+def test_a_pgm_is_scaled_by_the_brightest_value_that_it_declares(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.pgm").write_bytes(b"P5 8 8 4095\n" + struct.pack(">64H", *[2048] * 64))
+    assert (np.abs(read_folder(tmp_path, size=8, channels=1)[0].astype(int) - 128) <= 1).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_several_images_in_one_file_are_refused(tmp_path, suffix) -> None:
+    (tmp_path / "a").mkdir()
+    frames = [Image.new("RGB", (8, 8), (i, i, i)) for i in (0, 99, 200)]
+    frames[0].save(tmp_path / "a" / f"x.{suffix}", save_all=True, append_images=frames[1:])
+    assert fail(tmp_path) == f"{tmp_path / 'a' / f'x.{suffix}'}: holds several images; write one image a file"
+
+
+def test_cmyk_palette_and_rotation_are_read(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a" / "1.jpg")
+    Image.new("RGB", (8, 8), (255, 0, 0)).convert("P").save(tmp_path / "a" / "2.png")
+    turned = Image.new("RGB", (16, 8), (255, 0, 0))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.paste((255, 255, 255), (0, 0, 8, 8))  # the left half, which is the upper one when it is turned
+    turned.save(tmp_path / "a" / "3.png", exif=exif)
+    x = read_folder(tmp_path, size=8, channels=3)[0].astype(int)
+    assert np.abs(x[:2] - np.reshape([255, 0, 0], (3, 1, 1))).max() <= 30
+    assert x[2, 2, 0].min() > 200 and x[2, 2, -1].max() < 60
 
 
 def test_missing_folder(tmp_path) -> None:
