@@ -135,6 +135,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text as a node, with escapes where a character would not be read back."""
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INT, SIGNS)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, SIGNS)
 

@@ -9,6 +9,8 @@ from privimage import metrics, reconcile
 from privimage.accounting import epsilon
 from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.contents import Contents
+from privimage.data.config import SensitiveConfig
+from privimage.data.roots import check_root
 from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
@@ -22,7 +24,7 @@ from sweeps.looks import looks_of
 from sweeps.price import asking, bill_of, queries_of, search_of
 from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
-from sweeps.tuning import Select
+from sweeps.tuning import Public, Select
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
 QUANTILES = (0.5, 0.9, 0.99)
@@ -125,7 +127,9 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         asked_sigma=asked,
         quotes=quotes,
         bill=bill,
-        refusal=refusal or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
+        refusal=refusal
+        or _refused_by_roots(sweep)
+        or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
         paid=_paid(sweep, root),
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
         stages=tuple(_stages(sweep)),
@@ -138,6 +142,22 @@ def _refused_by_metrics(sweep: Sweep) -> str | None:
     """Why its images could not be measured: a package or weights that are missing."""
     try:
         metrics.check(sweep.measured, weights=sweep.features.weights)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _refused_by_roots(sweep: Sweep) -> str | None:
+    """Why the data could not be read where the sweep says that it is; no image is opened."""
+    sensitive = sweep.data.sensitive
+    try:
+        if isinstance(sensitive, SensitiveConfig):
+            check_root(sensitive, key="data.sensitive")
+        check_root(sweep.data.public, key="data.public")
+        if isinstance(sweep.tuning, Public) and isinstance(sensitive, SensitiveConfig):
+            stand_in = sweep.tuning.stand_in.config(sensitive, labels=1)
+            if isinstance(stand_in, SensitiveConfig):
+                check_root(stand_in, key="tuning.stand_in")
     except InputError as error:
         return str(error)
     return None

@@ -22,8 +22,8 @@ def unreadable(image: Image.Image) -> str | None:
     """
     if getattr(image, "n_frames", 1) > 1:
         return "holds several images; write one image a file"
-    raw = str(image.tile[0].args) if image.tile else ""
-    if image.format == "PNG" and (image.mode.startswith("I") or "16" in raw):
+    raw = str([tile[3] for tile in getattr(image, "tile", ())])  # how the pixels are stored, e.g. RGB;16B
+    if image.format == "PNG" and (image.mode.startswith("I") or ";16" in raw):
         return "has 16 bits a channel; convert all images to 8 bits by one rule, e.g. of 12 bits the upper 8"
     return None
 

@@ -34,7 +34,7 @@ def read_folder(
     `size` None keeps the size of the images, which must then be one square size. `channels` None is 1 when
     all images are grey, else 3. Links are followed; hidden files and other kinds of file are left out.
     """
-    folders = _class_folders(root)[:limit_classes]
+    folders = class_folders(root)[:limit_classes]
     files_of = [_image_files(folder) for folder in folders]
     files = [file for some in files_of for file in some]
     y = np.repeat(np.arange(len(folders), dtype=np.int64), [len(some) for some in files_of])
@@ -54,11 +54,12 @@ def read_folder(
 
 def read_contents(root: Path) -> list[bytes]:
     """The name of its class and a digest of every file that `read_folder` reads, in its order."""
-    files = [file for folder in _class_folders(root) for file in _image_files(folder)]
+    files = [file for folder in class_folders(root) for file in _image_files(folder)]
     return _each(lambda file: file.parent.name.encode() + b" " + hashlib.sha256(file.read_bytes()).digest(), files)
 
 
-def _class_folders(root: Path) -> list[Path]:
+def class_folders(root: Path) -> list[Path]:
+    """The class directories of an image folder, sorted by name. Raises InputError if there are none."""
     if not root.is_dir():
         raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -92,7 +92,7 @@ def test_another_trial_has_another_id(changed: dict[str, Any]) -> None:
 
 
 def test_equal_numbers_of_other_types_are_the_same_trial() -> None:
-    assert trial(method__query__sigma="10.0", budget__epsilon=1.50).id == trial().id
+    assert trial(method__query__sigma=10.0, budget__epsilon=1.50).id == trial().id
 
 
 def test_the_identity_of_the_data_is_its_configuration() -> None:
