@@ -179,12 +179,25 @@ def test_a_searched_field_without_effect_is_named(tiny_values: Values, tmp_path:
     assert {s.stage: s.computed for s in plan.stages} == {"generator": 1, "model": 2, "samples": 2}
 
 
+def test_a_root_that_is_not_there_is_a_refusal(tiny_values: Values, tmp_path: Path) -> None:
+    for key, changed in (("data.sensitive", {}), ("data.public", {}), ("tuning.stand_in", {"mode": "public"})):
+        values = one_budget(tiny_values(), "explore") | {"compare": []}
+        if changed:
+            values["tuning"] = changed | {"stand_in": {"name": "folder", "root": str(tmp_path / "gone")}}
+        else:
+            values["data"][key.removeprefix("data.")]["root"] = str(tmp_path / "gone")
+        plan = plan_of(values, tmp_path)
+        assert plan.refused and plan.refusal == f"{key}.root: {tmp_path / 'gone'}: no such folder"
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_no_sensitive_file_is_opened_and_nothing_is_written(
     mode: str, tiny_values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = one_budget(tiny_values(), mode)
-    values["data"]["sensitive"]["root"] = str(tmp_path / "not mounted here")
+    (tmp_path / "scans" / "a").mkdir(parents=True)
+    (tmp_path / "scans" / "a" / "0.png").write_bytes(b"no image: whoever opens it fails")
+    values["data"]["sensitive"]["root"] = str(tmp_path / "scans")
     file, root = write(values, tmp_path), tmp_path / "runs"
     monkeypatch.setattr("sys.argv", ["privimage", "plan", str(file), "--root", str(root)])
     with pytest.raises(SystemExit) as ended:
