@@ -26,17 +26,17 @@ class CoveredLedger:
         self.outer, self._inner = ledger, Ledger(inner, under=selection)
         self._selection, self._cost = selection, cost
 
-    def charge(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
+    def charge(self, *, id: str, what: str, events: Sequence[Cost], noise: str | None = None) -> bool:
         """True if the access was not known yet. The query, which all trials share, is charged to the ledger itself.
 
-        Raises LostAnswer if the selection has not been charged, BudgetExceeded if the trials that were drawn do not
-        count it.
+        Raises as `Ledger.charge`; LostAnswer if the selection has not been charged, BudgetExceeded if the trials that
+        were drawn do not count it.
         """
         if _shared(events):
-            return self.outer.charge(id=id, what=what, events=events)
+            return self.outer.charge(id=id, what=what, events=events, noise=noise)
         if not self.outer.charged(self._selection):
             raise LostAnswer(f"{self.outer.path}: the selection {self._selection[:12]} is not charged there")
-        return self._inner.charge(id=id, what=what, events=events)
+        return self._inner.charge(id=id, what=what, events=events, noise=noise)
 
     def open(self, *, trials: int) -> None:
         """Let so many trials be charged, and none beyond: a training and a score each. The same again is free.

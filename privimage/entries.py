@@ -25,7 +25,7 @@ class Charge(_Sealed):
     """What was asked and its price.
 
     `under` is the reservation, if any, that it was planned in; `division` is how the set was split when it was asked,
-    and `revision` says which images it was.
+    and `revision` says which images it was. `noise` is the mark of the entropy that the answer's noise comes from.
     """
 
     kind: Literal["charge"] = "charge"  # absent in the lines of older versions, which knew no other kind
@@ -35,6 +35,7 @@ class Charge(_Sealed):
     under: str | None = None
     division: str | None = None
     revision: int = 0
+    noise: str | None = None
 
     @field_validator("events")
     @classmethod

@@ -60,6 +60,11 @@ class Entropy:
         """New bits from the operating system."""
         return Entropy(secrets.token_bytes(BYTES))
 
+    @property
+    def mark(self) -> str:
+        """64 hex digits that name these bits and tell nothing of them: what a ledger keeps of them."""
+        return hashlib.sha256(b"mark" + self.raw).hexdigest()
+
     def stream(self, name: str) -> Stream:
         """The random numbers of the purpose `name`, from their start."""
         return Stream(hashlib.shake_256(self.raw + name.encode()).digest(BYTES))

@@ -22,7 +22,7 @@ from privimage.cap import Cap
 from privimage.chain import Chain, Found, HeadState
 from privimage.chain import Line as Raw
 from privimage.entries import ENTRY, Charge, Line, Lines, LookLine, NoLooks, Reserve
-from privimage.errors import BudgetExceeded, InputError, Violation
+from privimage.errors import BudgetExceeded, InputError, LostAnswer, Violation
 from privimage.looks import Look, Seen
 from privimage.manifest import Receipt
 from privimage.tally import Spending
@@ -54,12 +54,16 @@ class Ledger:
         self.timeless = timeless
         self.chain = Chain(path)
 
-    def charge(self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None) -> bool:
+    def charge(
+        self, *, id: str, what: str, events: Sequence[Cost], under: str | None = None, noise: str | None = None
+    ) -> bool:
         """True if the charge was written (and is on disk), False if this id had been charged before.
 
-        Call it before the data is touched. `under` names the reservation that it was planned in. Raises InputError if
-        the ledger is damaged or cannot be written, or if the id was charged with other events; BudgetExceeded, and
-        writes nothing, if that reservation is not open or does not count it, or if the cap does not admit it.
+        Call it before the data is touched. `under` names the reservation that it was planned in, `noise` is the mark
+        of the entropy that keys the answer's noise: a charge pays for one answer. Raises InputError if the ledger is
+        damaged or cannot be written, or if the id was charged with other events; LostAnswer if it was charged for
+        another noise (by another store); BudgetExceeded, and writes nothing, if that reservation is not open or does
+        not count it, or if the cap does not admit it.
         """
         if not all(event.private for event in events):
             raise Violation(f"'{what}' has no noise and so no price: it is a look, not a charge")
@@ -69,12 +73,17 @@ class Ledger:
                 if isinstance(old, Charge) and old.id == id:
                     if old.events != tuple(events):
                         raise InputError(f"{self.path}: charge {id[:12]} exists with other events")
+                    if noise is not None and old.noise != noise:
+                        raise LostAnswer(
+                            f"{self.path}: '{what}' was paid for with other noise, in another store; copy the answer "
+                            "from there; it is never asked again"
+                        )
                     return False
             self._check_division(lines)
             bill = under or self.under
             if bill is not None:
                 self._check_bill(lines, bill, what, events)
-            named = {"under": bill, "division": self.division, "revision": self.revision or None}
+            named = {"under": bill, "division": self.division, "revision": self.revision or None, "noise": noise}
             cited = {name: value for name, value in named.items() if value is not None}
             self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
         return True

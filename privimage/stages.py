@@ -132,7 +132,7 @@ class Stages:
                     "a backup of the store; it is never asked again"
                 )
             entropy = self.store.entropy(name)
-            self.ledger.charge(id=key, what=what, events=events)
+            self.ledger.charge(id=key, what=what, events=events, noise=entropy.mark)
             return entropy
 
         def charged_build() -> Built:

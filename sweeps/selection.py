@@ -63,7 +63,7 @@ class Selection:
         entropy = store.entropy(name)
         count = self.cost.law.draw(entropy)
         CoveredLedger(ledger, inner=inner, selection=self.id, cost=self.cost).open(trials=count)
-        ledger.charge(id=self.id, what=self.what, events=(self.cost,))
+        ledger.charge(id=self.id, what=self.what, events=(self.cost,), noise=entropy.mark)
         return tuple(
             self._sweep.trial(
                 budget=self._study.budget,

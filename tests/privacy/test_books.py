@@ -157,13 +157,43 @@ def test_the_ledger_of_another_root_is_refused(root: Root, tmp_path: Path) -> No
 
 def test_a_ledger_reached_by_a_link_has_one_head_and_one_lock(root: Root, tmp_path: Path) -> None:
     Pipeline(root).run()
-    other = Root(path=tmp_path / "other")
-    other.ledger(SET).parent.mkdir(parents=True)
-    other.ledger(SET).symlink_to(root.ledger(SET))
+    other = another_store(root, tmp_path)
     Ledger(other.ledger(SET)).charge(id="more", what="more", events=(QUERY,))
     Ledger(root.ledger(SET)).charge(id="most", what="most", events=(QUERY,))
     assert Ledger(other.ledger(SET)).verify() == "agrees" == Ledger(root.ledger(SET)).verify()
     assert not other.ledger(SET).with_suffix(".head").exists()
+
+
+def another_store(root: Root, tmp_path: Path) -> Root:
+    """A root with a store of its own on the same ledger."""
+    other = Root(path=tmp_path / "other")
+    other.ledger(SET).parent.mkdir(parents=True)
+    other.ledger(SET).symlink_to(root.ledger(SET))
+    return other
+
+
+def killed_before_its_charge(root: Root, patch: pytest.MonkeyPatch) -> None:
+    def killed(self: Ledger, **values: object) -> bool:
+        raise KeyboardInterrupt
+
+    with patch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(Ledger, "charge", killed)
+        Pipeline(root).ask("histogram")
+
+
+def test_a_charge_pays_for_one_answer_in_whatever_store(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two stores, one ledger: the same question with other noise would be a second answer that nobody paid for."""
+    killed_before_its_charge(root, monkeypatch)
+    other = another_store(root, tmp_path)
+    assert Pipeline(other).ask("histogram") is None and Ledger(root.ledger(SET)).charges()
+    again = Pipeline(root)
+    with pytest.raises(LostAnswer, match="paid for with other noise"):
+        again.ask("histogram")
+    assert again.built == []
+    shutil.copytree(other.store / "artefacts", root.store / "artefacts")
+    assert Pipeline(root).ask("histogram") is None and len(Ledger(root.ledger(SET)).charges()) == 1
 
 
 @pytest.mark.parametrize("lost", ["outer", "inner", "both"])
@@ -232,6 +262,19 @@ def receipts_that_are_not_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Store, "_write", lambda self, kind, key, built: real(self, kind, key, Built(**{**vars(built), "receipts": ()}))
     )
+
+
+def charges_without_a_mark(patch: pytest.MonkeyPatch) -> None:
+    real = Ledger.charge
+    patch.setattr(Ledger, "charge", lambda self, **values: real(self, **{**values, "noise": None}))
+
+
+def test_the_check_sees_an_answer_that_was_not_paid_for(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charges_without_a_mark(monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_charge_pays_for_one_answer_in_whatever_store(root, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("fault", [unchecked_hits, receipts_that_are_not_kept])

@@ -72,13 +72,26 @@ def test_trials_are_never_drawn_again(bench: Bench) -> None:
     never_drawn_again(bench)
 
 
+def charged_without_a_mark(patch: pytest.MonkeyPatch) -> None:
+    """A fault beneath those that follow: the ledger does not know which draw was paid for, so it cannot refuse."""
+    real = Ledger.charge
+    patch.setattr(Ledger, "charge", lambda self, **values: real(self, **{**values, "noise": None}))
+
+
+def test_another_draw_is_refused_by_the_ledger_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "has_entropy", lambda self, name: True)
+    never_drawn_again(bench)
+
+
 def test_a_number_of_trials_that_is_redrawn_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    charged_without_a_mark(monkeypatch)
     monkeypatch.setattr(Store, "has_entropy", lambda self, name: True)
     with pytest.raises(AssertionError, match="drawn again"):
         never_drawn_again(bench)
 
 
 def test_a_fresh_draw_at_every_start_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    charged_without_a_mark(monkeypatch)
     real = Store.entropy
     monkeypatch.setattr(Store, "entropy", lambda self, name: (self.forget(name), real(self, name))[1])
     with pytest.raises(AssertionError):
