@@ -108,7 +108,7 @@ def released_minus_exact_has_the_declared_std(function: QueryFunction, train: Pr
     for row in function.top(train, k1=k1).T:
         np.add.at(exact, (train.y, row), 1)
     x, y = toys.pictures(30, 3, seed=9)
-    right = round(accuracy(x, y, classifier="lr", test=validation) * len(validation))
+    right = round(accuracy(x, y, classifier="lr", test=validation, by=score) * len(validation))
     noise: dict[str, list[np.ndarray]] = {"query": [], "derived": [], "score": []}
     for number in range(60):
         asked = semantics.ask(function, train, k1=k1, event=query, entropy=of("a", f"{number}"))
