@@ -19,9 +19,11 @@ import privimage
 from privimage.errors import InputError
 
 LEAVE_SECONDS = 10.0
+DEAD_SECONDS = 25.0  # longer than a run that was asked to stop may take: its whole process group may be ending
 KNOCK_SECONDS = 10.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of a gRPC client: magic, empty settings
 SETTINGS = 4
+RAY = ("gcs_server", "raylet")  # without one of them nothing can go on
 # Ray puts the folder that a run starts from first on the path of its workers, where a folder of the user's that is
 # called like a package of ours would take its place.
 OURS = Path(privimage.__file__).parents[1]
@@ -32,9 +34,13 @@ def connected(address: str | None) -> Iterator[str]:
     """Be connected as `connect` does; at the end leave the cluster again, which ends every worker of this process."""
     mine = not ray.is_initialized()
     where = connect(address)
+    left = threading.Event()
+    if mine:
+        threading.Thread(target=_watch, args=(left,), daemon=True).start()
     try:
         yield where
     finally:
+        left.set()
         if mine:
             _leave()
 
@@ -75,6 +81,22 @@ def hide_sessions() -> None:
     folder = None if node is None else Path(node.get_session_dir_path())
     if folder is not None and folder.is_dir() and folder.stat().st_uid == os.getuid():
         folder.chmod(0o700)
+
+
+def _watch(left: threading.Event) -> None:
+    """End this process, in one line, if Ray's own processes on this machine end before `left` is set.
+
+    Ray itself waits for a minute, says so in its own words, and ends the process from C++.
+    """
+    node = ray._private.worker._global_node
+    while not left.wait(1.0):
+        ended = [] if node is None else [kind for kind, _ in node.dead_processes() if kind in RAY]
+        if ended and not left.wait(DEAD_SECONDS):
+            said = f"privimage: Ray's own process {ended[0]} was killed; nothing was lost; run the same command again"
+            try:
+                os.write(2, f"{said}\n".encode())
+            finally:  # also where the terminal is gone
+                os._exit(1)
 
 
 def _leave() -> None:

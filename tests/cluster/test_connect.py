@@ -136,3 +136,17 @@ def test_a_long_folder_of_temporary_files_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=50)
     last = done.stderr.strip().splitlines()[-1]
     assert "InputError: Ray did not start on this machine" in last and "set RAY_TMPDIR to a short one" in last
+
+
+def test_a_killed_ray_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    """The out-of-memory killer takes Ray's processes too; Ray would wait a minute and end the process in its words."""
+    script = (
+        "import os, signal, time, ray; from cluster import connect; connect.DEAD_SECONDS = 1.0\n"
+        "with connect.connected(None):\n"
+        "    node = ray._private.worker._global_node\n"
+        "    os.kill(node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)\n"
+        "    time.sleep(40)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    said = "privimage: Ray's own process gcs_server was killed; nothing was lost; run the same command again\n"
+    assert (done.returncode, done.stderr) == (1, said)
