@@ -169,7 +169,7 @@ def _public(found: Facts, bill: Bill) -> list[str]:
         asked += [words.count(study.trials, "training")]
         price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
         said.append(
-            f"At epsilon {study.budget.epsilon:g} the sensitive set was asked for {words.listed(asked)}, together "
+            f"At epsilon {study.budget.epsilon:g} the sensitive set is asked for {words.listed(asked)}, together "
             f"{price}."
         )
     return said

@@ -118,7 +118,7 @@ class Display:
             free = ray.available_resources()
         except RayError:
             return "waiting for Ray"
-        return f"waiting for resources: a trial needs {needs(self._work.sweep.resources)}; free are " + (
+        return f"waiting for Ray to start a trial: it needs {needs(self._work.sweep.resources)}; free are " + (
             f"{free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU in all"
         )
 
