@@ -142,8 +142,8 @@ def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
     if floor is not None and own is not None and own.error is not None and own.value - floor <= own.error:
         guess = "one guess in so many classes" if rates.largest != floor else "always naming the largest class"
         return [
-            f"Not told from guessing: the best trial has {name} {words.number(own.value)} ± {own.error:.2g}, {guess} "
-            f"gives {words.number(floor)}."
+            f"Not told from guessing: the best trial has {name} {words.number(own.value)} ± {own.error:.2g}, where "
+            f"{guess} gives {words.number(floor)}."
         ]
     return []
 
