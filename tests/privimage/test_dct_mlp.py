@@ -58,5 +58,5 @@ def test_build_is_a_function_of_its_seed_and_leaves_the_global_state() -> None:
 
 
 def test_small_images_are_refused() -> None:
-    with pytest.raises(InputError, match=r"method\.model\.size: dct_mlp needs images of at least 16"):
+    with pytest.raises(InputError, match="a dct-mlp needs at least 16 pixels a side"):
         networks.build("dct-mlp-192", shape=(1, 28, 15), n_classes=3, seed=0)

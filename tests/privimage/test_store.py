@@ -46,7 +46,13 @@ def test_what_was_put_is_got(store: Store) -> None:
 
 
 @given(
-    hnp.arrays(st.sampled_from([np.float32, np.float64, np.int64, np.uint8]), hnp.array_shapes(min_dims=0, max_dims=3))
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint8]).flatmap(
+        lambda dtype: hnp.arrays(
+            dtype,
+            hnp.array_shapes(min_dims=0, max_dims=3),
+            elements={"allow_nan": False, "allow_infinity": False} if np.issubdtype(dtype, np.floating) else None,
+        )
+    )
 )
 @settings(max_examples=20, deadline=None)
 def test_every_shape_survives(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
