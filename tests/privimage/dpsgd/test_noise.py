@@ -18,6 +18,7 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.entropy import Entropy
 from privimage.errors import Violation
+from privimage.looks import Seen
 from privimage.networks import Generator
 from privimage.workers import Workers
 
@@ -118,8 +119,11 @@ def test_a_run_without_noise_begins_none(
     tiny: Callable[..., Generator], sensitive: PrivateSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StepNoise, "__init__", lambda *args, **rest: pytest.fail("noise was made"))
-    event = Event(purpose="none", sigma=0, q=0.5, steps=1)
-    fine_tune(tiny(), sensitive, config=FinetuneConfig(), event=event, entropy=entropy(1), workers=Workers.alone())
+    event, workers = Event(purpose="none", sigma=0, q=0.5, steps=1), Workers.alone()
+    fixed: dict[str, Any] = {"config": FinetuneConfig(), "event": event, "entropy": entropy(1), "workers": workers}
+    fine_tune(tiny(), sensitive, seen=Seen(split="train"), **fixed)
+    with pytest.raises(Violation, match="no line of the ledger says so"):
+        fine_tune(tiny(), sensitive, **fixed)  # the look is what allows it
 
 
 def test_the_words_of_a_step_are_those_of_its_name() -> None:
