@@ -162,6 +162,13 @@ class Ledger:
         last = next((line for line in reversed(lines) if isinstance(line, Reserve) and line.id == id), None)
         return last is not None and last.events == tuple(events) and id not in tally.open_of(lines)
 
+    def begun_otherwise(self, *, id: str, events: Sequence[Cost]) -> bool:
+        """Whether something was charged under a reservation of that id with another price than this."""
+        lines = self.lines()
+        last = next((line for line in reversed(lines) if isinstance(line, Reserve) and line.id == id), None)
+        asked = any(isinstance(line, Charge) and line.under == id for line in lines)
+        return asked and last is not None and last.events != tuple(events)
+
     def reservations(self) -> list[Reserve]:
         """The reservations that are open, oldest first."""
         return list(tally.open_of(self.lines()).values())

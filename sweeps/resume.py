@@ -16,16 +16,18 @@ from privimage.plain_yaml import read_yaml
 from privimage.schema import digest, parse
 from privimage.store import Store
 from sweeps.sweep import QUERY_SIGMA, Sweep
-from sweeps.tuning import Explore, Public, Select
+from sweeps.tuning import Public, Select
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
 
 
 def check_same(sweep: Sweep, folder: RunFolder) -> None:
-    """Raise InputError if the folder holds another sweep (more trials and rows are welcome, where they may be)."""
-    growing = {"resources"}
-    if isinstance(sweep.tuning, Explore | Public) and getattr(sweep.tuning, "covers", "trial") == "trial":
-        growing |= {"trials", "compare"}  # where each trial meets the budget by itself
+    """Raise InputError if the folder holds another sweep.
+
+    More trials or rows are another sweep too: whether they are added may depend on what was seen, and the price that
+    is stated was fixed before anything was. A public search may go on: it asks nothing.
+    """
+    growing = {"resources"} | ({"trials"} if isinstance(sweep.tuning, Public) else set())
     resolved = dumped(sweep)
     if folder.sweep.exists():
         before = _begun(folder)
@@ -37,9 +39,9 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
             )
         if changed:
             raise InputError(
-                f"{folder.path}: holds a sweep with another '{changed[0]}'; choose another name, or remove the folder"
+                f"{folder.path}: holds a sweep with another '{changed[0]}', and its price was fixed before its first "
+                "answer; choose another name (what was answered is not asked again)"
             )
-        _check_not_less(resolved, before, folder)
         if isinstance(sweep.tuning, Public):
             _check_search_goes_on(resolved, before, folder)
 
@@ -74,23 +76,12 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
         raise InputError(f"{folder.sweep}: is no sweep of this version ({error}); {RESTORE}") from None
 
 
-def _check_not_less(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
-    """Raise InputError if the bill would leave out what was begun before: what was asked cannot be taken back."""
-    if resolved["trials"] < before["trials"]:
-        raise InputError(
-            f"trials: got {resolved['trials']}; {folder.path} was begun with {before['trials']}, and its price counts "
-            "them; give at least as many, or choose another name"
-        )
-    gone = [row for row in before["compare"] if row not in resolved["compare"]]
-    if gone:
-        raise InputError(
-            f"compare: {gone[0]['method']} is gone, but {folder.path} was begun with it, and its price counts it; put "
-            "it back, or choose another name"
-        )
-
-
 def _check_search_goes_on(resolved: dict[str, Any], before: dict[str, Any], folder: RunFolder) -> None:
     """Raise InputError if a public search that has ended would go on: what it found is run on the sensitive set."""
+    if bool(resolved["trials"]) != bool(before["trials"]):
+        raise InputError(
+            f"trials: got {resolved['trials']}; {folder.path} was begun with {before['trials']}; put it back"
+        )
     if resolved["trials"] > before["trials"] and folder.stand_in.settings.exists():
         raise InputError(
             f"trials: got {resolved['trials']}; the search of {folder.path} ended with {before['trials']}, and what it "

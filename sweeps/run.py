@@ -137,6 +137,11 @@ def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
 def _reserve(work: Work) -> None:
     """Fix which images the id stands for, and reserve the whole bill, unless all of it was asked and closed before."""
     Contents(work.folder.root, work.sweep.data.sensitive.id).fix(work.sensitive.content)
+    if work.ledger.begun_otherwise(id=work.reservation, events=work.bill.costs):
+        raise InputError(
+            f"{work.ledger.path}: a sweep {work.sweep.name} was begun on this set with other trials or rows, and its "
+            "price was fixed before its first answer; put them back, or choose another name"
+        )
     if not work.ledger.settled(id=work.reservation, events=work.bill.costs):
         work.ledger.reserve(id=work.reservation, what=f"sweep {work.sweep.name}", events=work.bill.costs)
 
