@@ -109,6 +109,10 @@ def key_of(root: Path) -> str:
     return digest(str(root))
 
 
+def lease_of(root: Path) -> str:
+    return SharedCache(store=Store(root), actor=None)._lease("kind", key_of(root))
+
+
 @ray.remote(num_cpus=0.2, max_retries=0)
 def fetch(root: Path, actor: Any, *, privacy: Any = "public", seconds: float = 0.0) -> tuple[str, Any]:
     """(origin, array) of a key of its own for every `root`; a build writes its pid, then takes `seconds`."""
@@ -168,7 +172,7 @@ def test_what_a_killed_builder_left_is_still_served(tmp_path: Path, actor: Any) 
     os.kill(builders(tmp_path)[0], signal.SIGKILL)
     time.sleep(0.5)
     assert ray.get(fetch.remote(tmp_path, actor), timeout=60)[0] == "hit"
-    assert ray.get(actor.claim.remote(f"kind/{key_of(tmp_path)}", 0.0), timeout=60)[0] == "value"
+    assert ray.get(actor.claim.remote(lease_of(tmp_path), 0.0), timeout=60)[0] == "value"
 
 
 def test_without_its_actor_the_store_has_it_all(tmp_path: Path, actor: Any) -> None:
@@ -195,9 +199,9 @@ def test_an_actor_that_dies_during_a_build_loses_nothing(tmp_path: Path, local_r
 
 def test_internal_artefacts_never_enter_the_actor(tmp_path: Path, actor: Any) -> None:
     assert ray.get(fetch.remote(tmp_path, actor, privacy="internal"), timeout=60)[0] == "built"
-    answer, token = ray.get(actor.claim.remote(f"kind/{key_of(tmp_path)}", 0.0), timeout=60)
+    answer, token = ray.get(actor.claim.remote(lease_of(tmp_path), 0.0), timeout=60)
     assert answer == "build"  # not "value"
-    ray.get(actor.publish.remote(f"kind/{key_of(tmp_path)}", token, "", None), timeout=60)
+    ray.get(actor.publish.remote(lease_of(tmp_path), token, "", None), timeout=60)
     assert ray.get(fetch.remote(tmp_path, actor, privacy="internal"), timeout=60)[0] == "hit"  # from the folder
     assert len(builders(tmp_path)) == 1
 

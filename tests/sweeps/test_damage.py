@@ -67,7 +67,7 @@ def test_the_same_command_again_restores_the_records_at_no_price(
 ) -> None:
     folder = Root(path=whole / "runs").run("tiny")
     before = {record.id: record for record in records.load(folder.records)}
-    ledgers = {path.name: path.read_bytes() for path in (whole / "runs" / "ledgers").iterdir()}
+    ledgers = {path: path.read_bytes() for path in (whole / "runs" / "ledgers").rglob("*") if path.is_file()}
     damage(folder)
     run(values, whole)
     after = {record.id: record for record in records.load(folder.records)}
@@ -77,7 +77,7 @@ def test_the_same_command_again_restores_the_records_at_no_price(
         assert (record.paid, record.artefacts, record.role) == (old.paid, old.artefacts, old.role)
         assert [m.value for m in record.metrics] == [m.value for m in old.metrics]
         assert all(s.origin == "hit" for s in record.stages) or record == old, "nothing was computed again"
-    assert {path.name: path.read_bytes() for path in (whole / "runs" / "ledgers").iterdir()} == ledgers
+    assert {path: path.read_bytes() for path in ledgers} == ledgers
 
 
 def test_leftovers_of_ray_tune_are_of_no_account(whole: Path, values: dict[str, Any]) -> None:
