@@ -102,6 +102,7 @@ def test_sigterm_in_a_public_search_fixes_no_settings_and_asks_nothing(command: 
     assert not sweep.run.stand_in.settings.exists() and not sweep.ledger.charges()
 
 
+@pytest.mark.slow  # its moments depend on how fast the machine is
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 @pytest.mark.parametrize("verb", ["plan", "sweep"])
 def test_a_signal_before_the_first_trial_is_one_line(
