@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from types import FrameType
@@ -34,6 +35,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Answer the signals from now on (in the main thread). One that the parent ignores, as nohup does, stays so."""
+        self._watch()
         for signum in SIGNALS:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._answer)
@@ -42,15 +44,28 @@ class Interrupts:
         if self.signum is not None:
             os._exit(128 + signum)
         self.signum = signum
-        threading.Thread(target=self._end_after_grace, daemon=True).start()
         raise KeyboardInterrupt
 
+    def _watch(self) -> None:
+        """End the process some time after the first signal, also one that never comes to `_answer`.
+
+        While Ray starts, it answers SIGTERM in its own way, and the main thread may be in its C++ for long. The
+        interpreter writes every signal to this socket at once, whoever answers it.
+        """
+        self._told, told_by = socket.socketpair()
+        told_by.setblocking(False)
+        signal.set_wakeup_fd(told_by.detach(), warn_on_full_buffer=False)
+        threading.Thread(target=self._end_after_grace, daemon=True).start()
+
     def _end_after_grace(self) -> None:
+        first = 0
+        while first not in SIGNALS:
+            (first,) = self._told.recv(1)
         time.sleep(GRACE)
         try:
             os.write(2, b"privimage: stopped; run the same command again\n")
         finally:  # also where the terminal is gone, as after SIGHUP
-            os._exit(self.code)
+            os._exit(128 + first)
 
 
 def words(error: BaseException | None) -> str:
