@@ -125,8 +125,8 @@ def test_a_signal_before_the_first_trial_is_one_line(
 
 def test_a_second_signal_ends_at_once() -> None:
     script = (
-        "import time\nfrom sweeps.interrupt import Interrupts\nInterrupts().install()\nprint('ready', flush=True)"
-        "\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
+        "import time\nfrom sweeps.interrupt import Interrupts\nInterrupts().install()"
+        "\ntry:\n    print('ready', flush=True); time.sleep(60)\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -134,6 +134,20 @@ def test_a_second_signal_ends_at_once() -> None:
             assert process.stdout.readline() == expected
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
+
+
+def test_a_signal_that_somebody_else_answers_ends_the_process_too() -> None:
+    """As Ray does while it starts: its own answer takes the place of ours, and is lost."""
+    script = (
+        "import signal, time\nfrom sweeps import interrupt\ninterrupt.GRACE = 0.2\ninterrupt.Interrupts().install()"
+        "\nsignal.signal(signal.SIGTERM, lambda signum, frame: None)\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+        assert process.stderr.read() == b"privimage: stopped; run the same command again\n"
 
 
 def test_the_words_of_an_interrupt_survive_the_framework() -> None:
