@@ -126,7 +126,8 @@ def test_a_signal_before_the_first_trial_is_one_line(
 def test_a_second_signal_ends_at_once() -> None:
     script = (
         "import time\nfrom sweeps.interrupt import Interrupts\nInterrupts().install()"
-        "\ntry:\n    print('ready', flush=True); time.sleep(60)\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
+        "\ntry:\n    print('ready', flush=True); time.sleep(60)"
+        "\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
