@@ -28,7 +28,7 @@ def searched(work: Work, record: Record) -> tuple[int, Params] | None:
         return None
     fields = list(work.sweep.search) or ["method.name"]
     params = {dotted: get_dotted(record.config, dotted) for dotted in fields}
-    if None in params.values() or work.searched_id(params, record.budget, record.seed) != record.id:
+    if work.searched_id(params, record.budget, record.seed) != record.id:
         return None
     return work.sweep.budgets.index(record.budget), params
 

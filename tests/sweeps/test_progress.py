@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def test_a_configuration_has_ended_when_every_seed_has_its_record(work: Work) ->
     found = [record(searched(work, 7.0)), record(searched(work, 8.5)), record(searched(work, 8.5, seed=1))]
     first, second = ended(work, found)
     assert [one.params for one in first] == [{SIGMA: 8.5}] and second == []
+
+
+def test_a_configuration_without_a_value_is_one_too(work: Work) -> None:
+    """P_mean: null is a value of the search; taken for an absent field, its trial would never count as ended."""
+    field = "method.finetune.P_mean"
+    values = work.sweep.model_dump(exclude={"data"}) | {"data": work.sweep.data, "seeds": (0,)}
+    sweep = parse(Sweep, values | {"search": {field: {"choice": [0.3, None]}}})
+    searching = replace(work, sweep=sweep)
+    trials = [searching.searched({field: value}, budget=sweep.budgets[0], seed=0) for value in (None, 0.3)]
+    first, _ = ended(searching, [record(trial) for trial in trials])
+    assert [one.params for one in first] == [{field: None}, {field: 0.3}]
 
 
 def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others_do_not(work: Work) -> None:
