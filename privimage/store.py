@@ -190,7 +190,10 @@ class Store(Unfinished):
         return self.root / "locks" / f"{kind}-{_short(key)}.lock"
 
     def tidy(self) -> int:
-        """How many drafts of killed writers were removed. Never one whose writer may live: it holds a lock."""
+        """How many drafts of killed writers were removed. Never one whose writer may live: it holds a lock.
+
+        What an access was begun with goes too where its answer is stored: with it the noise could be taken off.
+        """
         removed = 0
         for draft in (self.root / "artefacts").glob(f"*/{DRAFT}*"):
             kind, key = draft.parent.name, draft.name.removeprefix(DRAFT).rpartition("-")[0]
@@ -198,6 +201,11 @@ class Store(Unfinished):
                 if alone:
                     shutil.rmtree(draft)
                     removed += 1
+        for seed in (self.root / "internal").glob("*.seed"):  # of an answer that was stored, or of one that was begun
+            kind, _, key = seed.stem.rpartition("-")
+            with suppress(OSError, InputError), exclusive(self._lock(kind, key), wait=False) as alone:
+                if alone and self.get(kind, key) is not None:
+                    self.forget(seed.stem)
         for lock in (self.root / "locks").glob("*.lock"):
             with suppress(OSError), exclusive(lock, wait=False):
                 pass  # its name goes with it

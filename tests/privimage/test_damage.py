@@ -266,6 +266,19 @@ def test_drafts_of_killed_writers_go_and_those_in_use_stay(tmp_path: Path) -> No
     assert not list((tmp_path / "locks").iterdir())
 
 
+def test_what_an_answer_was_begun_with_goes_once_it_is_stored_and_not_before(tmp_path: Path) -> None:
+    """Killed between the two, and never run again: its noise could be taken off for ever."""
+    store = Store(tmp_path)
+    store.put("kind", "stored", Built(arrays={"a": np.ones(1)}, privacy="released"))
+    store.put("kind", "damaged", Built(arrays={"a": np.ones(1)}, privacy="released"))
+    (store.folder("kind", "damaged") / "arrays.safetensors").write_bytes(b"")
+    begun = {name: store.entropy(name) for name in ("kind-stored", "kind-begun", "kind-damaged", "trials-x")}
+    store.tidy()
+    assert not store.has_entropy("kind-stored")
+    for name in ("kind-begun", "kind-damaged", "trials-x"):
+        assert store.entropy(name) == begun[name]
+
+
 def test_a_lock_leaves_no_file_and_is_held_by_one(tmp_path: Path) -> None:
     import threading
 
