@@ -13,6 +13,7 @@ from privimage.guarantee import Guarantee
 from privimage.record import Record
 from privimage.schema import get_dotted
 from privimage.tuning.bill import Bill, Study
+from privimage.wall import dominates
 
 LINE_NOTE = (
     "TPR at FPR 1%: the share of the images in use that an attacker, whatever else the attacker knows, can at most "
@@ -110,11 +111,6 @@ def _explore(found: Facts, bill: Bill) -> list[str]:
         "The bill was written before the first trial and counts whatever a trial may ask, so the total holds although "
         "the sampler chose settings after it had seen results."
     )
-    if bill.covers == "trial":
-        fixed += (
-            " If trials or comparison rows were added to the sweep later, the bill was written anew, and the larger "
-            "total was fixed before those only."
-        )
     return [*said, fixed]
 
 
@@ -218,19 +214,13 @@ def _rows_at(found: Facts, budget: Budget) -> list[Record]:
 
 def _counted(record: Record, bill: Bill) -> bool:
     study = next((study for study in bill.studies if study.budget == record.budget), None)
-    own = (*study.trainings, *study.rows, *study.search, study.score) if study is not None else ()
+    own = (*study.trainings, *study.rows, *study.search) if study is not None else ()
+    scores = (study.score,) if study is not None and study.score is not None else ()
     return all(
-        not cost.private or any(_dominates(counted, cost) for counted in (*bill.queries, *own))
+        not cost.private or any(dominates(counted, cost) for counted in (*bill.queries, *own, *scores))
         for access in record.paid
         for cost in access.events
     )
-
-
-def _dominates(counted: Cost | None, cost: Cost) -> bool:
-    """Whether an access of the bill reveals at least as much: the same one, with no more noise."""
-    if not isinstance(counted, Event) or not isinstance(cost, Event):
-        return counted == cost
-    return counted.sigma <= cost.sigma and counted == cost.model_copy(update={"sigma": counted.sigma})
 
 
 def _accesses(records: Sequence[Record], purpose: str) -> set[str]:

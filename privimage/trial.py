@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -203,7 +204,7 @@ def check(
             f"method.finetune.q: got {finetune.q:g}; with {n_train} training images the expected batch is below 1; "
             f"use at least {1 / n_train:.2g}"
         )
-    if shape is not None and trial.method.name != "real":
+    if shape is not None and preset.generates:
         networks.check(trial.method.model.size, shape)
     metrics.check(trial.metrics, n_test=n_test, weights=weights)
     if preset.pretrain_on in ("selected", "random"):
@@ -233,17 +234,7 @@ def run(
     if role == "search" and not trial.method.preset.private:
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
-    images = method.Run(
-        config=trial.method,
-        paid=method.events(trial.method, trial.budget, trial.noise),
-        draw=None if trial.draw is None else trial.draw.model_dump(),
-        seed=trial.seed,
-        asked_sigma=trial.asked_sigma,
-        public=public,
-        sensitive=sensitive,
-        identity=trial.identity,
-        stages=stages,
-    ).images()
+    images = _pipeline(trial, public=public, sensitive=sensitive, stages=stages).images()
     values = _measure(trial, images, sensitive, stages, weights=weights)
     return Record(
         id=trial.id,
@@ -270,17 +261,23 @@ def run(
 def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
     """Ask the query of this configuration at the trial's `asked_sigma`, unless it was asked before."""
     query = config.query.model_copy(update={"sigma": trial.asked_sigma})
-    method.Run(
-        config=config.model_copy(update={"query": query}),
-        paid=method.events(config, trial.budget, trial.noise),
-        draw=None,
+    own = trial.model_copy(update={"method": config, "draw": None})
+    pipeline = _pipeline(own, public=public, sensitive=sensitive, stages=stages)
+    replace(pipeline, config=config.model_copy(update={"query": query})).histogram()
+
+
+def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> method.Run:
+    return method.Run(
+        config=trial.method,
+        paid=method.events(trial.method, trial.budget, trial.noise),
+        draw=None if trial.draw is None else trial.draw.model_dump(),
         seed=trial.seed,
         asked_sigma=trial.asked_sigma,
         public=public,
         sensitive=sensitive,
         identity=trial.identity,
         stages=stages,
-    ).histogram()
+    )
 
 
 def _of_test(metric: str) -> Look:
