@@ -19,7 +19,8 @@ import privimage
 from privimage.errors import InputError
 
 LEAVE_SECONDS = 10.0
-DEAD_SECONDS = 25.0  # longer than a run that was asked to stop may take: its whole process group may be ending
+DEAD_SECONDS = 5.0  # then it was no end of the run; before Ray notices, and ends the process from C++
+ENDING_SECONDS = 25.0  # longer than a run that was asked to stop may take: its whole process group may be ending
 KNOCK_SECONDS = 10.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of a gRPC client: magic, empty settings
 SETTINGS = 4
@@ -30,13 +31,16 @@ OURS = Path(privimage.__file__).parents[1]
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[str]:
-    """Be connected as `connect` does; at the end leave the cluster again, which ends every worker of this process."""
+def connected(address: str | None, *, stopping: threading.Event | None = None) -> Iterator[str]:
+    """Be connected as `connect` does; at the end leave the cluster again, which ends every worker of this process.
+
+    `stopping` is set when this process was asked to stop: Ray's own processes may then end before it.
+    """
     mine = not ray.is_initialized()
     where = connect(address)
     left = threading.Event()
     if mine:
-        threading.Thread(target=_watch, args=(left,), daemon=True).start()
+        threading.Thread(target=_watch, args=(left, stopping or threading.Event()), daemon=True).start()
     try:
         yield where
     finally:
@@ -83,15 +87,15 @@ def hide_sessions() -> None:
         folder.chmod(0o700)
 
 
-def _watch(left: threading.Event) -> None:
+def _watch(left: threading.Event, stopping: threading.Event) -> None:
     """End this process, in one line, if Ray's own processes on this machine end before `left` is set.
 
-    Ray itself waits for a minute, says so in its own words, and ends the process from C++.
+    Ray itself waits for up to a minute, says so in its own words, and ends the process from C++.
     """
     node = ray._private.worker._global_node
     while not left.wait(1.0):
         ended = [] if node is None else [kind for kind, _ in node.dead_processes() if kind in RAY]
-        if ended and not left.wait(DEAD_SECONDS):
+        if ended and not left.wait(DEAD_SECONDS) and not (stopping.is_set() and left.wait(ENDING_SECONDS)):
             said = f"privimage: Ray's own process {ended[0]} was killed; nothing was lost; run the same command again"
             try:
                 os.write(2, f"{said}\n".encode())

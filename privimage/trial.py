@@ -62,6 +62,19 @@ class DataConfig(Frozen):
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
     revision: int = Field(default=0, ge=0)
 
+    @model_validator(mode="after")
+    def _alike(self) -> DataConfig:
+        """Both sets have images of the same shape, as far as the configuration tells; `load_data` sees the rest."""
+        if not isinstance(self.sensitive, HeldOutConfig):
+            both = zip(self.public.channels_and_side, self.sensitive.channels_and_side, strict=True)
+            for what, (public, sensitive) in zip(("channels", "pixels a side"), both, strict=True):
+                if public is not None and sensitive is not None and public != sensitive:
+                    raise ValueError(
+                        f"public images have {public} {what} but sensitive ones {sensitive}; set size and channels so "
+                        "that they agree"
+                    )
+        return self
+
     @property
     def division(self) -> str | None:
         """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""

@@ -259,16 +259,18 @@ def look(
     upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
     """
     from privimage.trial import load_data
-    from sweeps.look import class_counts, read_lines
+    from sweeps.look import class_counts, read_lines, write_down
     from sweeps.sweep import load_sweep
 
     if private_counts and not sys.stdout.isatty():
         raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")
-    data = load_sweep(_recipe(file), overrides=_overrides(set_)).data
-    public, sensitive = load_data(data, rendered=_root(root).rendered)
+    loaded, runs = load_sweep(_recipe(file), overrides=_overrides(set_)), _root(root)
+    data = loaded.data
+    public, sensitive = load_data(data, rendered=runs.rendered)
     for line in read_lines(data, public, sensitive):
         out.print(line, **PLAIN)
     if private_counts:
+        write_down(loaded, root=runs)
         out.print("PRIVATE, no noise, no epsilon: do not write these counts down or pass them on", **PLAIN)
         table = Table("class", "train", "validation", "test")
         for row in class_counts(sensitive):

@@ -27,7 +27,7 @@ from privimage.record import Record
 from privimage.schema import digest
 from privimage.trial import Trial
 from sweeps.display import Display
-from sweeps.failures import failure
+from sweeps.failures import Failed, failure
 from sweeps.interrupt import Stopped
 from sweeps.past import ended
 from sweeps.price import asked_by
@@ -153,18 +153,20 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
     os.environ |= TUNE
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
-        failed = [result for result in _tuner(work, searcher, todo, site, at_once=at_once).fit() if result.error]
+        failed = Failed()
+        _tuner(work, searcher, todo, site, at_once=at_once, failed=failed).fit()
+        errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         said = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {said}); is the disk of {site.ray} full? {AGAIN}",)
-    for result in failed:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
-        if isinstance(result.error, BudgetExceeded):
-            raise BudgetExceeded(str(getattr(result.error, "cause", result.error)))
-    lines = (failure(result.error, where=_where(result.config, work, todo)) for result in failed)
+    for _, error in errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
+        if isinstance(error, BudgetExceeded):
+            raise BudgetExceeded(str(getattr(error, "cause", error)))
+    lines = (failure(error, where=_where(job, work, todo)) for job, error in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 
 
-def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int) -> tune.Tuner:
+def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, failed: Failed) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(work.sweep.resources)
@@ -176,19 +178,20 @@ def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_o
             name="tune",
             storage_path=str(site.ray),
             verbose=0,
+            callbacks=[failed],
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
 
 
-def _where(job: Job | None, work: Work, todo: Fixed) -> str:
+def _where(job: Job, work: Work, todo: Fixed) -> str:
     """Which trial a job is, in words that may be shown."""
-    if job is None:
-        return "a trial"
     if "fixed" not in job:
-        values = ", ".join(f"{dotted.removeprefix('method.')}={value}" for dotted, value in job["params"].items())
-        return f"search at epsilon {work.sweep.budgets[job['budget']].epsilon:g} with {values}"
+        searched = {dotted: value for dotted, value in job["params"].items() if dotted in work.sweep.search}
+        values = ", ".join(f"{dotted.removeprefix('method.')}={value}" for dotted, value in searched.items())
+        where = f"search at epsilon {work.sweep.budgets[job['budget']].epsilon:g}"
+        return f"{where} with {values}" if values else where
     trial, _ = todo[job["fixed"]]
     return label_of(trial) if trial.draw is None else "a trial of the selection"
 

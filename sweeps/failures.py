@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from ray import tune
 from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 
 from privimage import errors
@@ -16,6 +18,22 @@ KILLED = re.compile(
 MEMORY = re.compile(r"OutOfMemoryError|out of memory|node running low on memory", re.IGNORECASE)
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 LAST = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception|Failed|Answer|Exceeded|Interrupt)): (.*)", re.MULTILINE)
+
+
+class Failed(tune.Callback):  # type: ignore[misc]
+    """Keeps the trials that failed: Tune's own results tell the job only of a trial that has reported before."""
+
+    def __init__(self) -> None:
+        self._trials: list[Any] = []
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune at the last failure of a trial."""
+        self._trials.append(trial)
+
+    @property
+    def errors(self) -> list[tuple[dict[str, Any], BaseException]]:
+        """Of every failed trial its config and what Tune kept of its error, once all have ended."""
+        return [(trial.config, trial.get_pickled_error() or trial.get_error()) for trial in self._trials]
 
 
 def failure(error: BaseException | None, *, where: str) -> str:

@@ -18,6 +18,9 @@ GRACE = 20.0  # Slurm and Kubernetes kill after 30
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+STOPPING = threading.Event()  # set when the first signal arrives, whoever answers it
+
+
 class Stopped(KeyboardInterrupt):
     """A run was asked to stop; the message says how far it came and how it goes on."""
 
@@ -61,6 +64,7 @@ class Interrupts:
         first = 0
         while first not in SIGNALS:
             (first,) = self._told.recv(1)
+        STOPPING.set()
         time.sleep(GRACE)
         try:
             os.write(2, b"privimage: stopped; run the same command again\n")

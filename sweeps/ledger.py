@@ -75,7 +75,10 @@ def cap(
 
     budget = parse(Budget, {"epsilon": epsilon, "delta": delta}, where="cap")
     ledger = Ledger(_named(path))
+    others = [] if path.exists() else sorted(other.stem for other in path.parent.glob("*.jsonl"))
     new = ledger.set_cap(budget)
+    if others:
+        _say(f"{path}: a new ledger; nothing was ever asked of a set with this id (there are {', '.join(others)})")
     _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
     if no_diagnostics:
         forbidden = "are refused from now on" if ledger.forbid_looks() else "were refused before"

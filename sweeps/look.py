@@ -8,9 +8,13 @@ import numpy as np
 
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.left_out import left_out
-from privimage.data.sets import Images, PublicSet, SensitiveData
+from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
+from privimage.ledger import Ledger
+from privimage.looks import Look
+from privimage.paths import Root
 from privimage.text import count
 from privimage.trial import DataConfig
+from sweeps.sweep import Sweep
 
 
 def read_lines(data: DataConfig, public: PublicSet, sensitive: SensitiveData) -> list[str]:
@@ -37,6 +41,16 @@ def class_counts(sensitive: SensitiveData) -> list[tuple[str, int, int, int]]:
     return [(name, int(train[i]), int(validation[i]), int(test[i])) for i, name in enumerate(classes)]
 
 
+def write_down(sweep: Sweep, *, root: Root) -> None:
+    """Put the look at the exact counts in the ledger of the set, before it is taken: once for all times.
+
+    Raises BudgetExceeded if the set admits no look.
+    """
+    ledger = Ledger(root.ledger(sweep.data.sensitive.id))
+    for split in PARTS:
+        ledger.look(Look(split=split, what="counts per class, at the keyboard"))
+
+
 def _size(images: Images, n: int) -> str:
     channels, height, width = images.shape
     return f"{n} images of {height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
@@ -46,4 +60,4 @@ def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig) -> str:
     if isinstance(config, HeldOutConfig) or config.name != "folder" or config.root is None:
         return ""
     found = left_out(Path(config.root).expanduser())
-    return "; left out: " + (", ".join(f"{n} {reason}" for reason, n in found.items()) or "nothing")
+    return "; left out: " + (", ".join(f"{reason} ({n})" for reason, n in found.items()) or "nothing")

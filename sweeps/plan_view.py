@@ -32,11 +32,11 @@ def show(plan: Plan, out: Console) -> None:
     out.print(f"{plan.sweep.name}: mode {tuning.mode}{covers}: {plan.rules}", **PLAIN)
     for quote in plan.quotes:
         _quote(quote, out)
-    _refusal(plan, out)
     _ledger(plan, out)
     _sizes(plan, out)
     _settings(plan, out)
     _stages(plan, out)
+    _refusal(plan, out)
 
 
 def _quote(quote: Quote, out: Console) -> None:
@@ -56,10 +56,11 @@ def _quote(quote: Quote, out: Console) -> None:
 
 
 def _refusal(plan: Plan, out: Console) -> None:
-    out.print()
-    if plan.refusal is not None:
-        out.print(f"REFUSED: {plan.refusal}", **PLAIN)
+    """Last, where it is seen."""
     if plan.refused:
+        reasons = [quote.refusal for quote in plan.quotes if quote.refusal] if plan.refusal is None else [plan.refusal]
+        out.print()
+        out.print(f"REFUSED: {reasons[0]}", **PLAIN)
         out.print("The sweep would be refused, and nothing would be charged.", **PLAIN)
 
 

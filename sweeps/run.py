@@ -21,7 +21,7 @@ from privimage.paths import Root, RunFolder
 from privimage.store import Store
 from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
-from sweeps.interrupt import Stopped
+from sweeps.interrupt import STOPPING, Stopped
 from sweeps.look import read_lines
 from sweeps.looks import looks_of
 from sweeps.price import bill_of
@@ -55,7 +55,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
             for line in () if quiet else (*read_lines(sweep.data, work.public, work.sensitive), *lost_in_noise(work)):
                 print(f"privimage: {line}", file=sys.stderr)
-            with _levelled(work), connected(address) as where:
+            with _levelled(work), connected(address, stopping=STOPPING) as where:
                 if not quiet:
                     _say_where(where, address)
                 if hides(sweep):

@@ -107,6 +107,15 @@ class Sweep(Frozen):
         return objectives
 
     @model_validator(mode="after")
+    def _rows_are_measured(self) -> Self:
+        if self.compare and all(metrics.is_private(name) for name in self.measured):
+            raise ValueError(
+                f"compare: rows have no private score, so {', '.join(self.measured)} measures none of them, and they "
+                "would be charged for nothing; add one that does, e.g. metrics: [fid[efficientnet-lite0]]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mode_rules(self) -> Self:
         self._check_private()
         if self.data.stand_in or isinstance(self.data.sensitive, HeldOutConfig):

@@ -36,10 +36,15 @@ class _ImageConfig(Frozen):
     channels: Literal[1, 3] | None = None
 
     @property
+    def channels_and_side(self) -> tuple[int | None, int | None]:
+        """Of the images, as far as the configuration alone tells."""
+        channels, side = OWN_SHAPE.get(self.name, (None, None))
+        return self.channels or channels, self.size or side
+
+    @property
     def shape(self) -> tuple[int, int, int] | None:
         """(channels, height, width) of the images, as far as the configuration alone tells; else None."""
-        channels, side = OWN_SHAPE.get(self.name, (None, None))
-        channels, side = self.channels or channels, self.size or side
+        channels, side = self.channels_and_side
         return None if channels is None or side is None else (channels, side, side)
 
     @model_validator(mode="after")

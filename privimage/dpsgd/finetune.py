@@ -48,7 +48,7 @@ class FinetuneConfig(Frozen):
     """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
 
     q: float = Field(default=0.25, gt=0, le=1)
-    steps: int = Field(default=16, ge=1)
+    steps: int = Field(default=16, ge=1, le=10**8)
     C: float = Field(default=0.05, gt=0, le=1e6)
     K: int = Field(default=4, ge=1, le=1000)
     optimizer: Literal["spectral", "adam"] = "spectral"

@@ -138,15 +138,17 @@ def test_a_long_folder_of_temporary_files_is_one_line(tmp_path: Path) -> None:
     assert "InputError: Ray did not start on this machine" in last and "set RAY_TMPDIR to a short one" in last
 
 
-def test_a_killed_ray_ends_the_run_in_one_line(tmp_path: Path) -> None:
-    """The out-of-memory killer takes Ray's processes too; Ray would wait a minute and end the process in its words."""
+@pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
+def test_a_killed_ray_ends_the_run_in_one_line(name: str) -> None:
+    """The out-of-memory killer takes Ray's processes too; Ray waits, and ends the process in its words."""
+    sooner = "connect.DEAD_SECONDS = 1.0" if name == "gcs_server" else ""
     script = (
-        "import os, signal, time, ray; from cluster import connect; connect.DEAD_SECONDS = 1.0\n"
+        f"import os, signal, time, ray; from cluster import connect; {sooner}\n"
         "with connect.connected(None):\n"
         "    node = ray._private.worker._global_node\n"
-        "    os.kill(node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)\n"
+        f"    os.kill(node.all_processes['{name}'][0].process.pid, signal.SIGKILL)\n"
         "    time.sleep(40)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    said = "privimage: Ray's own process gcs_server was killed; nothing was lost; run the same command again\n"
+    said = f"privimage: Ray's own process {name} was killed; nothing was lost; run the same command again\n"
     assert (done.returncode, done.stderr) == (1, said)

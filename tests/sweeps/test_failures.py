@@ -12,7 +12,7 @@ from ray import tune
 
 from privimage.errors import InputError, LostAnswer
 from sweeps.drive import TUNE
-from sweeps.failures import failure
+from sweeps.failures import Failed, failure
 
 
 @pytest.mark.timeout(200)
@@ -32,15 +32,20 @@ def test_every_failure_of_a_real_trial_is_one_line(
 
     for name, value in TUNE.items():
         monkeypatch.setenv(name, value)
-    results = tune.Tuner(
+    failed = Failed()
+    tune.Tuner(
         tune.with_resources(fail, {"cpu": 1}),
         param_space={"how": tune.grid_search(["killed", "lost", "input", "bug"])},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
-            name="t", storage_path=str(tmp_path), verbose=0, failure_config=tune.FailureConfig(max_failures=1)
+            name="t",
+            storage_path=str(tmp_path),
+            verbose=0,
+            callbacks=[failed],
+            failure_config=tune.FailureConfig(max_failures=1),
         ),
     ).fit()
-    said = {result.config["how"]: failure(result.error, where="dpdm at epsilon 1") for result in results}
+    said = {config["how"]: failure(error, where="dpdm at epsilon 1") for config, error in failed.errors}
     assert said["lost"] == "dpdm at epsilon 1: store/x: paid for but missing; restore it from a backup"
     assert said["input"] == "dpdm at epsilon 1: method.samples: got 1; at least 20"
     assert said["bug"] == "dpdm at epsilon 1: ZeroDivisionError: one line; run the same command again"
