@@ -157,12 +157,12 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
         _tuner(work, searcher, todo, site, at_once=at_once, failed=failed).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
-        said = " ".join(str(error).split())[:300]
-        return (f"Ray Tune gave up ({type(error).__name__}: {said}); is the disk of {site.ray} full? {AGAIN}",)
-    for _, error in errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
-        if isinstance(error, BudgetExceeded):
-            raise BudgetExceeded(str(getattr(error, "cause", error)))
-    lines = (failure(error, where=_where(job, work, todo)) for job, error in errors)
+        reason = " ".join(str(error).split())[:300]
+        return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
+    for _, said in errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
+        if isinstance(said, BudgetExceeded):
+            raise BudgetExceeded(str(getattr(said, "cause", said)))
+    lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 
 

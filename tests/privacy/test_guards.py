@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,67 +14,101 @@ HERE = Path(__file__).parents[2]
 PACKAGES = ("privimage", "cluster", "sweeps", "analysis")
 SOURCES = [path for package in PACKAGES for path in (HERE / package).rglob("*.py")]
 
+UNPAID, BILL = "self.outer.charged(self._selection)", "bill is not None and tally.fits(lines, bill, events)"
+GUARDS = {  # the method that holds a guard, from where to where it stands, the same as an assert, and what passes then
+    ("covered", "CoveredLedger.charge"): (f"if not {UNPAID}", "return self._inner", UNPAID, {"before it was paid"}),
+    ("ledger", "Ledger._check_bill"): (
+        "if bill is None or not tally.fits", "\n    def _check_division", BILL,
+        {"ten times as dear", "one more than was drawn", "with the query", "without its bill"},
+    ),
+}  # fmt: skip
+
 SEEN = """
-import sys
+import json, sys
 from pathlib import Path
-from privimage import covered, ledger as ledgers
+from privimage import covered, ledger
 from privimage.budget import BestOf, Event
 from privimage.errors import PrivImageError
 from privimage.tuning.law import Law
 
-FAULT
-
 training, score = Event(purpose="dp-sgd", sigma=2, q=0.1, steps=5), Event(purpose="score", sigma=9)
 cost = BestOf(law=Law(mean=3), events=(training,), score=score)
+here = Path(sys.argv[1])
 
 
 def selection(name):
-    folder = Path(sys.argv[1]) / name
-    outer = ledgers.Ledger(folder / "ledger.jsonl")
-    return outer, covered.CoveredLedger(outer, inner=folder / "inner.jsonl", selection="s", cost=cost)
+    outer = ledger.Ledger(here / name / "ledger.jsonl")
+    return outer, covered.CoveredLedger(outer, inner=here / name / "inner.jsonl", selection="s", cost=cost)
 
 
 def charge(trial, what, *events):
     try:
         trial.charge(id=what, what=what, events=events)
     except PrivImageError as error:
-        print(f"{type(error).__name__} {error}")
-    else:
-        print("charged", what)
+        return f"{type(error).__name__} {error}"
+    return f"charged {what}"
 
 
-_, trial = selection("not paid")
-trial.open(trials=1)
-charge(trial, "before it was paid", training)
-outer, trial = selection("paid")
-trial.open(trials=1)
-outer.charge(id="s", what="a selection", events=(cost,))
-charge(trial, "what was paid", training)
-charge(trial, "ten times as dear", training.scaled(0.1))
-charge(trial, "one more than was drawn", training)
-charge(trial, "a score", score)
-charge(trial, "with the query", score, Event(purpose="query", sigma=9))
-outer, trial = selection("never opened")
-outer.charge(id="s", what="a selection", events=(cost,))
-charge(trial, "without its bill", training)
+def seen(name):
+    _, trial = selection(f"{name}, not paid")
+    trial.open(trials=1)
+    said = [charge(trial, "before it was paid", training)]
+    outer, trial = selection(f"{name}, paid")
+    trial.open(trials=1)
+    outer.charge(id="s", what="a selection", events=(cost,))
+    said += [
+        charge(trial, "what was paid", training),
+        charge(trial, "ten times as dear", training.scaled(0.1)),
+        charge(trial, "one more than was drawn", training),
+        charge(trial, "a score", score),
+        charge(trial, "with the query", score, Event(purpose="query", sigma=9)),
+    ]
+    outer, trial = selection(f"{name}, never opened")
+    outer.charge(id="s", what="a selection", events=(cost,))
+    return [*said, charge(trial, "without its bill", training)]
+
+
+found = {"as it is": seen("as it is")}
+for name, (module, source) in json.loads(sys.argv[2]).items():
+    owner, method = name.split(".")
+    real = vars(sys.modules[f"privimage.{module}"])
+    faulty = dict(real)
+    exec(compile(source, "planted", "exec"), faulty)
+    kept = getattr(real[owner], method)
+    setattr(real[owner], method, getattr(faulty[owner], method))
+    found[name] = seen(name)
+    setattr(real[owner], method, kept)
+print(json.dumps(found))
 """
 PAID, CHARGED = {"what was paid", "a score"}, "charged "
 
 
-def run(folder: Path, *, fault: str = "") -> list[str]:
-    """What was said of every charge, under -O."""
-    command = [sys.executable, "-O", "-c", SEEN.replace("FAULT", fault), str(folder)]
+def planted(module: str, start: str, end: str, check: str) -> str:
+    """The source of the module with that guard as an assert."""
+    source = (HERE / "privimage" / f"{module}.py").read_text()
+    at = source.index(start)
+    return source[:at] + f"assert {check}\n        " + source[source.index(end, at) :]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What was said of every charge under -O, as the code is and with every fault."""
+    faults = {
+        name: (module, planted(module, start, end, check)) for (module, name), (start, end, check, _) in GUARDS.items()
+    }
+    command = [sys.executable, "-O", "-c", SEEN, str(tmp_path_factory.mktemp("guards")), json.dumps(faults)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
 
 
 def charged(lines: list[str]) -> set[str]:
     return {line.removeprefix(CHARGED) for line in lines if line.startswith(CHARGED)}
 
 
-def test_without_asserts_a_trial_is_not_charged_what_its_selection_never_paid(tmp_path: Path) -> None:
-    lines = run(tmp_path)
+def test_without_asserts_a_trial_is_not_charged_what_its_selection_never_paid(said: dict[str, list[str]]) -> None:
+    lines = said["as it is"]
     assert charged(lines) == PAID
     before, dear, more, query, unopened = [line for line in lines if not line.startswith(CHARGED)]
     assert before.startswith("LostAnswer") and "the selection s is not charged" in before
@@ -82,30 +117,10 @@ def test_without_asserts_a_trial_is_not_charged_what_its_selection_never_paid(tm
     assert unopened.startswith("BudgetExceeded") and "no bill s was ever opened here" in unopened
 
 
-UNPAID, BILL = "self.outer.charged(self._selection)", "bill is not None and tally.fits(lines, bill, events)"
-GUARDS = {  # the method that holds a guard, from where to where it stands, the same as an assert, and what passes then
-    "CoveredLedger.charge": (f"if not {UNPAID}", "return self._inner", UNPAID, {"before it was paid"}),
-    "Ledger._check_bill": (
-        "if bill is None or not tally.fits", "\n    def _check_division", BILL,
-        {"ten times as dear", "one more than was drawn", "with the query", "without its bill"},
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("guard", GUARDS)
-def test_a_guard_that_is_an_assert_would_let_it_pass(guard: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("module", "name"), GUARDS)
+def test_a_guard_that_is_an_assert_would_let_it_pass(module: str, name: str, said: dict[str, list[str]]) -> None:
     """The planted fault: the same check as an assert, under -O."""
-    (owner, method), (start, end, check, passed) = guard.split("."), GUARDS[guard]
-    module = {"CoveredLedger": "covered", "Ledger": "ledger"}[owner]
-    source = (HERE / "privimage" / f"{module}.py").read_text()
-    at = source.index(start)
-    planted = source[:at] + f"assert {check}\n        " + source[source.index(end, at) :]
-    name = {"covered": "covered", "ledger": "ledgers"}[module]
-    fault = (
-        f"faulty = dict(vars({name}))\nexec(compile({planted!r}, 'planted', 'exec'), faulty)\n"
-        f"{name}.{owner}.{method} = faulty['{owner}'].{method}"
-    )
-    assert charged(run(tmp_path, fault=fault)) == PAID | passed
+    assert charged(said[name]) == PAID | GUARDS[module, name][3]
 
 
 def test_no_assert_stands_in_the_packages() -> None:

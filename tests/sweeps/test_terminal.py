@@ -96,20 +96,24 @@ def test_a_thread_goes_on_without_a_reader() -> None:
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_that_lacks_characters_gets_escapes_on_one_line(encoding: str, tmp_path: Path) -> None:
     """Words and file names of any script, in what is printed and in what is refused, also into a narrow pipe."""
-    import subprocess
-
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "40"}
-    script = "from sweeps.cli import main; main()"
-
-    def said(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", script, *words]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=100)
-
-    refused = said("plan", "demo", "--set", "name=Ω†…" + "x" * 150)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "\\u03a9" in refused.stderr
-    help_ = said("sample", "--help")
-    assert help_.returncode == 0 and "Traceback" not in help_.stderr
-    ledger = tmp_path / "Ω.jsonl"
-    assert said("ledger", "cap", str(ledger), "--epsilon", "5", "--delta", "1e-5").returncode == 0
-    shown = said("ledger", "show", str(ledger))
-    assert shown.returncode == 0 and "Traceback" not in shown.stderr
+    ledger = str(tmp_path / "Ω.jsonl")
+    commands = {
+        "refused": ("plan", "demo", "--set", "name=Ω†…" + "x" * 150),
+        "help": ("sample", "--help"),
+        "cap": ("ledger", "cap", ledger, "--epsilon", "5", "--delta", "1e-5"),
+        "show": ("ledger", "show", ledger),
+    }
+    script = (
+        "import sys\nfrom sweeps.cli import main\n"
+        f"for name, words in {commands!r}.items():\n"
+        "    sys.argv = ['privimage', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print(end.code, name, file=sys.stderr, flush=True)\n"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "40", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    refusal, *codes = done.stderr.splitlines()
+    assert refusal.startswith("privimage: ") and "\\u03a9" in refusal
+    assert codes == ["2 refused", "0 help", "0 cap", "0 show"]
