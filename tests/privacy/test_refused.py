@@ -80,6 +80,26 @@ def test_counts_per_class_are_shown_on_a_terminal_only(privimage, write_sweep, r
     assert code == 0 and "60 images of 28 x 28 pixels, grey, 3 classes; " in said and "left out: nothing" in said
     code, said = privimage("look", file, "--root", root.path, "--private-counts")
     assert code == 2 and "only on a terminal" in said and "c00" not in said
+    assert not root.ledger(SET).exists()
+
+
+def test_counts_per_class_are_a_look_in_the_ledger(privimage, write_sweep, root, monkeypatch):  # type: ignore[no-untyped-def]
+    file = write_sweep()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for _ in range(2):
+        code, said = privimage("look", file, "--root", root.path, "--private-counts")
+        assert code == 0 and "PRIVATE" in said and "c00" in said
+    ledger = Ledger(root.ledger(SET))
+    assert [(look.what, look.split) for look in ledger.looks()] == [
+        ("counts per class, at the keyboard", split) for split in ("train", "validation", "test")
+    ]
+
+
+def test_counts_per_class_are_refused_where_no_look_is_admitted(privimage, write_sweep, root, monkeypatch):  # type: ignore[no-untyped-def]
+    Ledger(root.ledger(SET)).forbid_looks()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, said = privimage("look", write_sweep(), "--root", root.path, "--private-counts")
+    assert code == 2 and "counts per class" in said and "c00" not in said
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:

@@ -105,6 +105,9 @@ def test_a_cap_before_the_first_run_makes_the_ledger(privimage: Command, tmp_pat
     path = tmp_path / "new" / "ledgers" / "x.jsonl"
     assert privimage("ledger", "cap", path, "--epsilon", "1", "--delta", "1e-5")[0] == 0
     assert Ledger(path).verify() == "agrees" and Ledger(path).charges() == []
+    other = path.with_name("y.jsonl")
+    said = privimage("ledger", "cap", other, "--epsilon", "1", "--delta", "1e-5")[1]
+    assert "a new ledger; nothing was ever asked of a set with this id (there are x)" in said, "a misspelt id is seen"
 
 
 @pytest.mark.parametrize(

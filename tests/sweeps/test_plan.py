@@ -244,6 +244,8 @@ def test_a_refusal_names_its_reason_and_ends_with_2(
     said = capsys.readouterr().out
     assert ended.value.code == 2
     assert "REFUSED: " in said and "method.query.sigma" in said
+    reason, end = [line for line in said.splitlines() if line][-2:]
+    assert reason.startswith("REFUSED: ") and end == "The sweep would be refused, and nothing would be charged."
     assert "The sweep would be refused, and nothing would be charged." in said
     plan = plan_of(values, tmp_path)
     assert plan.refused and [quote.refusal is None for quote in plan.quotes] == [False, True]

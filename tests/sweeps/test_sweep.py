@@ -174,3 +174,22 @@ def test_what_no_machine_holds_is_refused_by_its_key(write_sweep: Write, dotted:
         method = {parent: method}
     with pytest.raises(InputError, match=rf"method\.{parents[0] if parents else last}.*{last if parents else value}"):
         load(write_sweep, method={"name": "privimage+d", **method})
+
+
+def test_rows_that_nothing_measures_are_refused(write_sweep: Write) -> None:
+    """They would be trained and charged for nothing: rows have no private score."""
+    select = {"tuning": {"mode": "select"}, "objectives": {"dp-accuracy[lr]": "max"}, "compare": ["dpdm"]}
+    with pytest.raises(InputError, match=r"dp-accuracy\[lr\] measures none of them.*metrics: \["):
+        load(write_sweep, **select)
+    assert load(write_sweep, **select, metrics=["accuracy[lr]"]).compare
+
+
+@pytest.mark.parametrize(("key", "value", "says"), [("channels", 3, "channels"), ("size", 64, "pixels a side")])
+def test_sets_of_other_shapes_are_refused_where_the_file_tells(
+    write_sweep: Write, tiny_values: Any, key: str, value: int, says: str
+) -> None:
+    data = tiny_values()["data"]
+    data["sensitive"]["size"] = 28
+    data["public"] |= {"size": 28, "channels": 1, key: value}
+    with pytest.raises(InputError, match=f"public images have {value} {says} but sensitive ones (1|28)"):
+        load(write_sweep, data=data)
