@@ -22,8 +22,8 @@ from privimage.methods.presets import NEVER_SEARCHED, PRESETS
 from privimage.methods.privimage import MethodConfig
 from privimage.metrics import Features
 from privimage.paths import RESERVED
-from privimage.plain_yaml import read_yaml
-from privimage.schema import SAID, Frozen, parse, set_at, set_dotted
+from privimage.plain_yaml import one_line, read_yaml
+from privimage.schema import MOST_SAID, SAID, Frozen, parse, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
 from privimage.tuning.noise import Noise
 from sweeps.limits import MOST_BUDGETS, MOST_ROWS, MOST_SEARCHED, MOST_SEEDS, MOST_TRIALS, check_asked, check_size
@@ -261,7 +261,7 @@ class Sweep(Frozen):
                 try:
                     yield dotted, self.example(budget=budget, overrides={METHOD: name, dotted: value})
                 except InputError as error:
-                    raise InputError(f"search.{dotted}: {error}") from None
+                    raise InputError(one_line(f"search.{dotted}: {error}", most=MOST_SAID)) from None
 
 
 def _path(dotted: str) -> list[str]:
