@@ -21,7 +21,7 @@ test: .venv/ready ## quick tests, doctests included, side by side
 
 test-privacy: .venv/ready ## every privacy rule, and every planted fault with whether its check saw it
 	$(BIN)/python -m pytest -v --no-header tests/privacy tests/privimage/test_privacy_rules.py \
-		tests/sweeps/test_selection.py tests/analysis/modes/test_one_number.py
+		tests/sweeps/modes/test_selection.py tests/analysis/modes/test_one_number.py
 
 slow: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

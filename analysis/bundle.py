@@ -12,12 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from analysis.spend import Look
-from privimage import networks
-from privimage.budget import BestOf, Event
-from privimage.edm import SampleConfig
 from privimage.errors import InputError
-from privimage.guarantee import Guarantee
-from privimage.networks import Generator
+from privimage.generators import networks
+from privimage.generators.edm import SampleConfig
+from privimage.generators.networks import Generator
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.budget import Event
+from privimage.privacy.guarantee import Guarantee
 from privimage.schema import Frozen, parse
 
 MODEL, CONFIG, SAMPLES, CARD = "model.safetensors", "config.json", "samples.png", "card.md"

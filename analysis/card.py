@@ -5,8 +5,8 @@ from __future__ import annotations
 from analysis import price, scale, spend, words
 from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from analysis.facts import Facts
-from privimage import guarantee
 from privimage.errors import Violation
+from privimage.privacy import guarantee
 from privimage.record import Record
 from privimage.schema import get_dotted
 

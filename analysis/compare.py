@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from analysis import pareto, scale, words
 from analysis.facts import Facts
 from analysis.scale import Estimate
-from privimage.budget import Budget
 from privimage.metrics.metric import Metric
+from privimage.privacy.budget import Budget
 from privimage.record import Record
 
 RIVALS = ("pdp-diffusion", "dpdm", "random-selection")  # expected to be behind at the same epsilon

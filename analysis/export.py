@@ -17,14 +17,14 @@ from analysis import bundle, card, facts, pareto, pictures, price, spend
 from analysis.bundle import Alone, BundleConfig
 from analysis.facts import Facts
 from privimage import reconcile
-from privimage.edm import SampleConfig
 from privimage.errors import Damaged, InputError
-from privimage.guarantee import Guarantee
-from privimage.ledger import Ledger
+from privimage.generators.edm import SampleConfig
 from privimage.paths import RunFolder
+from privimage.privacy.guarantee import Guarantee
+from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
-from privimage.store import Artefact
+from privimage.stores.store import Artefact
 
 USUAL = "accuracy[cnn]"
 

@@ -17,10 +17,10 @@ from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import STAND_IN, RunFolder
 from privimage.plain_yaml import read_yaml
+from privimage.privacy.bill import Bill, Mode
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
-from privimage.store import Store
-from privimage.tuning.bill import Bill, Mode
+from privimage.stores.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

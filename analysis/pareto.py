@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from privimage.accounting import TOLERANCE
-from privimage.budget import Budget
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
+from privimage.privacy.accounting import TOLERANCE
+from privimage.privacy.budget import Budget
 from privimage.record import Record
 
 Direction = Literal["min", "max"]

@@ -22,7 +22,7 @@ from analysis import pareto, words
 from analysis.facts import Facts
 from privimage.errors import Damaged
 from privimage.record import Record
-from privimage.store import Store
+from privimage.stores.store import Store
 
 Pixels = NDArray[np.uint8]
 GAP = 1  # white pixels between images

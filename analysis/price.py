@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from analysis import words
 from analysis.facts import Facts
-from privimage import accounting, guarantee
-from privimage.budget import Budget, Cost, Event
-from privimage.guarantee import Guarantee
+from privimage.privacy import accounting, guarantee
+from privimage.privacy.accounting.costs import Cost
+from privimage.privacy.bill import Bill, Study
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.guarantee import Guarantee
+from privimage.privacy.wall import dominates
 from privimage.record import Record
 from privimage.schema import get_dotted
-from privimage.tuning.bill import Bill, Study
-from privimage.wall import dominates
 
 LINE_NOTE = (
     "TPR at FPR 1%: the share of the images in use that an attacker, whatever else the attacker knows, can at most "

@@ -7,9 +7,9 @@ from pathlib import Path
 from analysis import compare, details, facts, front, page, pareto, pictures, price, scale, spend, tables, words
 from analysis.facts import Facts
 from analysis.page import Column
-from privimage.budget import Budget
 from privimage.disk import write_whole
 from privimage.paths import RunFolder
+from privimage.privacy.budget import Budget
 
 FPRS = (0.001, 0.01)
 ENDED = {"select": "winner", "public": "final run"}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from analysis import words
 from analysis.facts import Facts
-from privimage import accounting, statement
-from privimage.budget import Event
-from privimage.entries import Charge
 from privimage.errors import InputError
-from privimage.ledger import Ledger
 from privimage.metrics.metric import Metric
+from privimage.privacy import accounting, statement
+from privimage.privacy.budget import Event
+from privimage.privacy.entries import Charge
+from privimage.privacy.ledger import Ledger
 from privimage.record import Paid, Record
 from privimage.schema import Frozen, get_dotted
 

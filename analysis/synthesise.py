@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis import bundle, pictures, wanted
 from analysis.bundle import BundleConfig
 from privimage.errors import InputError
-from privimage.sampler import draw_images
+from privimage.generators.sampler import draw_images
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 SEEDS = 2**63 - 1  # the largest

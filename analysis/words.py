@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from privimage.guarantee import ADJACENCY as ADJACENCY  # part of these words, as are the four below
-from privimage.guarantee import UNIT as UNIT
 from privimage.metrics.metric import Metric
-from privimage.statement import epsilon as epsilon
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.guarantee import ADJACENCY as ADJACENCY  # part of these words, as are the four below
+from privimage.privacy.guarantee import UNIT as UNIT
+from privimage.privacy.statement import epsilon as epsilon
 from privimage.text import count as count
 from privimage.text import listed as listed
-from privimage.tuning.law import Law
 
 DAGGER = "†"
 LEGEND = (

@@ -22,8 +22,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from privimage.manifest import Manifest
-from privimage.store import Artefact, Built, Origin, Store
+from privimage.stores.manifest import Manifest
+from privimage.stores.store import Artefact, Built, Origin, Store
 
 LEASE_SECONDS = 20.0  # a builder that was silent for so long is taken for dead
 RENEW_SECONDS = 4.0

@@ -17,18 +17,18 @@ from cluster.cache import SharedCache
 from cluster.resources import Resources
 from cluster.train import run_on_workers
 from privimage import record as records
-from privimage.budget import BestOf
-from privimage.covered import CoveredLedger
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import private_folder
 from privimage.errors import TrialFailed
-from privimage.hidden import HiddenStore
-from privimage.ledger import Ledger
 from privimage.methods.privimage import MethodConfig
 from privimage.paths import RunFolder
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.covered import CoveredLedger
+from privimage.privacy.ledger import Ledger
 from privimage.record import Record, untimed
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.hidden import HiddenStore
+from privimage.stores.store import Store
 from privimage.trial import Trial, ask, run
 from privimage.workers import Workers
 

@@ -31,10 +31,11 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 from torch import Tensor, nn
 
-from privimage.entropy import Entropy
 from privimage.errors import Violation
+from privimage.privacy.entropy import Entropy
 from privimage.schema import digest
-from privimage.store import Arrays, Store, numpy_state, torch_state
+from privimage.stores.store import Arrays, Store
+from privimage.stores.tensors import numpy_state, torch_state
 from privimage.workers import Workers
 
 Part = nn.Module | torch.optim.Optimizer | torch.Generator | np.random.Generator

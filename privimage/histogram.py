@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage import semantics
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.entropy import Entropy
 from privimage.methods.declared import Declaration, Inputs, World, fields_of
 from privimage.methods.presets import QUERY
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
 from privimage.schema import digest
 from privimage.semantics import QueryConfig, QueryFunction
 from privimage.stages import Stages
-from privimage.store import Built, numpy_state, torch_state
+from privimage.stores.store import Built
+from privimage.stores.tensors import numpy_state, torch_state
 
 
 def query_family(identity: Mapping[Any, Any], query: QueryConfig) -> str:

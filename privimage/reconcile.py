@@ -13,13 +13,14 @@ from pathlib import Path
 from privimage import record as records
 from privimage.data import SensitiveConfig
 from privimage.errors import Damaged, InputError, Unpaid
-from privimage.hidden import HiddenStore
-from privimage.ledger import Ledger
-from privimage.manifest import Receipt, read_manifest
 from privimage.paths import Root
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.receipt import Receipt
 from privimage.record import Record
 from privimage.schema import get_dotted
-from privimage.store import Store
+from privimage.stores.hidden import HiddenStore
+from privimage.stores.manifest import read_manifest
+from privimage.stores.store import Store
 
 
 def refusal(ledger: Ledger, receipt: Receipt, *, where: Path, count: int = 1) -> Unpaid:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from privimage import lines
-from privimage.accounting import epsilon
-from privimage.budget import BestOf, Budget, Cost, Event
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.accounting.costs import BestOf, Cost
+from privimage.privacy.budget import Budget, Event
 from privimage.schema import Frozen
 
 

@@ -20,10 +20,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.budget import Event, Release, grid_step, on_grid
 from privimage.data.sets import Images, PrivateSet, PublicSet
-from privimage.entropy import Entropy
 from privimage.errors import InputError, Violation
+from privimage.privacy.budget import Event, Release, grid_step, on_grid
+from privimage.privacy.entropy import Entropy
 from privimage.schema import Frozen
 
 

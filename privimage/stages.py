@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from privimage.budget import Cost
 from privimage.checkpoint import Checkpoint
-from privimage.covered import CoveredLedger
-from privimage.entropy import Entropy
 from privimage.errors import LostAnswer, Violation
 from privimage.finite import DIVERGED, diverged, is_finite
-from privimage.ledger import Ledger
-from privimage.looks import Look, Seen
-from privimage.manifest import Receipt
+from privimage.privacy.accounting.costs import Cost
+from privimage.privacy.covered import CoveredLedger
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.looks import Look, Seen
+from privimage.privacy.receipt import Receipt
 from privimage.reconcile import refusal
 from privimage.record import Paid, StageRecord
 from privimage.schema import digest
-from privimage.store import Artefact, Built, Cache, Store
+from privimage.stores.store import Artefact, Built, Cache, Store
 from privimage.workers import Workers
 
 Progress = Callable[[str, int, int], None]  # (stage, steps done, steps in all)

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from privimage import accounting, metrics, networks
-from privimage.budget import Budget, Event
+from privimage import metrics
 from privimage.data import (
     HeldOutConfig,
     PublicConfig,
@@ -26,18 +25,21 @@ from privimage.data import (
     load_sensitive,
 )
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.entropy import Entropy
 from privimage.errors import InputError, Violation
-from privimage.looks import Look, Seen
-from privimage.manifest import PrivacyClass
+from privimage.generators import networks
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
 from privimage.methods.privimage import MethodConfig
+from privimage.privacy import accounting
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Look, Seen
+from privimage.privacy.noise import Noise
 from privimage.record import Record, finite
 from privimage.schema import Frozen, digest
 from privimage.stages import Stages
-from privimage.store import Built
-from privimage.tuning.noise import Noise
+from privimage.stores.manifest import PrivacyClass
+from privimage.stores.store import Built
 
 T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")

@@ -17,12 +17,12 @@ from rich.progress import Progress as Bar
 
 from cluster.resources import Resources
 from privimage import record as records
+from privimage.privacy.statement import epsilon
 from privimage.record import Record
-from privimage.statement import epsilon
 from sweeps import progress
+from sweeps.modes.tuning import Select
 from sweeps.progress import Progress, Running, Tally, remaining
 from sweeps.sweep import Sweep
-from sweeps.tuning import Select
 from sweeps.work import Work
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup

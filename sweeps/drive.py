@@ -20,9 +20,9 @@ from cluster.execute import Role, Site, execute
 from cluster.memory import give_back
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
-from privimage.budget import BestOf
 from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
+from privimage.privacy.accounting.costs import BestOf
 from privimage.record import Record
 from privimage.schema import digest
 from privimage.trial import Trial

@@ -18,18 +18,19 @@ import numpy as np
 import torch
 
 from cluster.resources import trials_at_once
-from privimage import metrics, networks, semantics
-from privimage.budget import Event
+from privimage import metrics, semantics
 from privimage.data import HeldOutConfig
 from privimage.data.sets import Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
-from privimage.entropy import Entropy
 from privimage.errors import InputError
-from privimage.looks import Seen
+from privimage.generators import networks
+from privimage.generators.networks import Generator, Shape
+from privimage.generators.pretrain import pretrain
+from privimage.generators.sampler import FIT_IMAGES, draw_images
 from privimage.methods.privimage import MethodConfig
-from privimage.networks import Generator, Shape
-from privimage.pretrain import pretrain
-from privimage.sampler import FIT_IMAGES, draw_images
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Seen
 from privimage.workers import Workers
 from sweeps import count
 from sweeps.plan import Plan

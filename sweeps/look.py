@@ -9,9 +9,9 @@ import numpy as np
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.left_out import left_out
 from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
-from privimage.ledger import Ledger
-from privimage.looks import Look
 from privimage.paths import Root
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.looks import Look
 from privimage.text import count
 from privimage.trial import DataConfig
 from sweeps.sweep import Sweep

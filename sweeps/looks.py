@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from privimage.looks import Look
-from privimage.tuning.noise import Noise
+from privimage.privacy.looks import Look
+from privimage.privacy.noise import Noise
 from sweeps.sweep import Sweep
 
 

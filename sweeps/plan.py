@@ -6,25 +6,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from privimage import metrics, reconcile
-from privimage.accounting import epsilon
-from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
-from privimage.contents import Contents
 from privimage.data.config import SensitiveConfig
 from privimage.data.roots import check_root
 from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
-from privimage.statement import sentences
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.bill import Bill, Search, Study, price_trials
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.contents import Contents
+from privimage.privacy.statement import sentences
 from privimage.text import count as count_of
-from privimage.tuning.bill import Bill, Search, Study, price_trials
-from privimage.tuning.law import Law
 from sweeps import count
 from sweeps.looks import looks_of
+from sweeps.modes.tuning import Public, Select
 from sweeps.price import asking, bill_of, queries_of, search_of
 from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
-from sweeps.tuning import Public, Select
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
 QUANTILES = (0.5, 0.9, 0.99)

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privimage import metrics
-from privimage.budget import Budget, Event
 from privimage.errors import InputError
 from privimage.histogram import query_family
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
 from privimage.methods.privimage import MethodConfig, events
+from privimage.privacy.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.noise import Noise
 from privimage.trial import Trial
-from privimage.tuning.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
-from privimage.tuning.noise import Noise
 from sweeps import count
+from sweeps.modes.tuning import Explore, Public, Select, Tuning
 from sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
-from sweeps.tuning import Explore, Public, Select, Tuning
 
 Q, STEPS = "method.finetune.q", "method.finetune.steps"
 MANY = 10**9  # no bound on what is counted

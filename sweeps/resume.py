@@ -10,13 +10,13 @@ from privimage import lines
 from privimage.disk import write_whole
 from privimage.errors import Damaged, InputError
 from privimage.histogram import query_family
-from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_yaml
+from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
-from privimage.store import Store
+from privimage.stores.store import Store
+from sweeps.modes.tuning import Public, Select
 from sweeps.sweep import QUERY_SIGMA, Sweep
-from sweeps.tuning import Public, Select
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
 

@@ -12,24 +12,24 @@ from filelock import FileLock, Timeout
 from cluster.connect import connected, hide_sessions, ignored, nodes
 from cluster.resources import trials_at_once
 from privimage import lines, reconcile
-from privimage.contents import Contents
 from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import private_folder
 from privimage.errors import InputError
-from privimage.hidden import HiddenStore
 from privimage.paths import Root, RunFolder
-from privimage.store import Store
+from privimage.privacy.contents import Contents
+from privimage.stores.hidden import HiddenStore
+from privimage.stores.store import Store
 from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import STOPPING, Stopped
 from sweeps.look import read_lines
 from sweeps.looks import looks_of
+from sweeps.modes.selection import Selection, level
+from sweeps.modes.stand_in import final_trials, stand_in_sweep
+from sweeps.modes.tuning import Explore, Public, Select
 from sweeps.price import bill_of
 from sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
-from sweeps.selection import Selection, level
-from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
-from sweeps.tuning import Explore, Public, Select
 from sweeps.work import Work, lost_in_noise
 
 

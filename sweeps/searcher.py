@@ -21,12 +21,12 @@ from optuna.study import StudyDirection
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from privimage.budget import Budget
+from privimage.privacy.budget import Budget
 from privimage.schema import get_dotted
+from sweeps.modes.tuning import Select
 from sweeps.past import Ended
 from sweeps.sweep import Sweep
 from sweeps.tried import Params, Tried
-from sweeps.tuning import Select
 
 REDRAWS = 20
 LARGE = 100_000  # so many configurations are as good as endless

@@ -14,7 +14,6 @@ from pydantic_core import PydanticCustomError
 
 from cluster.resources import Resources
 from privimage import metrics
-from privimage.budget import Budget
 from privimage.data import HeldOutConfig
 from privimage.errors import InputError
 from privimage.field_types import field_type
@@ -23,13 +22,14 @@ from privimage.methods.privimage import MethodConfig
 from privimage.metrics import Features
 from privimage.paths import RESERVED
 from privimage.plain_yaml import one_line, read_yaml
+from privimage.privacy.budget import Budget
+from privimage.privacy.noise import Noise
 from privimage.schema import MOST_SAID, SAID, Frozen, parse, set_at, set_dotted
 from privimage.trial import DataConfig, Draw, Trial
-from privimage.tuning.noise import Noise
 from sweeps.limits import MOST_BUDGETS, MOST_ROWS, MOST_SEARCHED, MOST_SEEDS, MOST_TRIALS, check_asked, check_size
+from sweeps.modes.tuning import Explore, Public, Select, Tuning
 from sweeps.row import Row
 from sweeps.space import Dimension
-from sweeps.tuning import Explore, Public, Select, Tuning
 
 MOST_DELTA = 0.01
 QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from privimage import guarantee
-from privimage.budget import Budget
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import write_whole
 from privimage.errors import InputError
-from privimage.ledger import Ledger
 from privimage.paths import RunFolder
 from privimage.plain_yaml import to_yaml
-from privimage.public_content import check_public
+from privimage.privacy import guarantee
+from privimage.privacy.bill import Bill
+from privimage.privacy.budget import Budget
+from privimage.privacy.ledger import Ledger
+from privimage.stores.public_content import check_public
 from privimage.trial import Trial, check
-from privimage.tuning.bill import Bill
 from sweeps.price import row_noise
 from sweeps.resume import keep_sigma, ledger_of, reservation_of
 from sweeps.sweep import QUERY_SIGMA, Sweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from privimage.data.folder import SUFFIXES
+from privimage.data.sources.folder import SUFFIXES
 
 
 def left_out(root: Path) -> dict[str, int]:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.config import PublicConfig, SensitiveConfig
-from privimage.data.digits import CLASSES, read_digits
 from privimage.data.fit import Pixels, fit_all
-from privimage.data.folder import read_contents, read_folder
-from privimage.data.glyphs import load_glyphs
 from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, content_of, contents_of, split_by_content
+from privimage.data.sources.digits import CLASSES, read_digits
+from privimage.data.sources.folder import read_contents, read_folder
+from privimage.data.sources.glyphs import load_glyphs
 from privimage.errors import InputError
 
 Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
@@ -119,9 +119,7 @@ def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
 
 
 def _vision(config: SensitiveConfig | PublicConfig, *, train: bool) -> Labelled:
-    from privimage.data.vision import (
-        read_vision,
-    )  # here: it imports torch
+    from privimage.data.sources.vision import read_vision  # here: it imports torch
 
     if config.name not in ("mnist", "fashion-mnist", "cifar10"):
         raise InputError(f"name: got {config.name}; torchvision has mnist, fashion-mnist and cifar10")

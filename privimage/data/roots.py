@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from privimage.data.config import PublicConfig, SensitiveConfig
-from privimage.data.folder import class_folders
+from privimage.data.sources.folder import class_folders
 from privimage.errors import InputError
 
 

@@ -14,8 +14,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
-from privimage.dpsgd.draws import Draws
-from privimage.edm import EDM
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 Engine = Callable[..., Tensor]  # (F, draws, *, edm, C) -> norms before clipping [n]
 EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]

@@ -7,8 +7,8 @@
     release the mean of the last iterates
 
 Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours, the
-noise and all that is drawn from keyed streams (`privimage.entropy`). Every worker draws the same batches, K draws and
-noise, and sums its share of the clipped gradients.
+noise and all that is drawn from keyed streams (`privimage.privacy.entropy`). Every worker draws the same batches, K
+draws and noise, and sums its share of the clipped gradients.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from privimage.budget import Event, Release
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
-from privimage.edm import EDM, Precision
-from privimage.entropy import Entropy
 from privimage.errors import Violation
-from privimage.looks import Seen, may_read
-from privimage.networks import Generator
+from privimage.generators.draws import Draws, draw
+from privimage.generators.edm import EDM, Precision
+from privimage.generators.networks import Generator
+from privimage.privacy.budget import Event, Release
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Seen, may_read
 from privimage.schema import Frozen
 from privimage.workers import Workers
 

@@ -12,14 +12,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from privimage import edm as diffusion
 from privimage.dpsgd.clip import clip_factor
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.rules import RULES
 from privimage.dpsgd.rules.rule import Factors, Plan, Rule
 from privimage.dpsgd.tape import Tape
 from privimage.dpsgd.verify import verify
-from privimage.edm import EDM
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 
 def supports(F: nn.Module) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from privimage import edm as diffusion
 from privimage.dpsgd.clip import clip_factor
-from privimage.dpsgd.draws import Draws
-from privimage.edm import EDM
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 
 def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:

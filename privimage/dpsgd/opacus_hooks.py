@@ -14,11 +14,11 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
-from privimage import edm as diffusion
 from privimage.dpsgd.clip import clip_factor
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.verify import verify
-from privimage.edm import EDM
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 
 def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, functorch: bool = False) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from privimage.entropy import Stream
+from privimage.privacy.entropy import Stream
 
 
 def poisson_batches(*, n: int, q: float, steps: int, stream: Stream, cap: int | None = None) -> Iterator[Tensor]:

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from privimage import edm as diffusion
-from privimage.dpsgd.draws import Draws
-from privimage.edm import EDM
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 AGREEMENT = 1e-3  # relative; a use that is not seen changes a sum by far more
 NO_CLIP = 1e30

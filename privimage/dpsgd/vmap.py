@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from privimage import edm as diffusion
 from privimage.dpsgd.clip import clip_factor
-from privimage.dpsgd.draws import Draws
-from privimage.edm import EDM
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
 
 
 def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from privimage.budget import Split
+from privimage.privacy.budget import Split
 from privimage.schema import Frozen
 
 World = Literal[

@@ -17,26 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from privimage import exhibit, networks, semantics
-from privimage.budget import Budget, Event
+from privimage import exhibit, semantics
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.edm import SampleConfig
-from privimage.entropy import Entropy
 from privimage.finite import check_images
+from privimage.generators import networks
+from privimage.generators.edm import SampleConfig
+from privimage.generators.networks import Generator
+from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.generators.sampler import FIT_IMAGES, draw_images, fit_codec
 from privimage.histogram import noisy_histogram
-from privimage.looks import Look, Seen
-from privimage.manifest import PrivacyClass
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
-from privimage.networks import Generator
-from privimage.pretrain import PretrainConfig, pretrain
-from privimage.sampler import FIT_IMAGES, draw_images, fit_codec
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Look, Seen
+from privimage.privacy.noise import Noise
 from privimage.schema import Frozen, digest
 from privimage.semantics import QueryConfig, SelectConfig, Selection
 from privimage.stages import Stages
-from privimage.store import Built, numpy_state, torch_state
-from privimage.tuning.noise import Noise
+from privimage.stores.manifest import PrivacyClass
+from privimage.stores.store import Built
+from privimage.stores.tensors import numpy_state, torch_state
 
 
 class ModelConfig(Frozen):

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
-from privimage.looks import Seen, may_read
+from privimage.privacy.budget import Event
+from privimage.privacy.looks import Seen, may_read
 
 CLASSIFIERS = ("lr", "mlp", "cnn")
 STEPS, BATCH, LEARNING_RATE, SHIFT = 225, 128, 4e-3, 2  # of the CNN; SHIFT in pixels each way

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privimage.budget import Event, Release
 from privimage.data.sets import PrivateSet
-from privimage.entropy import Entropy
 from privimage.metrics.accuracy import accuracy
+from privimage.privacy.budget import Event, Release
+from privimage.privacy.entropy import Entropy
 
 
 def dp_accuracy(

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
-from privimage.looks import Seen, may_read
 from privimage.metrics import features as networks
 from privimage.metrics.accuracy import accuracy
 from privimage.metrics.features import features
 from privimage.metrics.fid import Statistics, fid
 from privimage.metrics.metric import Metric, Touch, direction_of, parts_of
+from privimage.privacy.looks import Seen, may_read
 
 Arrays = Mapping[str, NDArray[Any]]
 

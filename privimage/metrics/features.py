@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics.weights import inception_weights
-from privimage.torchvision_shim import import_torchvision
 
 NETWORKS = ("efficientnet-lite0", "inception")
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means

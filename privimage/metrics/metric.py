@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from privimage.budget import Event
 from privimage.errors import InputError
+from privimage.privacy.budget import Event
 from privimage.schema import Frozen
 
 Touch = Literal["synthetic", "public", "private-train", "private-validation", "private-test"]

@@ -11,16 +11,17 @@ import pytest
 import yaml
 
 from analysis.facts import Facts
-from privimage import networks
 from privimage import record as records_file
-from privimage.budget import Budget, Event
-from privimage.ledger import Ledger
+from privimage.generators import networks
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
+from privimage.privacy.bill import Bill, Study
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.noise import Noise
 from privimage.record import Paid, Record, StageRecord
-from privimage.store import Built, Store, numpy_state
-from privimage.tuning.bill import Bill, Study
-from privimage.tuning.noise import Noise
+from privimage.stores.store import Built, Store
+from privimage.stores.tensors import numpy_state
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 QUERY = Event(purpose="query", sigma=5.0)

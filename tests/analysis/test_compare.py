@@ -1,5 +1,5 @@
 from analysis import compare
-from privimage.budget import Budget
+from privimage.privacy.budget import Budget
 
 TEN = Budget(epsilon=10, delta=1e-5)
 ONE = Budget(epsilon=1, delta=1e-5)

@@ -6,8 +6,8 @@ import pytest
 from analysis import bundle
 from analysis.export import pull_best
 from privimage.errors import InputError
-from privimage.manifest import Manifest
-from privimage.store import Store
+from privimage.stores.manifest import Manifest
+from privimage.stores.store import Store
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 

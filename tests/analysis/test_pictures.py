@@ -6,7 +6,7 @@ from PIL import Image
 
 from analysis import facts, pictures
 from analysis.pictures import Samples
-from privimage.store import Built
+from privimage.stores.store import Built
 
 
 @pytest.mark.parametrize("channels", [1, 3])

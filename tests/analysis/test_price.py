@@ -9,9 +9,9 @@ import pytest
 from opacus.accountants import RDPAccountant
 
 from analysis import price, words
-from privimage.budget import Budget, Event
-from privimage.tuning.bill import Bill, Search, Study, Training, price_selection, price_trials
-from privimage.tuning.law import Law
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.bill import Bill, Search, Study, Training, price_selection, price_trials
+from privimage.privacy.budget import Budget, Event
 
 BUDGET = Budget(epsilon=4, delta=1e-5)
 QUERY = Event(purpose="query", sigma=8.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import compare, scale, tables
-from privimage.budget import Budget
+from privimage.privacy.budget import Budget
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 TEN = Budget(epsilon=10, delta=1e-5)

@@ -1,6 +1,6 @@
 from analysis import facts, spend, words
-from privimage.accounting import epsilon
-from privimage.budget import Event
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.budget import Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 QUERY = Event(purpose="query", sigma=5.0)

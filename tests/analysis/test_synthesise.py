@@ -7,10 +7,10 @@ from PIL import Image
 from analysis import synthesise
 from analysis.export import pull_best
 from analysis.synthesise import sample_from, write_samples
-from privimage import networks
 from privimage.errors import InputError
+from privimage.generators import networks
+from privimage.generators.sampler import draw_images
 from privimage.methods.privimage import MethodConfig
-from privimage.sampler import draw_images
 
 
 @pytest.fixture(scope="module")

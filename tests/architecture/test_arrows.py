@@ -17,13 +17,13 @@ MAY_IMPORT = {
     "sweeps": {"privimage", "cluster", "sweeps", "analysis", "ray"},
     "analysis": {"privimage", "analysis"},
 }
-ONLY_FOR_COMMANDS = {"sweeps/cli.py", "sweeps/plan_view.py"}  # the command line alone joins sweeps and analysis
+ONLY_FOR_COMMANDS = {"sweeps/cli/__init__.py"}  # the command line alone joins sweeps and analysis
 PRIVATE = (
     "privimage.data.load",
-    "privimage.data.digits",
+    "privimage.data.sources.digits",
     "privimage.dpsgd",
     "privimage.semantics",
-    "privimage.pretrain",
+    "privimage.generators.pretrain",
 )
 
 

@@ -32,19 +32,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from privimage import edm, networks
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
-from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
-from privimage.edm import EDM, Precision
-from privimage.entropy import Entropy
-from privimage.networks import Generator
-from privimage.pretrain import Seeded
+from privimage.generators import edm, networks
+from privimage.generators.draws import Draws, draw
+from privimage.generators.edm import EDM, Precision
+from privimage.generators.networks import Generator
+from privimage.generators.pretrain import Seeded
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
 from privimage.workers import Workers
 
 SHAPE = (3, 32, 32)

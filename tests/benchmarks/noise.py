@@ -28,8 +28,8 @@ from rich.table import Table
 
 from privimage.dpsgd import layers
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
-from privimage.entropy import Entropy, normals_
-from privimage.networks import Generator
+from privimage.generators.networks import Generator
+from privimage.privacy.entropy import Entropy, normals_
 
 ENTROPY = Entropy.fresh()
 

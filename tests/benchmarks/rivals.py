@@ -29,10 +29,10 @@ import torch
 
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import PrivImageError
-from privimage.ledger import Ledger
+from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.store import Store
 from privimage.trial import DataConfig, Trial, load_data, run
 from privimage.workers import Workers
 

@@ -15,7 +15,7 @@ import ray
 from cluster import cache
 from cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
 from privimage.schema import digest
-from privimage.store import Built, Store
+from privimage.stores.store import Built, Store
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 

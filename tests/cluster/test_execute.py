@@ -13,11 +13,11 @@ from cluster.cache import start_cache
 from cluster.execute import Site, execute
 from cluster.resources import Resources
 from privimage import record as records
-from privimage.budget import Budget
-from privimage.ledger import Ledger
 from privimage.paths import Root
+from privimage.privacy.budget import Budget
+from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
-from privimage.store import Artefact, Store
+from privimage.stores.store import Artefact, Store
 from privimage.trial import DataConfig, Trial, load_data
 
 SEED = "0123456789abcdef" * 4

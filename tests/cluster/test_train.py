@@ -13,9 +13,10 @@ import torch
 from cluster.resources import Resources
 from cluster.train import run_on_workers
 from privimage import checkpoint
-from privimage.ledger import Ledger
+from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.store import Built, Store, numpy_state
+from privimage.stores.store import Built, Store
+from privimage.stores.tensors import numpy_state
 from privimage.workers import Workers
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files

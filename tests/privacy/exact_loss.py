@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from privimage.budget import Event
+from privimage.privacy.budget import Event
 
 Array = NDArray[np.float64]
 NODES, CELLS, STRETCH = 700, 1500, 8.0

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from privimage.accounting import calibrate, epsilon, gaussian, pld, total
-from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import InputError
-from privimage.tuning.law import Law
+from privimage.privacy.accounting import calibrate, epsilon, gaussian, pld, total
+from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Budget, Event
 
 
 def _beside(name: str) -> ModuleType:

@@ -21,17 +21,17 @@ from scipy.optimize import brentq
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from privimage import accounting
-from privimage.accounting import calibrate
-from privimage.budget import Budget, Event
-from privimage.codec import PixelCodec
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
-from privimage.edm import EDM
-from privimage.networks import Generator
+from privimage.generators.codec import PixelCodec
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
+from privimage.generators.networks import Generator
+from privimage.privacy import accounting
+from privimage.privacy.accounting import calibrate
+from privimage.privacy.budget import Budget, Event
 from privimage.workers import Workers
 
 CANARIES, GUESSES, DELTA, CLAIM = 2000, 400, 1e-5, 1.0

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from privimage import reconcile
-from privimage.budget import BestOf, Event
-from privimage.chain import Head
-from privimage.covered import CoveredLedger
 from privimage.errors import BudgetExceeded, InputError, LostAnswer, Unpaid
-from privimage.ledger import Ledger
 from privimage.paths import Root
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Event
+from privimage.privacy.chain import Head
+from privimage.privacy.covered import CoveredLedger
+from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.store import Built, Store
-from privimage.tuning.law import Law
+from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", sigma=5)
@@ -213,7 +214,7 @@ def test_a_selection_without_its_charge(root: Root, lost: str) -> None:
 
 
 def test_the_wall_of_a_cap_holds_for_what_is_adopted(root: Root) -> None:
-    from privimage.budget import Budget
+    from privimage.privacy.budget import Budget
 
     Pipeline(root).run()
     lose(root.ledger(SET), keep=0)

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from privimage.budget import Event
-from privimage.contents import Contents
 from privimage.data import SensitiveConfig, load_sensitive
 from privimage.data.sets import content_of
 from privimage.errors import InputError
-from privimage.ledger import Ledger
 from privimage.paths import Root
+from privimage.privacy.budget import Event
+from privimage.privacy.contents import Contents
+from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from sweeps.resume import at_revision, check_same, dumped, reservation_of
 from sweeps.sweep import Sweep

@@ -23,18 +23,18 @@ from known import entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage import semantics
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
-from privimage.entropy import Entropy, Stream
+from privimage.generators.pretrain import Seeded
 from privimage.metrics import dp_accuracy
-from privimage.pretrain import Seeded
-from privimage.tuning.law import Law
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy, Stream
 from privimage.workers import Workers
-from sweeps import selection
+from sweeps.modes import selection
 from sweeps.sweep import Sweep
 
 Patch = pytest.MonkeyPatch
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 
 # file:function, or a whole file -> what it makes of random numbers; all of it is public
 PUBLIC = {
-    "privimage/dct_mlp.py:__init__": "start of a generator: its frequencies",
+    "privimage/generators/dct_mlp.py:__init__": "start of a generator: its frequencies",
     "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
     "privimage/dpsgd/rules/calibration.py:_measure": "data on which kernels are timed",
     "privimage/dpsgd/verify.py:verify": "stand-ins for images and weights, to compare an engine with autograd",
@@ -51,10 +51,10 @@ PUBLIC = {
     "privimage/metrics/accuracy.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
     "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
-    "privimage/networks.py:build": "start of the generator",
-    "privimage/pretrain.py:Seeded": "pre-training on public images",
-    "privimage/pretrain.py:pretrain": "pre-training on public images",
-    "privimage/sampler.py:_draw": "noise from which images are drawn",
+    "privimage/generators/networks.py:build": "start of the generator",
+    "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
+    "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
+    "privimage/generators/sampler.py:_draw": "noise from which images are drawn",
     "privimage/semantics.py:augment": "training of the query function on public images",
     "privimage/semantics.py:spread": "training of the query function on public images",
     "privimage/semantics.py:load": "keeps the global state where a network starts",

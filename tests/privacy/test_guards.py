@@ -26,10 +26,11 @@ GUARDS = {  # the method that holds a guard, from where to where it stands, the 
 SEEN = """
 import json, sys
 from pathlib import Path
-from privimage import covered, ledger
-from privimage.budget import BestOf, Event
 from privimage.errors import PrivImageError
-from privimage.tuning.law import Law
+from privimage.privacy import covered, ledger
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Event
 
 training, score = Event(purpose="dp-sgd", sigma=2, q=0.1, steps=5), Event(purpose="score", sigma=9)
 cost = BestOf(law=Law(mean=3), events=(training,), score=score)
@@ -71,7 +72,7 @@ def seen(name):
 found = {"as it is": seen("as it is")}
 for name, (module, source) in json.loads(sys.argv[2]).items():
     owner, method = name.split(".")
-    real = vars(sys.modules[f"privimage.{module}"])
+    real = vars(sys.modules[f"privimage.privacy.{module}"])
     faulty = dict(real)
     exec(compile(source, "planted", "exec"), faulty)
     kept = getattr(real[owner], method)
@@ -85,7 +86,7 @@ PAID, CHARGED = {"what was paid", "a score"}, "charged "
 
 def planted(module: str, start: str, end: str, check: str) -> str:
     """The source of the module with that guard as an assert."""
-    source = (HERE / "privimage" / f"{module}.py").read_text()
+    source = (HERE / "privimage" / "privacy" / f"{module}.py").read_text()
     at = source.index(start)
     return source[:at] + f"assert {check}\n        " + source[source.index(end, at) :]
 

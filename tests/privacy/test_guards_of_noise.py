@@ -13,18 +13,18 @@ from known import entropy
 from small_networks import EDM_, Shape, draws_of, net
 
 from privimage import semantics
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import layers
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.spectral import SpectralDescent
-from privimage.entropy import Entropy
 from privimage.errors import Violation
+from privimage.generators.networks import Generator
 from privimage.metrics import dp_accuracy
-from privimage.networks import Generator
-from privimage.tuning.law import Law
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
 from privimage.workers import Workers
 
 DATA, ONE = toys.sensitive_set(), entropy(1)

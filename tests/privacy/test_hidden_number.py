@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 import yaml
 
-from privimage import hidden
 from privimage import record as records
-from privimage.budget import BestOf, Event
-from privimage.covered import CoveredLedger
 from privimage.disk import private_folder
 from privimage.errors import BudgetExceeded, LostAnswer
-from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
-from privimage.store import Built, Store
-from privimage.tuning.law import Law
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Event
+from privimage.privacy.covered import CoveredLedger
+from privimage.privacy.ledger import Ledger
+from privimage.stores import hidden
+from privimage.stores.store import Built, Store
 from sweeps.run import run_sweep
 from sweeps.sweep import load_sweep
 
@@ -195,7 +196,7 @@ def test_every_line_of_a_selection_carries_the_time_of_its_beginning(tmp_path: P
         def now(zone: object) -> Any:
             return type("Now", (), {"isoformat": lambda self, timespec: next(times)})()
 
-    monkeypatch.setattr("privimage.chain.datetime", Clock)
+    monkeypatch.setattr("privimage.privacy.chain.datetime", Clock)
     for timeless, expected in ((True, 1), (False, 3)):
         ledger = Ledger(tmp_path / f"{timeless}.jsonl", under="s", timeless=timeless)
         ledger.reserve(id="s", what="sweep", events=(SGD,))

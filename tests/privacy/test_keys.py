@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 import torch
 
-from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.entropy import BYTES, Entropy
-from privimage.ledger import Ledger
 from privimage.methods import presets
 from privimage.methods import privimage as method
 from privimage.methods.declared import Inputs, Stage, fields_of
 from privimage.methods.presets import PRESETS, ROUNDING
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import BYTES, Entropy
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.noise import Noise
 from privimage.schema import Frozen, digest, parse, set_dotted
 from privimage.stages import Stages
-from privimage.store import Artefact, Store
-from privimage.tuning.noise import Noise
+from privimage.stores.store import Artefact, Store
 from privimage.workers import Workers
 
 SIDE, LABELS, CLASSES = 16, 3, 12

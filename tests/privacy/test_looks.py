@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import yaml
 
-from privimage import looks as looking
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
-from privimage.entries import Charge, LookLine
 from privimage.errors import InputError, Violation
-from privimage.ledger import Ledger
-from privimage.looks import Look, Seen
 from privimage.paths import Root
+from privimage.privacy import looks as looking
+from privimage.privacy.entries import Charge, LookLine
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.looks import Look, Seen
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.store import Store
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 from sweeps.looks import looks_of
@@ -173,7 +173,7 @@ def test_the_fault_is_seen(fault: Callable[[Patch], None], world: World, monkeyp
 
 
 def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, SensitiveData]) -> None:
-    from privimage.budget import Event
+    from privimage.privacy.budget import Event
 
     test = sets[1].test
     for by in (None, Event(purpose="none", sigma=0), Seen(split="train"), Event(purpose="score", sigma=3)):
@@ -239,7 +239,7 @@ def test_a_sweep_with_looks_is_refused_before_it_starts(write_sweep: Callable[..
 
 
 def test_a_stand_in_is_never_looked_at(write_sweep: Callable[..., Path]) -> None:
-    from sweeps.stand_in import stand_in_sweep
+    from sweeps.modes.stand_in import stand_in_sweep
 
     values = yaml.safe_load(write_sweep(tuning={"mode": "public"}).read_text())
     sweep = load_sweep(write_sweep(tuning=values["tuning"]))

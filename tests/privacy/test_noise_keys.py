@@ -21,15 +21,15 @@ from scipy.stats import chi2
 
 from privimage import semantics
 from privimage import trial as trials
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
-from privimage.entropy import Entropy, Stream
 from privimage.metrics import dp_accuracy
 from privimage.metrics.accuracy import accuracy
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy, Stream
 from privimage.semantics import QueryFunction
-from privimage.store import Store
+from privimage.stores.store import Store
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privimage import metrics
-from privimage.budget import AnyOf
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.methods import privimage as method
 from privimage.methods.declared import Declaration
+from privimage.privacy.accounting.costs import AnyOf
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.bill import Bill, Study
 from privimage.schema import digest, parse
 from privimage.trial import Trial
-from privimage.tuning.bill import Bill, Study
-from privimage.tuning.law import Law
 from sweeps import count
 from sweeps.price import bill_of, row_noise, search_of
 from sweeps.sweep import Sweep

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privimage.budget import Event
-from privimage.contents import Contents
 from privimage.data.sets import content_of
-from privimage.ledger import Ledger
 from privimage.paths import Root
-from privimage.store import Built, Store
+from privimage.privacy.budget import Event
+from privimage.privacy.contents import Contents
+from privimage.privacy.ledger import Ledger
+from privimage.stores.store import Built, Store
 
 QUERY = Event(purpose="query", sigma=5)
 SET = "tiny-v1"

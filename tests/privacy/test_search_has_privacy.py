@@ -14,10 +14,10 @@ from privimage.errors import InputError
 from privimage.methods.presets import PRESETS, Preset
 from privimage.methods.privimage import events
 from privimage.paths import RunFolder
+from privimage.privacy.noise import Noise
 from privimage.trial import run
-from privimage.tuning.noise import Noise
+from sweeps.modes.stand_in import final_trials
 from sweeps.price import bill_of
-from sweeps.stand_in import final_trials
 from sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]

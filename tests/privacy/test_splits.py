@@ -17,15 +17,15 @@ import toys
 
 from privimage import histogram, metrics, semantics
 from privimage import trial as trials
-from privimage.budget import Event
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.entropy import Entropy
 from privimage.errors import Violation
-from privimage.looks import Seen
 from privimage.methods import privimage as method
 from privimage.metrics import dp_accuracy, evaluate, reference_statistics
-from privimage.store import Store
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Seen
+from privimage.stores.store import Store
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privimage import statement
-from privimage.accounting import epsilon, odometer
-from privimage.budget import AnyOf, Budget, Event
 from privimage.errors import BudgetExceeded
-from privimage.ledger import Ledger
+from privimage.privacy import statement
+from privimage.privacy.accounting import epsilon, odometer
+from privimage.privacy.accounting.costs import AnyOf
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.ledger import Ledger
 
 QUERY = Event(purpose="query", sigma=5)
 LOUD = Event(purpose="query", sigma=1)

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privimage import tally, wall
-from privimage.accounting import epsilon
-from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
 from privimage.errors import BudgetExceeded, InputError
-from privimage.ledger import Ledger
-from privimage.tuning import noise as noises
-from privimage.tuning.bill import Search, Training, price_trials
-from privimage.tuning.law import Law
-from privimage.tuning.noise import Noise
+from privimage.privacy import noise as noises
+from privimage.privacy import tally, wall
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.bill import Search, Training, price_trials
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.noise import Noise
 
 Patch = pytest.MonkeyPatch
 SGD = tuple(Event(purpose="dp-sgd", sigma=sigma, q=0.5, steps=2) for sigma in (2.0, 4.0, 8.0))

@@ -24,20 +24,21 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from privimage import checkpoint, disk, networks
-from privimage.budget import Budget, Event
+from privimage import checkpoint, disk
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.entropy import Entropy
 from privimage.errors import PrivImageError
-from privimage.ledger import Ledger
-from privimage.looks import Look
+from privimage.generators import networks
 from privimage.methods import privimage as method
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.looks import Look
+from privimage.privacy.noise import Noise
 from privimage.schema import digest
 from privimage.stages import Stages
-from privimage.store import Built, Store
-from privimage.tuning.noise import Noise
+from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
 ENTROPY, CLIP = Entropy(b"5" * 32), 1e-3

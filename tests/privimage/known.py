@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privimage.entropy import Entropy
+from privimage.privacy.entropy import Entropy
 
 
 def entropy(number: int) -> Entropy:

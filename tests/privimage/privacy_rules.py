@@ -20,25 +20,26 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
-from privimage import accounting, semantics
-from privimage import edm as diffusion
 from privimage import record as records
-from privimage.accounting import calibrate, pld, total
-from privimage.budget import Budget, Event
+from privimage import semantics
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
-from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
-from privimage.entropy import Entropy
 from privimage.errors import InputError, LostAnswer
-from privimage.ledger import Ledger
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import Draws, draw
+from privimage.generators.networks import Generator
 from privimage.metrics.metric import Metric
-from privimage.networks import Generator
+from privimage.privacy import accounting
+from privimage.privacy.accounting import calibrate, pld, total
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
 from privimage.record import Paid
 from privimage.semantics import QueryFunction
 from privimage.stages import Stages
-from privimage.store import Built, Store
+from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", sigma=7.0)

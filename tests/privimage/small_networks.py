@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.dpsgd import layers, loop
-from privimage.dpsgd.draws import Draws, draw
-from privimage.edm import EDM
-from privimage.pretrain import Seeded
+from privimage.generators.draws import Draws, draw
+from privimage.generators.edm import EDM
+from privimage.generators.pretrain import Seeded
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
 NULL = 3

@@ -17,17 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privimage import checkpoint as module
-from privimage.budget import Event
 from privimage.checkpoint import Checkpoint
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
-from privimage.entropy import Entropy
 from privimage.errors import InputError
-from privimage.networks import Generator
-from privimage.pretrain import PretrainConfig, pretrain
-from privimage.store import Store
+from privimage.generators.networks import Generator
+from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.stores.store import Store
 from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]

@@ -10,11 +10,11 @@ from test_stages import EVENT, Progress, stages_at
 from toys import trial
 
 from privimage.data.sets import PublicSet, SensitiveData
-from privimage.entropy import Entropy
 from privimage.finite import Diverged, check_images
-from privimage.ledger import Ledger
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.store import Built, Store
+from privimage.stores.store import Built, Store
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from toys import trial
 
-from privimage import metrics, networks
+from privimage import metrics
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.errors import InputError
+from privimage.generators import networks
 from privimage.trial import check
 
 

@@ -20,23 +20,24 @@ from known import entropy
 from privacy_rules import RULES, World, forget_epsilons
 from torch import Tensor
 
-from privimage import accounting, chain, semantics
 from privimage import record as records
-from privimage.accounting import pld, total
-from privimage.budget import Event
+from privimage import semantics
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune, layers, rules
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
-from privimage.edm import EDM
-from privimage.entropy import Entropy, Stream
 from privimage.errors import LostAnswer, Unpaid
-from privimage.ledger import Ledger
+from privimage.generators.draws import Draws
+from privimage.generators.edm import EDM
+from privimage.generators.networks import Generator
 from privimage.metrics.metric import Metric
-from privimage.networks import Generator
+from privimage.privacy import accounting, chain
+from privimage.privacy.accounting import pld, total
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy, Stream
+from privimage.privacy.ledger import Ledger
 from privimage.semantics import QueryFunction
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.store import Store
 
 
 @pytest.fixture

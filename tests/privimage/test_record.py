@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from privimage import lines
 from privimage import record as records
-from privimage.accounting import epsilon
-from privimage.budget import Budget, Event
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.budget import Budget, Event
 from privimage.record import Paid, Record
 
 QUERY, SGD = Event(purpose="query", sigma=10), Event(purpose="dp-sgd", sigma=4, q=0.2, steps=10)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from known import entropy
 
 from privimage import semantics
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.errors import InputError, Violation
+from privimage.privacy.budget import Event
 from privimage.semantics import QueryFunction, SelectConfig, noisier, select, select_at_random
 
 QUERY = Event(purpose="query", sigma=7.0)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from privimage import checkpoint
-from privimage.budget import Event
-from privimage.entropy import Entropy
 from privimage.errors import InputError, LostAnswer
-from privimage.ledger import Ledger
-from privimage.looks import Look, Seen
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.looks import Look, Seen
 from privimage.stages import Stages
-from privimage.store import Artefact, Built, Store
+from privimage.stores.store import Artefact, Built, Store
 from privimage.workers import Workers
 
 EVENT = Event(purpose="query", sigma=5)

@@ -12,15 +12,15 @@ import torch
 from opacus.accountants import PRVAccountant
 from toys import trial
 
-from privimage.accounting import epsilon
-from privimage.budget import Event
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import BudgetExceeded, InputError
-from privimage.ledger import Ledger
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.budget import Event
+from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import digest, get_dotted, parse, set_dotted
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.store import Store
 from privimage.trial import Trial, check, run
 from privimage.workers import Workers
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from privimage.data.sets import PrivateSet
-from privimage.ledger import Ledger
+from privimage.privacy.ledger import Ledger
 from privimage.workers import Workers
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
-from privimage.dct_mlp import DctMLP
-from privimage.edm import EDM
-from privimage.ledger import Ledger
-from privimage.networks import DctCodec, Generator
+from privimage.generators.dct_mlp import DctMLP
+from privimage.generators.edm import EDM
+from privimage.generators.networks import DctCodec, Generator
+from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import parse, set_dotted
 from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
 from privimage.stages import Stages
-from privimage.store import Store
+from privimage.stores.store import Store
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from privimage import networks
-from privimage.budget import Budget, Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
-from privimage.entropy import Entropy
 from privimage.errors import BudgetExceeded
-from privimage.ledger import Ledger
-from privimage.pretrain import PretrainConfig, pretrain
+from privimage.generators import networks
+from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.store import Built, Store
+from privimage.stores.store import Built, Store
 from privimage.trial import Trial
 from privimage.workers import Workers
 

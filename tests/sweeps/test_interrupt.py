@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from privimage import record as records
-from privimage.budget import Budget
-from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
+from privimage.privacy.budget import Budget
+from privimage.privacy.ledger import Ledger
 from sweeps import interrupt
 
 Values = Callable[[], dict[str, Any]]

@@ -11,14 +11,15 @@ import pytest
 import yaml
 
 from privimage import record as records
-from privimage.accounting import epsilon
-from privimage.budget import BestOf, Budget
 from privimage.errors import BudgetExceeded
-from privimage.hidden import HiddenStore
-from privimage.ledger import Ledger
 from privimage.paths import Root
-from privimage.store import Store
-from privimage.tuning.bill import Bill
+from privimage.privacy.accounting import epsilon
+from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.bill import Bill
+from privimage.privacy.budget import Budget
+from privimage.privacy.ledger import Ledger
+from privimage.stores.hidden import HiddenStore
+from privimage.stores.store import Store
 from sweeps import progress
 from sweeps.run import Outcome, run_sweep
 from sweeps.sweep import load_sweep

@@ -16,8 +16,8 @@ from mutations import SMALL, bases, bombs, large, mutated, text_of
 from privimage.errors import InputError
 from privimage.paths import Root
 from privimage.plain_yaml import read_value, to_yaml
+from privimage.privacy.noise import Noise
 from privimage.schema import parse
-from privimage.tuning.noise import Noise
 from sweeps.plan import make_plan
 from sweeps.searcher import base_point, space_of
 from sweeps.sweep import Sweep, load_sweep

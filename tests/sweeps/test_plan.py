@@ -13,11 +13,12 @@ import pytest
 import yaml
 from opacus.accountants import PRVAccountant, RDPAccountant
 
-from privimage.accounting import calibrate
-from privimage.budget import AnyOf, BestOf, Budget, Cost, Event
-from privimage.ledger import Ledger
 from privimage.paths import Root
-from privimage.tuning.law import Law
+from privimage.privacy.accounting import calibrate
+from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
+from privimage.privacy.accounting.law import Law
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.ledger import Ledger
 from sweeps.cli import main
 from sweeps.plan import COUNTS, QUANTILES, Plan, make_plan
 from sweeps.sweep import load_sweep

@@ -11,9 +11,9 @@ import yaml
 
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
+from sweeps.modes.stand_in import final_trials
 from sweeps.price import bill_of
 from sweeps.resume import asked_sigma, check_same, keep_sigma
-from sweeps.stand_in import final_trials
 from sweeps.sweep import Sweep, load_sweep
 
 Values = Callable[[], dict[str, Any]]

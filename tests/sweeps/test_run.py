@@ -17,8 +17,8 @@ import yaml
 
 from privimage import record as records
 from privimage.errors import InputError
-from privimage.ledger import Ledger
 from privimage.paths import Root, RunFolder
+from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from sweeps.resume import asked_sigma
 from sweeps.run import Outcome, run_sweep

@@ -10,7 +10,7 @@ import pytest
 
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
-from privimage.tuning.noise import Noise
+from privimage.privacy.noise import Noise
 from sweeps.plan import make_plan
 from sweeps.sweep import Sweep, load_sweep
 

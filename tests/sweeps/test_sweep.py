@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from privimage.errors import InputError
+from privimage.privacy.noise import Noise
 from privimage.trial import Draw
-from privimage.tuning.noise import Noise
 from sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from privimage.budget import Budget
 from privimage.paths import Root
-from privimage.tuning.noise import Noise
+from privimage.privacy.budget import Budget
+from privimage.privacy.noise import Noise
 from sweeps import drive
 from sweeps.cli import main
 from sweeps.resume import check_same, reservation_of

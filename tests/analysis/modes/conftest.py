@@ -14,20 +14,23 @@ import yaml
 
 from analysis import facts
 from analysis.report import html
-from privimage import accounting, metrics, networks
+from privimage import metrics
 from privimage import record as records_file
-from privimage.budget import Event
-from privimage.ledger import Ledger
+from privimage.generators import networks
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
+from privimage.privacy import accounting
+from privimage.privacy.bill import Bill
+from privimage.privacy.budget import Event
+from privimage.privacy.ledger import Ledger
 from privimage.record import Paid, Record, StageRecord, finite
 from privimage.schema import digest, parse
-from privimage.store import Built, Store, numpy_state
+from privimage.stores.store import Built, Store
+from privimage.stores.tensors import numpy_state
 from privimage.trial import Trial
-from privimage.tuning.bill import Bill
+from sweeps.modes.selection import Selection
+from sweeps.modes.stand_in import final_trials, stand_in_sweep
 from sweeps.price import bill_of, row_noise
-from sweeps.selection import Selection
-from sweeps.stand_in import final_trials, stand_in_sweep
 from sweeps.sweep import Sweep
 
 FID, LR, SCORE = "fid[efficientnet-lite0]", "accuracy[lr]", "dp-accuracy[lr]"

@@ -11,9 +11,9 @@ import pytest
 from analysis import facts, front, pareto, words
 from analysis.export import choose, deciding, pull_best
 from analysis.report import write_report
-from privimage import accounting
 from privimage import record as records_file
 from privimage.paths import RunFolder
+from privimage.privacy import accounting
 
 LR, SCORE = "accuracy[lr]", "dp-accuracy[lr]"
 

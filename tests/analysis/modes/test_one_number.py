@@ -14,12 +14,12 @@ from analysis import facts, price, spend
 from analysis.export import pull_best
 from analysis.front import write_front
 from analysis.report import write_report
-from privimage import guarantee
 from privimage import record as records_file
-from privimage.budget import Event
 from privimage.errors import InputError
+from privimage.privacy import guarantee
+from privimage.privacy.budget import Event
+from privimage.privacy.statement import epsilon as shown
 from privimage.record import Record
-from privimage.statement import epsilon as shown
 
 RUNS = ("explored", "shared", "scored", "selected", "selected_without_query", "searched_in_public")
 DELTA = 1e-5

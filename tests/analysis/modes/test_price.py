@@ -12,9 +12,10 @@ from opacus.accountants import PRVAccountant, RDPAccountant
 from analysis import compare, facts, price, spend
 from analysis.report import write_report
 from privimage import record as records_file
-from privimage.budget import AnyOf, Event
 from privimage.errors import InputError
-from privimage.tuning import bounds
+from privimage.privacy.accounting import bounds
+from privimage.privacy.accounting.costs import AnyOf
+from privimage.privacy.budget import Event
 
 DELTA, FIRST = 1e-5, r"epsilon ([\d.]+) at delta 1e-05"
 RUNS = ("explored", "shared", "scored", "selected", "selected_without_query", "searched_in_public")

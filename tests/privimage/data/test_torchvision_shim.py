@@ -3,7 +3,7 @@ import sys
 
 import torch
 
-from privimage.torchvision_shim import import_torchvision
+from privimage.data.torchvision_shim import import_torchvision
 
 
 def test_import_is_idempotent_and_what_needs_no_kernel_works() -> None:
@@ -18,7 +18,7 @@ def test_a_fresh_process_imports_torchvision_when_its_operators_do_not_load() ->
         "import torch\n"
         "def refuse(path): raise OSError('built for another torch')\n"
         "torch.ops.load_library = refuse\n"
-        "from privimage.torchvision_shim import import_torchvision as get\n"
+        "from privimage.data.torchvision_shim import import_torchvision as get\n"
         "print(get() is get(), hasattr(torch.ops.torchvision, 'nms'))\n"
         "import torchvision.datasets, torchvision.models\n"
     )

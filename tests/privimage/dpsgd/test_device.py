@@ -10,9 +10,9 @@ from small_networks import EDM_, Shape, draws_of, net
 from torch import Tensor
 
 from privimage.dpsgd import clip, layers
-from privimage.dpsgd.draws import FIELDS, Draws
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.rules.rule import Factors, Plan
+from privimage.generators.draws import FIELDS, Draws
 
 Patch = pytest.MonkeyPatch
 

@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from privimage.dpsgd import layers, loop, vmap
 from privimage.dpsgd.clip import clip_factor
-from privimage.dpsgd.draws import Draws, draw
 from privimage.dpsgd.engine import ENGINES, choose
-from privimage.edm import EDM
-from privimage.networks import Generator
-from privimage.pretrain import Seeded
-from privimage.unet import Size
+from privimage.generators.draws import Draws, draw
+from privimage.generators.edm import EDM
+from privimage.generators.networks import Generator
+from privimage.generators.pretrain import Seeded
+from privimage.generators.unet import Size
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from known import entropy
 
-from privimage import edm as diffusion
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.draws import draw
 from privimage.dpsgd.finetune import FinetuneConfig, _optimizer, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import kept_directions
-from privimage.edm import EDM
-from privimage.looks import Seen
-from privimage.networks import Generator
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import draw
+from privimage.generators.edm import EDM
+from privimage.generators.networks import Generator
+from privimage.privacy.budget import Event
+from privimage.privacy.looks import Seen
 from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]

@@ -11,15 +11,15 @@ import torch
 from known import entropy
 from torch import nn
 
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
-from privimage.entropy import Entropy
 from privimage.errors import Violation
-from privimage.looks import Seen
-from privimage.networks import Generator
+from privimage.generators.networks import Generator
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Seen
 from privimage.workers import Workers
 
 CPU = torch.device("cpu")

@@ -13,15 +13,15 @@ import torch
 from small_networks import EDM_, Shape, draws_of, net
 from torch import Tensor, nn
 
-from privimage.budget import Event
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, vmap
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.rules import calibration, conv2d, linear, rule
 from privimage.dpsgd.rules.rule import Plan
-from privimage.networks import Generator
-from privimage.pretrain import PretrainConfig, pretrain
+from privimage.generators.draws import Draws
+from privimage.generators.networks import Generator
+from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.privacy.budget import Event
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch

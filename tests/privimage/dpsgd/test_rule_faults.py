@@ -12,10 +12,10 @@ from small_networks import Shape, check, draws_of, net, run
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers
-from privimage.dpsgd.draws import Draws
 from privimage.dpsgd.rules import calibration, conv2d, embedding, group_norm, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import Plan
+from privimage.generators.draws import Draws
 
 Patch = pytest.MonkeyPatch
 

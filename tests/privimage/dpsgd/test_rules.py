@@ -18,7 +18,7 @@ from privimage.dpsgd.rules import calibration, conv2d, conv2d_kernels, linear, r
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import Plan
 from privimage.dpsgd.tape import Tape
-from privimage.unet import Size
+from privimage.generators.unet import Size
 
 Patch = pytest.MonkeyPatch
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from privimage.data.digits import read_digits
 from privimage.data.sets import PrivateSet
+from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError
-from privimage.looks import Seen
 from privimage.metrics import accuracy as module
 from privimage.metrics.accuracy import accuracy
+from privimage.privacy.looks import Seen
 
 DIGITS = tuple("0123456789")
 

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from privimage.data.digits import read_digits
 from privimage.data.sets import PrivateSet
+from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError
-from privimage.looks import Seen
 from privimage.metrics import evaluate, reference_statistics
 from privimage.metrics.metric import DIRECTIONS
+from privimage.privacy.looks import Seen
 
 NET = "efficientnet-lite0"
 FID = f"fid[{NET}]"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from privimage.data.digits import read_digits
+from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError
 from privimage.metrics.features import _network, features
 from privimage.metrics.fid import Statistics, fid

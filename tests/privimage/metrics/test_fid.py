@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics.fid import Statistics, fid
-from privimage.torchvision_shim import import_torchvision
 
 
 def gaussian(mean, covariance):

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from privimage import metrics
+from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics import Features, weights
 from privimage.metrics.features import _network, features
 from privimage.schema import parse
-from privimage.torchvision_shim import import_torchvision
 
 X = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
 

@@ -1,0 +1,1 @@
+"""Sources: where images come from, one file a kind of source."""

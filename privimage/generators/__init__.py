@@ -1,0 +1,1 @@
+"""Generators: networks, the diffusion that trains and samples them, and their codecs."""

@@ -1,0 +1,71 @@
+"""Codecs: uint8 images to the space in which the diffusion runs, and back. They see no sensitive data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from privimage.generators.dct_mlp import dct_basis
+
+COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
+TONES = 400  # quantiles of the tone curve
+
+
+class PixelCodec(nn.Module):
+    """uint8 images [B, C, H, W] as floats in [-1, 1] of the same shape."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Floats in [-1, 1]."""
+        return x.float() / 127.5 - 1
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Uint8 images."""
+        return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class DctCodec(nn.Module):
+    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k].
+
+    The low pass smears strokes into the background. `fit` learns the tone curve that undoes it: the monotone map that
+    takes the intensities of generated images to those of public ones. It sees no sensitive data.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    raw_tones: Tensor
+    tones: Tensor
+
+    def __init__(self, *, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
+        self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
+        self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
+        self.register_buffer("tones", torch.linspace(0, 1, TONES))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Coefficients of 2 * x / 255."""
+        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Uint8 images, through the tone curve."""
+        raw = self._raw(z).contiguous()
+        place = torch.searchsorted(self.raw_tones, raw).clamp(1, TONES - 1)
+        low, high = self.raw_tones[place - 1], self.raw_tones[place]
+        share = ((raw - low) / (high - low)).clamp(0, 1)
+        x = torch.lerp(self.tones[place - 1], self.tones[place], share)
+        return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def _raw(self, z: Tensor) -> Tensor:
+        z = z.unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
+        return (self.rows.T @ z @ self.columns) / 2
+
+    def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
+        """Set the tone curve from generated coefficients [n, C*k*k] and public images, by matching quantiles."""
+        at = np.linspace(0, 1, TONES)
+        raw = np.quantile(self._raw(generated).cpu().numpy(), at)
+        raw = np.maximum.accumulate(raw) + np.arange(TONES) * 1e-6  # strictly rising, for the search
+        self.raw_tones.copy_(torch.from_numpy(raw))
+        self.tones.copy_(torch.from_numpy(np.quantile(public, at) / 255))

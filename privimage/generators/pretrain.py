@@ -1,0 +1,106 @@
+"""Pre-training of a generator on public images: plain EDM training, with exponential averaging of the weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
+from privimage.generators import edm as diffusion
+from privimage.generators.draws import draw
+from privimage.generators.networks import Generator
+from privimage.schema import Frozen
+from privimage.workers import Workers
+
+
+class PretrainConfig(Frozen):
+    """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
+
+    images: int = Field(default=150_000, ge=0)
+    batch: int = Field(default=256, ge=1, le=100_000)
+    lr: float = Field(default=1e-3, gt=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    label_dropout: float = Field(default=0.1, ge=0, le=1)
+    precision: diffusion.Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Random numbers of a seeded generator of torch: for public training, where everybody may know them."""
+
+    generator: torch.Generator
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """float64 in [0, 1)."""
+        return torch.rand(shape, generator=self.generator, dtype=torch.float64)
+
+    def normals(self, *shape: int) -> Tensor:
+        """float32 standard normals."""
+        return torch.randn(shape, generator=self.generator)
+
+
+def pretrain(
+    generator: Generator,
+    x: NDArray[np.uint8],
+    y: NDArray[np.int64],
+    *,
+    weights: NDArray[np.float64] | None,
+    config: PretrainConfig,
+    seed: int,
+    workers: Workers,
+    progress: Callable[[int, int], None],
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+) -> dict[str, Tensor]:
+    """The averaged weights of F after `config.images` images drawn from (x, y) with probabilities `weights`.
+
+    Labels are those of the sensitive set; n_classes means "no label". Every worker takes a share of each batch.
+    A killed call goes on from `checkpoint`.
+    """
+    F, device = generator.F.to(workers.device), workers.device
+    F.train()
+    edm = replace(generator.edm, precision=config.precision)
+    steps = max(1, config.images // config.batch) if config.images else 0
+    order = np.random.default_rng((seed, 1))
+    rng = torch.Generator().manual_seed(seed)
+    adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
+    average = copy.deepcopy(F)
+    pixels, labels = torch.from_numpy(x), torch.from_numpy(y)
+    parts: dict[str, Part] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
+    for step in range(checkpoint.restore(parts), steps):
+        for group in adam.param_groups:
+            group["lr"] = config.lr * _schedule(step, steps)
+        index = order.choice(len(x), size=config.batch, p=weights)
+        z = generator.codec.encode(pixels[index].to(device))
+        draws = draw(
+            z,
+            labels[index],
+            K=1,
+            edm=edm,
+            null=generator.null,
+            label_dropout=config.label_dropout,
+            rng=Seeded(rng),
+        )
+        mine = [part[workers.rank :: workers.size] for part in draws.flat()]
+        each = diffusion.loss(F, *mine, edm=edm)
+        adam.zero_grad(set_to_none=True)
+        (each.sum() / config.batch).backward()
+        workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
+        adam.step()
+        decay = min(config.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)
+        checkpoint.save(step + 1, parts)
+        progress(step + 1, steps)
+    return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Warm-up over 50 steps, constant, then linear to 2% over the last 40%."""
+    return min(1.0, (step + 1) / 50) * min(1.0, 2.5 * (1 - step / steps) + 0.02)

@@ -1,0 +1,107 @@
+"""Budget, Event and Release: what may be spent, one access to sensitive data, and a value with its price."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Generic, Literal, Self, TypeVar
+
+import torch
+from pydantic import Field, model_validator
+
+from privimage.privacy.entropy import Stream
+from privimage.schema import Frozen
+
+T = TypeVar("T")
+Split = Literal["train", "validation"]  # disjoint: an example is in one of them, so only the dearer one counts
+
+
+def grid_step(sensitivity: float) -> float:
+    """A power of two, at most 2^-10 of the sensitivity and at most 1, so that whole numbers are multiples of it.
+
+    >>> grid_step(1.0) == 2**-10, grid_step(3.0) == 2**-9
+    (True, True)
+    """
+    return 2.0 ** min(0, math.floor(math.log2(sensitivity)) - 10)
+
+
+def on_grid(value: torch.Tensor, step: float) -> torch.Tensor:
+    """Every entry rounded to a multiple of `step`, a power of two."""
+    return (value / step).round() * step
+
+
+class Budget(Frozen):
+    """A total (epsilon, delta) under adding or removing one example (an image with its label)."""
+
+    epsilon: float = Field(gt=0, le=100)  # above 100 a guarantee says nothing
+    delta: float = Field(ge=1e-15, lt=1)  # a smaller one cannot be accounted in double precision
+
+    def __str__(self) -> str:
+        return f"(epsilon {self.epsilon:g}, delta {self.delta:g})"
+
+
+class Event(Frozen):
+    """One access to sensitive data: it draws the noise and it declares the cost, so the two cannot differ.
+
+    `sigma` is the noise multiplier (noise standard deviation over L2 sensitivity), `q` the Poisson sampling
+    probability of each of `steps` uses; with `cap`, at most that many of the `n` examples stay in a batch, a random
+    subset of those that joined. `sigma` 0 means no noise: such an access has no privacy guarantee and its epsilon is
+    infinite.
+    """
+
+    purpose: Literal["query", "dp-sgd", "score", "none"]
+    sigma: float = Field(ge=0)
+    q: float = Field(default=1.0, gt=0, le=1)
+    steps: int = Field(default=1, ge=1)
+    n: int | None = Field(default=None, ge=1)
+    cap: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _noise_or_none(self) -> Self:
+        if (self.sigma == 0) != (self.purpose == "none"):
+            raise ValueError("sigma 0 is for purpose 'none' only, and the other way round: no noise, no guarantee")
+        if (self.n is None) != (self.cap is None):
+            raise ValueError("cap and n belong together: a truncated batch is accounted with the size of the set")
+        return self
+
+    @property
+    def private(self) -> bool:
+        """Whether this access has any guarantee at all."""
+        return self.sigma > 0
+
+    @property
+    def split(self) -> Split:
+        """The part of the sensitive set that is read: scores read the validation split, all else the training split."""
+        return "validation" if self.purpose == "score" else "train"
+
+    def scaled(self, factor: float) -> Event:
+        """The same access with `factor` times the noise."""
+        return self.model_copy(update={"sigma": self.sigma * factor})
+
+    def perturb(self, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+        """`value` plus Gaussian noise of standard deviation `sensitivity * sigma` in every entry, float64.
+
+        The answer lies on a grid: the multiples of `grid_step(sensitivity)`. A sum of doubles tells in its last bits
+        what was summed (Mironov 2012); here value and noise are both on the grid, so that the sum is exact and equals
+        the sum of reals rounded to the grid, which is post-processing. Whole numbers (a tensor of integers) are on it
+        as they are. Any other value is rounded to it first: that moves two neighbouring values apart by one step in
+        every entry at most, so `step * sqrt(entries)` is added to the sensitivity. (Exact up to 2^42 sensitivities.)
+        """
+        step = grid_step(sensitivity)
+        if value.is_floating_point():
+            sensitivity += step * value.numel() ** 0.5
+            value = on_grid(value.double(), step)
+        return value.double() + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Generic[T]):
+    """A value computed from sensitive data, with every event that was paid for it."""
+
+    value: T
+    events: tuple[Event, ...]
+
+    @property
+    def private(self) -> bool:
+        """Whether every access behind this value was noised; False means it must never leave the run folder."""
+        return all(event.private for event in self.events)

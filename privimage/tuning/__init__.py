@@ -1,1 +1,0 @@
-"""Private selection: the law of the number of trials, and what releasing the best of them costs."""

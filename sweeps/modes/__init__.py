@@ -1,0 +1,1 @@
+"""Modes: the three ways to search, and what only one of them does."""

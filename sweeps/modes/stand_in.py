@@ -1,0 +1,81 @@
+"""Mode public: the search on a public stand-in, and the settings that it hands to the runs on the sensitive set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from privimage import metrics
+from privimage import record as records
+from privimage.data import SensitiveConfig
+from privimage.disk import write_whole
+from privimage.errors import InputError, TrialFailed, Violation
+from privimage.paths import RunFolder
+from privimage.privacy.bill import Bill
+from privimage.privacy.budget import Budget
+from privimage.record import Record
+from privimage.schema import digest, get_dotted
+from privimage.trial import DataConfig, Trial
+from sweeps.modes.tuning import Explore, Public
+from sweeps.resume import RESTORE
+from sweeps.sweep import Sweep
+
+
+def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
+    """The same search with public data in place of the sensitive set, and without comparison rows."""
+    tuning = sweep.tuning
+    sensitive = sweep.data.sensitive
+    if not isinstance(tuning, Public) or not isinstance(sensitive, SensitiveConfig):
+        raise Violation("only a sweep of mode public on a sensitive set has a stand-in")
+    stand_in = tuning.stand_in.config(sensitive, labels=labels)
+    data = DataConfig(sensitive=stand_in, public=sweep.data.public, stand_in=True)
+    explore = Explore(sampler=tuning.sampler, seed=tuning.seed)
+    return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
+
+
+def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: float) -> Iterator[Trial]:
+    """One trial a budget and seed on the sensitive set, with the best settings that the search found in `folder`.
+
+    The settings are kept before the first of them is run: whatever changes later, no others are run as well. Raises
+    TrialFailed if the search has no result for a budget.
+    """
+    if not folder.settings.exists():
+        found = records.load(folder.records) if folder.records.exists() else []
+        chosen = [_best_settings(sweep, found, budget) for budget in sweep.budgets]
+        write_whole(folder.settings, json.dumps(chosen, indent=1) + "\n")
+    for budget, settings in zip(sweep.budgets, _kept(sweep, folder), strict=True):
+        for seed in sweep.seeds:
+            noise = bill.study(budget).noise
+            trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=settings)
+            free = tuple(name for name in trial.metrics if not metrics.is_private(name))
+            yield trial.model_copy(update={"metrics": free})
+
+
+def _kept(sweep: Sweep, folder: RunFolder) -> list[dict[str, Any]]:
+    """The settings that the search ended in, by budget. Raises InputError if their file is damaged."""
+    try:
+        found = json.loads(folder.settings.read_bytes())
+    except ValueError:
+        found = None
+    if isinstance(found, list) and len(found) == len(sweep.budgets) and all(isinstance(one, dict) for one in found):
+        return found
+    raise InputError(f"{folder.settings}: damaged, and what it holds is run on the sensitive set; {RESTORE}")
+
+
+def _best_settings(sweep: Sweep, found: list[Record], budget: Budget) -> dict[str, Any]:
+    """The searched fields of the best configuration by the first objective, averaged over seeds."""
+    objective, direction = next(iter(sweep.objectives.items()))
+    scores: dict[str, list[float]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for record in found:
+        value = record.value(objective)
+        if record.budget == budget and value is not None:
+            params = {dotted: get_dotted(record.config, dotted) for dotted in sweep.search}
+            settings[digest(params)] = params
+            scores.setdefault(digest(params), []).append(value)
+    if not scores:
+        raise TrialFailed(f"the search on the stand-in has no result at budget {budget}; run the same command again")
+    means = {key: sum(values) / len(values) for key, values in scores.items()}
+    best = (min if direction == "min" else max)(means, key=means.__getitem__)
+    return settings[best]
