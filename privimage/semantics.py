@@ -173,8 +173,8 @@ def ask(
     S = np.zeros((len(sensitive.classes), function.n_classes), np.int64)
     for semantics in function.top(sensitive, k1=k1).T:
         np.add.at(S, (sensitive.y, semantics), 1)
-    noisy = event.perturb(torch.from_numpy(S), sensitivity=k1**0.5, stream=entropy.stream("histogram"))
-    return Release(value=noisy.numpy(), events=(event,))
+    noisy = event.perturb(S, sensitivity=k1**0.5, stream=entropy.stream("histogram"))
+    return Release(value=noisy, events=(event,))
 
 
 def noisier(
@@ -189,8 +189,7 @@ def noisier(
         raise Violation(f"noise can be added and not taken away: wanted {wanted:g}, asked {asked:g}")
     std = (k1 * (wanted**2 - asked**2)) ** 0.5
     extra = on_grid(entropy.stream("noisier").normals(*histogram.shape) * std, grid_step(k1**0.5))
-    wider: NDArray[np.float64] = histogram + extra.numpy()
-    return wider
+    return histogram + extra
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
+from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.errors import Violation
@@ -214,5 +215,5 @@ def _draw_block(
         edm=_levels(generator, config),
         null=generator.null,
         label_dropout=config.label_dropout,
-        rng=entropy.stream(f"draws/{step}/{block}"),
+        rng=Tensors(entropy.stream(f"draws/{step}/{block}")),
     )

@@ -13,8 +13,9 @@ from opacus.optimizers import DPOptimizerFastGradientClipping
 from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
 from torch import Tensor
 
+from privimage.dpsgd.normals import normals_
 from privimage.errors import Violation
-from privimage.privacy.entropy import Entropy, normals_
+from privimage.privacy.entropy import Entropy
 
 
 class StepNoise:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from privimage.privacy.entropy import Stream
@@ -16,7 +18,7 @@ def poisson_batches(*, n: int, q: float, steps: int, stream: Stream, cap: int | 
     joined, and the accountant must know the cap.
     """
     for _ in range(steps):
-        joined = (stream.uniforms(n) < q).nonzero().squeeze(1)
+        joined = np.flatnonzero(stream.uniforms(n) < q)
         if cap is not None and len(joined) > cap:
             joined = joined[stream.subset(len(joined), cap)]
-        yield joined
+        yield torch.from_numpy(joined)

@@ -31,5 +31,5 @@ def dp_accuracy(
     """The noisy share of `validation` that a classifier trained on (x, y) gets right; it may leave [0, 1]."""
     validation.must_be(event.split)
     right = round(accuracy(x, y, classifier=classifier, test=validation, by=event, device=device) * len(validation))
-    noisy = event.perturb(torch.tensor([right]), sensitivity=1.0, stream=entropy.stream("score"))
+    noisy = event.perturb(np.array(right), sensitivity=1.0, stream=entropy.stream("score"))
     return Release(value=float(noisy) / len(validation), events=(event,))

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeVar
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from privimage.privacy.entropy import Stream
@@ -25,9 +26,9 @@ def grid_step(sensitivity: float) -> float:
     return 2.0 ** min(0, math.floor(math.log2(sensitivity)) - 10)
 
 
-def on_grid(value: torch.Tensor, step: float) -> torch.Tensor:
+def on_grid(value: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     """Every entry rounded to a multiple of `step`, a power of two."""
-    return (value / step).round() * step
+    return np.round(value / step) * step
 
 
 class Budget(Frozen):
@@ -78,20 +79,23 @@ class Event(Frozen):
         """The same access with `factor` times the noise."""
         return self.model_copy(update={"sigma": self.sigma * factor})
 
-    def perturb(self, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+    def perturb(
+        self, value: NDArray[np.integer | np.floating], *, sensitivity: float, stream: Stream
+    ) -> NDArray[np.float64]:
         """`value` plus Gaussian noise of standard deviation `sensitivity * sigma` in every entry, float64.
 
         The answer lies on a grid: the multiples of `grid_step(sensitivity)`. A sum of doubles tells in its last bits
         what was summed (Mironov 2012); here value and noise are both on the grid, so that the sum is exact and equals
-        the sum of reals rounded to the grid, which is post-processing. Whole numbers (a tensor of integers) are on it
+        the sum of reals rounded to the grid, which is post-processing. Whole numbers (an array of integers) are on it
         as they are. Any other value is rounded to it first: that moves two neighbouring values apart by one step in
         every entry at most, so `step * sqrt(entries)` is added to the sensitivity. (Exact up to 2^42 sensitivities.)
         """
         step = grid_step(sensitivity)
-        if value.is_floating_point():
-            sensitivity += step * value.numel() ** 0.5
-            value = on_grid(value.double(), step)
-        return value.double() + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
+        exact = value.astype(np.float64)
+        if np.issubdtype(value.dtype, np.floating):
+            sensitivity += step * value.size**0.5
+            exact = on_grid(exact, step)
+        return exact + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ of a Mersenne Twister follows from its output by linear algebra, and then all no
 Every random number that an epsilon rests on comes from here: noise, Poisson batches, K draws, the trials of a
 private selection.
 
-The bits are always made on the CPU, the normals where they are needed, with the same values up to rounding.
+Here all of it is numpy, on the CPU. Training makes its normals where its weights are (`privimage.dpsgd.normals`), of
+the same words and with the same values up to rounding.
 """
 
 from __future__ import annotations
@@ -22,16 +23,13 @@ import secrets
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
-from torch import Tensor
 
 from privimage.errors import Violation
 
 BYTES = 32  # of an Entropy, and of the key of a stream
-BLOCK = 2**14  # words that are turned into normals together: in the cache, and on one thread
-MANY = 2**8  # blocks at a time on a GPU, where what bounds them is memory
+BLOCK = 2**14  # words that are turned into normals together: the first half into radii, the second into angles
 MASK = 2**63 - 1
 _ZEROS = bytes(2**20)  # the cipher turns them into its stream; so short, because it may hold Python's lock meanwhile
 
@@ -94,38 +92,34 @@ class Stream:
         self.fill(words)
         return words
 
-    def uniforms(self, *shape: int) -> Tensor:
+    def uniforms(self, *shape: int) -> NDArray[np.float64]:
         """float64, the multiples of 2^-53 in [0, 1), all alike."""
         words = self.words(math.prod(shape)).view(np.uint64)
-        return torch.from_numpy((words >> np.uint64(11)) * 2.0**-53).view(shape)
+        return np.asarray((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
-    def normals(self, *shape: int) -> Tensor:
-        """float64 standard normals on the CPU."""
+    def normals(self, *shape: int) -> NDArray[np.float64]:
+        """float64 standard normals."""
         count = math.prod(shape)
-        return normals_(torch.from_numpy(self.words(count + count % 2)))[:count].view(shape)
+        return normals_of(self.words(count + count % 2))[:count].reshape(shape)
 
-    def subset(self, n: int, size: int) -> Tensor:
+    def subset(self, n: int, size: int) -> NDArray[np.int64]:
         """int64 [size], ascending: a uniformly random subset of 0 .. n-1 (two equal words of 64 bits aside)."""
-        return torch.from_numpy(np.sort(np.argsort(self.words(n), kind="stable")[:size]))
+        return np.sort(np.argsort(self.words(n), kind="stable")[:size])
 
 
-def normals_(words: Tensor) -> Tensor:
-    """float64 standard normals in the memory of `words`, random int64 of an even number, on the device they are on.
+def normals_of(words: NDArray[np.int64]) -> NDArray[np.float64]:
+    """float64 standard normals of an even number of random int64.
 
     u has 63 bits and not the 53 of a double's grid below 1, so the law ends at 9.3 standard deviations (8.6): the
     share of pairs that lie beyond is 1e-19 (1e-16), and a training run draws 1e11.
     """
-    normals = words.view(torch.float64)
     whole = len(words) // BLOCK * BLOCK
-    rows = 1 if words.device.type == "cpu" else MANY
-    for start, stop, size in ((0, whole, BLOCK), (whole, len(words), len(words) - whole)):
-        if start == stop:
-            continue
-        into = normals[start:stop].view(-1, 2, size // 2)
-        for bits, pair in zip(words[start:stop].view_as(into).split(rows), into.split(rows), strict=True):
-            u, v = bits.bitwise_and(MASK).double().unbind(1)
-            radius = u.add_(1).mul_(2.0**-63).log_().mul_(-2).sqrt_()
-            angle = v.mul_(2 * math.pi * 2.0**-63)
-            torch.mul(radius, angle.cos(), out=pair[:, 0])
-            torch.mul(radius, angle.sin_(), out=pair[:, 1])
-    return normals
+    parts = (words[:whole].reshape(-1, 2, BLOCK // 2), words[whole:].reshape(1, 2, -1))
+    return np.concatenate([_pairs(part).ravel() for part in parts])
+
+
+def _pairs(words: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[blocks, 2, pairs]: of (u, v) the normals (x, y)."""
+    u, v = np.moveaxis((words & MASK).astype(np.float64), 1, 0)
+    radius, angle = np.sqrt(-2 * np.log((u + 1) * 2.0**-63)), v * (2 * math.pi * 2.0**-63)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "sweeps": {"privimage", "cluster", "sweeps", "analysis", "ray"},
     "analysis": {"privimage", "analysis"},
 }
-ONLY_FOR_COMMANDS = {"sweeps/cli/__init__.py"}  # the command line alone joins sweeps and analysis
+ONLY_FOR_COMMANDS = "sweeps/cli/"  # the command line alone joins sweeps and analysis
 PRIVATE = (
     "privimage.data.load",
     "privimage.data.sources.digits",
@@ -26,6 +26,25 @@ PRIVATE = (
     "privimage.generators.pretrain",
 )
 
+# What a folder of the core may import beside itself and TOOLS. The other files beside the folders run a trial: they
+# import the folders, and only what is named here imports them.
+TOOLS = {"disk", "errors", "field_types", "finite", "lines", "local", "paths", "plain_yaml", "schema", "text"}
+FOLDERS = {
+    "privacy/accounting": {"privacy.budget", "privacy.entropy"},
+    "privacy": {"data.sets"},
+    "data": set(),
+    "stores": {"privacy", "data.sets"},
+    "generators": {"checkpoint", "workers"},
+    "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers"},
+    "metrics": {"privacy", "data"},
+    "methods": {
+        "privacy", "data", "stores", "generators", "dpsgd", "stages", "semantics", "histogram", "exhibit"
+    },
+}  # fmt: skip
+ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools
+BUNDLES = {"bundle", "export", "synthesise"}  # the files that build a generator again, to draw from it
+ANALYSIS_TOO = {**{name: {"generators"} for name in BUNDLES}, "details": {"methods.presets"}}
+
 
 def files(package: str) -> list[Path]:
     found = sorted((ROOT / package).rglob("*.py"))
@@ -33,10 +52,23 @@ def files(package: str) -> list[Path]:
     return found
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that the file imports, also inside functions and under TYPE_CHECKING, as absolute names."""
+def modules() -> dict[str, Path]:
+    """Every module of the packages by its name."""
+    found = [path for package in PACKAGES for path in files(package)]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in found}
+
+
+def imports(path: Path, *, run: bool = False) -> set[str]:
+    """Every module that the file imports, also inside functions and under TYPE_CHECKING, as absolute names.
+
+    `run` leaves out what stands under TYPE_CHECKING.
+    """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in list(ast.walk(tree)):
+        if run and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -62,13 +94,53 @@ def test_arrows_point_one_way(package: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
+def needs(path: Path) -> set[str]:
+    """The modules that have to be there before this one; of `from package import module` the module alone."""
+    found = imports(path, run=True) & modules().keys()
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def beyond(path: Path, allowed: set[str]) -> set[str]:
+    """What the file imports of the core that is not in `allowed`."""
+    prefixes = tuple(f"privimage.{name}." for name in allowed | TOOLS)
+    core = {name for name in imports(path) if name.startswith("privimage.")}
+    return {name for name in core if not f"{name}.".startswith(prefixes)}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_folders_of_the_core_know_nothing_of_what_uses_them(folder: str) -> None:
+    for path in files(f"privimage/{folder}"):
+        inner = folder == "privacy" and "accounting" in path.parts
+        wrong = set() if inner else beyond(path, FOLDERS[folder] | {folder.replace("/", ".")})
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_tools_know_nothing_but_tools() -> None:
+    for name in TOOLS:
+        assert not beyond(ROOT / "privimage" / f"{name}.py", set())
+
+
+def test_analysis_reads_records_ledgers_and_stores() -> None:
+    for path in files("analysis"):
+        wrong = beyond(path, ANALYSIS | ANALYSIS_TOO.get(path.stem, set()))
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for types alone are left out: they need no order."""
+    graph = {name: needs(path) - {name} for name, path in modules().items()}
+    while leaves := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in leaves}
+    assert not graph, f"circles among {sorted(graph)}"
+
+
 def test_only_the_command_line_joins_sweeps_and_analysis() -> None:
     joins = {
         str(path.relative_to(ROOT))
         for path in files("sweeps")
         if any(name.split(".")[0] == "analysis" for name in imports(path))
     }
-    assert joins <= ONLY_FOR_COMMANDS
+    assert joins and all(path.startswith(ONLY_FOR_COMMANDS) for path in joins), joins
 
 
 def test_analysis_never_touches_sensitive_data() -> None:
@@ -77,21 +149,34 @@ def test_analysis_never_touches_sensitive_data() -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
-def test_the_core_and_the_analysis_import_without_ray() -> None:
-    modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for package in ("privimage", "analysis")
-        for path in files(package)
-    ]
+def import_without(forbidden: tuple[str, ...], names: list[str]) -> subprocess.CompletedProcess[str]:
+    """A process of its own that imports all `names`, where importing what is forbidden raises ImportError."""
     code = (
         "import sys, importlib\n"
-        "for name in ('ray', 'cluster', 'sweeps'): sys.modules[name] = None\n"  # importing them raises ImportError
-        f"for name in {modules!r}: importlib.import_module(name)\n"
-        "print(sum(name.startswith('privimage') for name in sys.modules))\n"
+        f"for name in {forbidden!r}: sys.modules[name] = None\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_the_core_and_the_analysis_import_without_ray() -> None:
+    names = [name for name in modules() if name.startswith(("privimage", "analysis"))]
+    assert len(names) > 100
+    done = import_without(("ray", "cluster", "sweeps"), names)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("name", "needed"), [("privimage.privacy", False), ("privimage.dpsgd.normals", True)])
+def test_the_books_need_no_torch(name: str, needed: bool) -> None:
+    names = [found for found in modules() if f"{found}.".startswith(f"{name}.")]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print(*{'torch', 'opacus', 'ray'} & sys.modules.keys())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) > 30
+    assert done.stdout.split() == (["torch"] if needed else [])
 
 
 def test_the_reader_of_imports_sees_what_is_hidden(tmp_path: Path) -> None:

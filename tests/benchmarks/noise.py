@@ -28,8 +28,9 @@ from rich.table import Table
 
 from privimage.dpsgd import layers
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
+from privimage.dpsgd.normals import normals_
 from privimage.generators.networks import Generator
-from privimage.privacy.entropy import Entropy, normals_
+from privimage.privacy.entropy import Entropy
 
 ENTROPY = Entropy.fresh()
 

@@ -20,6 +20,7 @@ import pytest
 import torch
 import toys
 from known import entropy
+from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage import semantics
@@ -38,6 +39,7 @@ from sweeps.modes import selection
 from sweeps.sweep import Sweep
 
 Patch = pytest.MonkeyPatch
+Array = NDArray[Any]
 ROOT = Path(__file__).parents[2]
 
 # file:function, or a whole file -> what it makes of random numbers; all of it is public
@@ -225,23 +227,25 @@ def test_the_trials_of_a_selection_are_drawn_with_every_generator_shut(
 
 
 def noise_of_torch(patch: Patch) -> None:
-    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
         seeded = torch.Generator().manual_seed(int(stream.words(1)[0] & 0xFFFF))
-        return value + torch.randn(value.shape, generator=seeded, dtype=torch.float64) * sensitivity * self.sigma
+        return (
+            value + torch.randn(value.shape, generator=seeded, dtype=torch.float64).numpy() * sensitivity * self.sigma
+        )
 
     patch.setattr(Event, "perturb", perturb)
 
 
 def noise_of_numpy(patch: Patch) -> None:
-    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
+    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
         rng = np.random.default_rng(int(stream.words(1)[0] & 0xFFFF))
-        return value + torch.from_numpy(rng.normal(size=value.shape)) * sensitivity * self.sigma
+        return value + rng.normal(size=value.shape) * sensitivity * self.sigma
 
     patch.setattr(Event, "perturb", perturb)
 
 
 def batches_of_torch(patch: Patch) -> None:
-    patch.setattr(Stream, "uniforms", lambda self, *shape: torch.rand(shape, dtype=torch.float64))
+    patch.setattr(Stream, "uniforms", lambda self, *shape: torch.rand(shape, dtype=torch.float64).numpy())
 
 
 def draws_of_a_seeded_generator(patch: Patch) -> None:

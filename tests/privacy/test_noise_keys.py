@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import toys
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from privimage import semantics
@@ -33,6 +34,7 @@ from privimage.stores.store import Store
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
+Array = NDArray[Any]
 ASKED = ("histogram", "derived", "generator", "score")  # accesses with noise of their own, as their names begin
 TRIAL = toys.trial(metrics=["dp-accuracy[lr]"], method__finetune__steps=2)
 DERIVED = {"derived": "histogram-derived"}  # the kind of what is stored, where its name is another
@@ -195,8 +197,12 @@ def test_no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> 
 def a_score_without_noise(patch: Patch) -> None:
     real = Event.perturb
 
-    def perturb(self: Event, value: torch.Tensor, *, sensitivity: float, stream: Stream) -> torch.Tensor:
-        return value.double() if self.purpose == "score" else real(self, value, sensitivity=sensitivity, stream=stream)
+    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
+        return (
+            value.astype(float)
+            if self.purpose == "score"
+            else real(self, value, sensitivity=sensitivity, stream=stream)
+        )
 
     patch.setattr(Event, "perturb", perturb)
 

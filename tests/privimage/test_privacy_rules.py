@@ -17,6 +17,7 @@ import privacy_rules as checks
 import pytest
 import torch
 from known import entropy
+from numpy.typing import NDArray
 from privacy_rules import RULES, World, forget_epsilons
 from torch import Tensor
 
@@ -53,6 +54,7 @@ def test_the_rule_holds(name: str, world: World) -> None:
 
 
 Patch = pytest.MonkeyPatch
+Array = NDArray[Any]
 
 
 def noise_std_halved(patch: Patch) -> None:
@@ -74,7 +76,7 @@ def sqrt_k1_dropped(patch: Patch) -> None:
 
 
 def uniform_noise(patch: Patch) -> None:
-    def perturb(self: Event, value: Tensor, *, sensitivity: float, stream: Stream) -> Tensor:
+    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
         uniform = stream.uniforms(*value.shape) - 0.5
         return value + uniform * 12**0.5 * sensitivity * self.sigma
 
@@ -82,7 +84,7 @@ def uniform_noise(patch: Patch) -> None:
 
 
 def the_same_noise_in_every_row(patch: Patch) -> None:
-    def perturb(self: Event, value: Tensor, *, sensitivity: float, stream: Stream) -> Tensor:
+    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
         return value + stream.normals(*value.shape[1:]) * sensitivity * self.sigma
 
     patch.setattr(Event, "perturb", perturb)
@@ -96,7 +98,7 @@ def an_image_votes_k1_times_for_one_class(patch: Patch) -> None:
 def shuffled_fixed_batches(patch: Patch) -> None:
     def batches(*, n: int, q: float, steps: int, stream: Stream) -> Any:
         for _ in range(steps):
-            yield stream.subset(n, round(q * n))
+            yield torch.from_numpy(stream.subset(n, round(q * n)))
 
     patch.setattr(finetune, "poisson_batches", batches)
 

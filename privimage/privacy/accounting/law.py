@@ -118,4 +118,4 @@ class Law(Frozen):
         >>> Law(mean=10).draw(Entropy(bytes(32))) == Law(mean=10).draw(Entropy(bytes(32)))
         True
         """
-        return int(self.quantile(float(entropy.stream("number of trials").uniforms(1))))
+        return int(self.quantile(entropy.stream("number of trials").uniforms(1).item()))

@@ -1,4 +1,4 @@
-"""Renyi divergences of costs, from Opacus, and their epsilon: the paper's accountant, and the ledger's filter.
+"""Renyi divergences of costs, and their epsilon: the paper's accountant, and the ledger's filter.
 
 RDP adds up over accesses whatever they are, also when each is chosen after the answers of those before it, as long as
 the sum at one order, fixed beforehand, is kept below a number that was fixed beforehand: a filter (Feldman and Zrnic
@@ -13,10 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants.analysis import rdp as opacus
 
 from privimage.privacy.accounting import bounds
 from privimage.privacy.accounting.costs import BestOf, Cost
+from privimage.privacy.accounting.renyi import divergence
 from privimage.privacy.budget import Event, Split
 
 Array = NDArray[np.float64]
@@ -30,10 +30,7 @@ ORDERS: Array = np.array(
 def _of_event(event: Event) -> Array:
     if event.cap is not None:
         return np.full(len(ORDERS), math.inf)  # no RDP bound is known for truncated batches
-    values = opacus.compute_rdp(
-        q=event.q, noise_multiplier=event.sigma, steps=event.steps, orders=[float(order) for order in ORDERS]
-    )
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=math.inf, posinf=math.inf)  # where it overflowed
+    return event.steps * np.array([divergence(q=event.q, sigma=event.sigma, order=order) for order in ORDERS.tolist()])
 
 
 def divergences(costs: Sequence[Cost], split: Split) -> Array:

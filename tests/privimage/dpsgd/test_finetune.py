@@ -14,6 +14,7 @@ from known import entropy
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, _optimizer, fine_tune
 from privimage.dpsgd.noise import StepNoise
+from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import kept_directions
 from privimage.generators import edm as diffusion
@@ -45,7 +46,7 @@ def flat(state: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def gradient_of_the_mean(generator: Generator, sensitive: PrivateSet, batch: torch.Tensor, step: int) -> None:
     """Leaves in p.grad the gradient of the mean loss, by plain autograd, with the draws of that step."""
-    rng = ENTROPY.stream(f"draws/{step}/0")
+    rng = Tensors(ENTROPY.stream(f"draws/{step}/0"))
     z, y = generator.codec.encode(torch.from_numpy(sensitive.x[batch])), torch.from_numpy(sensitive.y[batch])
     draws = draw(z, y, K=2, edm=generator.edm, null=3, label_dropout=0.3, rng=rng)
     generator.F.zero_grad()
@@ -98,7 +99,7 @@ def test_noise_has_the_declared_std_and_is_new_at_every_step(tiny: Tiny, optimiz
             seen.append(torch.cat([p.grad.ravel() for p in F.parameters() if p.grad is not None]))
     noise = torch.stack(seen)
     for step in range(2):  # it is that of the stream, sigma C times, over the expected batch
-        expected = entropy(7).stream(f"noise/{step}").normals(count) * (2 * 0.3) / (0.25 * 40)
+        expected = Tensors(entropy(7).stream(f"noise/{step}")).normals(count) * (2 * 0.3) / (0.25 * 40)
         torch.testing.assert_close(noise[step], expected.float(), rtol=1e-6, atol=0)
     assert noise.shape[1] > 40_000
     assert noise.std().item() == pytest.approx(2 * 0.3 / (0.25 * 40), rel=0.01)
@@ -178,7 +179,7 @@ def test_the_release_is_the_mean_of_the_last_iterates(tiny: Tiny, sensitive: Pri
 
 
 def test_noise_levels_of_an_example_are_stratified() -> None:
-    edm, rng = EDM(P_mean=0.3, P_std=1.2), entropy(0).stream("draws")
+    edm, rng = EDM(P_mean=0.3, P_std=1.2), Tensors(entropy(0).stream("draws"))
     draws = draw(
         torch.zeros(2000, 3),
         torch.zeros(2000, dtype=torch.long),

@@ -15,6 +15,7 @@ from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
+from privimage.dpsgd.normals import Tensors
 from privimage.errors import Violation
 from privimage.generators.networks import Generator
 from privimage.privacy.budget import Event
@@ -45,7 +46,7 @@ def test_a_step_moves_by_the_sum_and_the_noise_of_the_stream_over_the_expected_b
                 p.grad = part.view_as(p).clone()
             stepper.step()
             moved = torch.cat([p.detach().flatten() for p in parameters])
-            normals = entropy(1).stream(f"noise/{step}").normals(26)
+            normals = Tensors(entropy(1).stream(f"noise/{step}")).normals(26)
             expected = -(total.double() + normals * (2.0 * 0.5)).float() / 4
             assert torch.equal(moved, expected), "added in float64 and rounded once"
             stepper.zero_grad(set_to_none=True)
