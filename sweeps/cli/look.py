@@ -1,0 +1,51 @@
+"""The verb on data: look."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from privimage.errors import InputError
+from sweeps.cli.options import RootOption, SetOption, overrides, recipe, root_folder
+from sweeps.cli.terminal import PLAIN, out
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: privimage look faces.yaml --private-counts")
+def look(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    root: RootOption = Path("runs"),
+    private_counts: Annotated[
+        bool, typer.Option("--private-counts", help="Exact counts per class, PRIVATE: on a terminal only.")
+    ] = False,
+    set_: SetOption = None,
+) -> None:
+    """What would be read: images, classes, splits, and what is left out. Asks and charges nothing.
+
+    A folder has a directory for every class, and in it .png, .jpg, .jpeg, .bmp, .webp or .pgm. An image is turned
+    upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
+    """
+    from privimage.trial import load_data
+    from sweeps.look import class_counts, read_lines, write_down
+    from sweeps.sweep import load_sweep
+
+    if private_counts and not sys.stdout.isatty():
+        raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")
+    loaded, runs = load_sweep(recipe(file), overrides=overrides(set_)), root_folder(root)
+    data = loaded.data
+    public, sensitive = load_data(data, rendered=runs.rendered)
+    for line in read_lines(data, public, sensitive):
+        out.print(line, **PLAIN)
+    if private_counts:
+        write_down(loaded, root=runs)
+        out.print("PRIVATE, no noise, no epsilon: do not write these counts down or pass them on", **PLAIN)
+        table = Table("class", "train", "validation", "test")
+        for row in class_counts(sensitive):
+            table.add_row(*(escape(str(value)) for value in row))
+        out.print(table)

@@ -1,0 +1,94 @@
+"""The verbs on what a run left: front, report, best, and sample, on what was pulled of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sweeps.cli.options import Bar, RunArgument, run_folder, say, warns
+from sweeps.cli.terminal import PLAIN, local, out
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: privimage front runs/demo --metric 'fid[efficientnet-lite0]'")
+def front(
+    run: RunArgument,
+    metric: Annotated[str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")] = None,
+) -> None:
+    """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
+    import pandas as pd
+
+    from analysis import facts, price
+    from analysis.front import write_front
+
+    folder = run_folder(run)
+    rows = write_front(folder, metric=metric)
+    say(price.opening(facts.read(folder)))
+    table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
+    for row in rows.itertuples(index=False):
+        table.add_row(
+            *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
+        )
+    out.print(table)
+    out.print(f"{folder.front('png')}  {folder.front('csv')}", **PLAIN)
+
+
+@app.command(epilog="Example: privimage report runs/demo")
+def report(run: RunArgument) -> None:
+    """One self-contained HTML file: the bill first, then the front, the comparison, the images, every trial."""
+    from analysis.report import write_report
+
+    out.print(str(write_report(run_folder(run))), **PLAIN)
+
+
+@app.command(epilog="Example: privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to best/")
+def best(
+    run: RunArgument,
+    to: Annotated[Path, typer.Option(parser=local("--to"), help="A new or empty folder.")],
+    metric: Annotated[str | None, typer.Option(help="Which decides; accuracy[cnn] or the first objective.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
+) -> None:
+    """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
+    from analysis import facts, price, spend
+    from analysis.export import pull_best
+
+    folder = run_folder(run)
+    pulled = pull_best(folder, epsilon=epsilon, metric=metric, to=to)
+    say([f"{to}: {pulled.guarantee.sentence}", pulled.guarantee.why])
+    out.print(f"It is trial {pulled.record.id}, {pulled.record.method}; {to / 'card.md'} says it all", **PLAIN)
+    found = facts.read(folder)
+    say([sentence for sentence in (*price.terms(found), *spend.ledger_sentences(found)) if warns(sentence)])
+
+
+@app.command(
+    epilog="Examples: privimage sample best/ --n 1000 --to digits.npz; privimage sample best/ --label 0=100 --label "
+    "7=50 --to some.npz; privimage sample best/ --n 1000 --label 0=20% --label 7=80% --to shares.npz"
+)
+def sample(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", parser=local("DIR"), help="A folder that `best` wrote.")],
+    to: Annotated[Path, typer.Option(parser=local("--to"), help="images.npz, or grid.png.")],
+    n: Annotated[int | None, typer.Option(help="How many images; 1000 if absent.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL[=NUMBER|=SHARE%]", help="Draw this label only: a number or a class name; again for more."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+) -> None:
+    """Draw synthetic images from a pulled generator. Costs no privacy."""
+    from analysis import bundle
+    from analysis.synthesise import check_output, counts_of, sample_from, write_samples
+
+    wanted = counts_of(bundle.read_config(directory), n=n, labels=label or ())
+    check_output(to, most=max(wanted.values()))
+    with Bar("sampling") as advance:
+        x, y = sample_from(directory, n=n, labels=label or (), seed=seed, device=device, progress=advance)
+    write_samples(x, y, to)
+    out.print(f"{to}: {len(x)} images. {bundle.read_config(directory).guarantee.sentence}", **PLAIN)

@@ -1,0 +1,99 @@
+"""The verbs on a sweep that runs or could run: sweep, plan, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import (
+    Bar,
+    RootOption,
+    RunArgument,
+    SetOption,
+    overrides,
+    recipe,
+    root_folder,
+    run_folder,
+    say,
+)
+from sweeps.cli.terminal import PLAIN, complain, err, local, out
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: privimage sweep demo.yaml --set trials=4")
+def sweep(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
+        ),
+    ],
+    root: RootOption = Path("runs"),
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster, or auto; this machine if absent.")
+    ] = None,
+    set_: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run a sweep, or what is left of it: the same command after a crash goes on where it was."""
+    from sweeps.run import run_sweep
+    from sweeps.sweep import load_sweep
+
+    loaded = load_sweep(recipe(file), overrides=overrides(set_))
+    outcome = run_sweep(loaded, root=root_folder(root), address=address, quiet=quiet)
+    for line in outcome.failures:
+        complain(f"failed: {line}")
+    if outcome.failures:
+        complain(f"{outcome.folder.path}: not done; mend what failed, and run the same command again")
+        raise typer.Exit(1)
+    out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", **PLAIN)
+
+
+@app.command(
+    epilog="Example: privimage plan demo --set tuning.mode=select --set 'objectives={\"dp-accuracy[cnn]\": max}'"
+)
+def plan(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
+        ),
+    ],
+    root: RootOption = Path("runs"),
+    set_: SetOption = None,
+    no_estimate: Annotated[bool, typer.Option("--no-estimate", help="Do not time the stages here.")] = False,
+) -> None:
+    """What a sweep would ask, cost and take, before anything is asked: opens no sensitive data, charges nothing."""
+    from sweeps.cli.plan_view import show
+    from sweeps.estimate import estimate
+    from sweeps.plan import make_plan
+    from sweeps.sweep import load_sweep
+
+    loaded = load_sweep(recipe(file), overrides=overrides(set_))
+    with err.status("calibrating the noise", spinner="line"):
+        made = make_plan(loaded, root=root_folder(root))
+    show(made, out)
+    if not made.refused and not no_estimate:
+        with Bar("timing a few steps of every stage on random images") as advance:
+            told = estimate(made, tell=advance)
+        out.print()
+        out.print(told if isinstance(told, str) else told.sentence(), **PLAIN)
+    if made.refused:
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: privimage status runs/demo")
+def status(run: RunArgument) -> None:
+    """How far a run is: trials done of every row, what runs now, the time left, and the price of all it may ask."""
+    from analysis import facts, price
+    from sweeps import progress
+
+    found = facts.begun(run_folder(run))
+    say(price.opening(found))
+    now = progress.read(found.folder)
+    for line in progress.by_method(found.records) if now is None else now.lines():
+        out.print(line, **PLAIN)
+    say(price.terms(found))
