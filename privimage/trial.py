@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from privimage import metrics
+from privimage import measure, metrics
 from privimage.data import (
     HeldOutConfig,
-    PublicConfig,
-    SensitiveConfig,
-    check_apart,
-    hold_out,
-    load_public,
-    load_sensitive,
 )
-from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
+from privimage.data.pair import DataConfig
+from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
 from privimage.generators import networks
 from privimage.methods import privimage as method
@@ -32,72 +25,13 @@ from privimage.methods.presets import NEVER_SEARCHED
 from privimage.methods.privimage import MethodConfig
 from privimage.privacy import accounting
 from privimage.privacy.budget import Budget, Event
-from privimage.privacy.entropy import Entropy
-from privimage.privacy.looks import Look, Seen
+from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
 from privimage.record import Record, finite
 from privimage.schema import Frozen, digest
 from privimage.stages import Stages
-from privimage.stores.manifest import PrivacyClass
-from privimage.stores.store import Built
 
-T = TypeVar("T")
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
-
-
-def _kind(value: Any) -> str:
-    """Which model a sensitive set is: any name but that of the internal one is for SensitiveConfig to judge."""
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return "held-out" if name == "held-out" else "set"
-
-
-class DataConfig(Frozen):
-    """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set.
-
-    `revision` says which images the id stands for: found when they are read (`Contents`), never written by hand.
-    """
-
-    sensitive: Annotated[
-        Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
-    ]
-    public: PublicConfig
-    stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
-    revision: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _alike(self) -> DataConfig:
-        """Both sets have images of the same shape, as far as the configuration tells; `load_data` sees the rest."""
-        if not isinstance(self.sensitive, HeldOutConfig):
-            both = zip(self.public.channels_and_side, self.sensitive.channels_and_side, strict=True)
-            for what, (public, sensitive) in zip(("channels", "pixels a side"), both, strict=True):
-                if public is not None and sensitive is not None and public != sensitive:
-                    raise ValueError(
-                        f"public images have {public} {what} but sensitive ones {sensitive}; set size and channels so "
-                        "that they agree"
-                    )
-        return self
-
-    @property
-    def division(self) -> str | None:
-        """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""
-        if self.stand_in or isinstance(self.sensitive, HeldOutConfig):
-            return None
-        return self.sensitive.division
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The public description of the data: names and splits, never anything computed from sensitive content.
-
-        Where the sensitive images lie is no part of it: id and revision say which they are, wherever they are moved.
-        """
-        data = self.model_dump(mode="json", include={"sensitive", "public"})
-        for part in data.values():
-            part.pop("download", None)
-        data["sensitive"].pop("root", None)
-        data["sensitive"]["revision"] = self.revision
-        if isinstance(self.sensitive, HeldOutConfig):
-            data["public"]["without"] = data["sensitive"]
-        return data
 
 
 class Draw(Frozen):
@@ -163,7 +97,10 @@ class Trial(Frozen):
         """What the trial reads without noise, so that no epsilon covers it: nothing where its data is public."""
         if self.data.stand_in:
             return ()
-        return (*method.looks(self.method), *(_of_test(name) for name in self.metrics if name not in self.scores))
+        return (
+            *method.looks(self.method),
+            *(measure.look_of(name) for name in self.metrics if name not in self.scores),
+        )
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -171,30 +108,6 @@ class Trial(Frozen):
         released = method.events(self.method, self.budget, self.noise)
         scores = len(self.scores)
         return (*released, *(scores * (self.noise.dp_score(self.budget, times=scores),) if scores else ()))
-
-
-def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:
-    """Both sets. Raises InputError if they cannot be read, or do not have the same image shape."""
-    public = _named("data.public", lambda: load_public(config.public, cache=rendered))
-    if isinstance(config.sensitive, HeldOutConfig):
-        return hold_out(public, config.sensitive)
-    source = config.sensitive
-    sensitive = _named("data.sensitive", lambda: load_sensitive(source))
-    if public.shape != sensitive.train.shape:
-        raise InputError(
-            f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
-            "width); set size and channels so that they agree"
-        )
-    if not config.stand_in:
-        check_apart(public, sensitive, key="data.public")
-    return public, sensitive
-
-
-def _named(key: str, load: Callable[[], T]) -> T:
-    try:
-        return load()
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from None
 
 
 def check(
@@ -250,7 +163,16 @@ def run(
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
     images = _pipeline(trial, public=public, sensitive=sensitive, stages=stages).images()
-    values = _measure(trial, images, sensitive, stages, weights=weights)
+    values = measure.measured(
+        images,
+        names=trial.metrics,
+        score=trial.events[-1] if trial.scores else None,
+        data=trial.data,
+        secret=trial.draw is not None,
+        sensitive=sensitive,
+        stages=stages,
+        weights=weights,
+    )
     return Record(
         id=trial.id,
         sweep=sweep,
@@ -292,85 +214,6 @@ def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stag
         sensitive=sensitive,
         identity=trial.identity,
         stages=stages,
-    )
-
-
-def _of_test(metric: str) -> Look:
-    """The look of a metric that is no noisy score: all of these read the test split."""
-    return Look(split="test", what=metric)
-
-
-def _measure(
-    trial: Trial, images: method.Images, sensitive: SensitiveData, stages: Stages, *, weights: Path | None
-) -> tuple[metrics.Metric, ...]:
-    if not stages.workers.first:
-        return ()
-
-    def look(name: str) -> Seen:
-        return Seen(split="test") if trial.data.stand_in else stages.look(_of_test(name), alone=True)
-
-    def reference(network: str, seen: Seen) -> Any:
-        def build(progress: Any) -> Built:
-            arrays = metrics.reference_statistics(
-                sensitive.test, network, seen=seen, device=stages.workers.device, weights=weights
-            )
-            return Built(arrays=arrays, privacy="internal")
-
-        inputs = {"sensitive": trial.identity["sensitive"], "network": network, "split": "test"}
-        return stages.alone("reference", inputs, build).arrays
-
-    measured = metrics.evaluate(
-        [name for name in trial.metrics if name not in trial.scores],
-        synthetic_x=images.x,
-        synthetic_y=images.y,
-        train=sensitive.train,
-        test=sensitive.test,
-        look=look,
-        reference=reference,
-        device=stages.workers.device,
-        weights=weights,
-    )
-    scored = [_score(trial, name, images, sensitive.validation, stages) for name in trial.scores]
-    found = {m.name: m.model_copy(update={"touches": _touches(m, trial, images)}) for m in (*measured, *scored)}
-    return tuple(found[name] for name in trial.metrics)
-
-
-def _touches(metric: metrics.Metric, trial: Trial, images: method.Images) -> tuple[metrics.Touch, ...]:
-    """What a metric read: a stand-in for the sensitive set is public."""
-    return (images.source, *(("public",) if trial.data.stand_in else metric.touches[1:]))
-
-
-def _score(trial: Trial, name: str, images: method.Images, validation: PrivateSet, stages: Stages) -> metrics.Metric:
-    """A noisy score, charged before the validation split is read."""
-    started, event = time.perf_counter(), trial.events[-1]
-
-    def build(entropy: Entropy, progress: Any) -> Built:
-        release = metrics.dp_accuracy(
-            images.x,
-            images.y,
-            classifier=metrics.parts_of(name)[1],
-            validation=validation,
-            event=event,
-            entropy=entropy,
-            device=stages.workers.device,
-        )
-        privacy: PrivacyClass = "released" if trial.draw is None else "internal"
-        value = np.array([release.value])
-        return Built(arrays={"score": value}, privacy=privacy, events=release.events)
-
-    inputs = images.inputs.knowing({"score": {"metric": name, "event": event.model_dump()}}).of("score")
-    what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"
-    stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
-    return metrics.Metric(
-        name=name,
-        value=float(stored.arrays["score"][0]),
-        touches=("synthetic", "private-validation"),
-        direction=metrics.direction_of(name),
-        n=len(images.x),
-        seconds=time.perf_counter() - started,
-        event=event,
-        of=len(validation),
-        classes=len(validation.classes),
     )
 
 

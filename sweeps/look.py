@@ -8,12 +8,12 @@ import numpy as np
 
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.left_out import left_out
+from privimage.data.pair import DataConfig
 from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look
 from privimage.text import count
-from privimage.trial import DataConfig
 from sweeps.sweep import Sweep
 
 

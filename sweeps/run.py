@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from cluster.connect import connected, hide_sessions, ignored, nodes
 from cluster.resources import trials_at_once
 from privimage import lines, reconcile
+from privimage.data.pair import load_data
 from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import private_folder
 from privimage.errors import InputError
@@ -19,7 +20,6 @@ from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.store import Store
-from privimage.trial import load_data
 from sweeps.drive import AGAIN, Phase, run_phase
 from sweeps.interrupt import STOPPING, Stopped
 from sweeps.look import read_lines

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from cluster.resources import Resources
 from privimage import metrics
 from privimage.data import HeldOutConfig
+from privimage.data.pair import DataConfig
 from privimage.errors import InputError
 from privimage.field_types import field_type
 from privimage.methods.presets import NEVER_SEARCHED, PRESETS
@@ -25,7 +26,7 @@ from privimage.plain_yaml import one_line, read_yaml
 from privimage.privacy.budget import Budget
 from privimage.privacy.noise import Noise
 from privimage.schema import MOST_SAID, SAID, Frozen, parse, set_at, set_dotted
-from privimage.trial import DataConfig, Draw, Trial
+from privimage.trial import Draw, Trial
 from sweeps.limits import MOST_BUDGETS, MOST_ROWS, MOST_SEARCHED, MOST_SEEDS, MOST_TRIALS, check_asked, check_size
 from sweeps.modes.tuning import Explore, Public, Select, Tuning
 from sweeps.row import Row

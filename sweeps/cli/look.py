@@ -31,7 +31,7 @@ def look(
     A folder has a directory for every class, and in it .png, .jpg, .jpeg, .bmp, .webp or .pgm. An image is turned
     upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
     """
-    from privimage.trial import load_data
+    from privimage.data.pair import load_data
     from sweeps.look import class_counts, read_lines, write_down
     from sweeps.sweep import load_sweep
 

@@ -9,6 +9,7 @@ from typing import Any
 from privimage import metrics
 from privimage import record as records
 from privimage.data import SensitiveConfig
+from privimage.data.pair import DataConfig
 from privimage.disk import write_whole
 from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
@@ -16,7 +17,7 @@ from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
-from privimage.trial import DataConfig, Trial
+from privimage.trial import Trial
 from sweeps.modes.tuning import Explore, Public
 from sweeps.resume import RESTORE
 from sweeps.sweep import Sweep

@@ -27,13 +27,14 @@ from typing import Any
 
 import torch
 
+from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import PrivImageError
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stages import Stages
 from privimage.stores.store import Store
-from privimage.trial import DataConfig, Trial, load_data, run
+from privimage.trial import Trial, run
 from privimage.workers import Workers
 
 Settings = dict[str, Any]

@@ -13,12 +13,13 @@ from cluster.cache import start_cache
 from cluster.execute import Site, execute
 from cluster.resources import Resources
 from privimage import record as records
+from privimage.data.pair import DataConfig, load_data
 from privimage.paths import Root
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
 from privimage.stores.store import Artefact, Store
-from privimage.trial import DataConfig, Trial, load_data
+from privimage.trial import Trial
 
 SEED = "0123456789abcdef" * 4
 

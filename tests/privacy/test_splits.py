@@ -20,6 +20,7 @@ from privimage import trial as trials
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import Violation
+from privimage.measure import measured
 from privimage.methods import privimage as method
 from privimage.metrics import dp_accuracy, evaluate, reference_statistics
 from privimage.privacy.budget import Event
@@ -154,7 +155,16 @@ def scored(folder: Path, sensitive: SensitiveData) -> float:
     x, y = toys.pictures(60, 3, seed=9)
     stages = toys.stages_at(folder)
     images = a_run(what, sensitive, stages)
-    (metric,) = trials._measure(what, replace(images, x=x, y=y), sensitive, stages, weights=None)
+    (metric,) = measured(
+        replace(images, x=x, y=y),
+        names=what.metrics,
+        score=what.events[-1],
+        data=what.data,
+        secret=False,
+        sensitive=sensitive,
+        stages=stages,
+        weights=None,
+    )
     return metric.value
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from privimage.data.pair import load_data
 from privimage.paths import Root
 from privimage.record import Record, StageRecord
 from privimage.schema import parse
-from privimage.trial import Trial, load_data
+from privimage.trial import Trial
 from sweeps import progress
 from sweeps.past import ended
 from sweeps.price import bill_of

@@ -1,0 +1,97 @@
+"""The two sets of a trial: what its configuration says of both, and both as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from privimage.data.config import HeldOutConfig, PublicConfig, SensitiveConfig
+from privimage.data.held_out import hold_out
+from privimage.data.load import load_public, load_sensitive
+from privimage.data.sets import PublicSet, SensitiveData, check_apart
+from privimage.errors import InputError
+from privimage.schema import Frozen
+
+T = TypeVar("T")
+
+
+def _kind(value: Any) -> str:
+    """Which model a sensitive set is: any name but that of the internal one is for SensitiveConfig to judge."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return "held-out" if name == "held-out" else "set"
+
+
+class DataConfig(Frozen):
+    """The sensitive set (its `id` names its ledger), or a public stand-in for it, and the public set.
+
+    `revision` says which images the id stands for: found when they are read (`Contents`), never written by hand.
+    """
+
+    sensitive: Annotated[
+        Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
+    ]
+    public: PublicConfig
+    stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
+    revision: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _alike(self) -> DataConfig:
+        """Both sets have images of the same shape, as far as the configuration tells; `load_data` sees the rest."""
+        if not isinstance(self.sensitive, HeldOutConfig):
+            both = zip(self.public.channels_and_side, self.sensitive.channels_and_side, strict=True)
+            for what, (public, sensitive) in zip(("channels", "pixels a side"), both, strict=True):
+                if public is not None and sensitive is not None and public != sensitive:
+                    raise ValueError(
+                        f"public images have {public} {what} but sensitive ones {sensitive}; set size and channels so "
+                        "that they agree"
+                    )
+        return self
+
+    @property
+    def division(self) -> str | None:
+        """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""
+        if self.stand_in or isinstance(self.sensitive, HeldOutConfig):
+            return None
+        return self.sensitive.division
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The public description of the data: names and splits, never anything computed from sensitive content.
+
+        Where the sensitive images lie is no part of it: id and revision say which they are, wherever they are moved.
+        """
+        data = self.model_dump(mode="json", include={"sensitive", "public"})
+        for part in data.values():
+            part.pop("download", None)
+        data["sensitive"].pop("root", None)
+        data["sensitive"]["revision"] = self.revision
+        if isinstance(self.sensitive, HeldOutConfig):
+            data["public"]["without"] = data["sensitive"]
+        return data
+
+
+def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:
+    """Both sets. Raises InputError if they cannot be read, or do not have the same image shape."""
+    public = _named("data.public", lambda: load_public(config.public, cache=rendered))
+    if isinstance(config.sensitive, HeldOutConfig):
+        return hold_out(public, config.sensitive)
+    source = config.sensitive
+    sensitive = _named("data.sensitive", lambda: load_sensitive(source))
+    if public.shape != sensitive.train.shape:
+        raise InputError(
+            f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "
+            "width); set size and channels so that they agree"
+        )
+    if not config.stand_in:
+        check_apart(public, sensitive, key="data.public")
+    return public, sensitive
+
+
+def _named(key: str, load: Callable[[], T]) -> T:
+    try:
+        return load()
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
