@@ -13,9 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from privimage import measure, metrics
-from privimage.data import (
-    HeldOutConfig,
-)
+from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
