@@ -1,9 +1,9 @@
 """Gradient engines: the sum over examples of clipped per-example gradients, added to every `p.grad`.
 
 The gradient of one example is that of the mean over its K draws, and it is clipped once, over all trainable
-parameters together (PrivImage, Algorithm 2, with DPDM's noise multiplicity). An engine is any function with this
-signature; `loop` is the definition, the others must agree with it. A trainable parameter that an engine cannot see
-is an error, never a zero norm.
+parameters together (PrivImage, Algorithm 2, with DPDM's noise multiplicity). An engine is any function of this
+signature; of what is trained it knows the loss of a batch's rows and no more. `loop` is the definition, the others
+must agree with it. A trainable parameter that an engine cannot see is an error, never a zero norm.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
-from privimage.generators.draws import Draws
-from privimage.generators.edm import EDM
+from privimage.dpsgd.batch import Batch, Loss
 
-Engine = Callable[..., Tensor]  # (F, draws, *, edm, C) -> norms before clipping [n]
+Engine = Callable[..., Tensor]  # (F, batch, *, loss, C) -> norms before clipping [n]
 EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 
 ENGINES: dict[str, Engine] = {
@@ -35,4 +34,4 @@ def choose(name: EngineName, F: nn.Module) -> Engine:
     return ENGINES[name]
 
 
-__all__ = ["EDM", "ENGINES", "Draws", "Engine", "EngineName", "choose"]
+__all__ = ["ENGINES", "Batch", "Engine", "EngineName", "Loss", "choose"]

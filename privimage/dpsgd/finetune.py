@@ -25,14 +25,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.data.sets import PrivateSet
+from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.engine import EngineName, choose
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.errors import Violation
-from privimage.generators.draws import Draws, draw
-from privimage.generators.edm import EDM, Precision
+from privimage.generators.draws import draw
+from privimage.generators.edm import EDM, EdmLoss, Precision
 from privimage.generators.networks import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -180,14 +181,14 @@ def _add_clipped_sums(
     for p in F.parameters():
         if p.requires_grad:
             p.grad = torch.zeros_like(p)
-    engine = choose(config.engine, F)
+    engine, loss = choose(config.engine, F), EdmLoss(edm=_levels(generator, config))
     blocks = list(enumerate(batch.split(BLOCK))) if len(batch) else []
     mine, together = blocks[workers.rank :: workers.size], max(1, config.physical_batch // BLOCK)
     for start in range(0, len(mine), together):
         some = mine[start : start + together]
         parts = [_draw_block(generator, sensitive, index, (*draws, b), config, workers) for b, index in some]
-        for physical in Draws.joined(parts).split(config.physical_batch):
-            engine(F, physical, edm=_levels(generator, config), C=C)
+        for physical in Batch.joined(parts).split(config.physical_batch):
+            engine(F, physical, loss=loss, C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
 
 
@@ -204,7 +205,7 @@ def _draw_block(
     key: tuple[Entropy, int, int],
     config: FinetuneConfig,
     workers: Workers,
-) -> Draws:
+) -> Batch:
     """The draws of one block of examples, by its (entropy, step, block)."""
     entropy, step, block = key
     rows = index.numpy()

@@ -12,14 +12,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.clip import clip_factor
 from privimage.dpsgd.rules import RULES
 from privimage.dpsgd.rules.rule import Factors, Plan, Rule
 from privimage.dpsgd.tape import Tape
 from privimage.dpsgd.verify import verify
-from privimage.generators import edm as diffusion
-from privimage.generators.draws import Draws
-from privimage.generators.edm import EDM
 
 
 def supports(F: nn.Module) -> bool:
@@ -46,41 +44,31 @@ def refusal(F: nn.Module) -> str:
     return ""
 
 
-def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
+def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
     """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`.
 
     Raises ValueError if a trainable parameter belongs to a layer without a rule (use the vmap engine), if a trainable
     layer is not called, or called with other rows than the K*n draws, or if a weight is used in any other way.
     """
-    if draws.shape[0] == 0:
+    if batch.shape[0] == 0:
         return torch.zeros(0)
     _rules(F)
-    verify("layers", partial(_sum, timed=False), F, draws, edm=edm)
-    return _sum(F, draws, edm=edm, C=C)
+    verify("layers", partial(_sum, timed=False), F, batch, loss=loss)
+    return _sum(F, batch, loss=loss, C=C)
 
 
-def _sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, timed: bool = True) -> Tensor:
-    n, K = draws.shape
-    tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), draws.z.device)
+def _sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, timed: bool = True) -> Tensor:
+    n, K = batch.shape
+    tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), batch.each[0].device)
     with tape.recording():
-        each = diffusion.loss(F, *_rows(draws), edm=edm)
+        each = loss(F, *batch.by_draw())
     tape.backward(each.sum() / K)
     norm = torch.stack([one.squared for one in tape.summaries.values()]).sum(0).sqrt()
     with torch.no_grad():
         factors = Factors.of(clip_factor(norm, C))
         for one in tape.summaries.values():
             one.add(factors)
-    return norm.to(draws.z.dtype)
-
-
-def _rows(draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(z, noise, sigma, label), K*n rows: the first draw of every example, then the second, ...
-
-    In this order n examples of one draw lie in memory as one image of n times the channels: see `conv2d_kernels`.
-    """
-    z = draws.z.repeat(draws.shape[1], *[1] * (draws.z.dim() - 1))
-    noise, sigma, label = (t.transpose(0, 1).flatten(0, 1) for t in (draws.noise, draws.sigma, draws.label))
-    return z, noise, sigma, label
+    return norm.to(each.dtype)
 
 
 def _rules(F: nn.Module) -> dict[nn.Module, Rule]:

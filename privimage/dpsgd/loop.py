@@ -5,20 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.clip import clip_factor
-from privimage.generators import edm as diffusion
-from privimage.generators.draws import Draws
-from privimage.generators.edm import EDM
 
 
-def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
+def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
     """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`."""
     parameters = [p for p in F.parameters() if p.requires_grad]
     norms = []
-    for i in range(draws.shape[0]):
-        z = draws.z[i : i + 1].expand(draws.shape[1], *draws.z.shape[1:])
-        each = diffusion.loss(F, z, draws.noise[i], draws.sigma[i], draws.label[i], edm=edm)
-        g = torch.autograd.grad(each.mean(), parameters)  # an unused parameter raises
+    for one in batch.split(1):
+        g = torch.autograd.grad(loss(F, *one.flat()).mean(), parameters)  # an unused parameter raises
         norm = torch.stack([part.square().sum() for part in g]).sum().sqrt()
         factor = clip_factor(norm, C)
         for p, part in zip(parameters, g, strict=True):

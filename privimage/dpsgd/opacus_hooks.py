@@ -14,38 +14,36 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.clip import clip_factor
 from privimage.dpsgd.verify import verify
-from privimage.generators import edm as diffusion
-from privimage.generators.draws import Draws
-from privimage.generators.edm import EDM
 
 
-def add_clipped_sum(F: nn.Module, draws: Draws, *, edm: EDM, C: float, functorch: bool = False) -> Tensor:
+def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, functorch: bool = False) -> Tensor:
     """Norms [n] of the per-example gradients; adds sum_i min(1, C / |g_i|) g_i to every trainable `p.grad`.
 
     `functorch` takes Opacus's generic sampler in place of those it has for each layer. Raises ValueError if a
     trainable parameter gets no per-example gradient, or is used in a way that the hooks do not see.
     """
 
-    def add(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
-        return _add(F, draws, edm=edm, C=C, functorch=functorch)
+    def add(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
+        return _add(F, batch, loss=loss, C=C, functorch=functorch)
 
-    if draws.shape[0] == 0:
+    if batch.shape[0] == 0:
         return torch.zeros(0)
-    verify("opacus", add, F, draws, edm=edm)
-    return add(F, draws, edm=edm, C=C)
+    verify("opacus", add, F, batch, loss=loss)
+    return add(F, batch, loss=loss, C=C)
 
 
-def _add(F: nn.Module, draws: Draws, *, edm: EDM, C: float, functorch: bool) -> Tensor:
-    n, K = draws.shape
+def _add(F: nn.Module, batch: Batch, *, loss: Loss, C: float, functorch: bool) -> Tensor:
+    n, K = batch.shape
     trainable = [p for p in F.parameters() if p.requires_grad]
     before = [p.grad for p in trainable]
     for p in trainable:
         p.grad = None  # autograd will put the unclipped sum there
     with _hooked(F, functorch) as module:
         try:
-            (diffusion.loss(module, *draws.flat(), edm=edm).sum() / K).backward()
+            (loss(module, *batch.flat()).sum() / K).backward()
             g = [_per_example(p, n, K) for p in trainable]
         finally:
             for p, old in zip(trainable, before, strict=True):

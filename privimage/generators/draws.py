@@ -1,46 +1,14 @@
-"""Draws: examples with their K noise draws each (noise multiplicity, DPDM), the input of every gradient engine."""
+"""Draws: examples with their K noise draws each (noise multiplicity, DPDM), as EDM is trained on them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from privimage.dpsgd.batch import Batch
 from privimage.generators.edm import EDM
-
-FIELDS = ("z", "noise", "sigma", "label")
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Draws:
-    """n examples x K draws: z [n, ...] clean, noise [n, K, ...], sigma [n, K], label [n, K]."""
-
-    z: Tensor
-    noise: Tensor
-    sigma: Tensor
-    label: Tensor
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, K)."""
-        return self.sigma.shape[0], self.sigma.shape[1]
-
-    def flat(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(z, noise, sigma, label) with the draws of an example in consecutive rows [n*K, ...]."""
-        z = self.z.repeat_interleave(self.shape[1], dim=0)
-        return z, self.noise.flatten(0, 1), self.sigma.flatten(), self.label.flatten()
-
-    def split(self, size: int) -> list[Draws]:
-        """The same draws in parts of at most `size` examples."""
-        parts = zip(*(getattr(self, name).split(size) for name in FIELDS), strict=True)
-        return [Draws(**dict(zip(FIELDS, part, strict=True))) for part in parts]
-
-    @staticmethod
-    def joined(parts: list[Draws]) -> Draws:
-        """The draws of all parts, in order."""
-        return Draws(**{name: torch.cat([getattr(part, name) for part in parts]) for name in FIELDS})
 
 
 class Numbers(Protocol):
@@ -55,11 +23,11 @@ class Numbers(Protocol):
         ...
 
 
-def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, rng: Numbers) -> Draws:
-    """K draws of (noise, noise level, kept or dropped label) for every example; ln sigma ~ N(P_mean, P_std^2).
+def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, rng: Numbers) -> Batch:
+    """z [n, ...] with K draws each of noise [n, K, ...], noise level sigma [n, K] and kept or dropped label [n, K].
 
-    The K noise levels of an example are stratified: one from each K-th of the distribution. All randomness comes from
-    `rng` (on the CPU, so that every device sees the same draws).
+    ln sigma ~ N(P_mean, P_std^2), stratified: one of the K noise levels of an example from each K-th of it. All
+    randomness comes from `rng` (on the CPU, so that every device sees the same draws).
     """
     n = len(z)
     share = (torch.arange(K) + rng.uniforms(n, K)) / K
@@ -68,4 +36,4 @@ def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: fl
     noise = rng.normals(n, K, *z.shape[1:]).float()
     dropped = rng.uniforms(n, K) < label_dropout
     label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))
-    return Draws(z=z, noise=noise.to(z.device), sigma=sigma.to(z.device), label=label.to(z.device))
+    return Batch(each=(z,), drawn=tuple(t.to(z.device) for t in (noise, sigma, label)), K=K)

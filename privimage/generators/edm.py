@@ -7,7 +7,7 @@ F the raw network F_theta(c_in * x, c_noise, label), D the denoiser. A label equ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -15,9 +15,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from privimage.dpsgd.batch import Batch, Loss, Network
 from privimage.schema import Frozen
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
 
 
@@ -76,6 +76,28 @@ def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm:
     weight = (sigma**2 + edm.sigma_data**2) / (sigma * edm.sigma_data) ** 2
     error = denoise(network, z + _column(sigma, z) * n, sigma, label, sigma_data=edm.sigma_data) - z
     return weight * error.square().flatten(1).mean(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdmLoss(Loss):
+    """`loss` of a batch of `draws`: rows are z, noise, sigma, label."""
+
+    edm: EDM
+
+    def __call__(self, F: Network, *rows: Tensor) -> Tensor:
+        """Losses [R]."""
+        z, noise, sigma, label = rows
+        return loss(F, z, noise, sigma, label, edm=self.edm)
+
+    @property
+    def exact(self) -> Loss:
+        """In float32."""
+        return replace(self, edm=replace(self.edm, precision="fp32"))
+
+    def stand_in(self, few: Batch, rng: torch.Generator) -> Batch:
+        """Random images and noise, at noise level 1."""
+        made, (_, sigma, label) = super().stand_in(few, rng), few.drawn
+        return replace(made, drawn=(made.drawn[0], torch.ones_like(sigma), label))
 
 
 def grid(config: SampleConfig) -> Tensor:

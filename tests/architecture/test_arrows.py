@@ -34,7 +34,7 @@ FOLDERS = {
     "privacy": {"data.sets"},
     "data": set(),
     "stores": {"privacy", "data.sets"},
-    "generators": {"checkpoint", "workers"},
+    "generators": {"checkpoint", "workers", "dpsgd.batch"},
     "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers"},
     "metrics": {"privacy", "data"},
     "methods": {

@@ -34,13 +34,14 @@ from rich.table import Table
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
 from privimage.generators import edm, networks
-from privimage.generators.draws import Draws, draw
-from privimage.generators.edm import EDM, Precision
+from privimage.generators.draws import draw
+from privimage.generators.edm import EdmLoss, Precision
 from privimage.generators.networks import Generator
 from privimage.generators.pretrain import Seeded
 from privimage.privacy.budget import Event
@@ -83,7 +84,7 @@ def build(size: str, device: str, precision: Precision) -> Generator:
     return generator
 
 
-def batch(generator: Generator, *, n: int, K: int, device: str) -> Draws:
+def batch(generator: Generator, *, n: int, K: int, device: str) -> Batch:
     """n random images with K draws each."""
     rng = torch.Generator().manual_seed(0)
     z = generator.codec.encode(torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device))
@@ -91,7 +92,7 @@ def batch(generator: Generator, *, n: int, K: int, device: str) -> Draws:
     return draw(z, y, K=K, edm=generator.edm, null=generator.null, label_dropout=0.1, rng=Seeded(rng))
 
 
-def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], None]:
+def stepper(generator: Generator, variant: str, draws: Batch) -> Callable[[], None]:
     """One training step of the variant; the learning rate is too small to matter."""
     parameters = list(generator.F.parameters())
     adam = torch.optim.Adam(parameters, lr=1e-9)
@@ -111,28 +112,29 @@ def stepper(generator: Generator, variant: str, draws: Draws) -> Callable[[], No
     def private() -> None:
         noise.begin(0)
         noisy.zero_grad(set_to_none=True)
-        ENGINES[variant](generator.F, draws, edm=of_variant(generator.edm, variant), C=C)
+        ENGINES[variant](generator.F, draws, loss=of_variant(generator, variant), C=C)
         noisy.step()
 
     return private
 
 
-def of_variant(edm_: EDM, variant: str) -> EDM:
-    """The constants; in float32 where the variant knows no other precision."""
-    return replace(edm_, precision="fp32") if variant.startswith("opacus") else edm_
+def of_variant(generator: Generator, variant: str) -> Loss:
+    """The loss; in float32 where the variant knows no other precision."""
+    loss = EdmLoss(edm=generator.edm)
+    return loss.exact if variant.startswith("opacus") else loss
 
 
-def error(generator: Generator, variant: str, draws: Draws) -> float:
+def error(generator: Generator, variant: str, draws: Batch) -> float:
     """Largest difference to the loop's clipped sum, relative to its largest entry; clipping bites half the batch.
 
     The loop works in float32: with bf16 the error is that of the precision.
     """
-    full, own = replace(generator.edm, precision="fp32"), of_variant(generator.edm, variant)
-    bound = float(loop.add_clipped_sum(generator.F, draws, edm=full, C=1.0).median())
+    full, own = EdmLoss(edm=generator.edm).exact, of_variant(generator, variant)
+    bound = float(loop.add_clipped_sum(generator.F, draws, loss=full, C=1.0).median())
     sums = []
-    for add, edm_ in ((loop.add_clipped_sum, full), (ENGINES[variant], own)):
+    for add, loss in ((loop.add_clipped_sum, full), (ENGINES[variant], own)):
         generator.F.zero_grad(set_to_none=True)
-        add(generator.F, draws, edm=edm_, C=bound)
+        add(generator.F, draws, loss=loss, C=bound)
         sums.append(torch.cat([p.grad.flatten() for p in generator.F.parameters()]))
     return float((sums[0] - sums[1]).abs().max() / sums[0].abs().max())
 
@@ -215,7 +217,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
     event = Event(purpose="dp-sgd", sigma=1.0, q=q, steps=steps)
 
     def private(engine: str) -> None:
-        precision = of_variant(generator.edm, engine).precision
+        precision = "fp32" if engine == "opacus" else generator.edm.precision
         config = FinetuneConfig(
             q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine, precision=precision
         )

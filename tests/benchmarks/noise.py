@@ -29,6 +29,7 @@ from rich.table import Table
 from privimage.dpsgd import layers
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.normals import normals_
+from privimage.generators.edm import EdmLoss
 from privimage.generators.networks import Generator
 from privimage.privacy.entropy import Entropy
 
@@ -82,7 +83,7 @@ def steppers(generator: Generator, *, n: int, K: int, device: str) -> dict[str, 
         if before:
             noise.begin(next(step))
         optimizer.zero_grad(set_to_none=True)
-        layers.add_clipped_sum(F, draws, edm=generator.edm, C=C)
+        layers.add_clipped_sum(F, draws, loss=EdmLoss(edm=generator.edm), C=C)
         if after:
             noise.begin(next(step))
         optimizer.step()

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.generators.codec import PixelCodec
-from privimage.generators.draws import Draws
 from privimage.generators.edm import EDM
 from privimage.generators.networks import Generator
 from privimage.privacy import accounting
@@ -144,8 +144,8 @@ def noise_of_a_quarter_from_the_stream(patch: Patch) -> None:
 def a_clip_four_times_too_high(patch: Patch) -> None:
     real = engine.ENGINES["layers"]
 
-    def add(F: nn.Module, draws: Draws, *, edm: EDM, C: float) -> Tensor:
-        return real(F, draws, edm=edm, C=4 * C)
+    def add(F: nn.Module, draws: Batch, *, loss: Loss, C: float) -> Tensor:
+        return real(F, draws, loss=loss, C=4 * C)
 
     patch.setitem(engine.ENGINES, "layers", add)
 

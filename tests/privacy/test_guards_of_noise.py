@@ -10,7 +10,7 @@ import pytest
 import torch
 import toys
 from known import entropy
-from small_networks import EDM_, Shape, draws_of, net
+from small_networks import LOSS, Shape, draws_of, net
 
 from privimage import semantics
 from privimage.data.sets import PrivateSet, SensitiveData
@@ -67,7 +67,7 @@ def a_kernel_that_is_wrong() -> None:
         real = calibration.KERNELS["columns"]
         patch.setitem(calibration.KERNELS, "columns", lambda *args: real(*args) * 1.1)
         patch.setattr(calibration, "CHOICES", {})
-        layers.add_clipped_sum(net(Shape()), draws_of(4, 3), edm=EDM_, C=1.0)
+        layers.add_clipped_sum(net(Shape()), draws_of(4, 3), loss=LOSS, C=1.0)
 
 
 GUARDS: dict[str, Callable[[], object]] = {

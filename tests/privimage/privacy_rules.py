@@ -24,12 +24,13 @@ from privimage import record as records
 from privimage import semantics
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
+from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.normals import Tensors
 from privimage.errors import InputError, LostAnswer
-from privimage.generators import edm as diffusion
-from privimage.generators.draws import Draws, draw
+from privimage.generators.draws import draw
+from privimage.generators.edm import EdmLoss
 from privimage.generators.networks import Generator
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting
@@ -131,22 +132,22 @@ def rule_2_an_empty_batch_takes_its_noise_step(world: World) -> None:
     assert math.isclose(grads(generator).std().item(), 1.5 * 0.1 / (1e-7 * 40), rel_tol=0.06)
 
 
-def draws_of(world: World, batch: Tensor, generator: Generator, K: int = 2) -> Draws:
+def draws_of(world: World, batch: Tensor, generator: Generator, K: int = 2) -> Batch:
     rng = Tensors(ENTROPY.stream("draws/0/0"))
     z = generator.codec.encode(torch.from_numpy(world.sensitive.x[batch]))
     y = torch.from_numpy(world.sensitive.y[batch])
     return draw(z, y, K=K, edm=generator.edm, null=3, label_dropout=0.0, rng=rng)
 
 
-def gradient_of(generator: Generator, draws: Draws, i: int) -> Tensor:
+def gradient_of(generator: Generator, draws: Batch, i: int) -> Tensor:
     """Of the mean over the draws of example i, by plain autograd in double precision."""
     F = generator.F.double()
-    z = draws.z[i : i + 1].double().expand(draws.shape[1], -1)
-    each = diffusion.loss(F, z, draws.noise[i].double(), draws.sigma[i].double(), draws.label[i], edm=generator.edm)
+    one = draws.split(1)[i].map(lambda t: t.double() if t.is_floating_point() else t)
+    each = EdmLoss(edm=generator.edm)(F, *one.flat())
     return torch.cat([g.ravel() for g in torch.autograd.grad(each.mean(), list(F.parameters()))])
 
 
-def sum_of_clipped(generator: Generator, draws: Draws, *, C: float) -> Tensor:
+def sum_of_clipped(generator: Generator, draws: Batch, *, C: float) -> Tensor:
     parts = [gradient_of(generator, draws, i) for i in range(draws.shape[0])]
     return sum((g * min(1.0, C / g.norm().item()) for g in parts), torch.zeros_like(parts[0])).float()
 
@@ -157,7 +158,7 @@ def rule_3_an_example_is_clipped_once_over_all_parameters(world: World) -> None:
         draws = draws_of(world, torch.arange(6), generator, K=3)
         single = [gradient_of(world.tiny(), draws, i) for i in range(6)]
         C = float(torch.stack([g.norm() for g in single]).median())
-        norms = engine.choose(name, generator.F)(generator.F, draws, edm=generator.edm, C=C)  # type: ignore[arg-type]
+        norms = engine.choose(name, generator.F)(generator.F, draws, loss=EdmLoss(edm=generator.edm), C=C)  # type: ignore[arg-type]
         for i, g in enumerate(single):
             assert norms[i].item() >= g.norm().item() * (1 - 1e-4), "norms are never under-estimated"
         expected = sum_of_clipped(world.tiny(), draws, C=C)
@@ -168,7 +169,8 @@ def rule_3_a_parameter_without_a_contribution_is_an_error(world: World) -> None:
     generator = world.tiny()
     generator.F.extra = torch.nn.LayerNorm(4)  # trainable, and layers has no rule for it
     try:
-        engine.ENGINES["layers"](generator.F, draws_of(world, torch.arange(2), generator), edm=generator.edm, C=1.0)
+        draws, loss = draws_of(world, torch.arange(2), generator), EdmLoss(edm=generator.edm)
+        engine.ENGINES["layers"](generator.F, draws, loss=loss, C=1.0)
     except ValueError:
         return
     raise AssertionError("a trainable parameter was taken for one with a zero norm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.dpsgd import layers, loop
-from privimage.generators.draws import Draws, draw
-from privimage.generators.edm import EDM
+from privimage.dpsgd.batch import Batch
+from privimage.generators.draws import draw
+from privimage.generators.edm import EDM, EdmLoss
 from privimage.generators.pretrain import Seeded
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+LOSS = EdmLoss(edm=EDM_)
 NULL = 3
 
 
@@ -73,29 +75,34 @@ def net(shape: Shape, seed: int = 0) -> nn.Module:
         return Net(shape)
 
 
-def draws_of(n: int, K: int, seed: int = 0, shape: tuple[int, ...] = (2, 6, 6)) -> Draws:
+def draws_of(n: int, K: int, seed: int = 0, shape: tuple[int, ...] = (2, 6, 6)) -> Batch:
     rng = torch.Generator().manual_seed(seed)
     z, y = torch.randn((n, *shape), generator=rng), torch.arange(n) % NULL
     return draw(z, y, K=K, edm=EDM_, null=NULL, label_dropout=0.5, rng=Seeded(rng))
 
 
-def run(add: Callable[..., Tensor], F: nn.Module, draws: Draws, C: float) -> tuple[Tensor, dict[str, Tensor]]:
+def double(draws: Batch) -> Batch:
+    """In double precision, so that engines can be compared exactly."""
+    return draws.map(lambda t: t.double() if t.is_floating_point() else t)
+
+
+def run(add: Callable[..., Tensor], F: nn.Module, draws: Batch, C: float) -> tuple[Tensor, dict[str, Tensor]]:
     F.zero_grad(set_to_none=True)
-    norms = add(F, draws, edm=EDM_, C=C)
+    norms = add(F, draws, loss=LOSS, C=C)
     return norms.double(), {name: p.grad.double() for name, p in F.named_parameters() if p.grad is not None}
 
 
-def truth(F: nn.Module, draws: Draws, share: float) -> tuple[float, Tensor, dict[str, Tensor]]:
+def truth(F: nn.Module, draws: Batch, share: float) -> tuple[float, Tensor, dict[str, Tensor]]:
     """The clip that is `share` of the median norm; norms and clipped sum by the loop, in double precision."""
     F = F.double()
-    exact = replace(draws, z=draws.z.double(), noise=draws.noise.double(), sigma=draws.sigma.double())
+    exact = double(draws)
     C = share * float(run(loop.add_clipped_sum, F, exact, 1.0)[0].median())
     norms, grads = run(loop.add_clipped_sum, F, exact, C)
     F.float()
     return C, norms, grads
 
 
-def check(F: nn.Module, draws: Draws, add: Callable[..., Tensor] = layers.add_clipped_sum, share: float = 1.0) -> None:
+def check(F: nn.Module, draws: Batch, add: Callable[..., Tensor] = layers.add_clipped_sum, share: float = 1.0) -> None:
     C, norms, expected = truth(F, draws, share)
     got_norms, got = run(add, F, draws, C)
     assert (got_norms >= norms * (1 - 1e-4)).all(), "norms are never under-estimated"

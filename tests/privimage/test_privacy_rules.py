@@ -25,10 +25,9 @@ from privimage import record as records
 from privimage import semantics
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune, layers, rules
+from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.errors import LostAnswer, Unpaid
-from privimage.generators.draws import Draws
-from privimage.generators.edm import EDM
 from privimage.generators.networks import Generator
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting, chain
@@ -121,11 +120,10 @@ def empty_batches_are_skipped(patch: Patch) -> None:
 
 def each_draw_is_clipped(patch: Patch) -> None:
     def wrapped(real: Any) -> Any:
-        def add(F: Any, draws: Draws, *, edm: EDM, C: float) -> Tensor:
-            z, noise, sigma, label = draws.flat()
-            single = Draws(z=z, noise=noise[:, None], sigma=sigma[:, None], label=label[:, None])
-            K = draws.shape[1]
-            return real(F, single, edm=edm, C=C / K).view(-1, K).sum(1)
+        def add(F: Any, draws: Batch, *, loss: Loss, C: float) -> Tensor:
+            (z, *drawn), K = draws.flat(), draws.K
+            single = Batch(each=(z,), drawn=tuple(t[:, None] for t in drawn))
+            return real(F, single, loss=loss, C=C / K).view(-1, K).sum(1)
 
         return add
 
@@ -134,13 +132,13 @@ def each_draw_is_clipped(patch: Patch) -> None:
 
 
 def each_layer_is_clipped(patch: Patch) -> None:
-    def add(F: Any, draws: Draws, *, edm: EDM, C: float) -> Tensor:
+    def add(F: Any, draws: Batch, *, loss: Loss, C: float) -> Tensor:
         frozen = {p: p.requires_grad for p in F.parameters()}
         norms = []
         for p in frozen:
             for other in frozen:
                 other.requires_grad_(other is p)
-            norms.append(loop_of(F, draws, edm=edm, C=C))
+            norms.append(loop_of(F, draws, loss=loss, C=C))
         for p, was in frozen.items():
             p.requires_grad_(was)
         return torch.stack(norms).square().sum(0).sqrt()

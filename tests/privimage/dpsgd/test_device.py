@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_networks import EDM_, Shape, draws_of, net
+from small_networks import LOSS, Shape, draws_of, net
 from torch import Tensor
 
 from privimage.dpsgd import clip, layers
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.rules.rule import Factors, Plan
-from privimage.generators.draws import FIELDS, Draws
 
 Patch = pytest.MonkeyPatch
 
@@ -20,7 +19,7 @@ Patch = pytest.MonkeyPatch
 def on_meta(patch: Patch, kernel: str, *, keep: bool) -> set[str]:
     """Devices of all gradients. What reads values is replaced: there are none on this device."""
     F, draws = net(Shape(twice=kernel == "looped")).to("meta"), draws_of(4, 3)
-    moved = Draws(**{name: getattr(draws, name).to("meta") for name in FIELDS})
+    moved = draws.map(lambda t: t.to("meta"))
     patch.setattr(layers, "verify", lambda *args, **rest: None)
     patch.setattr(calibration, "choose", lambda x, gy, geometry, plan: "grouped" if geometry.pointwise else kernel)
     patch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: keep)
@@ -28,7 +27,7 @@ def on_meta(patch: Patch, kernel: str, *, keep: bool) -> set[str]:
     patch.setattr(
         Tensor, "unique", lambda self, return_inverse: (torch.empty_like(self), torch.empty_like(self)), raising=True
     )
-    norms = layers.add_clipped_sum(F, moved, edm=EDM_, C=1.0)
+    norms = layers.add_clipped_sum(F, moved, loss=LOSS, C=1.0)
     assert norms.shape == (4,)
     return {norms.device.type} | {p.grad.device.type for p in F.parameters() if p.grad is not None}
 

@@ -9,37 +9,40 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import double
 from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.dpsgd import layers, loop, vmap
+from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.clip import clip_factor
 from privimage.dpsgd.engine import ENGINES, choose
-from privimage.generators.draws import Draws, draw
-from privimage.generators.edm import EDM
+from privimage.generators.draws import draw
+from privimage.generators.edm import EDM, EdmLoss
 from privimage.generators.networks import Generator
 from privimage.generators.pretrain import Seeded
 from privimage.generators.unet import Size
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+LOSS = EdmLoss(edm=EDM_)
 
 
-def make_draws(n: int, K: int, shape: tuple[int, ...], *, seed: int = 0, dropout: float = 0.5) -> Draws:
-    """Draws in double precision, so that engines can be compared exactly."""
+def make_draws(n: int, K: int, shape: tuple[int, ...], *, seed: int = 0, dropout: float = 0.5) -> Batch:
+    """Batch in double precision, so that engines can be compared exactly."""
     rng = torch.Generator().manual_seed(seed)
     z, y = torch.randn((n, *shape), generator=rng), torch.arange(n) % 3
     d = draw(z, y, K=K, edm=EDM_, null=3, label_dropout=dropout, rng=Seeded(rng))
-    return Draws(z=d.z.double(), noise=d.noise.double(), sigma=d.sigma.double(), label=d.label)
+    return double(d)
 
 
-def run(engine: str, F: nn.Module, draws: Draws, C: float) -> tuple[Tensor, dict[str, Tensor]]:
+def run(engine: str, F: nn.Module, draws: Batch, C: float) -> tuple[Tensor, dict[str, Tensor]]:
     for p in F.parameters():
         p.grad = None
-    norms = ENGINES[engine](F, draws, edm=EDM_, C=C)
+    norms = ENGINES[engine](F, draws, loss=LOSS, C=C)
     return norms, {name: p.grad for name, p in F.named_parameters() if p.grad is not None}
 
 
-def agree(engine: str, F: nn.Module, draws: Draws, C: float) -> None:
+def agree(engine: str, F: nn.Module, draws: Batch, C: float) -> None:
     norms, expected = run("loop", F, draws, C)
     got_norms, got = run(engine, F, draws, C)
     torch.testing.assert_close(got_norms, norms, rtol=1e-5, atol=1e-9)
@@ -50,7 +53,7 @@ def agree(engine: str, F: nn.Module, draws: Draws, C: float) -> None:
         )
 
 
-def clip_of(F: nn.Module, draws: Draws, bite: str) -> float:
+def clip_of(F: nn.Module, draws: Batch, bite: str) -> float:
     norms = run("loop", F, draws, 1.0)[0]
     return {"nobody": 1e6, "some": float(norms.mean()), "everybody": float(norms.min()) / 3}[bite]
 
@@ -60,7 +63,8 @@ def clip_of(F: nn.Module, draws: Draws, bite: str) -> float:
 @pytest.mark.parametrize("engine", ["layers", "vmap"])
 def test_engines_agree_on_dct_mlp(tiny: Callable[..., Generator], engine: str, K: int, bite: str) -> None:
     F, draws = tiny().F.double(), make_draws(5, K, (256,))
-    assert (draws.label == 3).any() and (draws.label < 3).any()  # some labels were dropped
+    label = draws.drawn[2]
+    assert (label == 3).any() and (label < 3).any()  # some labels were dropped
     agree(engine, F, draws, clip_of(F, draws, bite))
 
 
@@ -88,8 +92,8 @@ def test_gradients_are_added_to_what_is_there(tiny: Callable[..., Generator], en
     for p in F.parameters():
         p.grad = torch.zeros_like(p)
     for part in (slice(0, 1), slice(1, 4)):
-        mine = Draws(z=draws.z[part], noise=draws.noise[part], sigma=draws.sigma[part], label=draws.label[part])
-        ENGINES[engine](F, mine, edm=EDM_, C=0.1)
+        mine = draws.map(lambda t, part=part: t[part])
+        ENGINES[engine](F, mine, loss=LOSS, C=0.1)
     for name, p in F.named_parameters():
         torch.testing.assert_close(p.grad, whole[name])
 
@@ -249,11 +253,12 @@ def test_an_example_whose_gradient_is_not_finite_adds_nothing(
     tiny: Callable[..., Generator], engine: str, bad: float
 ) -> None:
     F, draws = tiny().F.double(), make_draws(3, 2, (256,))
-    noise = draws.noise.clone()
-    noise[1, 0, 5] = bad
-    got = run(engine, F, replace(draws, noise=noise), 0.05)[1]
+    noise, sigma, label = draws.drawn
+    spoiled = noise.clone()
+    spoiled[1, 0, 5] = bad
+    got = run(engine, F, replace(draws, drawn=(spoiled, sigma, label)), 0.05)[1]
     keep = [0, 2]
-    others = Draws(z=draws.z[keep], noise=draws.noise[keep], sigma=draws.sigma[keep], label=draws.label[keep])
+    others = draws.map(lambda t: t[keep])
     for name, expected in run("loop", F, others, 0.05)[1].items():
         torch.testing.assert_close(got[name], expected, rtol=1e-4, atol=1e-9, msg=name)
 
@@ -271,8 +276,8 @@ def test_norms_are_never_under_estimated(seed: int, K: int, scale: float) -> Non
     with torch.no_grad():
         for p in F.parameters():
             p.mul_(scale)
-    single = Draws(z=exact.z.float(), noise=exact.noise.float(), sigma=exact.sigma.float(), label=exact.label)
-    true = loop.add_clipped_sum(F.float(), single, edm=EDM_, C=1.0)  # at 1e3, tanh amplifies rounding in every engine
+    single = exact.map(lambda t: t.float() if t.is_floating_point() else t)
+    true = loop.add_clipped_sum(F.float(), single, loss=LOSS, C=1.0)  # at 1e3, tanh amplifies rounding in every engine
     for engine in ("layers", "vmap", "opacus"):
         norms = run(engine, F, single, 1.0)[0]
         assert (norms >= true * (1 - 1e-4)).all(), engine

@@ -189,14 +189,13 @@ def test_noise_levels_of_an_example_are_stratified() -> None:
         label_dropout=0.25,
         rng=rng,
     )
-    place = torch.special.ndtr((draws.sigma.double().log() - 0.3) / 1.2)
+    noise, sigma, label = draws.drawn
+    place = torch.special.ndtr((sigma.double().log() - 0.3) / 1.2)
     assert ((place * 4).floor() == torch.arange(4)).double().mean() > 0.9999
-    assert draws.sigma.log().mean().item() == pytest.approx(0.3, abs=0.03)
-    assert draws.sigma.log().std().item() == pytest.approx(1.2, abs=0.03)
-    assert (draws.label == 9).double().mean().item() == pytest.approx(0.25, abs=0.02)
-    assert torch.equal(draws.flat()[2].view(2000, 4), draws.sigma) and draws.noise.std().item() == pytest.approx(
-        1, abs=0.02
-    )
+    assert sigma.log().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert sigma.log().std().item() == pytest.approx(1.2, abs=0.03)
+    assert (label == 9).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(draws.flat()[2].view(2000, 4), sigma) and noise.std().item() == pytest.approx(1, abs=0.02)
 
 
 def test_spectral_steps_keep_signal_and_drop_noise() -> None:

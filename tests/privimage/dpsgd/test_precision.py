@@ -10,30 +10,32 @@ from typing import Any
 import known
 import pytest
 import torch
-from small_networks import EDM_, Shape, draws_of, net
+from small_networks import LOSS, Shape, draws_of, net
 from torch import Tensor, nn
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, vmap
+from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.rules import calibration, conv2d, linear, rule
 from privimage.dpsgd.rules.rule import Plan
-from privimage.generators.draws import Draws
 from privimage.generators.networks import Generator
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.privacy.budget import Event
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
-HALF = replace(EDM_, precision="bf16")
+HALF = replace(LOSS, edm=replace(LOSS.edm, precision="bf16"))
 ENGINES = {"layers": layers, "vmap": vmap, "loop": loop}
 WAYS = ["grouped", "looped", "columns", "shifted", "gram"]
 
 
-def clipped(add: Callable[..., Tensor], F: nn.Module, draws: Draws, C: float, edm: Any = HALF) -> tuple[Tensor, Tensor]:
+def clipped(
+    add: Callable[..., Tensor], F: nn.Module, draws: Batch, C: float, loss: Any = HALF
+) -> tuple[Tensor, Tensor]:
     """Norms, and the clipped sum as one vector."""
     F.zero_grad(set_to_none=True)
-    norms = add(F, draws, edm=edm, C=C)
+    norms = add(F, draws, loss=loss, C=C)
     grads = [p.grad for p in F.parameters() if p.grad is not None]
     assert {g.dtype for g in grads} == {torch.float32} and norms.dtype == torch.float32
     return norms.double(), torch.cat([g.flatten() for g in grads]).double()
@@ -43,13 +45,13 @@ def clipped(add: Callable[..., Tensor], F: nn.Module, draws: Draws, C: float, ed
 @pytest.mark.parametrize("K", [1, 3])
 def test_the_sum_is_near_that_of_float32_and_not_equal_to_it(engine: str, K: int) -> None:
     add, F, draws = ENGINES[engine].add_clipped_sum, net(Shape()), draws_of(4, K)
-    _, exact = clipped(add, F, draws, 1e6, EDM_)
+    _, exact = clipped(add, F, draws, 1e6, LOSS)
     _, rounded = clipped(add, F, draws, 1e6)
     off = float((rounded - exact).norm() / exact.norm())
     assert 1e-5 < off < 0.03
 
 
-def one_by_one(n: int, K: int) -> Iterator[Draws]:
+def one_by_one(n: int, K: int) -> Iterator[Batch]:
     yield from draws_of(n, K).split(1)
 
 
@@ -114,7 +116,7 @@ def test_what_is_made_twice_is_made_without_tf32(monkeypatch: Patch) -> None:
     before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
     try:
         with forced(monkeypatch, "gram", keep=False):
-            clipped(layers.add_clipped_sum, net(Shape()), draws_of(2, 1), 1.0, EDM_)
+            clipped(layers.add_clipped_sum, net(Shape()), draws_of(2, 1), 1.0, LOSS)
         assert seen and not any(seen)
         assert torch.backends.cuda.matmul.allow_tf32, "the caller's setting is as it was"
     finally:

@@ -12,10 +12,10 @@ from small_networks import Shape, check, draws_of, net, run
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers
+from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.rules import calibration, conv2d, embedding, group_norm, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import Plan
-from privimage.generators.draws import Draws
 
 Patch = pytest.MonkeyPatch
 
@@ -148,7 +148,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.__name__ for fault in FAULTS])
 def test_the_check_sees_a_fault_in_a_rule(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    def make() -> tuple[nn.Module, Draws]:
+    def make() -> tuple[nn.Module, Batch]:
         return net(Shape(twice=True)), draws_of(5, 3)
 
     check(*make())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import EDM_, NULL, Net, Shape, check, draws_of, net, run, shapes
+from small_networks import LOSS, NULL, Net, Shape, check, double, draws_of, net, run, shapes
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, opacus_hooks
@@ -157,7 +156,5 @@ def test_what_no_rule_handles_is_refused(layer: nn.Module, why: str) -> None:
 
 def test_double_precision_stays_double() -> None:
     F = net(Shape()).double()
-    draws = draws_of(3, 2)
-    double = replace(draws, z=draws.z.double(), noise=draws.noise.double(), sigma=draws.sigma.double())
-    norms = layers.add_clipped_sum(F, double, edm=EDM_, C=1.0)
+    norms = layers.add_clipped_sum(F, double(draws_of(3, 2)), loss=LOSS, C=1.0)
     assert norms.dtype == torch.float64 and all(p.grad.dtype == torch.float64 for p in F.parameters())
