@@ -249,13 +249,15 @@ def _reset_peak() -> None:
 
 
 def _peak_mib() -> float:
-    """Peak resident memory of this process since `_reset_peak` (GPU memory where there is one), MiB."""
+    """Peak resident memory of this process since `_reset_peak` (GPU memory where there is one), MiB.
+
+    Without what it shares with others: the pages of Ray's object store that it has looked at are counted there.
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
+        kib = dict(line.split()[:2] for line in Path("/proc/self/status").read_text().splitlines() if "kB" in line)
+        return (int(kib["VmHWM:"]) - int(kib["RssShmem:"])) / 1024
+    except (OSError, KeyError):
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -17,7 +17,7 @@ from ray.tune import TuneError
 from cluster.cache import start_cache
 from cluster.connect import nodes
 from cluster.execute import Role, Site, execute
-from cluster.memory import give_back
+from cluster.memory import give_back, share_arena
 from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
 from privimage.errors import BudgetExceeded
@@ -205,6 +205,7 @@ def _driver(resources: Resources) -> dict[str, float]:
 
 def _job(job: Job, *, work: Work, fixed: Fixed, site: Site) -> None:
     """One job of the searcher: a trial fixed beforehand, or one configuration with every seed; reports objectives."""
+    share_arena()
     try:
         results = _records_of(job, work=work, fixed=fixed, site=site)
     finally:
