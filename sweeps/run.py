@@ -53,7 +53,15 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
-            for line in () if quiet else (*read_lines(sweep.data, work.public, work.sensitive), *lost_in_noise(work)):
+            for line in (
+                ()
+                if quiet
+                else (
+                    *read_lines(sweep.data, work.public, work.sensitive),
+                    *lost_in_noise(work),
+                    *filter(None, [sweep.unmeasured]),
+                )
+            ):
                 print(f"privimage: {line}", file=sys.stderr)
             with _levelled(work), connected(address, stopping=STOPPING) as where:
                 if not quiet:

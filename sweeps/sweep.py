@@ -108,15 +108,6 @@ class Sweep(Frozen):
         return objectives
 
     @model_validator(mode="after")
-    def _rows_are_measured(self) -> Self:
-        if self.compare and all(metrics.is_private(name) for name in self.measured):
-            raise ValueError(
-                f"compare: rows have no private score, so {', '.join(self.measured)} measures none of them, and they "
-                "would be charged for nothing; add one that does, e.g. metrics: [fid[efficientnet-lite0]]"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _mode_rules(self) -> Self:
         self._check_private()
         if self.data.stand_in or isinstance(self.data.sensitive, HeldOutConfig):
@@ -159,6 +150,16 @@ class Sweep(Frozen):
     def measured(self) -> tuple[str, ...]:
         """Names of all metrics: the objectives first."""
         return tuple(dict.fromkeys((*self.objectives, *self.metrics)))
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why its comparison rows will have no number, if so."""
+        if not self.compare or not all(metrics.is_private(name) for name in self.measured):
+            return None
+        return (
+            f"compare: rows have no private score, so {', '.join(self.measured)} measures none of them, and they are "
+            "charged for no number; name one that does, e.g. metrics: [fid[efficientnet-lite0]]"
+        )
 
     @property
     def configurations(self) -> int:

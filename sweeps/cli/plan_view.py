@@ -93,6 +93,9 @@ def _settings(plan: Plan, out: Console) -> None:
     for dotted in plan.ignored:
         out.print()
         out.print(f"search.{dotted}: changes nothing in what is searched: no stage uses it", **PLAIN)
+    if plan.sweep.unmeasured:
+        out.print()
+        out.print(plan.sweep.unmeasured, **PLAIN)
     if not plan.settings:
         return
     out.print()

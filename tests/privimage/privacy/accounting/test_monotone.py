@@ -78,14 +78,17 @@ def test_in_the_choices(sigma: float, q: float, events: list[int]) -> None:
     q=rates,
     mean=st.floats(1, 40),
     more=st.floats(0.1, 40),
-    eta=st.sampled_from([-0.5, 0.0, 0.5, 1.0]),
+    eta=st.sampled_from([0.0, 0.5, 1.0]),
     wider=st.floats(0.1, 1.5),
 )
 @settings(max_examples=12, deadline=None)
 def test_in_the_mean_and_the_shape_of_the_law(
     sigma: float, q: float, mean: float, more: float, eta: float, wider: float
 ) -> None:
-    """A larger eta is a law with a thinner tail: the winner of K tells more about how its trial did."""
+    """A larger eta is a law with a thinner tail: the winner of K tells more about how its trial did.
+
+    Below 0 that is not true of the bound: by up to half a percent it is larger at -.5 than at 0.
+    """
 
     def best(law: Law) -> Cost:
         return BestOf(law=law, events=(training(sigma, q, 20),), score=SCORE)
