@@ -53,15 +53,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
-            for line in (
-                ()
-                if quiet
-                else (
-                    *read_lines(sweep.data, work.public, work.sensitive),
-                    *lost_in_noise(work),
-                    *filter(None, [sweep.unmeasured]),
-                )
-            ):
+            for line in () if quiet else _told(work):
                 print(f"privimage: {line}", file=sys.stderr)
             with _levelled(work), connected(address, stopping=STOPPING) as where:
                 if not quiet:
@@ -105,6 +97,13 @@ def _claimed(folder: RunFolder) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _told(work: Work) -> tuple[str, ...]:
+    """What is said before anything is asked: what was read, and what is worth a warning."""
+    unmeasured = work.sweep.unmeasured
+    read = read_lines(work.sweep.data, work.public, work.sensitive)
+    return (*read, *lost_in_noise(work), *(() if unmeasured is None else (unmeasured,)))
 
 
 @contextmanager
