@@ -76,17 +76,18 @@ def command(tmp_path: Path, tiny_values: Values) -> Iterator[Callable[..., Comma
 
 @pytest.mark.timeout(280)
 def test_ctrl_c_in_mid_sweep_is_no_success_and_the_same_command_goes_on(command: Callable[..., Command]) -> None:
-    sweep = command(compare=["selection-only"], tuning={"sampler": "random"}, trials=2)
+    budgets = [{"epsilon": 10, "delta": 1e-5}]
+    sweep = command(compare=["selection-only"], tuning={"sampler": "random"}, trials=3, budgets=budgets)
     sweep.ledger.path.parent.mkdir(parents=True)
     sweep.ledger.set_cap(Budget(epsilon=60, delta=1e-5))
     sweep.start()
     sweep.wait_until(lambda: sweep.done() >= 1)
     code, said = sweep.stop(signal.SIGINT)
     done, charged = sweep.done(), sweep.ledger.charges()
-    assert (code, said) == (130, f"privimage: stopped after {done} of 5 trials; run the same command again")
+    assert (code, said) == (130, f"privimage: stopped after {done} of 4 trials; run the same command again")
     assert len(sweep.ledger.reservations()) == 1, "what the sweep may still ask stays reserved"
     assert sweep.start().wait(timeout=200) == 0, sweep.log.read_text()
-    assert len(records.load(sweep.run.records)) == sweep.done() == 5
+    assert len(records.load(sweep.run.records)) == sweep.done() == 4
     assert sweep.ledger.charges()[: len(charged)] == charged and not sweep.ledger.reservations()
 
 
