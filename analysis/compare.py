@@ -142,7 +142,7 @@ def _clause(pair: Difference) -> str:
         return f"guesses, as it does, by {name} {values}"
     if a == b:
         return f"has the same {name} {values}"
-    if scale.is_fid(pair.metric):
+    if not pair.metric.share:
         return f"has a {'lower' if a < b else 'higher'} ({'better' if pair.better else 'worse'}) {name} {values}"
     points = f"{words.number(abs(a - b) * 100, digits=3)}{_error(pair)} points of {name}"
     return f"is {points} {'higher' if a > b else 'lower'} {values}"
@@ -185,9 +185,9 @@ def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
 
 def _spread(found: Facts, mine: Row, seeds: int) -> str:
     """What the margins hold of chance, and what they do not."""
-    fid = any(scale.is_fid(metric) for metric in found.metrics.values())
+    others = [metric.name for metric in found.metrics.values() if not metric.share]
     bars = "± is two standard errors of the number of test images" + (" and of the seeds" if seeds > 1 else "")
-    ratio = "; a difference of FID counts from a third of the larger value on" if fid else ""
+    ratio = f"; a difference of {words.listed(others)} counts from a third of the larger value on" if others else ""
     drawn = "the noise of the query was drawn once for all trials, and another draw may move every number"
     if seeds > 1:
         return f"{bars}; {words.count(seeds, 'seed')}; {drawn}."

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors.numpy import save as save_arrays
 
-from analysis import bundle, card, facts, pareto, pictures, price, spend
+from analysis import bundle, card, facts, pareto, pictures, price, scale, spend
 from analysis.bundle import Alone, BundleConfig
 from analysis.facts import Facts
 from privimage import reconcile
@@ -25,8 +25,6 @@ from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
 from privimage.stores.store import Artefact
-
-USUAL = "accuracy[cnn]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +39,8 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
     """The best private record at a budget's epsilon (any if None), its generator now written to the folder `to`.
 
     Search trials only, where the run has some; of a private selection that is the winner, whatever the metric.
-    Without a metric, accuracy[cnn] decides, or the first objective where that was not measured. Raises InputError if
-    there is no such record, or `to` holds files already.
+    Without a metric, the first share of right answers decides that was measured without noise, or the first objective
+    where none was. Raises InputError if there is no such record, or `to` holds files already.
     """
     found = facts.read(folder)
     metric = metric or deciding(found)
@@ -61,7 +59,8 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
 def deciding(found: Facts) -> str:
     """The metric that decides where a person names none."""
     pulled = [record for record in found.records if record.private and record.role == "search"]
-    return USUAL if any(record.value(USUAL) is not None for record in pulled) else found.lead.name
+    usual = scale.usual(metric for record in pulled for metric in record.metrics)
+    return found.lead.name if usual is None else usual.name
 
 
 def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:

@@ -38,14 +38,14 @@ FAR = 20  # a row that spends less than the smallest budget over this is drawn a
 
 
 def panels(found: Facts) -> list[Metric]:
-    """The metrics that get a panel: the one asked for, else the first FID with accuracy[cnn] if measured.
+    """The metrics that get a panel: the one asked for, else the first that is no share, with the first that is.
 
     Beside a noisy score, which comparison rows do not have, the first that they do have.
     """
     if found.by is not None:
         return [found.lead]
-    first = next((m for m in found.metrics.values() if m.name.startswith("fid[")), found.lead)
-    second = found.metrics.get("accuracy[cnn]")
+    first = next((m for m in found.metrics.values() if not m.share), found.lead)
+    second = scale.usual(found.metrics.values())
     if second is None and first.event is not None:
         second = next((m for m in found.metrics.values() if m.event is None), None)
     return [first] if second is None or second.name == first.name else [first, second]

@@ -2,7 +2,7 @@
 
 accuracy   on n test images has the binomial variance p (1 - p) / n; the two sides are taken as independent, which on
            one test split is an upper bound wherever they err on the same images
-FID        has no error bar of one value: with one seed, a difference counts from MARGIN of the larger value on
+others     (FID) have no error bar of one value: with one seed, a difference counts from MARGIN of the larger value on
 several seeds of one setting add the variance of their mean; with one the spread over training and over the draw of the
 query is unknown, and is said to be
 """
@@ -10,7 +10,7 @@ query is unknown, and is said to be
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
@@ -55,16 +55,16 @@ def estimate(records: Sequence[Record], name: str) -> Estimate | None:
 
 def _drawn(metric: Metric, mean: float) -> float | None:
     """The variance that comes of the number of real images (and, of a noisy score, of its noise)."""
-    if is_fid(metric) or metric.of is None:
+    if not metric.share or metric.of is None:
         return None
     p = min(max(mean, 1 / metric.of), 1 - 1 / metric.of)
     noise = 0.0 if metric.event is None else (metric.event.sigma / metric.of) ** 2
     return p * (1 - p) / metric.of + noise
 
 
-def is_fid(metric: Metric) -> bool:
-    """Whether a metric is a distance between images, so that guessing has no value of it."""
-    return metric.name.startswith("fid[")
+def usual(metrics: Iterable[Metric]) -> Metric | None:
+    """The metric that is looked at where a person names none: the first share of right answers without noise."""
+    return next((metric for metric in metrics if metric.share and metric.event is None), None)
 
 
 def same_settings(record: Record, records: Sequence[Record]) -> list[Record]:
@@ -91,7 +91,7 @@ class Base:
 
 def base(found: Facts, name: str) -> Base:
     """The base rates of a metric, where its records kept them."""
-    having = [m for record in found.records for m in record.metrics if m.name == name and not is_fid(m)]
+    having = [m for record in found.records for m in record.metrics if m.name == name and m.share]
     classes = next((m.classes for m in having if m.classes), None)
     largest = next((m.largest for m in having if m.largest is not None), None)
     return Base(chance=None if classes is None else 1 / classes, largest=largest)
@@ -130,8 +130,8 @@ def sentences(found: Facts) -> list[str]:
 def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
     reference, name = real(found), words.metric(metric)
     known = reference.value(metric.name) if reference is not None else None
-    if is_fid(metric):
-        if known is None or metric.value <= FAR * max(known, 1e-9):
+    if not metric.share:
+        if known is None or metric.direction == "max" or metric.value <= FAR * max(known, 1e-9):
             return []
         return [
             f"Far from real: the best trial has {name} {words.number(metric.value)}, real training images "

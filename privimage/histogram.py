@@ -31,15 +31,18 @@ def query_family(identity: Mapping[Any, Any], query: QueryConfig) -> str:
     return digest(Inputs(declaration=Declaration(stages=QUERY), fields=fields, world=world).of("histogram"))
 
 
-def query_function(public: PublicSet, *, query: QueryConfig, inputs: Inputs, stages: Stages) -> QueryFunction:
-    """The query function, trained on the public set if no one has before."""
+def query_function(
+    public: PublicSet, *, query: QueryConfig, inputs: Inputs, stages: Stages, alone: bool = False
+) -> QueryFunction:
+    """The query function, trained on the public set if no one has before. With `alone` for the first worker only."""
     device = stages.workers.device
 
     def build(progress: Callable[[int, int], None]) -> Built:
         state = semantics.train_query_function(public, config=query.function, seed=0, device=device, progress=progress)
         return Built(arrays=numpy_state(state), privacy="public")
 
-    arrays = stages.public("query-function", inputs.of("query-function"), build).arrays
+    run = stages.alone if alone else stages.public
+    arrays = run("query-function", inputs.of("query-function"), build).arrays
     n_classes = len(public.classes)
     return QueryFunction.load(torch_state(arrays), channels=public.shape[0], n_classes=n_classes, device=device)
 

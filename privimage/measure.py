@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from privimage import metrics
 from privimage.data.pair import DataConfig
-from privimage.data.sets import PrivateSet, SensitiveData
+from privimage.data.sets import Part, SensitiveData
 from privimage.methods.privimage import Images
+from privimage.metrics.context import Arrays, Context, Top
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Look, Seen
@@ -21,9 +22,10 @@ from privimage.stores.manifest import PrivacyClass
 from privimage.stores.store import Built
 
 
-def look_of(metric: str) -> Look:
-    """The look of a metric that is no noisy score: all of these read the test split."""
-    return Look(split="test", what=metric)
+def looks_of(metric: str) -> tuple[Look, ...]:
+    """What the named metric reads without noise: nothing if it is a noisy score."""
+    family, _ = metrics.family_of(metric)
+    return () if family.noisy else tuple(Look(split=split, what=metric) for split in family.reads)
 
 
 def measured(
@@ -36,84 +38,58 @@ def measured(
     sensitive: SensitiveData,
     stages: Stages,
     weights: Path | None,
+    query: Top | None = None,
 ) -> tuple[metrics.Metric, ...]:
     """The metrics of these names, in that order; on all workers but the first none.
 
     `score` is what each noisy score of them asks; what it answers stays internal if the trial is `secret`. `weights`:
-    see Features.
+    see Features. `query` is the method's query function, where it has one.
     """
     if not stages.workers.first:
         return ()
 
-    def look(name: str) -> Seen:
-        return Seen(split="test") if data.stand_in else stages.look(look_of(name), alone=True)
+    def look(name: str, split: Part) -> Seen:
+        return Seen(split=split) if data.stand_in else stages.look(Look(split=split, what=name), alone=True)
 
-    def reference(network: str, seen: Seen) -> Any:
-        def build(progress: Any) -> Built:
-            arrays = metrics.reference_statistics(
-                sensitive.test, network, seen=seen, device=stages.workers.device, weights=weights
-            )
-            return Built(arrays=arrays, privacy="internal")
+    def keep(what: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        inputs = {"sensitive": data.identity["sensitive"], **what}
+        return stages.alone("reference", inputs, lambda progress: Built(arrays=compute(), privacy="internal")).arrays
 
-        inputs = {"sensitive": data.identity["sensitive"], "network": network, "split": "test"}
-        return stages.alone("reference", inputs, build).arrays
-
-    plain = metrics.evaluate(
-        [name for name in names if not metrics.is_private(name)],
-        synthetic_x=images.x,
-        synthetic_y=images.y,
-        train=sensitive.train,
-        test=sensitive.test,
-        look=look,
-        reference=reference,
+    context = Context(
+        x=images.x,
+        y=images.y,
+        splits={"train": sensitive.train, "validation": sensitive.validation, "test": sensitive.test},
+        source=images.source,
+        stand_in=data.stand_in,
+        keep=keep,
+        query=query,
         device=stages.workers.device,
         weights=weights,
     )
+    plain = metrics.evaluate([name for name in names if not metrics.is_private(name)], context, look=look)
     scored = [
-        _score(name, images, sensitive.validation, stages, event=score, secret=secret)
+        _score(name, images, context, stages, event=score, secret=secret)
         for name in names
         if score is not None and metrics.is_private(name)
     ]
-    found = {m.name: m.model_copy(update={"touches": _touches(m, data, images)}) for m in (*plain, *scored)}
+    found = {metric.name: metric for metric in (*plain, *scored)}
     return tuple(found[name] for name in names)
 
 
-def _touches(metric: metrics.Metric, data: DataConfig, images: Images) -> tuple[metrics.Touch, ...]:
-    """What a metric read: a stand-in for the sensitive set is public."""
-    return (images.source, *(("public",) if data.stand_in else metric.touches[1:]))
-
-
 def _score(
-    name: str, images: Images, validation: PrivateSet, stages: Stages, *, event: Event, secret: bool
+    name: str, images: Images, context: Context, stages: Stages, *, event: Event, secret: bool
 ) -> metrics.Metric:
     """A noisy score, charged before the validation split is read."""
     started = time.perf_counter()
 
     def build(entropy: Entropy, progress: Any) -> Built:
-        release = metrics.dp_accuracy(
-            images.x,
-            images.y,
-            classifier=metrics.parts_of(name)[1],
-            validation=validation,
-            event=event,
-            entropy=entropy,
-            device=stages.workers.device,
-        )
+        release = metrics.score(name, context, event=event, entropy=entropy)
         privacy: PrivacyClass = "internal" if secret else "released"
         value = np.array([release.value])
         return Built(arrays={"score": value}, privacy=privacy, events=release.events)
 
     inputs = images.inputs.knowing({"score": {"metric": name, "event": event.model_dump()}}).of("score")
-    what = f"{name}: noisy count of correct answers, sigma {event.sigma:.4g}"
+    what = f"{name}: {metrics.family_of(name)[0].what}, sigma {event.sigma:.4g}"
     stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
-    return metrics.Metric(
-        name=name,
-        value=float(stored.arrays["score"][0]),
-        touches=("synthetic", "private-validation"),
-        direction=metrics.direction_of(name),
-        n=len(images.x),
-        seconds=time.perf_counter() - started,
-        event=event,
-        of=len(validation),
-        classes=len(validation.classes),
-    )
+    value = float(stored.arrays["score"][0])
+    return metrics.scored(name, value, context, event=event, seconds=time.perf_counter() - started)

@@ -154,13 +154,16 @@ class QueryFunction:
         net.load_state_dict(state)
         return QueryFunction(net=net.to(device).eval(), n_classes=n_classes)
 
-    @torch.no_grad()
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
+        return self.of(images.x, k1=k1)
+
+    @torch.no_grad()
+    def of(self, x: NDArray[np.uint8], *, k1: int) -> NDArray[np.int64]:
+        """Classes [n, k1] of images uint8 [n, C, H, W], most likely first."""
         device = next(self.net.parameters()).device
         parts = [
-            self.net(_unit(images.x[i : i + 500], device)).topk(k1, dim=1).indices.cpu().numpy()
-            for i in range(0, len(images), 500)
+            self.net(_unit(x[i : i + 500], device)).topk(k1, dim=1).indices.cpu().numpy() for i in range(0, len(x), 500)
         ]
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from privimage import measure, metrics
@@ -18,9 +20,11 @@ from privimage.data.pair import DataConfig
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
 from privimage.generators import networks
+from privimage.histogram import query_function
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
 from privimage.methods.privimage import MethodConfig
+from privimage.metrics.context import Top
 from privimage.privacy import accounting
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
@@ -97,7 +101,7 @@ class Trial(Frozen):
             return ()
         return (
             *method.looks(self.method),
-            *(measure.look_of(name) for name in self.metrics if name not in self.scores),
+            *(look for name in self.metrics for look in measure.looks_of(name)),
         )
 
     @property
@@ -170,6 +174,7 @@ def run(
         sensitive=sensitive,
         stages=stages,
         weights=weights,
+        query=_query(trial, images, public=public, stages=stages),
     )
     return Record(
         id=trial.id,
@@ -213,6 +218,18 @@ def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stag
         identity=trial.identity,
         stages=stages,
     )
+
+
+def _query(trial: Trial, images: method.Images, *, public: PublicSet, stages: Stages) -> Top | None:
+    """The query function for metrics, found by the first worker when one asks; None if the method has none."""
+    if not images.inputs.declaration.upto("query-function"):
+        return None
+
+    def top(x: NDArray[np.uint8], k1: int) -> NDArray[np.int64]:
+        query = trial.method.query
+        return query_function(public, query=query, inputs=images.inputs, stages=stages, alone=True).of(x, k1=k1)
+
+    return top
 
 
 def _versions() -> dict[str, str]:

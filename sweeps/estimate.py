@@ -20,7 +20,7 @@ import torch
 from cluster.resources import trials_at_once
 from privimage import metrics, semantics
 from privimage.data import HeldOutConfig
-from privimage.data.sets import Part, PrivateSet, PublicSet
+from privimage.data.sets import PARTS, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import InputError
 from privimage.generators import networks
@@ -264,15 +264,18 @@ class _Work:
 
     def _metrics(self, method: MethodConfig) -> float:
         """Seconds of all metrics of one trial: those that go by images are timed on few."""
-        train, test = self._sensitive(FEW, "train"), self._sensitive(FEW, "test")
+        train, validation, test = (self._sensitive(FEW, part) for part in PARTS)
         total = 0.0
         for name in (name for name in self.sweep.measured if not metrics.is_private(name)):
-            seconds = _clock(lambda name=name: metrics.evaluate(
-                [name], synthetic_x=self._pictures(FEW), synthetic_y=test.y, train=train, test=test,
-                look=lambda name: Seen(split="test"),  # random images: there is nothing to write down
+            family, variant = metrics.family_of(name)
+            context = metrics.Context(
+                x=self._pictures(FEW), y=test.y, splits={"train": train, "validation": validation, "test": test},
                 weights=self.sweep.features.weights,
+            )  # fmt: skip
+            seconds = _clock(lambda name=name, context=context: metrics.evaluate(
+                [name], context, look=lambda name, split: Seen(split=split)  # random images: nothing to write down
             ))  # type: ignore[misc]  # fmt: skip
-            total += seconds * (1 if name.endswith("[cnn]") else max(1.0, method.samples / FEW))
+            total += seconds * (1 if family.steady(variant) else max(1.0, method.samples / FEW))
         return total
 
 

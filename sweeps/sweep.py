@@ -137,7 +137,7 @@ class Sweep(Frozen):
         if len(self.objectives) != 1 or not metrics.is_private(next(iter(self.objectives))):
             raise ValueError(
                 f"objectives: got {', '.join(self.objectives)}; in mode select the score decides what is released, so "
-                "it must be one private score: dp-accuracy[lr], dp-accuracy[mlp] or dp-accuracy[cnn]"
+                f"it must be one private score: {', '.join(metrics.names(noisy=True))}"
             )
         if any(metrics.is_private(name) for name in self.metrics if name not in self.objectives):
             raise ValueError("metrics: in mode select a trial has one private score, its objective; remove the others")

@@ -1,22 +1,22 @@
-"""Scores of synthetic images: FID by feature network, accuracy by classifier. Each says what it touches."""
+"""Scores of synthetic images: one file a family, each says what it touches; imported when it is named."""
 
-from privimage.metrics.dp_score import dp_accuracy
-from privimage.metrics.evaluate import check, evaluate, reference_statistics
-from privimage.metrics.fid import Statistics, fid
-from privimage.metrics.metric import Metric, Touch, direction_of, is_private, parts_of
+from privimage.metrics.context import Context
+from privimage.metrics.evaluate import check, evaluate, score, scored
+from privimage.metrics.metric import Family, Metric, Touch, direction_of, family_of, is_private, names
 from privimage.metrics.weights import Features
 
 __all__ = [
+    "Context",
+    "Family",
     "Features",
     "Metric",
-    "Statistics",
     "Touch",
     "check",
     "direction_of",
-    "dp_accuracy",
     "evaluate",
-    "fid",
+    "family_of",
     "is_private",
-    "parts_of",
-    "reference_statistics",
+    "names",
+    "score",
+    "scored",
 ]

@@ -1,137 +1,34 @@
-"""Train on synthetic images, score on the real test split. One seed, the last step scored, nothing selected.
-
-`lr` logistic regression, `mlp` one hidden layer of 100, `cnn` a small convolutional network. All three are
-bounded in iterations, so that a score costs seconds and does not depend on the machine's speed.
-"""
+"""Accuracy: train on the synthetic images, count right answers on the real test split. A diagnostic without noise."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
-
-from privimage.data.sets import PrivateSet
-from privimage.errors import InputError
-from privimage.privacy.budget import Event
-from privimage.privacy.looks import Seen, may_read
+from privimage.metrics.context import Context
+from privimage.metrics.metric import Family
 
 CLASSIFIERS = ("lr", "mlp", "cnn")
-STEPS, BATCH, LEARNING_RATE, SHIFT = 225, 128, 4e-3, 2  # of the CNN; SHIFT in pixels each way
-LR_ITERATIONS, MLP_EPOCHS = 40, 30
 
 
-def accuracy(
-    x: NDArray[np.uint8],
-    y: NDArray[np.int64],
-    *,
-    classifier: str,
-    test: PrivateSet,
-    by: Event | Seen,
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-) -> float:
-    """The share of `test` that a classifier trained on (x, y) gets right. Leaves global RNG state alone.
+class Accuracy(Family):
+    """accuracy[CLASSIFIER], in [0, 1]."""
 
-    `by` is what allows to read `test`: the event that noises the answer, or the look that was written down.
-    """
-    may_read(test, by)
-    if classifier not in CLASSIFIERS:
-        raise InputError(f"classifier '{classifier}': unknown; known: {', '.join(CLASSIFIERS)}")
-    labels = np.unique(y)
-    if len(labels) == 1:  # sklearn refuses one class, and any classifier would answer it
-        guess = np.full(len(test), labels[0])
-    elif classifier == "cnn":
-        net = _train_cnn(x, y, n_classes=len(test.classes), device=torch.device(device), seed=seed)
-        guess = _predict_cnn(net, test.x, device=torch.device(device))
-    else:
-        guess = _sklearn(classifier, seed).fit(_flat(x), y).predict(_flat(test.x))
-    return float((guess == test.y).mean())
+    what = "share of the test split that a classifier trained on synthetic images gets right"
+    direction = "max"
+    variants = CLASSIFIERS
+    reads = ("test",)
+    share = True
+
+    def measure(self, variant: str, context: Context) -> float:
+        """The share."""
+        from privimage.metrics.classifiers import accuracy  # here, as it imports torch
+
+        test = context.real("test")
+        return accuracy(
+            context.x, context.y, classifier=variant, test=test, by=context.by["test"], device=context.device
+        )
+
+    def steady(self, variant: str) -> bool:
+        """The network takes the same number of steps for any number of images."""
+        return variant == "cnn"
 
 
-class _Bounded:
-    """A classifier of sklearn that may stop at its iteration bound without a warning."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def fit(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> _Bounded:
-        """Itself, trained."""
-        from sklearn.exceptions import ConvergenceWarning
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model.fit(x, y)
-        return self
-
-    def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Labels [n]."""
-        return np.asarray(self.model.predict(x), np.int64)
-
-
-def _sklearn(classifier: str, seed: int) -> _Bounded:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier
-
-    if classifier == "lr":
-        return _Bounded(LogisticRegression(max_iter=LR_ITERATIONS, C=0.1))
-    return _Bounded(MLPClassifier(hidden_layer_sizes=(100,), max_iter=MLP_EPOCHS, random_state=seed))
-
-
-def _flat(x: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return x.reshape(len(x), -1).astype(np.float32) / np.float32(255)
-
-
-def _cnn(channels: int, n_classes: int) -> nn.Sequential:
-    """A network for any side from 8 pixels: halves it three times, then pools to 3 x 3."""
-
-    def block(i: int, o: int, kernel: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(i, o, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
-
-    return nn.Sequential(
-        *block(channels, 16, 5, 2), *block(16, 32, 3, 1), nn.MaxPool2d(2), *block(32, 64, 3, 1),
-        nn.AdaptiveMaxPool2d(3), nn.Flatten(), nn.Linear(576, n_classes),
-    )  # fmt: skip
-
-
-def _train_cnn(
-    x: NDArray[np.uint8], y: NDArray[np.int64], *, n_classes: int, device: torch.device, seed: int
-) -> nn.Sequential:
-    """The network after STEPS steps. Random shifts are its only augmentation."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's only, restored on leaving
-        net = _cnn(x.shape[1], n_classes).to(device).train()
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast
-    rng = np.random.default_rng(seed)
-    adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True)
-    for step in range(STEPS):
-        for group in adam.param_groups:
-            group["lr"] = LEARNING_RATE * min(1, 2 * (1 - step / STEPS) + 0.01)
-        index = rng.integers(0, len(x), BATCH)
-        images = _shifted(_unit(x[index], device), *rng.integers(0, 2 * SHIFT + 1, 2))
-        loss = functional.cross_entropy(net(images), torch.from_numpy(y[index]).to(device), label_smoothing=0.05)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-    return net.eval()
-
-
-def _shifted(images: Tensor, down: int, right: int) -> Tensor:
-    """The images moved by up to SHIFT pixels, edges repeated; one shift a batch."""
-    height, width = images.shape[2:]
-    padded = functional.pad(images, (SHIFT,) * 4, mode="replicate")
-    return padded[:, :, down : down + height, right : right + width].contiguous(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def _predict_cnn(net: nn.Sequential, x: NDArray[np.uint8], *, device: torch.device) -> NDArray[np.int64]:
-    parts = [net(_unit(x[i : i + 500], device)).argmax(1).cpu().numpy() for i in range(0, len(x), 500)]
-    return np.concatenate(parts)
-
-
-def _unit(x: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(x).to(device).float() / 255
+MEMBERS = {"accuracy": Accuracy()}

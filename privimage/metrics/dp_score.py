@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from privimage.data.sets import PrivateSet
-from privimage.metrics.accuracy import accuracy
+from privimage.metrics.classifiers import accuracy
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 

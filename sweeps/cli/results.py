@@ -50,7 +50,7 @@ def report(run: RunArgument) -> None:
 def best(
     run: RunArgument,
     to: Annotated[Path, typer.Option(parser=local("--to"), help="A new or empty folder.")],
-    metric: Annotated[str | None, typer.Option(help="Which decides; accuracy[cnn] or the first objective.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Which decides; else the first share, or objective.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""

@@ -30,7 +30,7 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators.pretrain import Seeded
-from privimage.metrics import dp_accuracy
+from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy, Stream
@@ -51,8 +51,8 @@ PUBLIC = {
     "privimage/generators/edm.py:stand_in": "the same",
     "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",
     "privimage/methods/privimage.py:build": "the public images on which the codec is fitted",
-    "privimage/metrics/accuracy.py:_sklearn": "start of a classifier that sees synthetic images",
-    "privimage/metrics/accuracy.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
+    "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
+    "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
     "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
     "privimage/generators/networks.py:build": "start of the generator",

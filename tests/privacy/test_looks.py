@@ -118,8 +118,6 @@ class World:
 
 @pytest.fixture
 def world(sets: tuple[PublicSet, SensitiveData], tmp_path: Path) -> Iterator[World]:
-    looking_known = sys.modules["privimage.metrics.evaluate"]
-    looking_known._known.clear()
     yield World(sets, tmp_path)
 
 
@@ -186,9 +184,7 @@ def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, Sensi
 
 READERS = {
     "check_apart": "refuses a public set that holds the sensitive images; a refusal, no number",
-    "_check": "sizes, and that two splits differ; called after the looks of evaluate were written",
     "_add_clipped_sums": "inside fine_tune, which was given the event",
-    "_metric": "inside evaluate, which was given the looks",
     "_draw_block": "inside fine_tune, which was given the event",
 }
 REASONS = ("Event", "Seen", "Stages")

@@ -25,8 +25,9 @@ from privimage import trial as trials
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
-from privimage.metrics import dp_accuracy
-from privimage.metrics.accuracy import accuracy
+from privimage.metrics import dp_score
+from privimage.metrics.classifiers import accuracy
+from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy, Stream
 from privimage.semantics import QueryFunction
@@ -214,7 +215,7 @@ def _public_key(patch: Patch, module: Any, name: str) -> None:
 
 
 def a_score_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, trials.metrics, "dp_accuracy")
+    _public_key(patch, dp_score, "dp_accuracy")
 
 
 def a_derived_answer_by_a_public_seed(patch: Patch) -> None:

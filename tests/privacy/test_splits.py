@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import toys
 
-from privimage import histogram, metrics, semantics
+from privimage import histogram, semantics
 from privimage import trial as trials
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import Violation
 from privimage.measure import measured
 from privimage.methods import privimage as method
-from privimage.metrics import dp_accuracy, evaluate, reference_statistics
+from privimage.metrics import Context, dp_score, evaluate
+from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
@@ -70,12 +71,14 @@ def score(sensitive: PrivateSet) -> object:
 
 def measure(sensitive: PrivateSet, seen: Seen) -> object:
     x, y = toys.pictures(30, 3, seed=9)
-    fixed: dict[str, Any] = {"synthetic_x": x, "synthetic_y": y, "train": SETS["train"]}
-    return evaluate(["accuracy[lr]"], test=sensitive, look=lambda name: seen, **fixed)
+    context = Context(x=x, y=y, splits={"train": SETS["train"], "test": sensitive})
+    return evaluate(["accuracy[lr]"], context, look=lambda name, split: seen)
 
 
 def statistics(sensitive: PrivateSet, seen: Seen) -> object:
-    return reference_statistics(sensitive, "efficientnet-lite0", seen=seen)
+    x, y = toys.pictures(30, 3, seed=9)
+    context = Context(x=x, y=y, splits={"test": sensitive}, by={"test": seen})
+    return context.kept("test", {}, lambda: {"features": context.real_features("test", "efficientnet-lite0")})
 
 
 def tune_without_noise(sensitive: PrivateSet, seen: Seen) -> object:
@@ -239,11 +242,13 @@ def _is(one: object, data: SensitiveData) -> bool:
 
 
 def a_score_on_the_training_split(patch: Patch, forged: bool) -> None:
-    _whole(patch, metrics, "dp_accuracy", lambda data, was: replace(data.train, split=was.split if forged else "train"))
+    _whole(
+        patch, dp_score, "dp_accuracy", lambda data, was: replace(data.train, split=was.split if forged else "train")
+    )
 
 
 def a_score_on_the_test_split(patch: Patch, forged: bool) -> None:
-    _whole(patch, metrics, "dp_accuracy", lambda data, was: replace(data.test, split=was.split if forged else "test"))
+    _whole(patch, dp_score, "dp_accuracy", lambda data, was: replace(data.test, split=was.split if forged else "test"))
 
 
 def training_on_the_validation_split_too(patch: Patch, forged: bool) -> None:

@@ -123,7 +123,7 @@ class Maker:
         touched: Any = "public" if public else "private-validation" if noisy else "private-test"
         return Metric(
             name=name, value=value, touches=("synthetic", touched), direction=metrics.direction_of(name), n=20,
-            event=trial.events[-1] if noisy else None,
+            event=trial.events[-1] if noisy else None, share=name != FID,
         )  # fmt: skip
 
     def _images(self) -> dict[str, Any]:

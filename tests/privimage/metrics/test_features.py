@@ -5,7 +5,8 @@ import torch
 from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError
 from privimage.metrics.features import _network, features
-from privimage.metrics.fid import Statistics, fid
+from privimage.metrics.frechet import Statistics
+from privimage.metrics.frechet import distance as fid
 
 NET = "efficientnet-lite0"
 

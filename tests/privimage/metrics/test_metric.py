@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from privimage.errors import InputError
-from privimage.metrics.metric import DIRECTIONS, Metric, direction_of, parts_of
+from privimage.metrics.metric import METRICS, Metric, direction_of, is_private, names
 
 
 def test_a_metric_says_what_it_touches():
@@ -13,7 +13,7 @@ def test_a_metric_says_what_it_touches():
         Metric(name="accuracy[lr]", value=0.5, touches=(), direction="max", n=10)
 
 
-@pytest.mark.parametrize("wrong", [{"direction": "max"}, {"value": float("nan")}, {"name": "fid"}, {"n": 0}])
+@pytest.mark.parametrize("wrong", [{"direction": "best"}, {"value": float("nan")}, {"touches": ("x",)}, {"n": 0}])
 def test_a_metric_that_contradicts_itself_is_refused(wrong):
     good = {
         "name": "fid[inception]",
@@ -35,10 +35,11 @@ def test_an_unknown_name_is_answered_with_the_nearest(wrong, right):
 
 
 def test_every_name_has_a_family_that_fixes_its_direction():
-    assert {(parts_of(name)[0], direction) for name, direction in DIRECTIONS.items()} == {
-        ("fid", "min"),
-        ("accuracy", "max"),
-        ("dp-accuracy", "max"),
+    assert {(name.partition("[")[0], direction_of(name)) for name in names()} == {
+        (name, family.direction) for name, family in METRICS.members().items()
     }
-    with pytest.raises(InputError, match="known: accuracy"):
-        direction_of("zzz")
+    assert {"fid[inception]", "kid[inception]", "accuracy[lr]", "dp-accuracy[cnn]"} <= set(names())
+    assert {name for name in names(noisy=True)} == {name for name in names() if is_private(name)} != set()
+    for name in ("zzz", "fid", "fid[]", "fid[inception", "fidinception]", "[inception]", "fid[inception]]"):
+        with pytest.raises(InputError, match=r"known: accuracy|did you mean"):
+            direction_of(name)

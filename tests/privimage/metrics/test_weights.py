@@ -101,7 +101,7 @@ def test_a_download_is_known_by_its_hash(made: Path, cache: Path, monkeypatch: p
 
 def test_without_weights_the_key_is_the_fix(cache: Path) -> None:
     with pytest.raises(
-        InputError, match=r"^fid\[inception\]: no weights at .*--set features\.inception=PATH"
+        InputError, match=r"^feature network inception: no weights at .*--set features\.inception=PATH"
     ) as refused:
         metrics.check(["accuracy[lr]", "fid[inception]"])
     assert "\n" not in str(refused.value) and str(cache) in str(refused.value)
@@ -137,7 +137,9 @@ def test_a_wrong_file_in_the_cache_is_refused_too(cache: Path) -> None:
     """It was unpickled, whatever it held."""
     cache.parent.mkdir(parents=True)
     torch.save({"path": Path("x")}, cache)
-    with pytest.raises(InputError, match=r"^fid\[inception\]: .*damaged.*remove it, or name another .*inception$"):
+    with pytest.raises(
+        InputError, match=r"^feature network inception: .*damaged.*remove it, or name another .*inception$"
+    ):
         features(X, network="inception")
 
 

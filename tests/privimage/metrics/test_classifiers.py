@@ -5,8 +5,8 @@ import torch
 from privimage.data.sets import PrivateSet
 from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError
-from privimage.metrics import accuracy as module
-from privimage.metrics.accuracy import accuracy
+from privimage.metrics import classifiers as module
+from privimage.metrics.classifiers import accuracy
 from privimage.privacy.looks import Seen
 
 DIGITS = tuple("0123456789")

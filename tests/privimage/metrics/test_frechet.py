@@ -3,7 +3,8 @@ import pytest
 
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
-from privimage.metrics.fid import Statistics, fid
+from privimage.metrics.frechet import Statistics
+from privimage.metrics.frechet import distance as fid
 
 
 def gaussian(mean, covariance):

@@ -1,0 +1,98 @@
+"""Context: what a metric is given to measure. Real images only by split, and only where something allows to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage.data.sets import PrivateSet
+from privimage.errors import InputError, Violation
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Part, Seen, may_read
+
+if TYPE_CHECKING:
+    import torch
+
+Arrays = Mapping[str, NDArray[Any]]
+Keep = Callable[[Mapping[str, Any], Callable[[], Arrays]], Arrays]  # (what determines them, how) -> the arrays
+Top = Callable[[NDArray[np.uint8], int], NDArray[np.int64]]  # (images, k1) -> public classes [n, k1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Synthetic images `x` uint8 [n, C, H, W] with labels `y` [n], and what else a metric may use.
+
+    `source` is what the images are: "private-train" for real ones in their place. `stand_in`: the splits are public.
+    `event` and `entropy` are for a noisy score alone, which it noises with. `weights`: see Features.
+    """
+
+    x: NDArray[np.uint8]
+    y: NDArray[np.int64]
+    splits: Mapping[Part, PrivateSet] = field(repr=False)
+    source: Literal["synthetic", "private-train"] = "synthetic"
+    stand_in: bool = False
+    by: Mapping[Part, Event | Seen] = field(default_factory=dict)
+    event: Event | None = None
+    entropy: Entropy | None = None
+    keep: Keep | None = None
+    query: Top | None = None
+    device: str | torch.device = "cpu"
+    weights: Path | None = None
+    _features: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels, which are public."""
+        return next(iter(self.splits.values())).classes
+
+    def real(self, split: Part) -> PrivateSet:
+        """That split of the sensitive set. Raises Violation if the metric did not declare that it reads it."""
+        images = self.splits[split]
+        images.must_be(split)
+        may_read(images, self.by.get(split))
+        return images
+
+    def features(self, network: str) -> NDArray[np.float32]:
+        """Features [n, d] of the synthetic images by a network of `privimage.metrics.features`, computed once."""
+        if network not in self._features:
+            self._features[network] = self._embed(self.x, network)
+        return self._features[network]
+
+    def real_features(self, split: Part, network: str) -> NDArray[np.float32]:
+        """Features [n, d] of a split that the metric reads. What is made of them can be `kept`."""
+        return self._embed(self.real(split).x, network)
+
+    def _embed(self, x: NDArray[np.uint8], network: str) -> NDArray[np.float32]:
+        from privimage.metrics.features import features  # here, as it imports torch
+
+        return features(x, network=network, device=self.device, weights=self.weights)
+
+    def kept(self, split: Part, what: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """What `compute` returns, once for all trials on the set; it stays inside the run folder (`internal`).
+
+        It must follow from that split and from `what`, plain values that name the metric and its settings.
+        """
+        self.real(split)
+        return compute() if self.keep is None else self.keep({**what, "split": split}, compute)
+
+    def top(self, x: NDArray[np.uint8], *, k1: int = 1) -> NDArray[np.int64]:
+        """The k1 public classes [n, k1] that the query function sees in images uint8 [n, C, H, W], most likely first.
+
+        Raises InputError if the method has no query function.
+        """
+        if self.query is None:
+            raise InputError("metrics: one of them needs the query function, and this method trains none")
+        return self.query(x, k1)
+
+    @property
+    def noise(self) -> tuple[Event, Entropy]:
+        """The event of a noisy score and what keys its noise. Raises Violation in any other metric."""
+        if self.event is None or self.entropy is None:
+            raise Violation("a metric that declares no noise asked for some")
+        return self.event, self.entropy
