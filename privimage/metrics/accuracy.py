@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from privimage.metrics.context import Context
 from privimage.metrics.metric import Family
-
-CLASSIFIERS = ("lr", "mlp", "cnn")
+from privimage.metrics.variants import CLASSIFIERS
 
 
 class Accuracy(Family):

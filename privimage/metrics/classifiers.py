@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from privimage.data.sets import PrivateSet
 from privimage.errors import InputError
-from privimage.metrics.accuracy import CLASSIFIERS
+from privimage.metrics.variants import CLASSIFIERS
 from privimage.privacy.budget import Event
 from privimage.privacy.looks import Seen, may_read
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from privimage.metrics.accuracy import CLASSIFIERS
 from privimage.metrics.context import Context
 from privimage.metrics.metric import Family
+from privimage.metrics.variants import CLASSIFIERS
 from privimage.privacy.budget import Release
 
 

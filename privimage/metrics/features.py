@@ -28,7 +28,8 @@ from torch.nn import functional
 
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
-from privimage.metrics.weights import NETWORKS, inception_weights
+from privimage.metrics.variants import NETWORKS
+from privimage.metrics.weights import inception_weights
 
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from privimage.metrics.context import Context
 from privimage.metrics.metric import Family
-from privimage.metrics.weights import NETWORKS
+from privimage.metrics.variants import NETWORKS
 
 
 class Fid(Family):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from privimage.errors import InputError
 from privimage.metrics.context import Context
 from privimage.metrics.metric import Family
-from privimage.metrics.weights import NETWORKS
+from privimage.metrics.variants import NETWORKS
 
 ROWS = 1000  # of the kernel matrix at a time
 

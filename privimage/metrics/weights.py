@@ -1,4 +1,4 @@
-"""Which feature networks there are, and the weights file of `inception`: known by its content, wherever it lies."""
+"""The weights file of `inception`: known by its content, wherever it lies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.metrics.variants import NETWORKS
 from privimage.schema import Frozen
 
-NETWORKS = ("efficientnet-lite0", "inception")  # see `features`, which builds them
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # pytorch-fid and torch-fidelity: one file
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 KEY = "features.inception"

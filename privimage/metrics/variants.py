@@ -1,0 +1,4 @@
+"""What several families have variants of, by name: known without what builds them, which imports torch."""
+
+NETWORKS = ("efficientnet-lite0", "inception")  # see `features`
+CLASSIFIERS = ("lr", "mlp", "cnn")  # see `classifiers`
