@@ -185,7 +185,7 @@ def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
 
 def _spread(found: Facts, mine: Row, seeds: int) -> str:
     """What the margins hold of chance, and what they do not."""
-    others = [metric.name for metric in found.metrics.values() if not metric.share]
+    others = [words.metric(metric) for metric in found.metrics.values() if not metric.share]
     bars = "± is two standard errors of the number of test images" + (" and of the seeds" if seeds > 1 else "")
     ratio = f"; a difference of {words.listed(others)} counts from a third of the larger value on" if others else ""
     drawn = "the noise of the query was drawn once for all trials, and another draw may move every number"

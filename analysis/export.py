@@ -57,10 +57,10 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
 
 
 def deciding(found: Facts) -> str:
-    """The metric that decides where a person names none."""
+    """The metric that decides where a person names none: a noisy score that is the objective is the only one."""
     pulled = [record for record in found.records if record.private and record.role == "search"]
     usual = scale.usual(metric for record in pulled for metric in record.metrics)
-    return found.lead.name if usual is None else usual.name
+    return found.lead.name if usual is None or found.lead.event is not None else usual.name
 
 
 def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:

@@ -116,7 +116,7 @@ def test_a_generator_with_a_noisy_score_can_be_pulled(scored, tmp_path):
 
 def test_without_a_metric_the_usual_one_decides_else_the_first_objective(demo, explored, selected):
     assert deciding(facts.read(demo)) == "accuracy[cnn]"
-    assert deciding(facts.read(explored)) == "fid[efficientnet-lite0]"
+    assert deciding(facts.read(explored)) == "accuracy[lr]"
     found = facts.read(selected)
     assert deciding(found) == SCORE
     assert choose(found, epsilon=1, metric=SCORE).selection is not None
@@ -126,7 +126,7 @@ def test_the_front_of_a_selection_has_winners_only(selected):
     found = facts.read(selected)
     best = front.write_front(selected)
     assert list(best["best of"]).count("K") == len(found.bill.studies)
-    assert [metric.name for metric in front.panels(found)] == ["fid[efficientnet-lite0]"]
+    assert [metric.name for metric in front.panels(found)] == ["fid[efficientnet-lite0]", "accuracy[lr]"]
     assert not set(best.columns) & {"seconds", "stages"}
 
 
