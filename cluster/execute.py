@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,8 +37,10 @@ Role = Literal["search", "compare"]
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where a sweep runs: its folder, its resources, its cache actor, and the data (in Ray's object store).
+    """Where a sweep runs: its folder, its resources, its cache actor, and where its data are.
 
+    `data` refers to the pair (PublicSet, SensitiveData) in Ray's object store, put there once: every process of a node
+    reads the same memory.
     `selections` are the private selections that trials may belong to, by the id of their charge, and `queries` what
     their configurations may ask; `reservation` is what the sweep reserved in the ledger. `weights` is the file of
     Inception's weights, absolute: the same on every node.
@@ -47,12 +49,16 @@ class Site:
     folder: RunFolder
     resources: Resources
     actor: Any
-    public: PublicSet
-    sensitive: SensitiveData
+    data: Any = None
     selections: Mapping[str, BestOf] = field(default_factory=dict)
     queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None
     weights: Path | None = None
+
+    def sets(self) -> tuple[PublicSet, SensitiveData]:
+        """The public and the sensitive set."""
+        public, sensitive = ray.get(self.data)
+        return public, sensitive
 
     @property
     def hides(self) -> bool:
@@ -110,13 +116,9 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
         torch.set_num_threads(max(1, int(site.resources.cpu)))
         _work(trial, site, role, Workers.alone(site.resources.device))
     else:
-        # The data travels as one reference; the closure itself stays small.
-        data = ray.put((site.public, site.sensitive))
-        empty = replace(site, public=None, sensitive=None)  # type: ignore[arg-type]  # filled on arrival
 
         def work(workers: Workers) -> None:
-            public, sensitive = ray.get(data)
-            _work(trial, replace(empty, public=public, sensitive=sensitive), role, workers)
+            _work(trial, site, role, workers)
 
         name = f"{trial.id}-{int(time.time())}"
         run_on_workers(work, resources=site.resources, name=name, storage=site.ray / "train")
@@ -135,19 +137,20 @@ def _find(path: Path, trial: Trial) -> Record | None:
 def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
     """Run the trial as one of its workers; the first one writes the record."""
     drawn = trial.draw is not None
+    public, sensitive = site.sets()
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"
     for config in site.queries if drawn else ():  # all of them, whichever the trials that were drawn need
         ask(
             trial,
             config,
-            public=site.public,
-            sensitive=site.sensitive,
+            public=public,
+            sensitive=sensitive,
             stages=site.stages(trial, workers, shown=shown, hidden=False),
         )
     record = run(
         trial,
-        public=site.public,
-        sensitive=site.sensitive,
+        public=public,
+        sensitive=sensitive,
         stages=site.stages(trial, workers, shown=shown, hidden=drawn),
         sweep=site.folder.path.name,
         role=role,

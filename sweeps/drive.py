@@ -6,10 +6,11 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pickle import UnpicklingError
 
+import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune import TuneError
@@ -33,7 +34,7 @@ from sweeps.past import ended
 from sweeps.price import asked_by
 from sweeps.progress import Tally, label_of, load_records
 from sweeps.searcher import Job, SweepSearcher, configurations
-from sweeps.work import Work
+from sweeps.work import Terms, Work
 
 Fixed = tuple[tuple[Trial, Role], ...]
 AGAIN = "run the same command again"
@@ -88,7 +89,8 @@ def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | No
         with Display(
             work, actor=site.actor, tally=tally, labels=phase.labels, phase=phase.name, hidden=bool(phase.drawn)
         ):
-            failures = _fit(work, searcher, _todo(phase, site), site, at_once=at_once)
+            held = replace(site, data=ray.put((work.public, work.sensitive)))
+            failures = _fit(work, searcher, _todo(phase, site), held, at_once=at_once)
     except KeyboardInterrupt:
         raise Stopped(f"stopped{_counted(work, phase, tally)}; {AGAIN}") from None
     left = _left(work, phase, site)
@@ -112,8 +114,6 @@ def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
         folder=RunFolder(path=work.folder.path.resolve()),
         resources=work.sweep.resources,
         actor=start_cache(f"cache-{digest(str(root))[:12]}"),
-        public=work.public,
-        sensitive=work.sensitive,
         selections=selections,
         queries=asked_by(work.sweep) if selections else (),
         reservation=work.reservation,
@@ -131,7 +131,7 @@ def _searcher(work: Work, phase: Phase, site: Site) -> SweepSearcher:
         work.sweep,
         tried=work.folder.tried,
         n_fixed=len(_todo(phase, site)),
-        key=work.key,
+        key=work.terms.key,
         ended=ended(work, found) if phase.searching else None,
     )
 
@@ -169,7 +169,7 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
 def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, failed: Failed) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(_job, work=work, fixed=todo, site=site), _driver(work.sweep.resources)
+            tune.with_parameters(_job, terms=work.terms, fixed=todo, site=site), _driver(work.sweep.resources)
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
@@ -203,22 +203,22 @@ def _driver(resources: Resources) -> dict[str, float]:
     return {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
 
 
-def _job(job: Job, *, work: Work, fixed: Fixed, site: Site) -> None:
+def _job(job: Job, *, terms: Terms, fixed: Fixed, site: Site) -> None:
     """One job of the searcher: a trial fixed beforehand, or one configuration with every seed; reports objectives."""
     share_arena()
     try:
-        results = _records_of(job, work=work, fixed=fixed, site=site)
+        results = _records_of(job, terms=terms, fixed=fixed, site=site)
     finally:
         give_back()
-    values = {name: [record.value(name) for record in results] for name in work.sweep.objectives}
+    values = {name: [record.value(name) for record in results] for name in terms.sweep.objectives}
     tune.report({name: sum(v for v in found if v is not None) / len(found) for name, found in values.items()})
 
 
-def _records_of(job: Job, *, work: Work, fixed: Fixed, site: Site) -> list[Record]:
-    sweep = work.sweep
+def _records_of(job: Job, *, terms: Terms, fixed: Fixed, site: Site) -> list[Record]:
+    sweep = terms.sweep
     if "fixed" in job:
         trial, role = fixed[job["fixed"]]
         return [execute(trial, site=site, role=role)]
     budget = sweep.budgets[job["budget"]]
-    trials = [work.searched(job["params"], budget=budget, seed=seed) for seed in sweep.seeds]
+    trials = [terms.searched(job["params"], budget=budget, seed=seed) for seed in sweep.seeds]
     return [execute(trial, site=site, role="search") for trial in trials]

@@ -25,16 +25,43 @@ from sweeps.sweep import QUERY_SIGMA, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """A sweep that can be run: its folder, its bill, the sigma_s at which it asks, and its data."""
+class Terms:
+    """What the trials of a sweep follow from: the sweep, the sigma_s at which it asks, and its bill."""
 
     sweep: Sweep
-    folder: RunFolder
     asked: float
     bill: Bill
+
+    def searched(self, params: Mapping[str, Any], *, budget: Budget, seed: int) -> Trial:
+        """The trial of the search with these values in the searched fields."""
+        noise = self.bill.study(budget).noise
+        return self.sweep.trial(budget=budget, seed=seed, asked_sigma=self.asked, noise=noise, overrides=params)
+
+    def searched_id(self, params: Mapping[str, Any], budget: Budget, seed: int) -> str:
+        """The id of that trial; empty if these values make none."""
+        try:
+            return self.searched(params, budget=budget, seed=seed).id
+        except InputError:
+            return ""
+
+    def key(self, budget: int, params: Mapping[str, Any]) -> str:
+        """What tells configurations apart: the trial that these values make at the budget of that number."""
+        return self.searched_id(params, self.sweep.budgets[budget], self.sweep.seeds[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Terms):
+    """A sweep that can be run: its terms, its folder, and its data."""
+
+    folder: RunFolder
     public: PublicSet
     sensitive: SensitiveData
     quiet: bool
+
+    @property
+    def terms(self) -> Terms:
+        """The terms alone: what a process that makes a trial is given, beside a reference to the data."""
+        return Terms(sweep=self.sweep, asked=self.asked, bill=self.bill)
 
     @property
     def reservation(self) -> str:
@@ -53,22 +80,6 @@ class Work:
             self.sweep.row_trial(row, seed, budget, asked_sigma=self.asked, noise=row_noise(self.bill, budget))
             for row, seed, budget in self.sweep.rows()
         )
-
-    def searched(self, params: Mapping[str, Any], *, budget: Budget, seed: int) -> Trial:
-        """The trial of the search with these values in the searched fields."""
-        noise = self.bill.study(budget).noise
-        return self.sweep.trial(budget=budget, seed=seed, asked_sigma=self.asked, noise=noise, overrides=params)
-
-    def searched_id(self, params: Mapping[str, Any], budget: Budget, seed: int) -> str:
-        """The id of that trial; empty if these values make none."""
-        try:
-            return self.searched(params, budget=budget, seed=seed).id
-        except InputError:
-            return ""
-
-    def key(self, budget: int, params: Mapping[str, Any]) -> str:
-        """What tells configurations apart: the trial that these values make at the budget of that number."""
-        return self.searched_id(params, self.sweep.budgets[budget], self.sweep.seeds[0])
 
     def check(self) -> None:
         """Raise InputError for what can be known to be impossible in any of its trials before anything is charged."""

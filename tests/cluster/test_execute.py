@@ -56,7 +56,7 @@ def site_at(root: Path, config: DataConfig, actor: Any, **resources: Any) -> Sit
     public, sensitive = load_data(config, rendered=Root(path=root).rendered)
     folder = Root(path=root).run("run")
     folder.path.mkdir(parents=True)
-    return Site(folder=folder, resources=Resources(**resources), actor=actor, public=public, sensitive=sensitive)
+    return Site(folder=folder, resources=Resources(**resources), actor=actor, data=ray.put((public, sensitive)))
 
 
 def test_a_trial_that_has_a_record_is_not_run_again(tmp_path: Path, trial: Trial, actor: Any) -> None:
