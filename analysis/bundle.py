@@ -13,9 +13,8 @@ from safetensors.torch import load as load_tensors
 
 from analysis.spend import Look
 from privimage.errors import InputError
-from privimage.generators import networks
-from privimage.generators.edm import SampleConfig
-from privimage.generators.networks import Generator
+from privimage.generators import sizes
+from privimage.generators.generator import Generator, SampleConfig
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.budget import Event
 from privimage.privacy.guarantee import Guarantee
@@ -69,9 +68,9 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
     """The generator of these weights. Raises InputError if they are damaged or do not fit its size."""
     if hashlib.sha256(raw).hexdigest() != config.model_sha256:
         raise InputError(f"{where}: does not match the digest in {CONFIG}; pull it again with `privimage best`")
-    if config.size not in networks.SIZES:
-        raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(networks.SIZES)}")
-    generator = networks.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
+    if config.size not in sizes.DOOR.names():
+        raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(sizes.DOOR.names())}")
+    generator = sizes.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
     try:
         generator.load(load_tensors(raw))
     except (SafetensorError, RuntimeError):

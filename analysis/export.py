@@ -18,7 +18,7 @@ from analysis.bundle import Alone, BundleConfig
 from analysis.facts import Facts
 from privimage import reconcile
 from privimage.errors import Damaged, InputError
-from privimage.generators.edm import SampleConfig
+from privimage.generators.generator import SampleConfig
 from privimage.paths import RunFolder
 from privimage.privacy.guarantee import Guarantee
 from privimage.privacy.ledger import Ledger

@@ -43,7 +43,7 @@ def sample_from(
     found = bundle.read(directory)
     order = wanted.order(counts_of(found.config, n=n, labels=labels))
     return draw_images(
-        found.generator, n=len(order), shape=found.config.shape, config=found.config.sample, seed=seed, device=where,
+        found.generator, n=len(order), config=found.config.sample, seed=seed, device=where,
         labels=order, progress=progress,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.histogram import query_function
 from privimage.methods import privimage as method
 from privimage.methods.presets import NEVER_SEARCHED
@@ -76,7 +76,7 @@ class Trial(Frozen):
         sensitive = self.data.sensitive
         shape = self.data.public.shape if isinstance(sensitive, HeldOutConfig) else sensitive.shape
         if shape is not None and self.method.name != "real":
-            networks.check(self.method.model.size, shape)
+            sizes.check(self.method.model.size, shape)
         return self
 
     @property
@@ -135,7 +135,7 @@ def check(
             f"use at least {1 / n_train:.2g}"
         )
     if shape is not None and preset.generates:
-        networks.check(trial.method.model.size, shape)
+        sizes.check(trial.method.model.size, shape)
     metrics.check(trial.metrics, n_test=n_test, weights=weights)
     if preset.pretrain_on in ("selected", "random"):
         trial.method.select.k2(n_public=n_public, n_labels=n_labels)

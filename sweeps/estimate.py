@@ -23,10 +23,11 @@ from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import InputError
-from privimage.generators import networks
-from privimage.generators.networks import Generator, Shape
+from privimage.generators import sizes
+from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
-from privimage.generators.sampler import FIT_IMAGES, draw_images
+from privimage.generators.sampler import draw_images
+from privimage.generators.sizes import Shape
 from privimage.methods.privimage import MethodConfig
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -204,7 +205,7 @@ class _Work:
         return {"pretrained": weights, "generator": weights, "model": 2 * weights}.get(kind, 0)
 
     def _generator(self, method: MethodConfig) -> Generator:
-        return networks.build(method.model.size, shape=self.shape, n_classes=LABELS, seed=0)
+        return sizes.build(method.model.size, shape=self.shape, n_classes=LABELS, seed=0)
 
     def _pictures(self, n: int) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, (n, *self.shape), dtype=np.uint8)
@@ -246,7 +247,7 @@ class _Work:
 
         def steps(n: int, batch: int) -> float:
             few = config.model_copy(update={"steps": 1 + n})
-            return _clock(lambda: draw_images(generator, n=batch, shape=self.shape, config=few, seed=0, device=CPU))
+            return _clock(lambda: draw_images(generator, n=batch, config=few, seed=0, device=CPU))
 
         return _cost(steps, most=min(method.samples, config.batch))
 

@@ -1,7 +1,7 @@
 """DP-SGD fine-tuning of a generator on the sensitive images (PrivImage, Algorithm 2): one private release.
 
     for T steps:  B ~ Poisson(q)
-                  g_i = grad of the mean of K EDM losses of example i,   i in B
+                  g_i = grad of the mean of the losses of K draws of example i,   i in B
                   G   = sum_i min(1, C / |g_i|) g_i + N(0, (sigma C)^2 I)
                   theta <- step(theta, G / (q n))          Adam, or SpectralDescent
     release the mean of the last iterates
@@ -14,7 +14,7 @@ draws and noise, and sums its share of the clipped gradients.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, Self
 
@@ -32,9 +32,7 @@ from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.errors import Violation
-from privimage.generators.draws import draw
-from privimage.generators.edm import EDM, EdmLoss, Precision
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator, Precision, Training
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen, may_read
@@ -64,6 +62,11 @@ class FinetuneConfig(Frozen):
     precision: Precision = "fp32"
     engine: EngineName = "auto"
     physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
+
+    @property
+    def training(self) -> Training:
+        """What of this the generator's loss has to know."""
+        return Training(K=self.K, label_dropout=self.label_dropout, precision=self.precision, P_mean=self.P_mean)
 
     @model_validator(mode="after")
     def _opacus_is_float32(self) -> Self:
@@ -181,7 +184,7 @@ def _add_clipped_sums(
     for p in F.parameters():
         if p.requires_grad:
             p.grad = torch.zeros_like(p)
-    engine, loss = choose(config.engine, F), EdmLoss(edm=_levels(generator, config))
+    engine, loss = choose(config.engine, F), generator.loss(config.training)
     blocks = list(enumerate(batch.split(BLOCK))) if len(batch) else []
     mine, together = blocks[workers.rank :: workers.size], max(1, config.physical_batch // BLOCK)
     for start in range(0, len(mine), together):
@@ -190,12 +193,6 @@ def _add_clipped_sums(
         for physical in Batch.joined(parts).split(config.physical_batch):
             engine(F, physical, loss=loss, C=C)
     workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
-
-
-def _levels(generator: Generator, config: FinetuneConfig) -> EDM:
-    """The noise levels and the precision of fine-tuning."""
-    P_mean = generator.edm.P_mean if config.P_mean is None else config.P_mean
-    return replace(generator.edm, P_mean=P_mean, precision=config.precision)
 
 
 def _draw_block(
@@ -209,12 +206,9 @@ def _draw_block(
     """The draws of one block of examples, by its (entropy, step, block)."""
     entropy, step, block = key
     rows = index.numpy()
-    return draw(
+    return generator.batch(
         generator.codec.encode(torch.from_numpy(sensitive.x[rows]).to(workers.device)),
         torch.from_numpy(sensitive.y[rows]),
-        K=config.K,
-        edm=_levels(generator, config),
-        null=generator.null,
-        label_dropout=config.label_dropout,
+        training=config.training,
         rng=Tensors(entropy.stream(f"draws/{step}/{block}")),
     )

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privimage.generators.dct_mlp import dct_basis
-
 COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 TONES = 400  # quantiles of the tone curve
 
 
-class PixelCodec(nn.Module):
+class Codec(nn.Module, ABC):
+    """Images as the values on which a generator is trained, and back."""
+
+    fitted = False  # whether `fit` does anything
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Floats [B, ...] of uint8 images [B, C, H, W]."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Uint8 images of floats."""
+
+    def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
+        """Learn from generated values [n, ...] and public images [n, C, H, W]."""
+
+
+class PixelCodec(Codec):
     """uint8 images [B, C, H, W] as floats in [-1, 1] of the same shape."""
 
     def encode(self, x: Tensor) -> Tensor:
@@ -25,13 +43,22 @@ class PixelCodec(nn.Module):
         return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-class DctCodec(nn.Module):
+def dct_basis(k: int, n: int) -> Tensor:
+    """The k lowest DCT-II vectors of length n as orthonormal rows [k, n]."""
+    position = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    basis: Tensor = torch.cos(math.pi * torch.arange(k, dtype=torch.float64)[:, None] * position) * (2 / n) ** 0.5
+    basis[0] /= 2**0.5
+    return basis.float()
+
+
+class DctCodec(Codec):
     """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k].
 
     The low pass smears strokes into the background. `fit` learns the tone curve that undoes it: the monotone map that
     takes the intensities of generated images to those of public ones. It sees no sensitive data.
     """
 
+    fitted = True
     rows: Tensor
     columns: Tensor
     raw_tones: Tensor

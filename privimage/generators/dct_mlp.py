@@ -8,18 +8,17 @@ Shapes: B images, k*k coefficients (times channels), width d.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def dct_basis(k: int, n: int) -> Tensor:
-    """The k lowest DCT-II vectors of length n as orthonormal rows [k, n]."""
-    position = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    basis: Tensor = torch.cos(math.pi * torch.arange(k, dtype=torch.float64)[:, None] * position) * (2 / n) ** 0.5
-    basis[0] /= 2**0.5
-    return basis.float()
+from privimage.errors import InputError
+from privimage.generators.codec import COEFFICIENTS, DctCodec
+from privimage.generators.diffusion import Diffusion
+from privimage.generators.edm import EDM
+from privimage.generators.sizes import Make, Shape
 
 
 class DctMLP(nn.Module):
@@ -61,3 +60,22 @@ class DctMLP(nn.Module):
             h = h + outer(functional.gelu(inner(x)))
         out: Tensor = self.last(functional.layer_norm(h, h.shape[1:]))
         return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Width and number of residual blocks."""
+
+    width: int
+    blocks: int = 3
+
+    def __call__(self, shape: Shape, n_classes: int) -> Diffusion:
+        """The generator of this size. Raises InputError for small images."""
+        if min(shape[1:]) < COEFFICIENTS:
+            raise InputError(f"a dct-mlp needs at least {COEFFICIENTS} pixels a side")
+        F = DctMLP(channels=shape[0], n_classes=n_classes, width=self.width, blocks=self.blocks, k=COEFFICIENTS)
+        edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+        return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=n_classes)
+
+
+MEMBERS: dict[str, Make] = {"dct-mlp-192": Size(width=192), "dct-mlp-512": Size(width=512)}

@@ -7,18 +7,14 @@ F the raw network F_theta(c_in * x, c_noise, label), D the denoiser. A label equ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from privimage.dpsgd.batch import Batch, Loss, Network
-from privimage.schema import Frozen
-
-Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
+from privimage.dpsgd.batch import Network
+from privimage.generators.generator import Precision, SampleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +28,6 @@ class EDM:
     P_mean: float = -1.2
     P_std: float = 1.2
     precision: Precision = "fp32"
-
-
-class SampleConfig(Frozen):
-    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
-
-    solver: Literal["dpm++2m", "euler"] = "dpm++2m"
-    steps: int = Field(default=16, ge=2, le=2000)
-    sigma_max: float = Field(default=20.0, gt=0, le=1e6)
-    sigma_min: float = Field(default=0.6, gt=0)
-    rho: float = Field(default=5.0, ge=1, le=100)  # beyond, the grid leaves float64 or has one level
-    guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
-    detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
-    batch: int = Field(default=500, ge=1, le=100_000)
-
-    @model_validator(mode="after")
-    def _falls(self) -> SampleConfig:
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
-        return self
 
 
 def _column(sigma: Tensor, x: Tensor) -> Tensor:
@@ -76,28 +53,6 @@ def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm:
     weight = (sigma**2 + edm.sigma_data**2) / (sigma * edm.sigma_data) ** 2
     error = denoise(network, z + _column(sigma, z) * n, sigma, label, sigma_data=edm.sigma_data) - z
     return weight * error.square().flatten(1).mean(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdmLoss(Loss):
-    """`loss` of a batch of `draws`: rows are z, noise, sigma, label."""
-
-    edm: EDM
-
-    def __call__(self, F: Network, *rows: Tensor) -> Tensor:
-        """Losses [R]."""
-        z, noise, sigma, label = rows
-        return loss(F, z, noise, sigma, label, edm=self.edm)
-
-    @property
-    def exact(self) -> Loss:
-        """In float32."""
-        return replace(self, edm=replace(self.edm, precision="fp32"))
-
-    def stand_in(self, few: Batch, rng: torch.Generator) -> Batch:
-        """Random images and noise, at noise level 1."""
-        made, (_, sigma, label) = super().stand_in(few, rng), few.drawn
-        return replace(made, drawn=(made.drawn[0], torch.ones_like(sigma), label))
 
 
 def grid(config: SampleConfig) -> Tensor:

@@ -1,10 +1,10 @@
-"""Pre-training of a generator on public images: plain EDM training, with exponential averaging of the weights."""
+"""Pre-training of a generator on public images: plain training by its loss, with an average of the weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
-from privimage.generators import edm as diffusion
-from privimage.generators.draws import draw
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator, Precision, Training
 from privimage.schema import Frozen
 from privimage.workers import Workers
 
@@ -28,7 +26,7 @@ class PretrainConfig(Frozen):
     lr: float = Field(default=1e-3, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
-    precision: diffusion.Precision = "fp32"
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ def pretrain(
     """
     F, device = generator.F.to(workers.device), workers.device
     F.train()
-    edm = replace(generator.edm, precision=config.precision)
+    training = Training(label_dropout=config.label_dropout, precision=config.precision)
+    loss = generator.loss(training)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
     rng = torch.Generator().manual_seed(seed)
@@ -78,17 +77,8 @@ def pretrain(
             group["lr"] = config.lr * _schedule(step, steps)
         index = order.choice(len(x), size=config.batch, p=weights)
         z = generator.codec.encode(pixels[index].to(device))
-        draws = draw(
-            z,
-            labels[index],
-            K=1,
-            edm=edm,
-            null=generator.null,
-            label_dropout=config.label_dropout,
-            rng=Seeded(rng),
-        )
-        mine = [part[workers.rank :: workers.size] for part in draws.flat()]
-        each = diffusion.loss(F, *mine, edm=edm)
+        batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
+        each = loss(F, *(rows[workers.rank :: workers.size] for rows in batch.flat()))
         adam.zero_grad(set_to_none=True)
         (each.sum() / config.batch).backward()
         workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])

@@ -24,6 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privimage.errors import InputError
+from privimage.generators.codec import PixelCodec
+from privimage.generators.diffusion import Diffusion
+from privimage.generators.edm import EDM
+from privimage.generators.sizes import Make, Shape
 
 BLOCKS = 2  # residual blocks a level; one more on the way up, for the level's input
 RESCALE = 1 / math.sqrt(2)  # keeps the variance of a sum of two branches
@@ -43,10 +47,17 @@ class Size:
         """A freshly initialised UNet of this size."""
         return UNet(channels=channels, image_size=image_size, n_classes=n_classes, **asdict(self))
 
+    def __call__(self, shape: Shape, n_classes: int) -> Diffusion:
+        """The generator of this size, in pixels. Raises InputError for images that are not square, or do not halve."""
+        if shape[1] != shape[2]:
+            raise InputError("a UNet needs square images")
+        F = self.make(channels=shape[0], image_size=shape[1], n_classes=n_classes)
+        return Diffusion(F=F, codec=PixelCodec(), edm=EDM(), shape=shape, n_classes=n_classes)
+
 
 # PrivImage, Table 5, CIFAR-10. CelebA: the same with attention (8, 16), and at 64 pixels one level more,
 # multipliers (1, *multipliers). The last two are ours, for two cores: 0.11M and 0.30M.
-SIZES = {
+MEMBERS: dict[str, Make] = {
     "unet-1.75m": Size(width=32, multipliers=(1, 2, 2)),
     "unet-3.96m": Size(width=32, multipliers=(1, 2, 4)),
     "unet-6.08m": Size(width=32, multipliers=(1, 4, 4)),

@@ -21,11 +21,10 @@ from privimage import exhibit, semantics
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.finite import check_images
-from privimage.generators import networks
-from privimage.generators.edm import SampleConfig
-from privimage.generators.networks import Generator
+from privimage.generators import sampler, sizes
+from privimage.generators.generator import FIT_IMAGES, Generator, SampleConfig
 from privimage.generators.pretrain import PretrainConfig, pretrain
-from privimage.generators.sampler import FIT_IMAGES, draw_images, fit_codec
+from privimage.generators.sampler import draw_images
 from privimage.histogram import noisy_histogram
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
@@ -44,13 +43,13 @@ from privimage.stores.tensors import numpy_state, torch_state
 class ModelConfig(Frozen):
     """Which generator, by the name of its size."""
 
-    size: str = "dct-mlp-512"
+    size: str = sizes.DEFAULT
 
     @field_validator("size")
     @classmethod
     def _known(cls, size: str) -> str:
-        if size not in networks.SIZES:
-            raise ValueError(f"allowed: {', '.join(networks.SIZES)}")
+        if size not in sizes.DOOR.names():
+            raise ValueError(f"allowed: {', '.join(sizes.DOOR.names())}")
         return size
 
 
@@ -175,7 +174,7 @@ class Run:
         """The synthetic images, with every stage before them computed or found."""
         if not self.config.preset.generates:
             return self._real()
-        generator = networks.build(
+        generator = sizes.build(
             self.config.model.size,
             shape=self.sensitive.train.shape,
             n_classes=len(self.sensitive.train.classes),
@@ -295,13 +294,12 @@ class Run:
         generator.F.load_state_dict(torch_state(artefact.arrays))
 
     def _fit(self, generator: Generator, start: Start) -> None:
-        """Fit the codec on public images and store the whole model."""
+        """Fit what is not trained on public images, and store the whole model."""
 
         def build(progress: Callable[[int, int], None]) -> Built:
             rng = np.random.default_rng((self.seed, 4))
             public = start.x[rng.choice(len(start.x), size=FIT_IMAGES, p=start.weights)]
-            shape, device = self.sensitive.train.shape, self.stages.workers.device
-            fit_codec(generator, public, shape=shape, config=self.config.sample, device=device)
+            sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
             return Built(arrays=numpy_state(generator.state_dict()), privacy=self._privacy, events=self.paid)
 
         generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
@@ -311,7 +309,6 @@ class Run:
             x, y = draw_images(
                 generator,
                 n=self.config.samples,
-                shape=self.sensitive.train.shape,
                 config=self.config.sample,
                 seed=self.seed,
                 device=self.stages.workers.device,

@@ -12,7 +12,7 @@ import yaml
 
 from analysis.facts import Facts
 from privimage import record as records_file
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
 from privimage.privacy.bill import Bill, Study
@@ -146,7 +146,7 @@ def write_run(root: Path, records: list[Record], *, objectives: dict[str, str] |
     """A run folder with these records, their samples and models in the store, and the ledger of what they paid."""
     folder = Root(path=root).run("demo")
     folder.path.mkdir(parents=True)
-    state = numpy_state(networks.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3).state_dict())
+    state = numpy_state(sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3).state_dict())
     ledger = Ledger(folder.root.ledger("digits-v1"))
     for number, record in enumerate(records):
         store_artefacts(Store(folder.root.store), record, state, images(seed=number))

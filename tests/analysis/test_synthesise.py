@@ -8,7 +8,7 @@ from analysis import synthesise
 from analysis.export import pull_best
 from analysis.synthesise import sample_from, write_samples
 from privimage.errors import InputError
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
 from privimage.methods.privimage import MethodConfig
 
@@ -30,11 +30,9 @@ def copy(directory, to):
 def test_the_exported_generator_draws_what_the_original_draws(directory):
     seen = []
     x, y = sample_from(directory, n=25, seed=7, device="cpu", progress=lambda done, total: seen.append((done, total)))
-    original = networks.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3)
+    original = sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3)
     config = MethodConfig.model_validate({"sample": {"steps": 3}}).sample
-    expected, labels = draw_images(
-        original, n=25, shape=(1, 28, 28), config=config, seed=7, device=next(original.parameters()).device
-    )
+    expected, labels = draw_images(original, n=25, config=config, seed=7, device=next(original.parameters()).device)
     assert np.array_equal(x, expected) and np.array_equal(y, labels)
     assert x.shape == (25, 1, 28, 28) and seen[-1] == (25, 25)
 

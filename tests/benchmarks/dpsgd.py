@@ -39,10 +39,9 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
-from privimage.generators import edm, networks
-from privimage.generators.draws import draw
-from privimage.generators.edm import EdmLoss, Precision
-from privimage.generators.networks import Generator
+from privimage.generators import edm, sizes
+from privimage.generators.diffusion import EdmLoss
+from privimage.generators.generator import Generator, Precision, SampleConfig, Training
 from privimage.generators.pretrain import Seeded
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -75,7 +74,7 @@ def machine(device: str) -> str:
 
 def build(size: str, device: str, precision: Precision) -> Generator:
     """A generator away from its zero initialisation, where most gradients vanish."""
-    generator = networks.build(size, shape=SHAPE, n_classes=10, seed=0).to(device)
+    generator = sizes.build(size, shape=SHAPE, n_classes=10, seed=0).to(device)
     generator.edm = replace(generator.edm, precision=precision)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -89,7 +88,7 @@ def batch(generator: Generator, *, n: int, K: int, device: str) -> Batch:
     rng = torch.Generator().manual_seed(0)
     z = generator.codec.encode(torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device))
     y = torch.arange(n) % generator.n_classes
-    return draw(z, y, K=K, edm=generator.edm, null=generator.null, label_dropout=0.1, rng=Seeded(rng))
+    return generator.batch(z, y, training=Training(K=K, label_dropout=0.1), rng=Seeded(rng))
 
 
 def stepper(generator: Generator, variant: str, draws: Batch) -> Callable[[], None]:
@@ -229,7 +228,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
         for index in poisson_batches(n=n, q=q, steps=steps, stream=ENTROPY.stream("batches")):
             z = generator.codec.encode(torch.from_numpy(x[index.numpy()]).to(options.device))
             labels, rng = torch.from_numpy(y)[index], Seeded(torch.Generator().manual_seed(0))
-            draws = draw(z, labels, K=K, edm=generator.edm, null=10, label_dropout=0.0, rng=rng)
+            draws = generator.batch(z, labels, training=Training(K=K), rng=rng)
             adam.zero_grad(set_to_none=True)
             edm.loss(F, *draws.flat(), edm=generator.edm).mean().backward()
             adam.step()
@@ -248,7 +247,7 @@ def sampled(size: str, *, device: str) -> float:
     x = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
     label = (torch.arange(n) % 10).to(device)
     start = time.perf_counter()
-    edm.sample(generator.F, x, label, null=10, config=edm.SampleConfig(), sigma_data=generator.edm.sigma_data)
+    edm.sample(generator.F, x, label, null=10, config=SampleConfig(), sigma_data=generator.edm.sigma_data)
     if device != "cpu":
         torch.cuda.synchronize()
     return n / (time.perf_counter() - start)

@@ -29,8 +29,8 @@ from rich.table import Table
 from privimage.dpsgd import layers
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.normals import normals_
-from privimage.generators.edm import EdmLoss
-from privimage.generators.networks import Generator
+from privimage.generators.diffusion import EdmLoss
+from privimage.generators.generator import Generator
 from privimage.privacy.entropy import Entropy
 
 ENTROPY = Entropy.fresh()

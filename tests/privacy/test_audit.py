@@ -27,8 +27,8 @@ from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.generators.codec import PixelCodec
+from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
-from privimage.generators.networks import Generator
 from privimage.privacy import accounting
 from privimage.privacy.accounting import calibrate
 from privimage.privacy.budget import Budget, Event
@@ -80,7 +80,8 @@ def audited(event: Event, *, seed: int = 0, **config: Any) -> float:
         classes=tuple(map(str, range(CANARIES))),
     )
     edm = EDM(sigma_data=0.5, P_mean=3.0, P_std=0.1)  # all noise: the gradient points to the image itself
-    generator = Generator(F=OneWeightALabel(CANARIES), codec=PixelCodec(), edm=edm, n_classes=CANARIES)
+    F = OneWeightALabel(CANARIES)
+    generator = Diffusion(F=F, codec=PixelCodec(), edm=edm, shape=(1, 1, 1), n_classes=CANARIES)
     values = {"optimizer": "spectral", "edge": 0.0, "momentum": 0.0, "lr": 1e-3, "K": 2, "P_mean": None, "C": 1e-3}
     release = fine_tune(
         generator,

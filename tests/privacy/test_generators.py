@@ -25,10 +25,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage import semantics
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
+from privimage.generators import diffusion
 from privimage.generators.pretrain import Seeded
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
@@ -48,17 +48,17 @@ PUBLIC = {
     "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
     "privimage/dpsgd/rules/calibration.py:_measure": "data on which kernels are timed",
     "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",
-    "privimage/generators/edm.py:stand_in": "the same",
+    "privimage/generators/diffusion.py:stand_in": "the same",
     "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",
     "privimage/methods/privimage.py:build": "the public images on which the codec is fitted",
     "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
     "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
     "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
-    "privimage/generators/networks.py:build": "start of the generator",
+    "privimage/generators/sizes.py:build": "start of the generator",
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
     "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
-    "privimage/generators/sampler.py:_draw": "noise from which images are drawn",
+    "privimage/generators/diffusion.py:_latents": "noise from which images are drawn",
     "privimage/semantics.py:augment": "training of the query function on public images",
     "privimage/semantics.py:spread": "training of the query function on public images",
     "privimage/semantics.py:load": "keeps the global state where a network starts",
@@ -251,12 +251,12 @@ def batches_of_torch(patch: Patch) -> None:
 
 
 def draws_of_a_seeded_generator(patch: Patch) -> None:
-    real = finetune.draw
+    real = diffusion.draw
 
     def seeded(*args: Any, rng: Stream, **rest: Any) -> Any:
         return real(*args, rng=Seeded(torch.Generator().manual_seed(1)), **rest)
 
-    patch.setattr(finetune, "draw", seeded)
+    patch.setattr(diffusion, "draw", seeded)
 
 
 def noise_of_opacus(patch: Patch) -> None:

@@ -20,7 +20,7 @@ from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.errors import Violation
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event

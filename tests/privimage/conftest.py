@@ -16,7 +16,7 @@ import torch
 import toys
 
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.semantics import QueryFunction
 
 HERE = Path(__file__).parent

@@ -29,7 +29,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import PrivImageError
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.methods import privimage as method
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.entropy import Entropy
@@ -215,7 +215,7 @@ def tuned(
     die_after: int = 0,
 ) -> dict[str, np.ndarray]:
     """The fine-tuned weights, and the gradients of the last step."""
-    generator = networks.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
+    generator = sizes.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
     config = FinetuneConfig(C=CLIP, K=1, optimizer="adam", lr=1e-3, physical_batch=64)
 
     def progress(done: int, total: int) -> None:

@@ -29,9 +29,8 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.normals import Tensors
 from privimage.errors import InputError, LostAnswer
-from privimage.generators.draws import draw
-from privimage.generators.edm import EdmLoss
-from privimage.generators.networks import Generator
+from privimage.generators.diffusion import EdmLoss, draw
+from privimage.generators.generator import Generator
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting
 from privimage.privacy.accounting import calibrate, pld, total

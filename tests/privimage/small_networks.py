@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from privimage.dpsgd import layers, loop
 from privimage.dpsgd.batch import Batch
-from privimage.generators.draws import draw
-from privimage.generators.edm import EDM, EdmLoss
+from privimage.generators.diffusion import EdmLoss, draw
+from privimage.generators.edm import EDM
 from privimage.generators.pretrain import Seeded
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)

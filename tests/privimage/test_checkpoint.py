@@ -23,7 +23,7 @@ from privimage.dpsgd import finetune
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.errors import InputError
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy

@@ -8,7 +8,7 @@ from toys import trial
 from privimage import metrics
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.errors import InputError
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.trial import check
 
 
@@ -18,15 +18,15 @@ from privimage.trial import check
 )
 def test_a_size_that_cannot_be_drawn_names_the_key_and_the_fix(size: str, side: int, why: str) -> None:
     with pytest.raises(InputError, match=rf"method\.model\.size: {size} .*{side} x {side}.*{why}.*set size"):
-        networks.check(size, (1, side, side))
+        sizes.check(size, (1, side, side))
     with pytest.raises(InputError, match=why):
         check(trial(method__model__size=size), n_train=40, n_labels=3, n_public=12, shape=(1, side, side))
 
 
 def test_every_size_fits_what_it_is_made_for() -> None:
-    for size in networks.SIZES:
-        networks.check(size, (3, 32, 32))
-        networks.check(size, (1, 28, 28))
+    for size in sizes.DOOR.names():
+        sizes.check(size, (3, 32, 32))
+        sizes.check(size, (1, 28, 28))
 
 
 def test_the_configuration_alone_tells_the_shape() -> None:

@@ -28,7 +28,7 @@ from privimage.dpsgd import engine, finetune, layers, rules
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.errors import LostAnswer, Unpaid
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting, chain
 from privimage.privacy.accounting import pld, total

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
+from privimage.generators.codec import DctCodec
 from privimage.generators.dct_mlp import DctMLP
+from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
-from privimage.generators.networks import DctCodec, Generator
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import parse, set_dotted
@@ -83,7 +84,7 @@ def query_function(weights: dict[str, torch.Tensor]) -> QueryFunction:
     return QueryFunction.load(weights, channels=1, n_classes=CLASSES, device=torch.device("cpu"))
 
 
-def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Generator:
+def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Diffusion:
     """A dct_mlp generator in which every weight matters (none is zero)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -92,7 +93,8 @@ def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Generator:
             for p in F.parameters():
                 p.add_(0.1 * torch.randn_like(p))
     edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
-    return Generator(F=F, codec=DctCodec(shape=(1, SIDE, SIDE)), edm=edm, n_classes=len(LABELS))
+    shape = (1, SIDE, SIDE)
+    return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=len(LABELS))
 
 
 def trial(**dotted: Any) -> Trial:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import BudgetExceeded
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.entropy import Entropy
@@ -45,7 +45,7 @@ def quiet(done: int, total: int) -> None:
 
 def fine_tuned(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]:
     """Three private steps in physical batches of 8."""
-    generator = networks.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
+    generator = sizes.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
     config = FinetuneConfig(C=0.5, K=2, physical_batch=8, optimizer="adam", lr=1e-3)
     release = fine_tune(
         generator, sensitive, config=config, event=EVENT, entropy=ENTROPY, workers=workers, progress=quiet
@@ -55,7 +55,7 @@ def fine_tuned(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]
 
 def pretrained(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]:
     """Eight steps of an odd batch, so that the shares of two workers differ."""
-    generator = networks.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
+    generator = sizes.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
     config = PretrainConfig(images=8 * 15, batch=15)
     state = pretrain(
         generator, sensitive.x, sensitive.y, weights=None, config=config, seed=3, workers=workers, progress=quiet

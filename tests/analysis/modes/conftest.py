@@ -16,7 +16,7 @@ from analysis import facts
 from analysis.report import html
 from privimage import metrics
 from privimage import record as records_file
-from privimage.generators import networks
+from privimage.generators import sizes
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
 from privimage.privacy import accounting
@@ -131,7 +131,7 @@ class Maker:
 
 
 def weights() -> dict[str, Any]:
-    return numpy_state(networks.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3).state_dict())
+    return numpy_state(sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3).state_dict())
 
 
 def _paid(trial: Trial, event: Event) -> Paid:

@@ -17,9 +17,9 @@ from privimage.dpsgd import layers, loop, vmap
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.clip import clip_factor
 from privimage.dpsgd.engine import ENGINES, choose
-from privimage.generators.draws import draw
-from privimage.generators.edm import EDM, EdmLoss
-from privimage.generators.networks import Generator
+from privimage.generators.diffusion import EdmLoss, draw
+from privimage.generators.edm import EDM
+from privimage.generators.generator import Generator
 from privimage.generators.pretrain import Seeded
 from privimage.generators.unet import Size
 

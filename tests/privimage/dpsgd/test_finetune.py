@@ -18,9 +18,9 @@ from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import kept_directions
 from privimage.generators import edm as diffusion
-from privimage.generators.draws import draw
+from privimage.generators.diffusion import draw
 from privimage.generators.edm import EDM
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event
 from privimage.privacy.looks import Seen
 from privimage.workers import Workers

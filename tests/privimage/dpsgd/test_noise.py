@@ -17,7 +17,7 @@ from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.normals import Tensors
 from privimage.errors import Violation
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen

@@ -19,7 +19,7 @@ from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.rules import calibration, conv2d, linear, rule
 from privimage.dpsgd.rules.rule import Plan
-from privimage.generators.networks import Generator
+from privimage.generators.generator import Generator
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.privacy.budget import Event
 from privimage.workers import Workers

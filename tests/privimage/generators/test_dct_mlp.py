@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from privimage.errors import InputError
-from privimage.generators import networks
-from privimage.generators.codec import DctCodec
-from privimage.generators.dct_mlp import DctMLP, dct_basis
-from privimage.generators.networks import Generator
+from privimage.generators import sizes
+from privimage.generators.codec import DctCodec, dct_basis
+from privimage.generators.dct_mlp import DctMLP
+from privimage.generators.generator import Generator
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (16, 28), (16, 16), (5, 9)])
@@ -51,7 +51,7 @@ def test_untrained_output_is_zero_and_trained_output_depends_on_everything(tiny:
 def test_build_is_a_function_of_its_seed_and_leaves_the_global_state() -> None:
     before = torch.get_rng_state()
     weights = [
-        networks.build("dct-mlp-192", shape=(1, 16, 16), n_classes=3, seed=seed).F.first.weight for seed in (0, 0, 1)
+        sizes.build("dct-mlp-192", shape=(1, 16, 16), n_classes=3, seed=seed).F.first.weight for seed in (0, 0, 1)
     ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert torch.equal(before, torch.get_rng_state())
@@ -59,4 +59,4 @@ def test_build_is_a_function_of_its_seed_and_leaves_the_global_state() -> None:
 
 def test_small_images_are_refused() -> None:
     with pytest.raises(InputError, match="a dct-mlp needs at least 16 pixels a side"):
-        networks.build("dct-mlp-192", shape=(1, 28, 15), n_classes=3, seed=0)
+        sizes.build("dct-mlp-192", shape=(1, 28, 15), n_classes=3, seed=0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from privimage.generators.edm import EDM, SampleConfig, denoise, grid, loss, sample
+from privimage.generators.edm import EDM, denoise, grid, loss, sample
+from privimage.generators.generator import SampleConfig
 
 SD = 0.5
 CONSTANTS = EDM(sigma_data=SD)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from privimage.errors import InputError
-from privimage.generators.unet import SIZES, Size, UNet, attention_levels, positional
+from privimage.generators.unet import MEMBERS, Size, UNet, attention_levels, positional
 
 PAPER = {  # name: millions of parameters for CIFAR-10, CelebA at 32 pixels, CelebA at 64 pixels
     "unet-1.75m": (1.754, 1.804, 2.000),
@@ -57,7 +57,7 @@ def batch(B: int = 3, channels: int = 1, image_size: int = 8, n_classes: int = 3
 
 @pytest.mark.parametrize("name", PAPER)
 def test_parameter_counts_are_the_papers(name: str) -> None:
-    size = SIZES[name]
+    size = MEMBERS[name]
     celeba = replace(size, attention=(8, 16))
     counts = (
         count(size, channels=3, image_size=32, n_classes=10),
@@ -68,12 +68,12 @@ def test_parameter_counts_are_the_papers(name: str) -> None:
 
 
 def test_parameter_count_of_dpdm_mnist() -> None:
-    size = replace(SIZES["unet-1.75m"], attention=(7,))
+    size = replace(MEMBERS["unet-1.75m"], attention=(7,))
     assert count(size, channels=1, image_size=28, n_classes=10) / 1e6 == pytest.approx(1.753, abs=5e-4)
 
 
 def test_small_sizes_are_small() -> None:
-    counts = [count(SIZES[name], channels=1, image_size=28, n_classes=10) for name in ("unet-xs", "unet-s")]
+    counts = [count(MEMBERS[name], channels=1, image_size=28, n_classes=10) for name in ("unet-xs", "unet-s")]
     assert counts == pytest.approx([0.112e6, 0.300e6], rel=0.01)
 
 

@@ -1,0 +1,126 @@
+"""Diffusion: the family of generators that are trained and sampled by EDM, whatever network and codec they have."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from privimage.dpsgd.batch import Batch, Loss, Network
+from privimage.finite import diverged
+from privimage.generators import edm as diffusion
+from privimage.generators.codec import Codec
+from privimage.generators.edm import EDM
+from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
+from privimage.generators.sizes import Shape
+
+
+class Diffusion(Generator):
+    """A denoiser F with its codec and the constants of its diffusion.
+
+    `detail`, if kept, is F as it was before fine-tuning: DP-SGD moves the shapes, which are decided at high noise
+    levels, while its noise spoils the fine strokes; below a noise level of the sampler's choice the strokes can be
+    left to the public weights.
+    """
+
+    def __init__(self, *, F: nn.Module, codec: Codec, edm: EDM, shape: Shape, n_classes: int) -> None:
+        super().__init__(F=F, codec=codec, shape=shape, n_classes=n_classes)
+        self.edm = edm
+        self.detail: nn.Module | None = None
+
+    def loss(self, training: Training) -> EdmLoss:
+        """EDM's, at the noise levels of the training."""
+        return EdmLoss(edm=self._levels(training))
+
+    def batch(self, z: Tensor, y: Tensor, *, training: Training, rng: Numbers) -> Batch:
+        """With K draws of noise, noise level and kept or dropped label."""
+        edm, dropout = self._levels(training), training.label_dropout
+        return draw(z, y, K=training.K, edm=edm, null=self.null, label_dropout=dropout, rng=rng)
+
+    def _levels(self, training: Training) -> EDM:
+        P_mean = self.edm.P_mean if training.P_mean is None else training.P_mean
+        return replace(self.edm, P_mean=P_mean, precision=training.precision)
+
+    def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
+        """Images by the solver of `config`. Raises Diverged where they are not finite."""
+        for z in self._latents(labels, config=config, seed=seed):
+            if not z.isfinite().all():
+                raise diverged("samples")
+            yield self.codec.decode(z)
+
+    def fit(self, public: NDArray[np.uint8], *, config: SampleConfig) -> None:
+        """Fit the codec, if it is one that is fitted, to images of this generator and to public ones."""
+        if self.codec.fitted:
+            labels = torch.arange(FIT_IMAGES) % self.n_classes
+            self.codec.fit(torch.cat(list(self._latents(labels, config=config, seed=0))), public)
+
+    @torch.no_grad()
+    def _latents(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
+        """Batches of encoded images."""
+        rng = torch.Generator().manual_seed(seed)
+        for label in labels.split(config.batch):
+            noise = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
+            F, here = partial(self, detail_below=config.detail_below), label.to(self.device)
+            yield diffusion.sample(F, noise, here, null=self.null, config=config, sigma_data=self.edm.sigma_data)
+
+    def keep_detail(self) -> None:
+        """Keep a copy of F as it is now for the low noise levels."""
+        self.detail = copy.deepcopy(self.F)
+
+    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor, *, detail_below: float = 0.0) -> Tensor:
+        """F_theta for scaled inputs [B, ...] that all have one noise level; `detail` where that is low."""
+        low = self.detail is not None and detail_below > 0 and c_noise[0].item() < math.log(detail_below) / 4
+        network = self.detail if low and self.detail is not None else self.F
+        out: Tensor = network(x, c_noise, label)
+        return out
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """With or without `detail`."""
+        if self.detail is None and any(name.startswith("detail.") for name in state):
+            self.keep_detail()
+        super().load(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdmLoss(Loss):
+    """EDM's loss of a batch that `draw` makes: rows are z, noise, sigma, label."""
+
+    edm: EDM
+
+    def __call__(self, F: Network, *rows: Tensor) -> Tensor:
+        """Losses [R]."""
+        z, noise, sigma, label = rows
+        return diffusion.loss(F, z, noise, sigma, label, edm=self.edm)
+
+    @property
+    def exact(self) -> Loss:
+        """In float32."""
+        return replace(self, edm=replace(self.edm, precision="fp32"))
+
+    def stand_in(self, few: Batch, rng: torch.Generator) -> Batch:
+        """Random images and noise, at noise level 1."""
+        made, (_, sigma, label) = super().stand_in(few, rng), few.drawn
+        return replace(made, drawn=(made.drawn[0], torch.ones_like(sigma), label))
+
+
+def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: float, rng: Numbers) -> Batch:
+    """z [n, ...] with K draws each of noise [n, K, ...], noise level sigma [n, K] and kept or dropped label [n, K].
+
+    ln sigma ~ N(P_mean, P_std^2), stratified: one of the K noise levels of an example from each K-th of it. All
+    randomness comes from `rng` (on the CPU, so that every device sees the same draws).
+    """
+    n = len(z)
+    share = (torch.arange(K) + rng.uniforms(n, K)) / K
+    normal = torch.special.ndtri(share.clamp(1e-9, 1 - 1e-9)).float()
+    sigma = torch.exp(normal * edm.P_std + edm.P_mean)
+    noise = rng.normals(n, K, *z.shape[1:]).float()
+    dropped = rng.uniforms(n, K) < label_dropout
+    label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))
+    return Batch(each=(z,), drawn=tuple(t.to(z.device) for t in (noise, sigma, label)), K=K)

@@ -1,0 +1,129 @@
+"""Generator: what makes images of given labels, of whatever family: the protocol that a family's file fills.
+
+A file of this folder that declares MEMBERS, or an entry point of the group `privimage.generators`, names model sizes;
+each is a function (shape, n_classes) -> Generator. Nothing outside this folder knows a family.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from privimage.dpsgd.batch import Batch, Loss
+from privimage.generators.codec import Codec
+from privimage.generators.sizes import Shape
+from privimage.schema import Frozen
+
+FIT_IMAGES = 500  # public images that `fit` gets
+Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
+
+
+class SampleConfig(Frozen):
+    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
+
+    solver: Literal["dpm++2m", "euler"] = "dpm++2m"
+    steps: int = Field(default=16, ge=2, le=2000)
+    sigma_max: float = Field(default=20.0, gt=0, le=1e6)
+    sigma_min: float = Field(default=0.6, gt=0)
+    rho: float = Field(default=5.0, ge=1, le=100)  # beyond, the grid leaves float64 or has one level
+    guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
+    detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
+    batch: int = Field(default=500, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _falls(self) -> SampleConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        return self
+
+
+class Numbers(Protocol):
+    """Where random numbers come from: a keyed stream in private training, a seeded generator in public training."""
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """float64 in [0, 1), on the CPU."""
+        ...
+
+    def normals(self, *shape: int) -> Tensor:
+        """Standard normals, on the CPU."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What one training asks of a generator's loss: K draws an example, the share of labels that are left out.
+
+    `precision` is that of the activations. A diffusion draws ln sigma around `P_mean`; None: around its own.
+    """
+
+    K: int = 1
+    label_dropout: float = 0.0
+    precision: Precision = "fp32"
+    P_mean: float | None = None
+
+
+class Generator(nn.Module, ABC):
+    """A generator of images uint8 [n, C, H, W] of labels 0 .. n_classes - 1.
+
+    F is what is trained, on public images and then with DP-SGD; all else in the state is the same in both. Randomness
+    of training comes from `rng` alone, randomness of samples from their seed.
+    """
+
+    def __init__(self, *, F: nn.Module, codec: Codec, shape: Shape, n_classes: int) -> None:
+        super().__init__()
+        self.F = F
+        self.codec = codec
+        self.shape = shape
+        self.n_classes = n_classes
+
+    @property
+    def null(self) -> int:
+        """The label that means "no label", in training."""
+        return self.n_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.F.parameters()).device
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one encoded image."""
+        blank = torch.zeros(1, *self.shape, dtype=torch.uint8, device=self.device)
+        return tuple(self.codec.encode(blank).shape[1:])
+
+    @abstractmethod
+    def loss(self, training: Training) -> Loss:
+        """The loss of the rows of a `batch`, for F."""
+
+    def batch(self, z: Tensor, y: Tensor, *, training: Training, rng: Numbers) -> Batch:
+        """Encoded images [n, ...] and labels [n] in 0 .. null with all else that the loss needs, on the device of z.
+
+        Nothing of it may depend on more than one example. Without more: images and labels alone.
+        """
+        return Batch(each=(z, y.to(z.device)), K=training.K)
+
+    @abstractmethod
+    def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
+        """Images uint8 of these labels [n], in their order and in parts of any size; the same for the same seed.
+
+        Of `config` a family heeds what it has a use for.
+        """
+
+    def keep_detail(self) -> None:
+        """Called before fine-tuning: keep the public weights if they draw a part of the image. Else nothing."""
+
+    def fit(self, public: NDArray[np.uint8], *, config: SampleConfig) -> None:
+        """Called after training, with FIT_IMAGES public images [n, C, H, W]: fit what is not F. Else nothing."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Load a state dict of a whole generator. Raises RuntimeError if it does not fit."""
+        self.load_state_dict(dict(state))
