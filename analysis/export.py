@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,8 @@ def releasable(found: Facts, record: Record) -> Artefact:
         raise InputError(f"trial {record.id}: its generator is gone from {found.store.root}; run the sweep again")
     if artefact.manifest.privacy == "internal":
         raise InputError(f"trial {record.id}: its generator is internal and never leaves the run folder")
-    made = [event for event in record.events if event.purpose != "score"]  # a score comes after the generator
-    if sorted(map(repr, artefact.manifest.events)) != sorted(map(repr, made)):
+    scores = Counter(metric.event for metric in record.metrics if metric.event is not None)  # come after the generator
+    if Counter(artefact.manifest.events) != Counter(record.events) - scores:
         raise InputError(f"trial {record.id}: its generator was not made at the price that the record states")
     for receipt in dict.fromkeys((*artefact.manifest.receipts, *reconcile.paid_for(record))):
         ledger = Ledger(found.folder.root.ledger(receipt.set))

@@ -126,11 +126,11 @@ def methods(records: Sequence[Record]) -> list[str]:
 def searched(records: Sequence[Record]) -> list[str]:
     """Dotted paths of the configuration fields in which search trials differ, besides budget, method and seed.
 
-    Noise factors and the place in a selection are not settings that were searched.
+    Noise, shared questions and the place in a selection are not settings that were searched.
     """
     flat = [flatten(record.config) for record in records if record.role == "search"]
     paths = dict.fromkeys(path for config in flat for path in config)
-    skip = ("budget.", "noise.", "draw.", "method.name", "seed")
+    skip = ("budget.", "noise.", "draw.", "asked_sigma", "method.name", "seed")
     return [
         path for path in paths
         if not path.startswith(skip) and len({json.dumps(config.get(path)) for config in flat}) > 1

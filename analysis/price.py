@@ -12,7 +12,7 @@ from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.guarantee import Guarantee
-from privimage.privacy.wall import dominates
+from privimage.privacy.wall import dominates, options, places
 from privimage.record import Record
 from privimage.schema import get_dotted
 
@@ -140,7 +140,7 @@ def _unfinished(found: Facts, bill: Bill) -> list[str]:
 
 
 def _select(found: Facts, bill: Bill) -> list[str]:
-    asked = f"{words.count(len(bill.queries), 'noisy query')} and " if bill.queries else ""
+    asked = f"{words.count(places(bill.queries), 'noisy query')} and " if bill.queries else ""
     by = f" by {found.objectives[0]}" if found.objectives else ""
     said = []
     for study in bill.studies:
@@ -162,7 +162,7 @@ def _public(found: Facts, bill: Bill) -> list[str]:
     for study in bill.studies:
         if not study.search:
             continue
-        asked = [words.count(len(bill.queries), "query")] if bill.queries else []
+        asked = [words.count(places(bill.queries), "query")] if bill.queries else []
         asked += [words.count(study.trials, "training")]
         price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
         said.append(
@@ -195,13 +195,13 @@ def contradictions(found: Facts) -> list[str]:
     """A warning where records paid for what the bill does not count: then its total may not be stated."""
     bill = found.bill
     wrong = [f"trial {record.id}" for record in found.records if not _counted(record, bill)]
-    queries = _accesses(found.records, "query")
-    more = ["the query"] if len(queries) > len(bill.queries) else []
+    queries = _accesses(found.records, shared=True)
+    more = ["the query"] if len(queries) > places(bill.queries) else []
     for study in bill.studies:
         searched, rows = _ended(found, study.budget), _rows_at(found, study.budget)
-        if study.law is None and len(_accesses(searched, "dp-sgd")) > study.trials:
+        if study.law is None and len(_accesses(searched)) > study.trials:
             more.append(f"the search at {study.budget}")
-        if len(_accesses(rows, "dp-sgd")) > len(study.rows):
+        if len(_accesses(rows)) > len(study.rows):
             more.append(f"the comparison rows at {study.budget}")
     if not wrong and not more:
         return []
@@ -218,15 +218,16 @@ def _counted(record: Record, bill: Bill) -> bool:
     own = (*study.trainings, *study.rows, *study.search) if study is not None else ()
     scores = (study.score,) if study is not None and study.score is not None else ()
     return all(
-        not cost.private or any(dominates(counted, cost) for counted in (*bill.queries, *own, *scores))
+        not cost.private or any(dominates(counted, cost) for counted in (*options(bill.queries), *own, *scores))
         for access in record.paid
         for cost in access.events
     )
 
 
-def _accesses(records: Sequence[Record], purpose: str) -> set[str]:
-    """The different accesses of that purpose that these records paid for."""
+def _accesses(records: Sequence[Record], *, shared: bool = False) -> set[str]:
+    """The different accesses to the training split that these records paid for: those that all trials share, or not."""
     return {
         access.id for record in records for access in record.paid
-        if any(isinstance(cost, Event) and cost.purpose == purpose for cost in access.events)
+        if any(isinstance(cost, Event) and cost.split == "train" and (cost.shared is not None) == shared
+               for cost in access.events)
     }  # fmt: skip

@@ -20,8 +20,8 @@ from privimage.schema import Frozen, get_dotted
 def budget_line(record: Record) -> str:
     """What one trial spent, event by event, against its budget; of the winner of a selection, with the selection.
 
-    For example: "query sigma_s 10 -> epsilon 0.34; DP-SGD sigma 1.93, q 0.5, 50 steps -> epsilon 9.98; together
-    epsilon 9.9996 (PLD) <= 10 at delta 1e-05; RDP 10.85".
+    For example: "query sigma=10 -> epsilon 0.34; dp-sgd sigma=1.93 q=0.5 steps=50 -> epsilon 9.98; together epsilon
+    9.9996 (PLD) <= 10 at delta 1e-05; RDP 10.85".
     """
     if not record.events:
         return "no access to sensitive data: epsilon 0"
@@ -42,22 +42,20 @@ def by_rdp(record: Record) -> str:
 
 def _event(event: Event, record: Record) -> str:
     if not event.private:
-        return f"fine-tuning or scoring WITHOUT noise, q {event.q:g}, {words.count(event.steps, 'step')}"
+        return str(event)
     alone = words.epsilon(accounting.epsilon([event], record.budget.delta))
     cost = f" -> epsilon {alone}" if len(record.events) > 1 and record.selection is None else ""
-    if event.purpose == "query":
-        return f"query sigma_s {event.sigma:g}{_derived(event, record)}{cost}"
-    if event.purpose == "score":
-        return f"noisy score sigma {event.sigma:.4g}{cost}"
-    steps = words.count(event.steps, "step")
-    return f"DP-SGD sigma {event.sigma:.4g}, q {event.q:g}, {steps}{cost}"
+    return f"{event}{_derived(event, record)}{cost}"
 
 
 def _derived(event: Event, record: Record) -> str:
-    """Where this trial's query came from, if it is a noisier copy of one that the whole sweep asked once."""
-    asked = [e.sigma for access in record.paid for e in access.events if isinstance(e, Event) and e.purpose == "query"]
+    """Where an answer came from, if it is a noisier copy of one that the whole sweep asked once."""
+    if event.shared is None:
+        return ""
+    paid = (cost for access in record.paid for cost in access.events)
+    asked = [cost.sigma for cost in paid if isinstance(cost, Event) and cost.shared == event.shared]
     return (
-        f" (derived from the sweep's one query at sigma_s {min(asked):g})" if asked and event.sigma not in asked else ""
+        f" (derived from one answer of the sweep at sigma={min(asked):g})" if asked and event.sigma not in asked else ""
     )
 
 

@@ -24,11 +24,16 @@ from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
 
-def query_family(identity: Mapping[Any, Any], query: QueryConfig) -> str:
-    """Digest shared by all answers to the same question, at whatever noise it is asked."""
+def question_of(identity: Mapping[Any, Any], query: QueryConfig) -> str:
+    """Digest of the question: the same at whatever noise it is asked."""
     fields = {f"query.{name}": value for name, value in fields_of(query).items()}
     world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"], "asked": None}
     return digest(Inputs(declaration=Declaration(stages=QUERY), fields=fields, world=world).of("histogram"))
+
+
+def query_event(sigma: float, question: str | None) -> Event:
+    """The query, which all trials share, at this noise multiplier; without `question` where only the price counts."""
+    return Event(purpose="query", sigma=sigma, split="train", shared=question)
 
 
 def query_function(
@@ -58,15 +63,14 @@ def noisy_histogram(
 ) -> NDArray[np.float64]:
     """S~ [labels, public classes] at `query.sigma`; the data is asked at `asked_sigma`, once, if it was not before."""
     function = query_function(public, query=query, inputs=inputs, stages=stages)
-    event = Event(purpose="query", sigma=asked_sigma)
+    question = question_of(inputs.world, query)
+    event = query_event(asked_sigma, question)
 
     def ask(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
         release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
-        meta = {"sigma": asked_sigma, "family": query_family(inputs.world, query)}
-        return Built(arrays={"histogram": release.value}, privacy="released", events=release.events, meta=meta)
+        return Built(arrays={"histogram": release.value}, privacy="released", events=release.events)
 
-    what = f"semantic query, sigma_s {asked_sigma:g}"
-    answer = stages.private("histogram", inputs.of("histogram"), what=what, events=(event,), build=ask)
+    answer = stages.private("histogram", inputs.of("histogram"), what=event.purpose, events=(event,), build=ask)
     if query.sigma == asked_sigma:
         return answer.arrays["histogram"]
 
@@ -80,7 +84,7 @@ def noisy_histogram(
             wanted=query.sigma,
             entropy=stages.workers.of_first(lambda: stages.store.entropy(name)),
         )
-        own = Event(purpose="query", sigma=query.sigma)
+        own = query_event(query.sigma, question)
         return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
 
     derived = stages.public("histogram-derived", inputs.of("histogram-derived"), derive)

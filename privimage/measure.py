@@ -89,7 +89,7 @@ def _score(
         return Built(arrays={"score": value}, privacy=privacy, events=release.events)
 
     inputs = images.inputs.knowing({"score": {"metric": name, "event": event.model_dump()}}).of("score")
-    what = f"{name}: {metrics.family_of(name)[0].what}, sigma {event.sigma:.4g}"
+    what = f"{name}: {metrics.family_of(name)[0].what}"
     stored = stages.private("score", inputs, what=what, events=(event,), build=build, alone=True)
     value = float(stored.arrays["score"][0])
     return metrics.scored(name, value, context, event=event, seconds=time.perf_counter() - started)

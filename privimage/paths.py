@@ -102,7 +102,7 @@ class RunFolder:
 
     @property
     def asked_sigma(self) -> Path:
-        """The noise multiplier at which this run asks its query, fixed when it first started."""
+        """The noise multipliers at which this run asks shared questions, fixed when it first started."""
         return self.path / "asked_sigma"
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
 from privimage.record import Record, finite
-from privimage.schema import Frozen, digest
+from privimage.schema import Frozen, digest, parse
 from privimage.stages import Stages
 
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
@@ -53,7 +53,7 @@ class Trial(Frozen):
     method: MethodConfig
     metrics: tuple[str, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
-    asked_sigma: float = Field(gt=0)  # the noise multiplier at which the sweep asks its one query
+    asked_sigma: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)  # question -> see `asking`
 
     @field_validator("metrics")
     @classmethod
@@ -64,10 +64,12 @@ class Trial(Frozen):
 
     @model_validator(mode="after")
     def _derivable(self) -> Trial:
-        if self.method.preset.queries and self.asked_sigma > self.method.query.sigma:
-            raise ValueError(
-                f"asked_sigma {self.asked_sigma:g} is above method.query.sigma {self.method.query.sigma:g}"
-            )
+        own = self.questions
+        for question, asked in self.asked_sigma.items():
+            if question not in own:
+                raise ValueError(f"asked_sigma: {question[:12]} is no question of this trial")
+            if asked > own[question]:
+                raise ValueError(f"asked_sigma {asked:g} is above the {own[question]:g} that the trial needs")
         return self
 
     @model_validator(mode="after")
@@ -90,6 +92,20 @@ class Trial(Frozen):
         return self.data.identity
 
     @property
+    def questions(self) -> dict[str, float]:
+        """The questions of this trial that all trials share, each with the noise multiplier that it needs itself."""
+        return method.questions(self.method, self.identity)
+
+    def asking(self, sigmas: Mapping[str, float]) -> Trial:
+        """The trial with the noise multipliers at which its sweep asks shared questions; those of others are left out.
+
+        A question that is not named is asked with the noise that the trial needs. Raises InputError if it is asked
+        with more.
+        """
+        mine = {question: sigmas[question] for question in self.questions if question in sigmas}
+        return self if mine == self.asked_sigma else parse(Trial, {**dict(self), "asked_sigma": mine})
+
+    @property
     def scores(self) -> tuple[str, ...]:
         """Names of the metrics that are charged."""
         return tuple(name for name in self.metrics if metrics.is_private(name))
@@ -107,7 +123,7 @@ class Trial(Frozen):
     @property
     def events(self) -> tuple[Event, ...]:
         """What the trial releases, by its own noise: query, DP-SGD, scores."""
-        released = method.events(self.method, self.budget, self.noise)
+        released = method.events(self.method, self.budget, self.noise, identity=self.identity)
         scores = len(self.scores)
         return (*released, *(scores * (self.noise.dp_score(self.budget, times=scores),) if scores else ()))
 
@@ -199,17 +215,15 @@ def run(
 
 
 def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
-    """Ask the query of this configuration at the trial's `asked_sigma`, unless it was asked before."""
-    query = config.query.model_copy(update={"sigma": trial.asked_sigma})
-    own = trial.model_copy(update={"method": config, "draw": None})
-    pipeline = _pipeline(own, public=public, sensitive=sensitive, stages=stages)
-    replace(pipeline, config=config.model_copy(update={"query": query})).histogram()
+    """Ask the query of this configuration at the noise that it says, unless it was asked before."""
+    own = trial.model_copy(update={"method": config, "draw": None, "asked_sigma": {}})
+    _pipeline(own, public=public, sensitive=sensitive, stages=stages).histogram()
 
 
 def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> method.Run:
     return method.Run(
         config=trial.method,
-        paid=method.events(trial.method, trial.budget, trial.noise),
+        paid=method.events(trial.method, trial.budget, trial.noise, identity=trial.identity),
         draw=None if trial.draw is None else trial.draw.model_dump(),
         seed=trial.seed,
         asked_sigma=trial.asked_sigma,

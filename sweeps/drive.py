@@ -115,7 +115,7 @@ def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
         resources=work.sweep.resources,
         actor=start_cache(f"cache-{digest(str(root))[:12]}"),
         selections=selections,
-        queries=asked_by(work.sweep) if selections else (),
+        queries=asked_by(work.sweep, asked_sigma=work.asked) if selections else (),
         reservation=work.reservation,
         weights=work.sweep.features.weights,
     )

@@ -128,7 +128,7 @@ class _Work:
     def total(self, plan: Plan, tell: Tell) -> tuple[dict[str, float], float]:
         """Seconds of one process by stage, and bytes of the store, for the search and all rows."""
         searched = list(self._searched())
-        rows = [self.sweep.row_trial(r, s, b, asked_sigma=1e-9, noise=plan.sweep.example(budget=b).noise)
+        rows = [self.sweep.row_trial(r, s, b, noise=plan.sweep.example(budget=b).noise)
                 for r, s, b in self.sweep.rows()]  # fmt: skip
         methods = [*searched, *(trial.method for trial in rows)]
         speed = self._speeds(methods, tell)
@@ -226,7 +226,10 @@ class _Work:
         q_n, K = max(1, round(method.finetune.q * self.n)), method.finetune.K
 
         def steps(n: int, batch: int) -> float:
-            sensitive, event = self._sensitive(batch, "train"), Event(purpose="dp-sgd", sigma=1.0, q=1.0, steps=n)
+            sensitive, event = (
+                self._sensitive(batch, "train"),
+                Event(purpose="dp-sgd", sigma=1.0, steps=n, split="train"),
+            )
             return _clock(lambda: fine_tune(
                 self._generator(method), sensitive, config=method.finetune, event=event, entropy=Entropy.fresh(),
                 workers=Workers.alone(),

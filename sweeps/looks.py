@@ -11,5 +11,5 @@ def looks_of(sweep: Sweep) -> tuple[Look, ...]:
     """Every look of its trials and rows, each once; none on a public stand-in."""
     budget = sweep.budgets[0]
     trials = [sweep.example(budget=budget)] if sweep.trials else []
-    trials += [sweep.row_trial(row, seed, b, asked_sigma=1e-9, noise=Noise()) for row, seed, b in sweep.rows()]
+    trials += [sweep.row_trial(row, seed, b, noise=Noise()) for row, seed, b in sweep.rows()]
     return tuple(dict.fromkeys(look for trial in trials for look in trial.looks))

@@ -18,12 +18,12 @@ from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Search, Study, price_trials
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.contents import Contents
-from privimage.privacy.statement import sentences
+from privimage.privacy.statement import describe, sentences
 from privimage.text import count as count_of
 from sweeps import count
 from sweeps.looks import looks_of
 from sweeps.modes.tuning import Public, Select
-from sweeps.price import asking, bill_of, queries_of, search_of
+from sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of
 from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from sweeps.sweep import METHOD, Sweep
 
@@ -94,7 +94,7 @@ class Plan:
 
     sweep: Sweep
     rules: str
-    asked_sigma: float
+    asked_sigma: Mapping[str, float]  # of every shared question
     quotes: tuple[Quote, ...]
     bill: Bill | None  # None where a budget is refused
     refusal: str | None  # of the sweep as a whole: by its folder, or by the ledger
@@ -118,7 +118,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         check_same(sweep, folder)
         asked, refusal = asked_sigma(sweep, folder), None
     except InputError as error:
-        asked, refusal = sweep.smallest_sigma(), str(error)
+        asked, refusal = least_sigmas(sweep), str(error)
     refusal = refusal or _refused_by_metrics(sweep)
     quotes = tuple(_quote(sweep, budget, asked) for budget in sweep.budgets)
     bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
@@ -185,7 +185,7 @@ def _paid(sweep: Sweep, root: Root) -> tuple[str, ...]:
         return ()  # said as the refusal
 
 
-def _quote(sweep: Sweep, budget: Budget, asked: float) -> Quote:
+def _quote(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Quote:
     alone = sweep.model_copy(update={"budgets": (budget,)})
     try:
         bill = bill_of(alone, asked_sigma=asked)
@@ -203,7 +203,7 @@ def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
         return Part(what=what, epsilon=epsilon(costs, study.budget.delta), split=split)
 
     for query in bill.queries:
-        yield part(f"query, sigma_s {query.sigma:g}, asked once", query)
+        yield part(f"{describe([query])}, asked once", query)
     for training in study.trainings:
         yield from _one_trial(sweep, study, training, part)
     if study.score is not None:
@@ -227,11 +227,11 @@ def _rows(n: int, sigma: float) -> str:
 def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:
     """The training of a trial, and a trial with its own query: that with the least sigma_s needs the most noise."""
     search, steps = search_of(sweep), f"q {training.q:g}, {training.steps} steps"
-    least = sweep.smallest_sigma()
     if search.query is None or study.noise.training is not None:
         yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
         return
-    query = Event(purpose="query", sigma=least)
+    least = min(least_sigmas(sweep).values())
+    query = search.query.model_copy(update={"sigma": least})
     most = study.noise.dp_sgd(study.budget, q=training.q, steps=training.steps, query=query)
     if most == training:
         yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
@@ -242,7 +242,7 @@ def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., 
     yield part("one trial, its query included", query, most)
 
 
-def _totals(sweep: Sweep, budget: Budget, asked: float) -> Iterator[Row]:
+def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterator[Row]:
     """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
     search = search_of(sweep)
     one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, query=search.query))

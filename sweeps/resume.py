@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from privimage import lines
 from privimage.disk import write_whole
 from privimage.errors import Damaged, InputError
-from privimage.histogram import query_family
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_yaml
 from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
 from privimage.stores.store import Store
 from sweeps.modes.tuning import Public, Select
+from sweeps.price import least_sigmas
 from sweeps.sweep import QUERY_SIGMA, Sweep
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
@@ -107,43 +107,52 @@ def ledger_of(sweep: Sweep, root: Root) -> Ledger:
     )
 
 
-def asked_sigma(sweep: Sweep, folder: RunFolder) -> float:
-    """The noise multiplier of the one query: an answer in the store that is precise enough, else the smallest needed.
+def asked_sigma(sweep: Sweep, folder: RunFolder) -> dict[str, float]:
+    """The noise multiplier of every shared question: of an answer in the store that is precise enough, else the least
+    that anything needs.
 
     Of several usable answers the noisiest is taken: it was the cheapest. A run keeps to what it first took. Raises
     InputError if that is not precise enough any more: every trial that is done would be another one, and asked again.
     """
-    needed = sweep.smallest_sigma()
-    if folder.asked_sigma.exists():
-        asked = _kept_sigma(folder)
-        if asked > needed:
+    needed = least_sigmas(sweep)
+    if not folder.asked_sigma.exists():
+        known = _answered(Store(folder.root.store))
+        return {q: max((s for s in known.get(q, ()) if s <= sigma), default=sigma) for q, sigma in needed.items()}
+    kept = _kept_sigmas(folder)
+    for question, sigma in needed.items():
+        asked = kept.get(question)
+        if asked is None or asked > sigma:
+            begun = "does not ask that question" if asked is None else f"asks its query with {asked:g}"
             raise InputError(
-                f"{QUERY_SIGMA}: got {needed:g} in a row or in the search, but {folder.path} asks its query with "
-                f"{asked:g}; give at least that, or choose another name"
+                f"{QUERY_SIGMA}: got {sigma:g} in a row or in the search, but {folder.path} {begun}; give at least "
+                "that, or choose another name"
             )
-        return asked
-    trial = sweep.example(budget=sweep.budgets[0])
-    family = query_family(trial.identity, trial.method.query)
-    known = []
+    return kept
+
+
+def _answered(store: Store) -> dict[str, list[float]]:
+    """The noise multipliers of all answers to shared questions in the store."""
+    found: dict[str, list[float]] = {}
     try:
-        for manifest in Store(folder.root.store).manifests("histogram"):
-            if manifest.meta.get("family") == family and float(manifest.meta["sigma"]) <= needed:
-                known.append(float(manifest.meta["sigma"]))
+        for manifest in store.manifests("histogram"):
+            for event in manifest.events:
+                if event.shared is not None:
+                    found.setdefault(event.shared, []).append(event.sigma)
     except Damaged as error:
         raise InputError(f"{error}, and asking again would cost privacy; restore it from a backup") from None
-    return max(known, default=needed)
+    return found
 
 
-def _kept_sigma(folder: RunFolder) -> float:
-    """The noise multiplier that the run first took. Raises InputError if its file is damaged."""
+def _kept_sigmas(folder: RunFolder) -> dict[str, float]:
+    """What the run first took. Raises InputError if its file is damaged."""
     found = lines.parse(folder.asked_sigma.read_bytes().rstrip(b"\n"))
     if found is None:
         raise InputError(
-            f"{folder.asked_sigma}: damaged, and with another noise the query would be asked again; {RESTORE}"
+            f"{folder.asked_sigma}: damaged, and with another noise a question would be asked again; {RESTORE}"
         )
-    return float(json.loads(found)["asked_sigma"])
+    return {question: float(sigma) for question, sigma in json.loads(found)["asked_sigma"].items()}
 
 
-def keep_sigma(folder: RunFolder, asked: float) -> None:
-    """Write down the noise multiplier that the run takes, sealed: half of the number would be another question."""
-    write_whole(folder.asked_sigma, lines.sealed(json.dumps({"asked_sigma": asked})).decode())
+def keep_sigmas(folder: RunFolder, asked: Mapping[str, float]) -> None:
+    """Write down the noise multipliers that the run takes, sealed: half of a number would be another question."""
+    write_whole(folder.asked_sigma, lines.sealed(json.dumps({"asked_sigma": dict(asked)})).decode())

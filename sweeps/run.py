@@ -27,7 +27,7 @@ from sweeps.looks import looks_of
 from sweeps.modes.selection import Selection, level
 from sweeps.modes.stand_in import final_trials, stand_in_sweep
 from sweeps.modes.tuning import Explore, Public, Select
-from sweeps.price import bill_of
+from sweeps.price import bill_of, least_sigmas
 from sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
 from sweeps.sweep import Sweep
 from sweeps.work import Work, lost_in_noise
@@ -189,7 +189,7 @@ def _select(work: Work) -> tuple[str, ...]:
 def _stand_in(work: Work) -> Work:
     """The same work on the public stand-in, checked like the sensitive one."""
     sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
-    folder, asked = work.folder.stand_in, sweep.smallest_sigma()
+    folder, asked = work.folder.stand_in, least_sigmas(sweep)
     public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
     if sensitive.content:  # public, so other images under its id are no mistake
         contents = Contents(work.folder.root, sweep.data.sensitive.id)

@@ -176,19 +176,6 @@ class Sweep(Frozen):
                 return known
         return (parse(MethodConfig, self.method, where="method").name,)
 
-    def smallest_sigma(self) -> float:
-        """The smallest query noise multiplier of the space: the query is asked once, there."""
-        values: list[Any] = []
-        asking = [name for name in self.presets() if PRESETS[name].queries] if self.trials > 0 else []
-        if asking and QUERY_SIGMA in self.search:
-            values += self.search[QUERY_SIGMA].corners()
-        else:
-            values += [self._method({METHOD: name}).query.sigma for name in asking]
-        rows = [row for row in self.compare if PRESETS[row.method].queries]
-        values += [self._method(self.overrides_of(row)).query.sigma for row in rows]
-        numbers = [float(value) for value in values if isinstance(value, int | float)]  # others: see corner_trials
-        return min(numbers, default=self._method({}).query.sigma)
-
     def _method(self, overrides: Mapping[str, Any]) -> MethodConfig:
         return self.example(budget=self.budgets[0], overrides=overrides).method
 
@@ -202,7 +189,7 @@ class Sweep(Frozen):
         *,
         budget: Budget,
         seed: int,
-        asked_sigma: float,
+        asked_sigma: Mapping[str, float] = {},
         noise: Noise,
         draw: Draw | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -220,20 +207,17 @@ class Sweep(Frozen):
             "method": self.method,
             "metrics": self.measured,
             "seed": seed,
-            "asked_sigma": asked_sigma,
         }
         for dotted, value in (overrides or {}).items():
             values = set_dotted(values, dotted, value)
-        trial = parse(Trial, values)
+        trial = parse(Trial, values).asking(asked_sigma)
         if search and not trial.method.preset.private:
             raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
         return trial
 
     def example(self, *, budget: Budget, overrides: Mapping[str, Any] | None = None) -> Trial:
-        """A trial to look at, not to run: nothing is asked at its asked_sigma."""
-        return self.trial(
-            budget=budget, seed=self.seeds[0], asked_sigma=1e-9, noise=Noise(), overrides=overrides, search=False
-        )
+        """A trial to look at, not to run."""
+        return self.trial(budget=budget, seed=self.seeds[0], noise=Noise(), overrides=overrides, search=False)
 
     def rows(self) -> Iterator[tuple[Row, int, Budget]]:
         """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
@@ -242,7 +226,9 @@ class Sweep(Frozen):
             for budget in budgets:
                 yield row, seed, budget
 
-    def row_trial(self, row: Row, seed: int, budget: Budget, *, asked_sigma: float, noise: Noise) -> Trial:
+    def row_trial(
+        self, row: Row, seed: int, budget: Budget, *, asked_sigma: Mapping[str, float] = {}, noise: Noise
+    ) -> Trial:
         """The trial of a comparison row. Rows are not scored privately: that would add to what the sweep costs."""
         trial = self.trial(
             budget=budget,
@@ -288,7 +274,7 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
         pass
     for row in sweep.compare:
         try:
-            sweep.row_trial(row, sweep.seeds[0], sweep.budgets[0], asked_sigma=1e-9, noise=Noise())
+            sweep.row_trial(row, sweep.seeds[0], sweep.budgets[0], noise=Noise())
         except InputError as error:
             raise InputError(f"compare.{sweep.compare.index(row)}.set: {error}") from None
     check_asked(sweep)

@@ -20,16 +20,16 @@ from privimage.privacy.ledger import Ledger
 from privimage.stores.public_content import check_public
 from privimage.trial import Trial, check
 from sweeps.price import row_noise
-from sweeps.resume import keep_sigma, ledger_of, reservation_of
+from sweeps.resume import keep_sigmas, ledger_of, reservation_of
 from sweeps.sweep import QUERY_SIGMA, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What the trials of a sweep follow from: the sweep, the sigma_s at which it asks, and its bill."""
+    """What the trials of a sweep follow from: the sweep, the noise with which it asks shared questions, its bill."""
 
     sweep: Sweep
-    asked: float
+    asked: Mapping[str, float]
     bill: Bill
 
     def searched(self, params: Mapping[str, Any], *, budget: Budget, seed: int) -> Trial:
@@ -96,8 +96,8 @@ class Work(Terms):
         check_public(self.public, identity=self.sweep.data.identity["public"], store=self.folder.root.store)
 
     def write(self) -> None:
-        """Write the resolved sweep, at which sigma_s it asks, and its bill, beside what it makes."""
-        keep_sigma(self.folder, self.asked)
+        """Write the resolved sweep, with which noise it asks, and its bill, beside what it makes."""
+        keep_sigmas(self.folder, self.asked)
         write_whole(self.folder.bill, self.bill.model_dump_json(indent=1) + "\n")
         if not self.sweep.data.stand_in:  # what was asked of public data states no price
             write_whole(self.folder.guarantee, guarantee.as_json(self.bill))

@@ -31,7 +31,6 @@ from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
-from privimage.errors import Violation
 from privimage.generators.generator import Generator, Precision, Training
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -102,12 +101,8 @@ def fine_tune(
     """
     may_read(sensitive, event if event.private else seen)
     sensitive.must_be(event.split)
-    if event.n not in (None, len(sensitive)):
-        raise Violation("a truncated batch is accounted with the size of the set")
     F, C = generator.F.to(workers.device).train(), config.C if event.private else NO_CLIP
-    batches = poisson_batches(
-        n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"), cap=event.cap
-    )
+    batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
     first_averaged = round(event.steps * (1 - config.averaged))
     average = AveragedModel(F)
     count = sum(p.numel() for p in F.parameters() if p.requires_grad)

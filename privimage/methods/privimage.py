@@ -25,7 +25,7 @@ from privimage.generators import sampler, sizes
 from privimage.generators.generator import FIT_IMAGES, Generator, SampleConfig
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.generators.sampler import draw_images
-from privimage.histogram import noisy_histogram
+from privimage.histogram import noisy_histogram, query_event, question_of
 from privimage.methods.declared import Inputs, World, fields_of
 from privimage.methods.presets import PRESETS, Preset, with_settings
 from privimage.privacy.budget import Budget, Event
@@ -103,16 +103,21 @@ class Images:
     source: Literal["synthetic", "private-train"] = "synthetic"
 
 
-def events(config: MethodConfig, budget: Budget, noise: Noise) -> tuple[Event, ...]:
+def questions(config: MethodConfig, identity: Mapping[str, Any]) -> dict[str, float]:
+    """The questions of this method that all trials share, each with the noise multiplier that this trial needs."""
+    return {question_of(identity, config.query): config.query.sigma} if config.preset.queries else {}
+
+
+def events(config: MethodConfig, budget: Budget, noise: Noise, *, identity: Mapping[str, Any]) -> tuple[Event, ...]:
     """What a trial of this method releases: the query at its own sigma_s, and DP-SGD with the noise that it takes."""
     finetune = config.finetune
-    query = Event(purpose="query", sigma=config.query.sigma) if config.preset.queries else None
-    asked = () if query is None else (query,)
+    asked = tuple(query_event(sigma, question) for question, sigma in questions(config, identity).items())
+    query = asked[0] if asked else None
     match config.preset.finetune:
         case "private":
             return (*asked, noise.dp_sgd(budget, q=finetune.q, steps=finetune.steps, query=query))
         case "nonprivate":
-            return (*asked, Event(purpose="none", sigma=0, q=finetune.q, steps=finetune.steps))
+            return (*asked, Event(purpose="training", sigma=0, q=finetune.q, steps=finetune.steps, split="train"))
         case "none":
             return asked
 
@@ -138,14 +143,14 @@ class Run:
     """One trial of the pipeline. `identity` is the public description of the data (never of its content).
 
     `paid` is what `events` says. `draw` names the trial where others may have the same configuration and must have
-    noise of their own (a private selection); its own artefacts are then internal.
+    noise of their own (a private selection); its own artefacts are then internal. `asked_sigma` is that of a trial.
     """
 
     config: MethodConfig
     paid: tuple[Event, ...]
     draw: dict[str, Any] | None
     seed: int
-    asked_sigma: float
+    asked_sigma: Mapping[str, float]
     public: PublicSet
     sensitive: SensitiveData
     identity: dict[str, Any]
@@ -160,7 +165,7 @@ class Run:
             "sensitive": self.identity["sensitive"],
             "shape": train.shape,
             "labels": len(train.classes),
-            "asked": self.asked_sigma,
+            "asked": self._asked,
             "seed": self.seed,
             "draw": self.draw,
         }
@@ -195,6 +200,11 @@ class Run:
         return Images(x=train.x, y=train.y, events=(event,), inputs=self.inputs, source="private-train")
 
     @property
+    def _asked(self) -> float:
+        """The noise multiplier at which the query is asked."""
+        return self.asked_sigma.get(question_of(self.identity, self.config.query), self.config.query.sigma)
+
+    @property
     def _k2(self) -> int:
         """How many public classes are selected for each label."""
         return self.config.select.k2(n_public=len(self.public.classes), n_labels=len(self.sensitive.train.classes))
@@ -205,7 +215,7 @@ class Run:
             self.public,
             self.sensitive.train,
             query=self.config.query,
-            asked_sigma=self.asked_sigma,
+            asked_sigma=self._asked,
             inputs=self.inputs,
             stages=self.stages,
         )
@@ -221,7 +231,7 @@ class Run:
                 chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
                 return Built(arrays=vars(chosen), privacy="public")
             chosen = semantics.select(S, self.public, k2=k2)
-            own = (Event(purpose="query", sigma=query.sigma),)
+            own = (query_event(query.sigma, question_of(self.identity, query)),)
             shown = exhibit.arrays_of(chosen, S, self.public)
             names = exhibit.names_of(chosen, self.public, self.sensitive.train.classes)
             return Built(arrays=vars(chosen) | shown, privacy="released", events=own, meta=names)
@@ -242,7 +252,7 @@ class Run:
         if self.config.preset.pretrain_on == "nothing":
             return
         inputs = self.inputs.of("pretrained")
-        query = tuple(e for e in self.paid if e.purpose == "query")
+        query = tuple(e for e in self.paid if e.shared is not None)
 
         def build(progress: Callable[[int, int], None]) -> Built:
             state = pretrain(
@@ -286,8 +296,7 @@ class Run:
             return Built(arrays=state, privacy=self._privacy, events=self.paid)
 
         if event.private:
-            what = f"DP-SGD, sigma {event.sigma:.4g}"
-            artefact = self.stages.private("generator", inputs, what=what, events=(event,), build=build)
+            artefact = self.stages.private("generator", inputs, what=event.purpose, events=(event,), build=build)
         else:
             (look,) = looks(self.config)
             artefact = self.stages.unnoised("generator", inputs, look=look, build=build)

@@ -102,11 +102,11 @@ class Study(Frozen):
 
 
 class Bill(Frozen):
-    """The price of a sweep: `queries` are asked once for all studies, at the least noise that any of them needs."""
+    """The price of a sweep: `queries` are asked once for all studies, each at the least noise that one needs."""
 
     mode: Mode
     covers: Covers
-    queries: tuple[Event, ...]
+    queries: tuple[Cost, ...]  # questions that all trials share; AnyOf where there are more than trials
     studies: tuple[Study, ...]
 
     @property
@@ -141,9 +141,7 @@ def price_trials(budget: Budget, search: Search, *, rows: tuple[Event, ...] = ()
     return _study(budget, search, Noise(), rows=rows)
 
 
-def price_sweep(
-    budget: Budget, search: Search, *, queries: tuple[Event, ...], rows: tuple[Training, ...] = ()
-) -> Study:
+def price_sweep(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Training, ...] = ()) -> Study:
     """A study that meets the budget as a whole, shared query and these comparison rows included."""
 
     def priced(noise: Noise) -> Study:
@@ -152,7 +150,7 @@ def price_sweep(
     return _solve(budget, priced, queries, what=f"{search.trials} trials that share it")
 
 
-def price_selection(budget: Budget, search: Search, *, queries: tuple[Event, ...], rows: tuple[Event, ...]) -> Study:
+def price_selection(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Event, ...]) -> Study:
     """A private selection that meets the budget with the query, all that its winner reveals included.
 
     Comparison rows stand outside: they meet the budget one by one, and add to what everything together costs.
@@ -183,7 +181,7 @@ def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, .
     )
 
 
-def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Event, ...], *, what: str) -> Study:
+def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost, ...], *, what: str) -> Study:
     """The study with the least noise that meets the budget: factors of training and score, each for its own split."""
     spent = epsilon(queries, budget.delta)
     if spent >= budget.epsilon:

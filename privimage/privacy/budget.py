@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Generic, Literal, Self, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from privimage.privacy.entropy import Stream
 from privimage.schema import Frozen
@@ -45,25 +45,30 @@ class Event(Frozen):
     """One access to sensitive data: it draws the noise and it declares the cost, so the two cannot differ.
 
     `sigma` is the noise multiplier (noise standard deviation over L2 sensitivity), `q` the Poisson sampling
-    probability of each of `steps` uses; with `cap`, at most that many of the `n` examples stay in a batch, a random
-    subset of those that joined. `sigma` 0 means no noise: such an access has no privacy guarantee and its epsilon is
-    infinite.
+    probability of each of `steps` uses of the `split`. `sigma` 0 means no noise: such an access has no privacy
+    guarantee and its epsilon is infinite. `shared` is the digest of the question, where all trials that ask it share
+    one answer (None where an answer belongs to its trial): with less noise it is still the same question. `purpose` is
+    for people: nothing follows from it.
+
+    >>> print(Event(purpose="dp-sgd", sigma=1.93, q=0.5, steps=50, split="train"))
+    dp-sgd sigma=1.93 q=0.5 steps=50
+    >>> print(Event(purpose="training", sigma=0, split="train"))
+    training without noise, NOT PRIVATE
     """
 
-    purpose: Literal["query", "dp-sgd", "score", "none"]
+    purpose: str = Field(min_length=1, max_length=60)
     sigma: float = Field(ge=0)
     q: float = Field(default=1.0, gt=0, le=1)
     steps: int = Field(default=1, ge=1)
-    n: int | None = Field(default=None, ge=1)
-    cap: int | None = Field(default=None, ge=1)
+    split: Split
+    shared: str | None = None
 
-    @model_validator(mode="after")
-    def _noise_or_none(self) -> Self:
-        if (self.sigma == 0) != (self.purpose == "none"):
-            raise ValueError("sigma 0 is for purpose 'none' only, and the other way round: no noise, no guarantee")
-        if (self.n is None) != (self.cap is None):
-            raise ValueError("cap and n belong together: a truncated batch is accounted with the size of the set")
-        return self
+    def __str__(self) -> str:
+        """The access in words: the one place where they are chosen."""
+        use = "" if self.q == 1 and self.steps == 1 else f" q={self.q:.4g} steps={self.steps}"
+        if not self.private:
+            return f"{self.purpose} without noise{use}, NOT PRIVATE"
+        return f"{self.purpose} sigma={self.sigma:.4g}{use}"
 
     @property
     def private(self) -> bool:
@@ -71,9 +76,9 @@ class Event(Frozen):
         return self.sigma > 0
 
     @property
-    def split(self) -> Split:
-        """The part of the sensitive set that is read: scores read the validation split, all else the training split."""
-        return "validation" if self.purpose == "score" else "train"
+    def mechanism(self) -> Event:
+        """What its price follows from: without purpose and question."""
+        return self.model_copy(update={"purpose": "access", "shared": None})
 
     def scaled(self, factor: float) -> Event:
         """The same access with `factor` times the noise."""

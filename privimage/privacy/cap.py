@@ -89,7 +89,9 @@ class Cap(Frozen):
         left = self.rho - float(np.max(total))
         if left <= SLACK * self.rho:
             return 0.0
-        return epsilon([Event(purpose="query", sigma=math.sqrt(self.order / (2 * left)))], self.budget.delta)
+        return epsilon(
+            [Event(purpose="access", sigma=math.sqrt(self.order / (2 * left)), split="train")], self.budget.delta
+        )
 
     def epsilon(self, total: Array) -> float:
         """Epsilon, at the cap's delta, of accesses with this sum of prices, by the cap's order alone.

@@ -28,7 +28,7 @@ class CoveredLedger:
         self._selection, self._cost = selection, cost
 
     def charge(self, *, id: str, what: str, events: Sequence[Cost], noise: str | None = None) -> bool:
-        """True if the access was not known yet. The query, which all trials share, is charged to the ledger itself.
+        """True if the access was not known yet. A question that all trials share is charged to the ledger itself.
 
         Raises as `Ledger.charge`; LostAnswer if the selection has not been charged, BudgetExceeded if the trials that
         were drawn do not count it.
@@ -80,5 +80,5 @@ class CoveredLedger:
 
 
 def _shared(events: Sequence[Cost]) -> bool:
-    """Whether all trials share the access: the query is charged to the ledger itself."""
-    return all(isinstance(event, Event) and event.purpose == "query" for event in events)
+    """Whether all trials share the answer: such a question is charged to the ledger itself."""
+    return all(isinstance(event, Event) and event.shared is not None for event in events)

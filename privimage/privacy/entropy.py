@@ -102,10 +102,6 @@ class Stream:
         count = math.prod(shape)
         return normals_of(self.words(count + count % 2))[:count].reshape(shape)
 
-    def subset(self, n: int, size: int) -> NDArray[np.int64]:
-        """int64 [size], ascending: a uniformly random subset of 0 .. n-1 (two equal words of 64 bits aside)."""
-        return np.sort(np.argsort(self.words(n), kind="stable")[:size])
-
 
 def normals_of(words: NDArray[np.int64]) -> NDArray[np.float64]:
     """float64 standard normals of an even number of random int64.

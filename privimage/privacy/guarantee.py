@@ -18,6 +18,7 @@ import json
 from privimage.privacy.bill import Bill, Mode, Study
 from privimage.privacy.budget import Budget
 from privimage.privacy.statement import epsilon as shown
+from privimage.privacy.wall import places
 from privimage.schema import Frozen
 from privimage.text import count, listed
 
@@ -117,7 +118,7 @@ def _why(bill: Bill) -> str:
 
 def _why_alone(bill: Bill, study: Study) -> str:
     """Why one generator costs what it costs. One sentence."""
-    query = [count(len(bill.queries), "noisy query")] if bill.queries else []
+    query = [count(places(bill.queries), "noisy query")] if bill.queries else []
     if bill.mode == "select":
         return f"One generator pays for {listed([*query, 'the private choice among K trials'])}."
     paid = listed([*query, count(study.trials, "training")])
@@ -126,7 +127,7 @@ def _why_alone(bill: Bill, study: Study) -> str:
 
 def asked_for(bill: Bill) -> list[str]:
     """What everything pays for, in words: queries, searches, comparison rows."""
-    queries = [f"{count(len(bill.queries), 'noisy query')}"] if bill.queries else []
+    queries = [f"{count(places(bill.queries), 'noisy query')}"] if bill.queries else []
     rows = sum(len(study.rows) for study in bill.studies)
     return [*queries, *_searched(bill), *([count(rows, "comparison row") + " with DP-SGD"] if rows else [])]
 

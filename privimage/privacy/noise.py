@@ -34,7 +34,7 @@ class Noise(Frozen):
         """
         if self.training is not None:
             return calibrate(budget=budget, q=q, steps=steps).scaled(self.training)
-        own = calibrate(budget=budget, q=q, steps=steps, others=() if query is None else (query,))
+        own = calibrate(budget=budget, q=q, steps=steps, others=() if query is None else (query.mechanism,))
         # Another query changes the noise by less than the accountant resolves, in either direction.
         counted = [event.sigma for event in self.floor if event == own.model_copy(update={"sigma": event.sigma})]
         return own.model_copy(update={"sigma": max((own.sigma, *counted))})
@@ -42,4 +42,4 @@ class Noise(Frozen):
     def dp_score(self, budget: Budget, *, times: int) -> Event:
         """One of the `times` scores of a trial: counts on the validation split, which nothing else reads."""
         alone = calibrate(budget=budget, q=1.0, steps=times)
-        return Event(purpose="score", sigma=alone.sigma).scaled(self.score or 1.0)
+        return Event(purpose="score", sigma=alone.sigma, split="validation").scaled(self.score or 1.0)

@@ -59,14 +59,13 @@ def _texts(line: Line) -> tuple[str, str]:
 def describe(costs: Sequence[Cost]) -> str:
     """Every cost by its noise. Of a private selection the law of K, never K.
 
-    >>> sgd, score = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10), Event(purpose="score", sigma=9)
+    >>> sgd = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10, split="train")
+    >>> score = Event(purpose="score", sigma=9, split="validation")
     >>> describe([sgd, AnyOf(events=(sgd,), times=3)])
     'dp-sgd sigma=2 q=0.25 steps=10; 3 times dp-sgd sigma=2 q=0.25 steps=10'
     >>> from privimage.privacy.accounting.law import Law
     >>> describe([BestOf(law=Law(mean=10), events=(sgd,), score=score)])
     'best of K ~ logarithmic law with mean 10: dp-sgd sigma=2 q=0.25 steps=10, score sigma=9'
-    >>> describe([Event(purpose="none", sigma=0)])
-    'NOT PRIVATE'
     """
     return "; ".join(_one(cost) for cost in costs)
 
@@ -74,24 +73,16 @@ def describe(costs: Sequence[Cost]) -> str:
 def _one(cost: Cost) -> str:
     match cost:
         case Event():
-            return _event(cost)
+            return str(cost)
         case AnyOf():
             return f"{cost.times} times {_choice(cost.events)}"
         case BestOf():
-            return f"best of {cost.law}: {_choice(cost.events)}, {_event(cost.score)}"
+            return f"best of {cost.law}: {_choice(cost.events)}, {cost.score}"
 
 
 def _choice(events: Sequence[Event]) -> str:
-    kinds = list(dict.fromkeys(map(_event, events)))
+    kinds = list(dict.fromkeys(map(str, events)))
     return kinds[0] if len(kinds) == 1 else f"any of ({' | '.join(kinds)})"
-
-
-def _event(event: Event) -> str:
-    if not event.private:
-        return "NOT PRIVATE"
-    use = "" if event.q == 1 and event.steps == 1 else f" q={event.q:.4g} steps={event.steps}"
-    cap = "" if event.cap is None else f" at most {event.cap} of {event.n} in a batch"
-    return f"{event.purpose} sigma={event.sigma:.4g}{use}{cap}"
 
 
 def sentences(ledger: Ledger, *, delta: float | None = None) -> list[str]:

@@ -16,14 +16,14 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
+from privimage.privacy.accounting.costs import AnyOf, Cost
 from privimage.privacy.budget import Event
 
 
 def dominates(counted: Cost, cost: Cost) -> bool:
     """Whether `counted` reveals at least as much as `cost`: the same, or the same access with no more noise.
 
-    >>> asked = Event(purpose="query", sigma=5.0)
+    >>> asked = Event(purpose="query", sigma=5.0, split="train")
     >>> dominates(asked, asked.scaled(2)), dominates(asked, asked.scaled(0.5))
     (True, False)
     """
@@ -40,7 +40,8 @@ def places(bill: Sequence[Cost]) -> int:
 def admits(bill: Sequence[Cost], charged: Iterable[Cost]) -> bool:
     """Whether every one of the costs that were charged finds a place of its own in the bill.
 
-    >>> quiet, loud = Event(purpose="dp-sgd", sigma=4.0), Event(purpose="dp-sgd", sigma=2.0)
+    >>> quiet = Event(purpose="dp-sgd", sigma=4.0, split="train")
+    >>> loud = quiet.scaled(0.5)
     >>> bill = (quiet, AnyOf(events=(quiet, loud), times=2))
     >>> admits(bill, [quiet, loud, loud]), admits(bill, [loud, loud, quiet]), admits(bill, [loud, loud, loud])
     (True, True, False)
@@ -56,11 +57,12 @@ def _who_admits(bill: tuple[Cost, ...], cost: Cost) -> tuple[int, ...]:
     """Which lines of the bill have places that admit this cost. A charge that leaves a choice open finds none."""
     if isinstance(cost, AnyOf):
         return ()
-    return tuple(i for i, counted in enumerate(bill) if any(dominates(one, cost) for one in _options(counted)))
+    return tuple(i for i, counted in enumerate(bill) if any(dominates(one, cost) for one in options([counted])))
 
 
-def _options(counted: Cost) -> tuple[Cost, ...]:
-    return (counted,) if isinstance(counted, Event | BestOf) else counted.events
+def options(bill: Sequence[Cost]) -> tuple[Cost, ...]:
+    """Everything that one of these costs may turn out to be."""
+    return tuple(one for cost in bill for one in (cost.events if isinstance(cost, AnyOf) else (cost,)))
 
 
 def _flow(kinds: Counter[tuple[int, ...]], capacities: list[int]) -> int:

@@ -18,8 +18,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from privimage import record as records
 from privimage.errors import InputError, LostAnswer, TrialFailed, Violation
 from privimage.paths import RunFolder
-from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.accounting.costs import BestOf, Cost
 from privimage.privacy.bill import Bill, Study
+from privimage.privacy.budget import Event
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
@@ -38,14 +39,14 @@ RELEASED = ("model", "samples", "selection")  # the artefacts of the winner that
 class Selection:
     """The selection of a sweep at one budget: what it costs, its trials, and how it ends."""
 
-    def __init__(self, sweep: Sweep, study: Study, bill: Bill, *, asked_sigma: float) -> None:
+    def __init__(self, sweep: Sweep, study: Study, bill: Bill, *, asked_sigma: Mapping[str, float]) -> None:
         (cost,) = study.search
         if not isinstance(cost, BestOf):
             raise Violation("the search of a selection is paid as one selection")
         self.cost, self._study, self._bill = cost, study, bill
         self._sweep, self._asked = sweep, asked_sigma
         fixed = dumped(sweep, without={"resources", "compare", "metrics", "budgets", "trials"})
-        inputs = {"sweep": fixed, "budget": study.budget, "cost": cost, "asked": asked_sigma}
+        inputs = {"sweep": fixed, "budget": study.budget, "cost": cost, "asked": dict(asked_sigma)}
         self.id = digest({"kind": "selection", **inputs})
         self.what = f"{sweep.name}: the best of K trials at epsilon {study.budget.epsilon:g}, {cost.law}"
 
@@ -107,7 +108,7 @@ class Selection:
         Its place among them bounds K from below, so neither its number nor a name that is made from it leaves.
         """
         selection = Paid(id=self.id, what=self.what, events=(self.cost,))
-        queries = tuple(access for access in winner.paid if all(e in self._bill.queries for e in access.events))
+        queries = tuple(access for access in winner.paid if all(_shared(event) for event in access.events))
         return untimed(winner).model_copy(
             update={
                 "id": self.id[:16],
@@ -119,6 +120,11 @@ class Selection:
                 "artefacts": artefacts,
             }
         )
+
+
+def _shared(cost: Cost) -> bool:
+    """Whether all trials share the answer, so that it tells of none of them."""
+    return isinstance(cost, Event) and cost.shared is not None
 
 
 def level(ledger: Ledger, folder: RunFolder) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privimage import metrics
@@ -35,7 +35,7 @@ def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
     return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
 
 
-def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: float) -> Iterator[Trial]:
+def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: Mapping[str, float]) -> Iterator[Trial]:
     """One trial a budget and seed on the sensitive set, with the best settings that the search found in `folder`.
 
     The settings are kept before the first of them is run: whatever changes later, no others are run as well. Raises

@@ -24,13 +24,13 @@ from privimage.stores.store import Built, Store
 from privimage.stores.tensors import numpy_state
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
-QUERY = Event(purpose="query", sigma=5.0)
+QUERY = Event(purpose="query", split="train", sigma=5.0, shared="00ff")
 ROLES = ("search", "compare")
-OPEN = Event(purpose="none", sigma=0.0, q=0.5, steps=50)
+OPEN = Event(purpose="training", split="train", sigma=0.0, q=0.5, steps=50)
 
 
 def dp_sgd(sigma: float) -> Event:
-    return Event(purpose="dp-sgd", sigma=sigma, q=0.5, steps=50)
+    return Event(purpose="dp-sgd", split="train", sigma=sigma, q=0.5, steps=50)
 
 
 def metric(name: str, value: float, *touches: Any) -> Metric:
@@ -121,7 +121,7 @@ def demo_records() -> list[Record]:
 
 def bill_for(records: list[Record]) -> Bill:
     """The bill of an explore sweep whose trials ask what these records paid."""
-    queries = tuple({e: None for r in records for e in r.events if e.purpose == "query"})[:1]
+    queries = tuple({e: None for r in records for e in r.events if e.shared is not None})[:1]
     studies = []
     for budget in sorted({r.budget for r in records}, key=lambda b: (b.epsilon, b.delta)):
         mine = [r for r in records if r.budget == budget]

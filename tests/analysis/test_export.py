@@ -30,7 +30,7 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
         "Had this trial been the only one: epsilon 9.9995 at delta 1e-05",
         "RDP",
         "one image together with its label",
-        "query sigma_s 5",
+        "query sigma=5",
         "**State epsilon ",
         "It pays for 1 noisy query, 6 search trials and 6 comparison rows with DP-SGD",
         "chosen among 12 other private trials on the same images, by accuracy[cnn]†",

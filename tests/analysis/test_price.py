@@ -14,7 +14,7 @@ from privimage.privacy.bill import Bill, Search, Study, Training, price_selectio
 from privimage.privacy.budget import Budget, Event
 
 BUDGET = Budget(epsilon=4, delta=1e-5)
-QUERY = Event(purpose="query", sigma=8.0)
+QUERY = Event(purpose="query", split="train", sigma=8.0)
 SEARCH = Search(trainings=(Training(q=0.2, steps=5),), trials=3, query=QUERY)
 
 

@@ -13,7 +13,7 @@ def html(demo):
 def test_every_trial_and_its_budget_line_are_in_the_report(html, demo_rows):
     for record in demo_rows:
         assert html.count(record.id[:8]) >= 2 and record.id in html
-    assert html.count("DP-SGD sigma 2, q 0.5, 50 steps") >= 3
+    assert html.count("dp-sgd sigma=2 q=0.5 steps=50") >= 3
 
 
 def test_the_bill_comes_first(html):

@@ -3,24 +3,24 @@ from privimage.privacy.accounting import epsilon
 from privimage.privacy.budget import Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
-QUERY = Event(purpose="query", sigma=5.0)
-SGD = Event(purpose="dp-sgd", sigma=2.0, q=0.5, steps=50)
-OPEN = Event(purpose="none", sigma=0.0, q=0.5, steps=50)
+QUERY = Event(purpose="query", split="train", sigma=5.0, shared="00ff")
+SGD = Event(purpose="dp-sgd", split="train", sigma=2.0, q=0.5, steps=50)
+OPEN = Event(purpose="training", split="train", sigma=0.0, q=0.5, steps=50)
 
 
 def test_the_budget_line_names_every_event_and_both_accountants(make_record):
     line = spend.budget_line(make_record("a", spent=9.999512))
     query, sgd = (words.epsilon(epsilon([event], 1e-5)) for event in (QUERY, SGD))
     assert line == (
-        f"query sigma_s 5 -> epsilon {query}; DP-SGD sigma 2, q 0.5, 50 steps -> epsilon {sgd}; "
+        f"query sigma=5 -> epsilon {query}; dp-sgd sigma=2 q=0.5 steps=50 -> epsilon {sgd}; "
         "together epsilon 9.9996 (PLD) <= 10 at delta 1e-05; RDP 11"
     )
 
 
 def test_the_budget_line_of_a_derived_query_and_of_one_event(make_record):
-    derived = make_record("a", events=(Event(purpose="query", sigma=10.0),), paid=make_record("b").paid)
+    derived = make_record("a", events=(QUERY.scaled(2),), paid=make_record("b").paid)
     line = spend.budget_line(derived)
-    assert line.startswith("query sigma_s 10 (derived from the sweep's one query at sigma_s 5); together")
+    assert line.startswith("query sigma=10 (derived from one answer of the sweep at sigma=5); together")
 
 
 def test_the_budget_line_hides_neither_an_overdraft_nor_a_missing_guarantee(make_record):

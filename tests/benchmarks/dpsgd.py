@@ -213,7 +213,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
     rng, n, q, steps = np.random.default_rng(0), 256, 8 / 256 if K > 1 else 32 / 256, 8
     x, y = rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, 10, n)
     images = PrivateSet(x=x, y=y, name="random", id="random", split="train", classes=tuple("0123456789"))
-    event = Event(purpose="dp-sgd", sigma=1.0, q=q, steps=steps)
+    event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=q, steps=steps)
 
     def private(engine: str) -> None:
         precision = "fp32" if engine == "opacus" else generator.edm.precision

@@ -92,7 +92,6 @@ def trial_of(row: str, epsilon: float, draw: int, tuning: Settings, sampling: Se
         "method": {"name": row, **BASE, "finetune": tuning, "sample": sampling},
         "metrics": METRICS,
         "seed": draw,
-        "asked_sigma": 5,
     }
     return parse(Trial, values)
 

@@ -47,7 +47,6 @@ def make_trial(values: dict[str, Any]) -> Trial:
             "budget": Budget(epsilon=10, delta=1e-5),
             "method": values["method"],
             "metrics": ("accuracy[lr]",),
-            "asked_sigma": 10.0,
         },
     )
 

@@ -32,11 +32,11 @@ exact_epsilon = _beside("exact_loss").exact_epsilon
 
 
 def sgd(sigma: float, q: float = 1.0, steps: int = 1) -> Event:
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
+    return Event(purpose="dp-sgd", split="train", sigma=sigma, q=q, steps=steps)
 
 
 def query(sigma: float) -> Event:
-    return Event(purpose="query", sigma=sigma)
+    return Event(purpose="query", split="train", sigma=sigma)
 
 
 def assert_true(events: list[Cost], delta: float) -> None:
@@ -158,7 +158,7 @@ def test_a_choice_lies_above_what_can_be_chosen(
 
 @pytest.mark.parametrize("delta", [1e-3, 1e-6, 1e-10])
 def test_a_selection_of_one_is_its_trial(delta: float) -> None:
-    event, score = sgd(2.0, 0.1, 60), Event(purpose="score", sigma=1e3)
+    event, score = sgd(2.0, 0.1, 60), Event(purpose="score", split="validation", sigma=1e3)
     exact = exact_epsilon([event], delta)
     assert exact <= epsilon([BestOf(law=Law(mean=1), events=(event,), score=score)], delta) <= 1.002 * exact
 

@@ -23,9 +23,9 @@ from privimage.stages import Stages
 from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
-QUERY = Event(purpose="query", sigma=5)
-SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=16)
-SCORE = Event(purpose="score", sigma=30)
+QUERY = Event(purpose="query", split="train", sigma=5, shared="00ff")
+SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=16)
+SCORE = Event(purpose="score", split="validation", sigma=30)
 BEST = BestOf(law=Law(mean=10), events=(SGD,), score=SCORE)
 SET, SELECTION = "faces-v1", "s" * 64
 KINDS = ("histogram", "selection", "generator", "samples", "score")

@@ -26,7 +26,7 @@ from privimage.schema import parse
 from sweeps.resume import at_revision, check_same, dumped, reservation_of
 from sweeps.sweep import Sweep
 
-QUERY = Event(purpose="query", sigma=5)
+QUERY = Event(purpose="query", split="train", sigma=5)
 A, B, C = (content_of([letter]) for letter in (b"a", b"b", b"c"))
 
 

@@ -142,11 +142,11 @@ def train() -> PrivateSet:
 
 (X, Y), VALIDATION, TINY = toys.pictures(30, 3, seed=9), toys.sensitive_set().validation, toys.tiny()
 FUNCTION = toys.query_function(toys.query_weights(toys.public_set()))
-SGD = Event(purpose="dp-sgd", sigma=1.5, q=0.5, steps=2)
+SGD = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.5, steps=2)
 
 
 def query(train: PrivateSet) -> None:
-    semantics.ask(FUNCTION, train, k1=2, event=Event(purpose="query", sigma=5), entropy=entropy(1))
+    semantics.ask(FUNCTION, train, k1=2, event=Event(purpose="query", split="train", sigma=5), entropy=entropy(1))
 
 
 def derived(train: PrivateSet) -> None:
@@ -155,12 +155,12 @@ def derived(train: PrivateSet) -> None:
 
 def score(train: PrivateSet) -> None:
     for classifier in ("lr", "cnn"):
-        event = Event(purpose="score", sigma=2)
+        event = Event(purpose="score", split="validation", sigma=2)
         dp_accuracy(X, Y, classifier=classifier, validation=VALIDATION, event=event, entropy=entropy(1))
 
 
 def batches(train: PrivateSet) -> None:
-    list(poisson_batches(n=50, q=0.5, steps=3, stream=entropy(1).stream("batches"), cap=20))
+    list(poisson_batches(n=50, q=0.5, steps=3, stream=entropy(1).stream("batches")))
 
 
 def training(train: PrivateSet, engine: str = "layers") -> None:

@@ -32,7 +32,8 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event
 
-training, score = Event(purpose="dp-sgd", sigma=2, q=0.1, steps=5), Event(purpose="score", sigma=9)
+training = Event(purpose="dp-sgd", split="train", sigma=2, q=0.1, steps=5)
+score = Event(purpose="score", split="validation", sigma=9)
 cost = BestOf(law=Law(mean=3), events=(training,), score=score)
 here = Path(sys.argv[1])
 
@@ -62,7 +63,7 @@ def seen(name):
         charge(trial, "ten times as dear", training.scaled(0.1)),
         charge(trial, "one more than was drawn", training),
         charge(trial, "a score", score),
-        charge(trial, "with the query", score, Event(purpose="query", sigma=9)),
+        charge(trial, "with the query", score, Event(purpose="query", split="train", sigma=9, shared="q")),
     ]
     outer, trial = selection(f"{name}, never opened")
     outer.charge(id="s", what="a selection", events=(cost,))

@@ -161,7 +161,10 @@ def test_an_internal_folder_that_was_open_is_closed(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "internal").stat().st_mode) == 0o700
 
 
-SGD, SCORE = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10), Event(purpose="score", sigma=9)
+SGD, SCORE = (
+    Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=10),
+    Event(purpose="score", split="validation", sigma=9),
+)
 COST = BestOf(law=Law(mean=3), events=(SGD,), score=SCORE)
 
 

@@ -68,7 +68,7 @@ class Fixed(Noise):
     """Noise that follows from the budget without an accountant: so little that it drowns nothing a field changes."""
 
     def dp_sgd(self, budget: Budget, *, q: float, steps: int, query: Event | None = None) -> Event:
-        return Event(purpose="dp-sgd", sigma=5 / budget.epsilon, q=q, steps=steps)
+        return Event(purpose="dp-sgd", split="train", sigma=5 / budget.epsilon, q=q, steps=steps)
 
 
 class Enough(Exception):
@@ -108,15 +108,16 @@ class Recorder(Stages):
 def run(root: Path, config: method.MethodConfig, canned: dict[str, Artefact] | None = None, **world: Any) -> Recorder:
     """The pipeline of this configuration up to its images."""
     stages = Recorder(root, canned, world.get("until", ""))
+    identity = {"sensitive": world.get("sensitive", "toy"), "public": world.get("public", "toy-public")}
     ran = method.Run(
         config=config,
-        paid=method.events(config, world.get("budget", BUDGET), Fixed()),
+        paid=method.events(config, world.get("budget", BUDGET), Fixed(), identity=identity),
         draw=world.get("draw"),
         seed=world.get("seed", 0),
-        asked_sigma=world.get("asked", 4.0),
+        asked_sigma={method.question_of(identity, config.query): world.get("asked", 4.0)},
         public=PUBLIC,
         sensitive=SENSITIVE,
-        identity={"sensitive": world.get("sensitive", "toy"), "public": world.get("public", "toy-public")},
+        identity=identity,
         stages=stages,
     )
     try:
@@ -269,7 +270,7 @@ def test_a_key_that_is_not_made_from_the_declaration_is_seen(
     real = Inputs.of
 
     def with_one_more(self: Inputs, kind: str) -> dict[str, Any]:
-        return real(self, kind) | {"steps": self.fields["sample.steps"]}
+        return real(self, kind) | {"steps": self.fields.get("sample.steps")}
 
     monkeypatch.setattr(Inputs, "of", with_one_more)
     with pytest.raises(AssertionError):

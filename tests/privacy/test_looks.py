@@ -45,7 +45,6 @@ VALUES: dict[str, Any] = {
         "samples": 12,
     },
     "metrics": METRICS,
-    "asked_sigma": 6,
 }
 SHAPE = {"__len__", "shape", "__post_init__", "__repr__", "__init__"}  # what asks for the size only
 
@@ -174,7 +173,12 @@ def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, Sensi
     from privimage.privacy.budget import Event
 
     test = sets[1].test
-    for by in (None, Event(purpose="none", sigma=0), Seen(split="train"), Event(purpose="score", sigma=3)):
+    for by in (
+        None,
+        Event(purpose="training", split="train", sigma=0),
+        Seen(split="train"),
+        Event(purpose="score", split="validation", sigma=3),
+    ):
         with pytest.raises(Violation, match=r"without noise|would be read"):
             looking.may_read(test, by)
     looking.may_read(test, Seen(split="test"))

@@ -106,7 +106,11 @@ def bound(values: np.ndarray, std: float) -> None:
 
 
 def released_minus_exact_has_the_declared_std(function: QueryFunction, train: PrivateSet, folder: Path) -> None:
-    query, score, k1 = Event(purpose="query", sigma=6.0), Event(purpose="score", sigma=3.0), 2
+    query, score, k1 = (
+        Event(purpose="query", split="train", sigma=6.0),
+        Event(purpose="score", split="validation", sigma=3.0),
+        2,
+    )
     exact, validation = np.zeros((3, 12)), toys.sensitive_set().validation
     for row in function.top(train, k1=k1).T:
         np.add.at(exact, (train.y, row), 1)
@@ -127,7 +131,7 @@ def released_minus_exact_has_the_declared_std(function: QueryFunction, train: Pr
 
 def steps_of(train: PrivateSet, entropy: Entropy, *, steps: int) -> np.ndarray:
     """The noise that was really added [steps, weights], of standard deviation 1: no example joins any batch."""
-    event, generator = Event(purpose="dp-sgd", sigma=1.5, q=1e-9, steps=steps), toys.tiny()
+    event, generator = Event(purpose="dp-sgd", split="train", sigma=1.5, q=1e-9, steps=steps), toys.tiny()
     config = FinetuneConfig(optimizer="adam", lr=1e-9, C=0.1, K=2)
     seen: list[np.ndarray] = []
 
@@ -147,7 +151,7 @@ def no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
     many |= {f"step {i} of another trial": row for i, row in enumerate(steps_of(train, of("a", "y"), steps=2))}
     for row in many.values():
         bound(row, 1.0)
-    fine = Event(purpose="query", sigma=2.0**20)  # so that the grid does not show
+    fine = Event(purpose="query", split="train", sigma=2.0**20)  # so that the grid does not show
     empty = toys.private_set(0, seed=0)
     wide = QueryFunction(net=function.net, n_classes=n // 3)
     many["query"] = semantics.ask(wide, empty, k1=1, event=fine, entropy=one).value.ravel() / 2**20
@@ -353,15 +357,15 @@ def test_a_seed_in_the_place_of_an_entropy_is_an_error(call: str, train: Private
     x, y = toys.pictures(30, 3, seed=9)
     calls: dict[str, Callable[[Any], object]] = {
         "query": lambda seed: semantics.ask(
-            function, train, k1=1, event=Event(purpose="query", sigma=5), entropy=seed
+            function, train, k1=1, event=Event(purpose="query", split="train", sigma=5), entropy=seed
         ),
         "derived": lambda seed: semantics.noisier(np.zeros((2, 3)), k1=1, asked=1, wanted=2, entropy=seed),
         "score": lambda seed: dp_accuracy(
             x, y, classifier="lr", validation=toys.sensitive_set().validation,
-            event=Event(purpose="score", sigma=1), entropy=seed,
+            event=Event(purpose="score", split="validation", sigma=1), entropy=seed,
         ),
         "training": lambda seed: fine_tune(
-            toys.tiny(), train, config=FinetuneConfig(), event=Event(purpose="dp-sgd", sigma=1, steps=1),
+            toys.tiny(), train, config=FinetuneConfig(), event=Event(purpose="dp-sgd", split="train", sigma=1, steps=1),
             entropy=seed, workers=Workers.alone(),
         ),
     }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import every
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +24,11 @@ from privimage.methods.declared import Declaration
 from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Study
+from privimage.privacy.wall import places
 from privimage.schema import digest, parse
 from privimage.trial import Trial
 from sweeps import count
-from sweeps.price import bill_of, row_noise, search_of
+from sweeps.price import bill_of, least_sigmas, row_noise, search_of
 from sweeps.sweep import Sweep
 
 DELTA = 1e-5
@@ -64,11 +66,15 @@ def sweep_of(**changed: Any) -> Sweep:
     return parse(Sweep, values | changed)
 
 
+def priced(sweep: Sweep) -> Bill:
+    return bill_of(sweep, asked_sigma=least_sigmas(sweep))
+
+
 def keys(trial: Trial, kind: str, **more: Any) -> Iterator[str]:
     """The key under which the trial asks this, if it does."""
     run = method.Run(
         config=trial.method,
-        paid=method.events(trial.method, trial.budget, trial.noise),
+        paid=method.events(trial.method, trial.budget, trial.noise, identity=trial.identity),
         draw=None,
         seed=trial.seed,
         asked_sigma=trial.asked_sigma,
@@ -84,8 +90,9 @@ def keys(trial: Trial, kind: str, **more: Any) -> Iterator[str]:
 def everything(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
     """Every trial that the search may make at a budget."""
     choices = [[(dotted, value) for value in dimension.corners()] for dotted, dimension in sweep.search.items()]
+    asked = every(sweep, 4)
     return [
-        sweep.trial(budget=study.budget, seed=seed, asked_sigma=4, noise=study.noise, overrides=dict(point))
+        sweep.trial(budget=study.budget, seed=seed, asked_sigma=asked, noise=study.noise, overrides=dict(point))
         for point in itertools.product(*choices)
         for seed in sweep.seeds
     ]
@@ -93,7 +100,7 @@ def everything(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
 
 def rows(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
     return [
-        sweep.row_trial(row, seed, budget, asked_sigma=4, noise=row_noise(bill, budget))
+        sweep.row_trial(row, seed, budget, asked_sigma=every(sweep, 4), noise=row_noise(bill, budget))
         for row, seed, budget in sweep.rows()
         if budget == study.budget
     ]
@@ -110,7 +117,7 @@ def scores(trials: list[Trial]) -> set[str]:
 
 def counted(sweep: Sweep) -> None:
     """Raise AssertionError unless the bill of this space, tried whole, counts what its trials would be charged."""
-    bill = bill_of(sweep, asked_sigma=4)
+    bill = bill_of(sweep, asked_sigma=every(sweep, 4))
     asked: set[str] = set()
     for study in bill.studies:
         searched, compared = everything(sweep, bill, study), rows(sweep, bill, study)
@@ -121,7 +128,7 @@ def counted(sweep: Sweep) -> None:
             assert any(e.sigma <= event.sigma and e == event.model_copy(update={"sigma": e.sigma})
                        for e in study.trainings)  # fmt: skip
         asked |= {key for t in (*searched, *compared) for key in keys(t, "histogram")}
-    assert len(bill.queries) == len(asked)
+    assert places(bill.queries) == len(asked)
 
 
 @st.composite
@@ -161,17 +168,17 @@ def test_a_space_that_is_tried_whole_is_billed_to_the_question(sweep: Sweep) -> 
 @settings(max_examples=20, deadline=None)
 def test_fewer_trials_than_settings_never_ask_more_than_is_billed(sweep: Sweep, trials: int, data: Any) -> None:
     sweep = sweep.model_copy(update={"trials": trials})
-    bill = bill_of(sweep, asked_sigma=4)
+    bill = bill_of(sweep, asked_sigma=every(sweep, 4))
     asked: set[str] = set()
     for study in bill.studies:
-        every, n = everything(sweep, bill, study), len(sweep.seeds)
-        tried = data.draw(st.lists(st.integers(0, len(every) // n - 1), max_size=trials, unique=True))
-        searched = [t for i in tried for t in every[i * n : (i + 1) * n]]
+        whole, n = everything(sweep, bill, study), len(sweep.seeds)
+        tried = data.draw(st.lists(st.integers(0, len(whole) // n - 1), max_size=trials, unique=True))
+        searched = [t for i in tried for t in whole[i * n : (i + 1) * n]]
         compared = rows(sweep, bill, study)
         assert len(trainings(searched) | trainings(compared)) <= study.trainings_asked + len(study.rows)
         assert len(scores(searched)) <= study.scores_asked
         asked |= {key for t in (*searched, *compared) for key in keys(t, "histogram")}
-    assert len(asked) <= len(bill.queries)
+    assert len(asked) <= places(bill.queries)
 
 
 GUIDANCE = {"method.sample.guidance": {"uniform": [0, 2]}}
@@ -180,13 +187,13 @@ GUIDANCE = {"method.sample.guidance": {"uniform": [0, 2]}}
 @pytest.mark.parametrize("covers", ["trial", "sweep"])
 def test_post_processing_alone_is_one_training(covers: str) -> None:
     tuning = {"mode": "explore", "covers": covers}
-    bill = bill_of(sweep_of(search=GUIDANCE, trials=6, tuning=tuning), asked_sigma=8)
-    one = bill_of(sweep_of(trials=1, tuning=tuning), asked_sigma=8)
+    bill = priced(sweep_of(search=GUIDANCE, trials=6, tuning=tuning))
+    one = priced(sweep_of(trials=1, tuning=tuning))
     assert bill.costs == one.costs and 4.99 < bill.epsilon(DELTA) <= 5
 
 
 def test_every_setting_of_post_processing_has_a_score_of_its_own() -> None:
-    bill = bill_of(sweep_of(search=GUIDANCE, trials=6, metrics=["dp-accuracy[lr]"]), asked_sigma=8)
+    bill = priced(sweep_of(search=GUIDANCE, trials=6, metrics=["dp-accuracy[lr]"]))
     assert [cost.times for cost in bill.costs if isinstance(cost, AnyOf)] == [1, 6]
     assert metrics.is_private("dp-accuracy[lr]")
 
@@ -194,20 +201,20 @@ def test_every_setting_of_post_processing_has_a_score_of_its_own() -> None:
 def test_a_field_that_the_method_ignores_asks_nothing_new() -> None:
     search = {"method.select.ratio": {"uniform": [0.1, 0.9]}, "method.pretrain.lr": {"log_uniform": [1e-4, 1e-2]}}
     sweep = sweep_of(method={"name": "dpdm"}, search=search, trials=50)
-    assert bill_of(sweep, asked_sigma=8).studies[0].trainings_asked == 1
+    assert priced(sweep).studies[0].trainings_asked == 1
     assert count.ignored(sweep) == tuple(search)
     assert not count.ignored(sweep_of(search=search))
 
 
 def test_two_settings_are_two_trials_however_many_are_allowed() -> None:
-    bill = bill_of(sweep_of(search={"method.finetune.lr": {"choice": [0.1, 0.3]}}, trials=50), asked_sigma=8)
-    two = bill_of(sweep_of(search={"method.finetune.lr": {"choice": [0.1, 0.3]}}, trials=2), asked_sigma=8)
+    bill = priced(sweep_of(search={"method.finetune.lr": {"choice": [0.1, 0.3]}}, trials=50))
+    two = priced(sweep_of(search={"method.finetune.lr": {"choice": [0.1, 0.3]}}, trials=2))
     assert bill.costs == two.costs and bill.studies[0].trials == 2
 
 
 def test_a_range_is_as_many_questions_as_trials() -> None:
     search = {"method.finetune.lr": {"uniform": [0.1, 0.3]}}
-    bill = bill_of(sweep_of(search=search, trials=7, seeds=[0, 1]), asked_sigma=8)
+    bill = priced(sweep_of(search=search, trials=7, seeds=[0, 1]))
     assert bill.studies[0].trainings_asked == 14 == bill.studies[0].trials
 
 

@@ -15,7 +15,7 @@ from privimage.privacy.contents import Contents
 from privimage.privacy.ledger import Ledger
 from privimage.stores.store import Built, Store
 
-QUERY = Event(purpose="query", sigma=5)
+QUERY = Event(purpose="query", split="train", sigma=5)
 SET = "tiny-v1"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import every
 
 from privimage.errors import InputError
 from privimage.methods.presets import PRESETS, Preset
@@ -35,7 +36,8 @@ def without_guarantee(sweep: Sweep) -> set[str]:
     """Methods that the search may try and that read training images without noise, by the events that they ask."""
     tried = [trial for dotted, trial in sweep.corner_trials() if dotted in (*sweep.search, "method")]
     noise = Noise(training=1.0)  # any: it is not solved for here
-    return {t.method.name for t in tried if any(event.sigma == 0 for event in events(t.method, t.budget, noise))}
+    asked = ((t.method.name, events(t.method, t.budget, noise, identity=t.identity)) for t in tried)
+    return {name for name, found in asked if any(event.sigma == 0 for event in found)}
 
 
 def loaded(file: Path, **overrides: Any) -> Sweep | None:
@@ -85,20 +87,20 @@ def test_the_line_names_key_value_and_fix(write_sweep: Write) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_comparison_rows_stay_allowed(mode: str, write_sweep: Write) -> None:
     sweep = load_sweep(write_sweep(compare=list(OPEN), **MODES[mode]))
-    rows = [sweep.row_trial(*row, asked_sigma=6, noise=Noise()) for row in sweep.rows()]
+    rows = [sweep.row_trial(*row, noise=Noise()) for row in sweep.rows()]
     assert [row.method.name for row in rows] == list(OPEN)
 
 
 def test_no_other_way_leads_to_a_trial_of_the_search(write_sweep: Write, tmp_path: Path) -> None:
     """Settings that come from a journal or from a stand-in's file are held to the same rule; and so is running one."""
     sweep = load_sweep(write_sweep(tuning={"mode": "public"}, budgets=[{"epsilon": 10, "delta": 1e-5}]))
-    asked: dict[str, Any] = {"seed": 0, "asked_sigma": 6, "noise": Noise(), "overrides": {"method.name": "real"}}
+    asked: dict[str, Any] = {"seed": 0, "noise": Noise(), "overrides": {"method.name": "real"}}
     with pytest.raises(InputError, match=r"^method\.name: got real, which"):
         sweep.trial(budget=sweep.budgets[0], **asked)
     folder = RunFolder(path=tmp_path)
     folder.settings.write_text(json.dumps([{"method.name": "nonprivate-tune"}] * len(sweep.budgets)))
     with pytest.raises(InputError, match=r"^method\.name: got nonprivate-tune, which"):
-        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=6), asked_sigma=6))
+        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=every(sweep, 6)), asked_sigma={}))
     trial = sweep.trial(budget=sweep.budgets[0], search=False, **asked)
     nothing: Any = None
     with pytest.raises(InputError, match=r"^method\.name: got real, which"):

@@ -54,18 +54,20 @@ def injected(monkeypatch: Patch) -> None:
 
 def ask(sensitive: PrivateSet) -> object:
     function = toys.query_function(toys.query_weights(toys.public_set()))
-    return semantics.ask(function, sensitive, k1=1, event=Event(purpose="query", sigma=5), entropy=ENTROPY)
+    return semantics.ask(
+        function, sensitive, k1=1, event=Event(purpose="query", split="train", sigma=5), entropy=ENTROPY
+    )
 
 
 def tune(sensitive: PrivateSet, seen: Seen | None = None, **event: Any) -> object:
-    what = Event(**({"purpose": "dp-sgd", "sigma": 1.0, "q": 0.5} | event))
+    what = Event(**({"purpose": "dp-sgd", "split": "train", "sigma": 1.0, "q": 0.5} | event))
     fixed: dict[str, Any] = {"config": FinetuneConfig(K=1), "entropy": ENTROPY, "workers": Workers.alone()}
     return fine_tune(toys.tiny(), sensitive, event=what, seen=seen, **fixed)
 
 
 def score(sensitive: PrivateSet) -> object:
     x, y = toys.pictures(30, 3, seed=9)
-    event = Event(purpose="score", sigma=1)
+    event = Event(purpose="score", split="validation", sigma=1)
     return dp_accuracy(x, y, classifier="lr", validation=sensitive, event=event, entropy=ENTROPY)
 
 
@@ -82,7 +84,7 @@ def statistics(sensitive: PrivateSet, seen: Seen) -> object:
 
 
 def tune_without_noise(sensitive: PrivateSet, seen: Seen) -> object:
-    return tune(sensitive, seen, purpose="none", sigma=0)
+    return tune(sensitive, seen, purpose="training", sigma=0)
 
 
 def as_declared(read: Callable[[PrivateSet, Seen], object], split: Part) -> tuple[Callable[[PrivateSet], object], Part]:
@@ -174,7 +176,7 @@ def scored(folder: Path, sensitive: SensitiveData) -> float:
 def a_run(what: trials.Trial, sensitive: SensitiveData, stages: Any) -> method.Images:
     run = method.Run(
         config=what.method,
-        paid=method.events(what.method, what.budget, what.noise),
+        paid=method.events(what.method, what.budget, what.noise, identity=what.identity),
         draw=None,
         seed=what.seed,
         asked_sigma=what.asked_sigma,

@@ -15,8 +15,8 @@ from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.ledger import Ledger
 
-QUERY = Event(purpose="query", sigma=5)
-LOUD = Event(purpose="query", sigma=1)
+QUERY = Event(purpose="query", split="train", sigma=5)
+LOUD = Event(purpose="query", split="train", sigma=1)
 DELTA = 1e-2
 
 
@@ -62,7 +62,7 @@ def losses_at_stopping(rng: np.random.Generator, *, n: int) -> tuple[np.ndarray,
     """
     loss, sums = np.zeros(n), np.zeros((n, *odometer.NOTHING.shape))
     going = np.ones(n, bool)
-    prices = {s: odometer.divergences([Event(purpose="query", sigma=s)]) for s in (1.0, 2.0, 4.0)}
+    prices = {s: odometer.divergences([Event(purpose="query", split="train", sigma=s)]) for s in (1.0, 2.0, 4.0)}
     for _ in range(12):
         sigma = np.where(loss > 1, 1.0, np.where(loss > 0, 2.0, 4.0))
         answer = rng.normal(1, sigma)  # the example is there
@@ -99,6 +99,6 @@ def test_what_the_cap_still_admits_is_admitted_and_no_more(tmp_path: Path) -> No
     assert f"one more access of epsilon {math.floor(room * 1e3) / 1e3:.5g} by itself" in said
     left = cap.rho - spending.counted.max()
     sigma = math.sqrt(cap.order / (2 * left))
-    assert cap.admits(spending.counted + cap.price([Event(purpose="query", sigma=sigma * 1.0001)]))
-    assert not cap.admits(spending.counted + cap.price([Event(purpose="query", sigma=sigma * 0.999)]))
-    assert epsilon([Event(purpose="query", sigma=sigma)], 1e-5) == pytest.approx(room)
+    assert cap.admits(spending.counted + cap.price([Event(purpose="query", split="train", sigma=sigma * 1.0001)]))
+    assert not cap.admits(spending.counted + cap.price([Event(purpose="query", split="train", sigma=sigma * 0.999)]))
+    assert epsilon([Event(purpose="query", split="train", sigma=sigma)], 1e-5) == pytest.approx(room)

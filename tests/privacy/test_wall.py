@@ -25,9 +25,9 @@ from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 
 Patch = pytest.MonkeyPatch
-SGD = tuple(Event(purpose="dp-sgd", sigma=sigma, q=0.5, steps=2) for sigma in (2.0, 4.0, 8.0))
+SGD = tuple(Event(purpose="dp-sgd", split="train", sigma=sigma, q=0.5, steps=2) for sigma in (2.0, 4.0, 8.0))
 STATED = Budget(epsilon=8, delta=1e-5)
-QUERY, SCORE = Event(purpose="query", sigma=6), Event(purpose="score", sigma=9)
+QUERY, SCORE = Event(purpose="query", split="train", sigma=6), Event(purpose="score", split="validation", sigma=9)
 BEST = BestOf(law=Law(mean=3), events=SGD[:1], score=SCORE)
 
 ANY = st.lists(st.sampled_from(SGD), min_size=1, max_size=2, unique=True).map(tuple)
@@ -190,7 +190,7 @@ def test_a_forged_charge_beyond_a_bill_does_not_verify(tmp_path: Path, monkeypat
 
 def test_no_trial_takes_less_noise_than_its_bill_counts(monkeypatch: Patch) -> None:
     """What another query leaves for training differs by less than the accountant resolves, in either direction."""
-    most, less = Event(purpose="query", sigma=484.0), Event(purpose="query", sigma=480.0)
+    most, less = Event(purpose="query", split="train", sigma=484.0), Event(purpose="query", split="train", sigma=480.0)
     study = price_trials(STATED, Search(trainings=(Training(q=0.2, steps=2),), trials=3, query=most))
     (counted,) = study.trainings
     wavers = lambda **asked: noises_real(**asked).scaled(1 - 1e-5)  # noqa: E731

@@ -42,7 +42,7 @@ from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
 ENTROPY, CLIP = Entropy(b"5" * 32), 1e-3
-EVENT = Event(purpose="dp-sgd", sigma=1.5, q=0.6, steps=5)
+EVENT = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.6, steps=5)
 BUDGET = Budget(epsilon=8, delta=1e-5)
 QS = {"blocks": 0.9, "one": 0.1, "none": 1e-9}  # of 300 examples: five blocks of 64, one, and none
 METHOD = {
@@ -97,18 +97,18 @@ def images(root: Path, sensitive: PrivateSet) -> None:
     at = Store(root / "store")
     stages = Stages(workers=Workers.alone(), store=at, cache=at, ledger=Ledger(root / "ledger.jsonl"))
     public = PublicSet(x=sensitive.x, y=sensitive.y, name="toy-public", classes=("a", "b", "c"))
-    config = method.MethodConfig.model_validate(METHOD)
+    config, identity = method.MethodConfig.model_validate(METHOD), {"sensitive": "toy", "public": "toy-public"}
     method.Run(
         config=config,
-        paid=method.events(config, BUDGET, Noise()),
+        paid=method.events(config, BUDGET, Noise(), identity=identity),
         draw=None,
         seed=1,
-        asked_sigma=10,
+        asked_sigma={},
         public=public,
         sensitive=SensitiveData(
             train=sensitive, validation=replace(sensitive, split="validation"), test=replace(sensitive, split="test")
         ),
-        identity={"sensitive": "toy", "public": "toy-public"},
+        identity=identity,
         stages=stages,
     ).images()
 

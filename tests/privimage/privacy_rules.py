@@ -43,7 +43,7 @@ from privimage.stages import Stages
 from privimage.stores.store import Built, Store
 from privimage.workers import Workers
 
-QUERY = Event(purpose="query", sigma=7.0)
+QUERY = Event(purpose="query", split="train", sigma=7.0)
 ENTROPY = entropy(2**100 + 1)
 
 
@@ -91,7 +91,7 @@ def rule_1_one_gaussian_over_the_whole_histogram(world: World) -> None:
             assert release.events == (event,) and event.q == 1 and event.steps == 1
             return release.value
 
-        S = ask(few, 0, event=Event(purpose="query", sigma=1e-9))
+        S = ask(few, 0, event=Event(purpose="query", split="train", sigma=1e-9))
         noise = np.stack([ask(few, number) - S for number in range(150)])
         std = k1**0.5 * 7
         assert math.isclose(noise.std(), std, rel_tol=0.04), "std sqrt(k1) sigma_s over all entries"
@@ -115,7 +115,7 @@ def rule_2_batches_are_poisson(world: World) -> None:
 
 
 def rule_2_the_divisor_is_the_expected_batch(world: World) -> None:
-    event = Event(purpose="dp-sgd", sigma=1e-9, q=0.4, steps=1)
+    event = Event(purpose="dp-sgd", split="train", sigma=1e-9, q=0.4, steps=1)
     batch = next(iter(finetune.poisson_batches(n=40, q=0.4, steps=1, stream=ENTROPY.stream("batches"))))
     assert len(batch) != 16
     generator, _ = world.tune(event, C=1e-6)  # everybody is clipped, so the sum is made of unit vectors times C
@@ -125,7 +125,7 @@ def rule_2_the_divisor_is_the_expected_batch(world: World) -> None:
 
 
 def rule_2_an_empty_batch_takes_its_noise_step(world: World) -> None:
-    generator, start = world.tune(Event(purpose="dp-sgd", sigma=1.5, q=1e-7, steps=3))
+    generator, start = world.tune(Event(purpose="dp-sgd", split="train", sigma=1.5, q=1e-7, steps=3))
     end = torch.cat([p.detach().ravel() for p in generator.F.parameters()])
     assert (end - start).abs().mean() > 1e-3
     assert math.isclose(grads(generator).std().item(), 1.5 * 0.1 / (1e-7 * 40), rel_tol=0.06)
@@ -177,13 +177,13 @@ def rule_3_a_parameter_without_a_contribution_is_an_error(world: World) -> None:
 
 def rule_3_nobody_can_know_which_draws_an_example_has(world: World) -> None:
     """An example more moves others to other draws; were these known, it would move the sum by far more than C."""
-    everyone = Event(purpose="dp-sgd", sigma=1e-9, q=1.0)
+    everyone = Event(purpose="dp-sgd", split="train", sigma=1e-9, q=1.0)
     one, other = (grads(world.tune(everyone, entropy=entropy(7 + (bit << 170)))[0]) for bit in (0, 1))
     assert (one - other).norm() > 0.1 * one.norm()
 
 
 def rule_4_noise_is_sigma_C_once_a_step(world: World) -> None:
-    event = Event(purpose="dp-sgd", sigma=2.0, q=0.25, steps=1)
+    event = Event(purpose="dp-sgd", split="train", sigma=2.0, q=0.25, steps=1)
     F = world.tiny(width=64).F
     count = sum(p.numel() for p in F.parameters())
     seen = []
@@ -213,7 +213,7 @@ def rule_4_trials_have_noise_of_their_own_and_nothing_is_seeded_globally(world: 
                 noise.append(made.take().tolist())
         assert not set(noise[0]) & set(noise[1]), "every bit counts"
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]
-    world.tune(Event(purpose="dp-sgd", sigma=1.5, q=0.4, steps=1))
+    world.tune(Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.4, steps=1))
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index]
 
@@ -247,7 +247,7 @@ def exact_epsilon(sigmas: list[float], delta: float) -> float:
 
 def rule_5_calibration_is_joint_and_never_above_the_target(world: World) -> None:
     for target, query in ((2.0, 6.0), (0.8, 20.0)):
-        others = (Event(purpose="query", sigma=query),)
+        others = (Event(purpose="query", split="train", sigma=query),)
         forget_epsilons()
         event = calibrate(budget=Budget(epsilon=target, delta=1e-5), q=1.0, steps=4, others=others)
         exact = exact_epsilon([query, *[event.sigma] * 4], 1e-5)
@@ -297,7 +297,7 @@ def rule_6_a_killed_query_is_finished_with_the_same_noise(world: World) -> None:
 def rule_6_a_derived_answer_has_the_wanted_noise(world: World) -> None:
     for k1 in (1, 4):
         zeros, stream = np.zeros((100, 150), np.int64), entropy(0).stream("histogram")
-        asked = Event(purpose="query", sigma=3.0).perturb(zeros, sensitivity=k1**0.5, stream=stream)
+        asked = Event(purpose="query", split="train", sigma=3.0).perturb(zeros, sensitivity=k1**0.5, stream=stream)
         wider = semantics.noisier(asked, k1=k1, asked=3.0, wanted=5.0, entropy=entropy(9))
         assert math.isclose(wider.std(), k1**0.5 * 5.0, rel_tol=0.02)
         assert math.isclose((wider - asked).std(), k1**0.5 * 4.0, rel_tol=0.02)
@@ -307,7 +307,7 @@ def rule_6_a_derived_answer_has_the_wanted_noise(world: World) -> None:
 def rule_7_a_search_states_the_composition_of_all_its_trials(world: World) -> None:
     from types import SimpleNamespace
 
-    sgd = Event(purpose="dp-sgd", sigma=4, q=0.2, steps=10)
+    sgd = Event(purpose="dp-sgd", split="train", sigma=4, q=0.2, steps=10)
     shared = Paid(id="query", what="q", events=(QUERY,))
     trials = [SimpleNamespace(paid=(shared, Paid(id=f"t{i}", what="t", events=(sgd,)))) for i in range(3)]
     stated = records.composition(trials, delta=1e-5)  # type: ignore[arg-type]
@@ -322,7 +322,7 @@ def rule_8_the_ledger_is_append_only_and_chained(world: World) -> None:
         before = ledger.path.read_bytes() if i else b""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "fsync", lambda handle: (synced.append(handle), sync(handle))[1])
-            ledger.charge(id=f"c{i}", what="x", events=(Event(purpose="query", sigma=5.0 + i),))
+            ledger.charge(id=f"c{i}", what="x", events=(Event(purpose="query", split="train", sigma=5.0 + i),))
         assert ledger.path.read_bytes().startswith(before), "append-only"
     assert len(synced) >= 3, "on disk before it returns"
     raw = ledger.path.read_bytes()

@@ -32,7 +32,7 @@ from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]
 ENTROPY, STEPS = known.entropy(2**100 + 1), 5
-EVENT = Event(purpose="dp-sgd", sigma=0.8, q=0.5, steps=STEPS)
+EVENT = Event(purpose="dp-sgd", split="train", sigma=0.8, q=0.5, steps=STEPS)
 Patch = pytest.MonkeyPatch
 
 

@@ -17,8 +17,11 @@ from privimage.privacy.accounting import epsilon
 from privimage.privacy.budget import Budget, Event
 from privimage.record import Paid, Record
 
-QUERY, SGD = Event(purpose="query", sigma=10), Event(purpose="dp-sgd", sigma=4, q=0.2, steps=10)
-FREE = Event(purpose="none", sigma=0)
+QUERY, SGD = (
+    Event(purpose="query", split="train", sigma=10),
+    Event(purpose="dp-sgd", split="train", sigma=4, q=0.2, steps=10),
+)
+FREE = Event(purpose="training", split="train", sigma=0)
 SHARED = Paid(id="query", what="query", events=(QUERY,))
 
 

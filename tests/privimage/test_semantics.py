@@ -18,11 +18,11 @@ from privimage.errors import InputError, Violation
 from privimage.privacy.budget import Event
 from privimage.semantics import QueryFunction, SelectConfig, noisier, select, select_at_random
 
-QUERY = Event(purpose="query", sigma=7.0)
+QUERY = Event(purpose="query", split="train", sigma=7.0)
 
 
 def ask(function: QueryFunction, images: PrivateSet, *, k1: int = 1, sigma: float = 7.0, number: int = 5) -> np.ndarray:
-    event = Event(purpose="query", sigma=sigma)
+    event = Event(purpose="query", split="train", sigma=sigma)
     release = semantics.ask(function, images, k1=k1, event=event, entropy=entropy(number))
     assert release.events == (event,) and release.private
     return release.value
@@ -182,7 +182,7 @@ def test_selection_degrades_as_sigma_grows() -> None:
         found = []
         for number in range(30):
             stream = entropy(number).stream("histogram")
-            noisy = Event(purpose="query", sigma=sigma).perturb(S, sensitivity=1, stream=stream)
+            noisy = Event(purpose="query", split="train", sigma=sigma).perturb(S, sensitivity=1, stream=stream)
             classes = select(noisy, PUBLIC, k2=3).classes
             found.append(
                 np.mean([len(set(a) & set(b)) for a, b in zip(classes.tolist(), truth.tolist(), strict=True)]) / 3

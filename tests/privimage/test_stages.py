@@ -20,7 +20,7 @@ from privimage.stages import Stages
 from privimage.stores.store import Artefact, Built, Store
 from privimage.workers import Workers
 
-EVENT = Event(purpose="query", sigma=5)
+EVENT = Event(purpose="query", split="train", sigma=5)
 Progress = Callable[[int, int], None]
 
 

@@ -37,7 +37,6 @@ VALUES: dict[str, Any] = {
         "samples": 30,
     },
     "metrics": ["accuracy[lr]"],
-    "asked_sigma": 6,
 }
 
 
@@ -97,12 +96,13 @@ def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Diffusion:
     return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=len(LABELS))
 
 
-def trial(**dotted: Any) -> Trial:
-    """The trial of VALUES with some of them replaced: `method__query__sigma=5`."""
+def trial(*, asked: float = 6, **dotted: Any) -> Trial:
+    """The trial of VALUES with some of them replaced: `method__query__sigma=5`. Shared questions are `asked` so."""
     values = VALUES
     for path, value in dotted.items():
         values = set_dotted(values, path.replace("__", "."), value)
-    return parse(Trial, values)
+    alone = parse(Trial, values)
+    return alone.asking(dict.fromkeys(alone.questions, asked))
 
 
 def stages_at(folder: Path) -> Stages:

@@ -28,14 +28,13 @@ from privimage.trial import Trial
 from privimage.workers import Workers
 
 CHARGES = 15  # of every process; as many again are asked by both
-EVENT = Event(purpose="dp-sgd", sigma=1.5, q=0.6, steps=3)
+EVENT = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.6, steps=3)
 ENTROPY = Entropy(bytes(31) + b"7")
 TRIAL = {
     "data": {"sensitive": {"name": "digits", "id": "toy-v1"}, "public": {"name": "glyphs"}},
     "budget": {"epsilon": 4, "delta": 1e-5},
     "method": {"name": "privimage+d", "query": {"sigma": 10, "k1": 2}, "finetune": {"lr": 0.1, "P_mean": None}},
     "metrics": ["accuracy[lr]", "fid[inception]"],
-    "asked_sigma": 6,
 }
 
 
@@ -66,8 +65,10 @@ def pretrained(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]
 def race_for_the_ledger(folder: Path, rank: int) -> int:
     ledger, written = Ledger(folder / "ledger.jsonl"), 0
     for i in range(CHARGES):
-        written += ledger.charge(id=f"own-{rank}-{i}", what="own", events=(Event(purpose="query", sigma=5 + i),))
-        written += ledger.charge(id=f"both-{i}", what="both", events=(Event(purpose="query", sigma=5),))
+        written += ledger.charge(
+            id=f"own-{rank}-{i}", what="own", events=(Event(purpose="query", split="train", sigma=5 + i),)
+        )
+        written += ledger.charge(id=f"both-{i}", what="both", events=(Event(purpose="query", split="train", sigma=5),))
     return written
 
 
@@ -76,7 +77,7 @@ def race_for_the_cap(folder: Path, rank: int) -> tuple[bool, bool]:
     ledger = Ledger(folder / "capped.jsonl")
     new = ledger.set_cap(Budget(epsilon=3, delta=1e-5))
     try:
-        return new, ledger.reserve(id=str(rank), what="sweep", events=(Event(purpose="query", sigma=2),))
+        return new, ledger.reserve(id=str(rank), what="sweep", events=(Event(purpose="query", split="train", sigma=2),))
     except BudgetExceeded:
         return new, False
 

@@ -62,7 +62,7 @@ def holds(sweep: Sweep) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(3):
         params = study.ask(space_of(sweep)).params
-        trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=1e-9, noise=Noise(), overrides=params)
+        trial = sweep.trial(budget=sweep.budgets[0], seed=0, noise=Noise(), overrides=params)
         values = trial.model_dump(mode="json")
         for dotted, value in params.items():
             found = values

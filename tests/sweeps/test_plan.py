@@ -98,7 +98,7 @@ def test_every_number_is_what_another_accountant_finds(mode: str, tiny_values: V
     plan = plan_of(one_budget(tiny_values(), mode), tmp_path)
     assert plan.bill is not None and not plan.refused
     for quote, study in zip(plan.quotes, plan.bill.studies, strict=True):
-        named = {f"sigma_s {e.sigma:g}, asked once": e for e in plan.bill.queries}
+        named = {f"sigma={e.sigma:g}, asked once": e for e in plan.bill.queries}
         named |= {f"sigma {e.sigma:.4g}, q {e.q:g}, {e.steps} steps": e for e in study.trainings}
         found = [(part, [e]) for part in quote.parts for what, e in named.items() if part.what.endswith(what)]
         assert len(found) >= len(named)
@@ -127,7 +127,7 @@ def test_the_table_has_the_total_of_the_sweep_in_it(
 def test_other_sizes_are_priced_with_the_noise_of_one_trial(tiny_values: Values, tmp_path: Path) -> None:
     rates = {"method.pretrain.lr": {"log_uniform": [1e-4, 1e-2]}}
     plan = plan_of(one_budget(tiny_values(), "explore, sweep") | {"search": rates}, tmp_path)
-    budget, query = plan.sweep.budgets[0], Event(purpose="query", sigma=10)
+    budget, query = plan.sweep.budgets[0], Event(purpose="query", split="train", sigma=10)
     one = calibrate(budget=budget, q=0.2, steps=2, others=(query,))
     for row in (row for row in plan.totals if row.trials in (1, 5)):
         assert row.all_shown == pytest.approx(by_opacus([query, *[one] * row.trials]), abs=0.05)

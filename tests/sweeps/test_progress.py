@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import every
 
 from privimage.data.pair import load_data
 from privimage.paths import Root
@@ -32,8 +33,9 @@ def work(tiny_values: Values, tmp_path: Path) -> Work:
     sweep = parse(Sweep, values)
     public, sensitive = load_data(sweep.data, rendered=tmp_path)
     folder = Root(path=tmp_path / "runs").run("tiny")
-    bill = bill_of(sweep, asked_sigma=6.0)
-    return Work(sweep=sweep, folder=folder, asked=6.0, bill=bill, public=public, sensitive=sensitive, quiet=True)
+    asked = every(sweep, 6.0)
+    bill = bill_of(sweep, asked_sigma=asked)
+    return Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=True)
 
 
 def record(trial: Trial, *, role: str = "search", seconds: float = 10.0, origin: str = "built") -> Record:
@@ -72,7 +74,7 @@ def test_a_configuration_without_a_value_is_one_too(work: Work) -> None:
 def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others_do_not(work: Work) -> None:
     same = [record(searched(work, 10.0, seed=seed), role="compare") for seed in (0, 1)]
     others = [record(trial, role="compare") for trial in work.rows]
-    foreign = searched(work, 9.0).model_copy(update={"asked_sigma": 5.0})
+    foreign = searched(work, 9.0).asking(every(work.sweep, 5.0))
     first, _ = ended(work, [*same, *others, record(foreign)])
     assert [one.params for one in first] == [{SIGMA: 10.0}]
 

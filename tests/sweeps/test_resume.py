@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from asking import every
 
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from sweeps.modes.stand_in import final_trials
 from sweeps.price import bill_of
-from sweeps.resume import asked_sigma, check_same, keep_sigma
+from sweeps.resume import asked_sigma, check_same, keep_sigmas
 from sweeps.sweep import Sweep, load_sweep
 
 Values = Callable[[], dict[str, Any]]
@@ -33,7 +34,7 @@ def load(tmp_path: Path, tiny_values: Values) -> Callable[..., Sweep]:
 def begun(sweep: Sweep, folder: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     folder.sweep.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
-    keep_sigma(folder, asked_sigma(sweep, folder))
+    keep_sigmas(folder, asked_sigma(sweep, folder))
 
 
 @pytest.mark.parametrize(("key", "more"), [("trials", {"trials": 3}), ("compare", {"compare": ["selection-only"]})])
@@ -92,7 +93,7 @@ def test_less_or_another_sweep_is_refused(
         ("asked_sigma", "six", r"asked_sigma: damaged, and with another noise .*; restore it"),
         ("asked_sigma", "", r"asked_sigma: damaged"),
         ("asked_sigma", "6", r"asked_sigma: damaged"),  # of 6.25
-        ("asked_sigma", '{"seal":"0123456789abcdef","asked_sigma": 6.0}', r"asked_sigma: damaged"),
+        ("asked_sigma", '{"seal":"0123456789abcdef","asked_sigma": {}}', r"asked_sigma: damaged"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_fix(
@@ -115,4 +116,4 @@ def test_damaged_settings_of_a_public_search_are_named_with_the_fix(
     folder.path.mkdir(parents=True)
     folder.settings.write_text(text)
     with pytest.raises(InputError, match=r"settings\.json: damaged, .*; restore it from a backup"):
-        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=6.0), asked_sigma=6.0))
+        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=every(sweep, 6.0)), asked_sigma={}))

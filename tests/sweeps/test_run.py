@@ -163,9 +163,9 @@ def test_the_query_is_reused_from_the_store(finished: RunFolder, values: dict[st
     """A later sweep that would be content with more noise takes the answer that is there."""
     file = root / "later.yaml"
     file.write_text(yaml.safe_dump(values | {"name": "later", "search": {"method.query.sigma": {"choice": [8, 9]}}}))
-    assert asked_sigma(load_sweep(file), Root(path=root / "runs").run("later")) == 6.0
+    assert set(asked_sigma(load_sweep(file), Root(path=root / "runs").run("later")).values()) == {6.0}
     file.write_text(yaml.safe_dump(values | {"name": "later", "search": {"method.query.sigma": {"choice": [4, 9]}}}))
-    assert asked_sigma(load_sweep(file), Root(path=root / "runs").run("later")) == 4.0
+    assert set(asked_sigma(load_sweep(file), Root(path=root / "runs").run("later")).values()) == {4.0}
 
 
 def test_a_sweep_that_was_refused_can_be_mended_under_its_name(

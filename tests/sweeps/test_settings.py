@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import least
 
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
@@ -29,7 +30,7 @@ def suited() -> Iterator[None]:
 
 
 def guidances(sweep: Sweep) -> list[float]:
-    rows = (sweep.row_trial(row, s, b, asked_sigma=5, noise=Noise()) for row, s, b in sweep.rows())
+    rows = (sweep.row_trial(row, s, b, noise=Noise()) for row, s, b in sweep.rows())
     return [trial.method.sample.guidance for trial in rows if trial.budget == sweep.budgets[0]]
 
 
@@ -68,10 +69,10 @@ def test_the_query_is_asked_at_the_least_noise_of_any_row(write_sweep: Write) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS["selection-only"].settings, "query.sigma", 3.0)  # type: ignore[arg-type]
         sweep = load_sweep(write_sweep(compare=["selection-only"]))
-    assert sweep.smallest_sigma() == 6
+    assert least(sweep) == 6
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS["selection-only"].settings, "query.sigma", 3.0)  # type: ignore[arg-type]
-        assert sweep.smallest_sigma() == 3
+        assert least(sweep) == 3
 
 
 def test_plan_shows_what_differs_and_nothing_else(write_sweep: Write, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import every, least
 
 from privimage.errors import InputError
 from privimage.privacy.noise import Noise
@@ -82,22 +83,22 @@ def test_one_impossible_choice_is_found_and_named(write_sweep: Write) -> None:
 
 
 def test_the_query_is_asked_at_the_smallest_sigma(write_sweep: Write) -> None:
-    assert load(write_sweep).smallest_sigma() == 6
-    assert load(write_sweep, search={"method.query.sigma": {"choice": [20, 7, 30]}}).smallest_sigma() == 7
-    assert load(write_sweep, search={}).smallest_sigma() == 10
+    assert least(load(write_sweep)) == 6
+    assert least(load(write_sweep, search={"method.query.sigma": {"choice": [20, 7, 30]}})) == 7
+    assert least(load(write_sweep, search={})) == 10
     low = load(write_sweep, search={"method.query.sigma": {"choice": [20, 30]}}, compare=["selection-only"])
-    assert low.smallest_sigma() == 10  # the row is run at the fixed part's 10
+    assert least(low) == 10  # the row is run at the fixed part's 10
 
 
 def test_a_searched_sigma_is_not_asked_below_its_space(write_sweep: Write, tiny_values: Any) -> None:
     method = tiny_values()["method"]
     del method["query"]["sigma"]
-    assert load(write_sweep, method=method, search={"method.query.sigma": {"choice": [20, 30]}}).smallest_sigma() == 20
+    assert least(load(write_sweep, method=method, search={"method.query.sigma": {"choice": [20, 30]}})) == 20
 
 
 def test_rows_run_at_every_budget_only_if_they_use_it(write_sweep: Write) -> None:
     sweep = load(write_sweep, compare=["dpdm", "selection-only", "real"], seeds=[0, 1])
-    trials = [sweep.row_trial(*row, asked_sigma=6, noise=Noise()) for row in sweep.rows()]
+    trials = [sweep.row_trial(*row, noise=Noise()) for row in sweep.rows()]
     rows = [(t.method.name, t.budget.epsilon, t.seed) for t in trials]
     assert len(rows) == len(set(rows)) == 2 * (2 + 1 + 1)
     assert {e for name, e, _ in rows if name == "dpdm"} == {1, 10}
@@ -108,7 +109,7 @@ def test_the_trial_is_named_by_its_content(write_sweep: Write) -> None:
     sweep = load(write_sweep)
 
     def id_of(**changed: Any) -> str:
-        kwargs = {"budget": sweep.budgets[0], "seed": 0, "asked_sigma": 6.0, "noise": Noise()} | changed
+        kwargs = {"budget": sweep.budgets[0], "seed": 0, "asked_sigma": every(sweep, 6.0), "noise": Noise()} | changed
         return sweep.trial(**kwargs).id
 
     assert id_of() == id_of(overrides={"method.query.sigma": 10})  # the same, written twice
@@ -144,7 +145,7 @@ def test_the_query_is_asked_for_the_method_that_needs_the_most(write_sweep: Writ
     method = {"name": "dpdm", "query": {"sigma": 20}}
     search = {"method.name": {"choice": ["dpdm", "privimage+d"]}, "method.query.sigma": {"uniform": [7, 50]}}
     sweep = load(write_sweep, method=method, search=search)
-    assert sweep.smallest_sigma() == 7
+    assert least(sweep) == 7
     names = {
         (trial.method.name, trial.method.query.sigma) for dotted, trial in sweep.corner_trials() if "sigma" in dotted
     }

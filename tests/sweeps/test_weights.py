@@ -59,10 +59,7 @@ def test_an_unknown_network_names_the_nearest(
 
 def test_a_moved_file_changes_no_id_and_no_run(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
     here, there, nowhere = (loaded(write_sweep, path) for path in ("w.pth", "/elsewhere/w.pth", None))
-    ids = {
-        s.trial(budget=Budget(epsilon=5, delta=1e-5), seed=0, asked_sigma=1, noise=Noise()).id
-        for s in (here, there, nowhere)
-    }
+    ids = {s.trial(budget=Budget(epsilon=5, delta=1e-5), seed=0, noise=Noise()).id for s in (here, there, nowhere)}
     assert len(ids) == 1 and len({reservation_of(s) for s in (here, there, nowhere)}) == 1
     folder = Root(path=tmp_path / "runs").run(here.name)
     folder.path.mkdir(parents=True)

@@ -7,7 +7,7 @@ Training and validation split are disjoint, and which split an example is in dep
 example more or less changes one split, and the cost is that of the dearer split, not the sum.
 
 >>> from privimage.privacy.budget import Budget, Event
->>> query = Event(purpose="query", sigma=484.0)
+>>> query = Event(purpose="query", sigma=484.0, split="train")
 >>> round(calibrate(budget=Budget(epsilon=10, delta=1e-5), q=0.328, steps=152, others=(query,)).sigma, 2)
 2.17
 """

@@ -33,7 +33,7 @@ def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] 
         )
 
     def total(sigma: float) -> float:
-        return epsilon((*others, Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)), budget.delta)
+        return epsilon((*others, Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps, split="train")), budget.delta)
 
     sigma = least(total, target=budget.epsilon, low=SIGMA_MIN, high=SIGMA_MAX)
     if sigma is None:
@@ -41,7 +41,7 @@ def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] 
             f"budget {budget}: {steps} steps at q {q:g} cost more with any noise multiplier up to {SIGMA_MAX:g}; raise "
             "epsilon or delta"
         )
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
+    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps, split="train")
 
 
 def least(total: Callable[[float], float], *, target: float, low: float, high: float) -> float | None:

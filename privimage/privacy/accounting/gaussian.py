@@ -39,8 +39,7 @@ def check(event: Event) -> None:
 
 def once(event: Event, step: float) -> Pair:
     """(remove, add) of one step of the event, on the grid of `step`."""
-    plain = _once(sigma=event.sigma, q=event.q, step=step)
-    return plain if event.cap is None else _truncated(event, step)
+    return _once(sigma=event.sigma, q=event.q, step=step)
 
 
 def _once(*, sigma: float, q: float, step: float) -> Pair:
@@ -57,24 +56,6 @@ def _once(*, sigma: float, q: float, step: float) -> Pair:
     return (
         Losses(step=step, low=int(places[0]), mass=remove, infinite=beyond),
         Losses(step=step, low=-int(places[-1]), mass=add, infinite=beyond),
-    )
-
-
-def _truncated(event: Event, step: float) -> Pair:
-    """A step whose batch is cut to `event.cap` of those that joined (arXiv 2508.15089), as dp-accounting has it."""
-    from dp_accounting.pld import privacy_loss_distribution as dpa
-
-    found = dpa.from_truncated_subsampled_gaussian_mechanism(
-        dataset_size=event.n,
-        sampling_probability=event.q,
-        truncated_batch_size=event.cap,
-        noise_multiplier=event.sigma,
-        value_discretization_interval=step,
-    )
-    remove, add = (side.to_dense_pmf() for side in (found._pmf_remove, found._pmf_add))
-    return (
-        Losses(step=step, low=int(remove._lower_loss), mass=remove._probs, infinite=float(remove._infinity_mass)),
-        Losses(step=step, low=int(add._lower_loss), mass=add._probs, infinite=float(add._infinity_mass)),
     )
 
 

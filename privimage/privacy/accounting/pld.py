@@ -74,7 +74,7 @@ def _part(cost: Cost, split: Split) -> _Part | None:
     if isinstance(cost, Event):
         return _part_of_event(cost) if cost.split == split else None
     events = (cost.score,) if isinstance(cost, BestOf) and split == "validation" else cost.events
-    events = tuple(dict.fromkeys(event for event in events if event.split == split))
+    events = tuple(dict.fromkeys(event.mechanism for event in events if event.split == split))
     if not events:
         return None
     parts = [_part_of_event(event) for event in events]

@@ -7,7 +7,6 @@ the sum at one order, fixed beforehand, is kept below a number that was fixed be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -28,8 +27,6 @@ ORDERS: Array = np.array(
 
 @lru_cache(maxsize=256)
 def _of_event(event: Event) -> Array:
-    if event.cap is not None:
-        return np.full(len(ORDERS), math.inf)  # no RDP bound is known for truncated batches
     return event.steps * np.array([divergence(q=event.q, sigma=event.sigma, order=order) for order in ORDERS.tolist()])
 
 

@@ -30,13 +30,13 @@ def epsilon(costs: Sequence[Cost], delta: float) -> float:
 
     >>> from privimage.privacy.accounting.costs import AnyOf, BestOf
     >>> from privimage.privacy.accounting.law import Law
-    >>> sgd = Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000)
-    >>> score = Event(purpose="score", sigma=10.0)
+    >>> sgd = Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000, split="train")
+    >>> score = Event(purpose="score", sigma=10.0, split="validation")
     >>> costs = {"one run": sgd, "ten, all seen": AnyOf(events=(sgd,), times=10)}
     >>> costs["best of ten"] = BestOf(law=Law(mean=10), events=(sgd,), score=score)
     >>> {name: round(epsilon([cost], 1e-5), 2) for name, cost in costs.items()}
     {'one run': 3.9, 'ten, all seen': 14.24, 'best of ten': 5.56}
-    >>> epsilon([Event(purpose="none", sigma=0)], 1e-5)
+    >>> epsilon([Event(purpose="training", sigma=0, split="train")], 1e-5)
     inf
     >>> epsilon([], 1e-5)
     0.0
@@ -53,7 +53,7 @@ def epsilon(costs: Sequence[Cost], delta: float) -> float:
 def epsilon_rdp(costs: Sequence[Cost], delta: float) -> float:
     """Total epsilon at `delta` by RDP, the paper's accountant: looser than `epsilon`, shown beside it.
 
-    >>> round(epsilon_rdp([Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000)], 1e-5), 2)
+    >>> round(epsilon_rdp([Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000, split="train")], 1e-5), 2)
     4.32
     """
     if not all(cost.private for cost in costs):
@@ -64,7 +64,7 @@ def epsilon_rdp(costs: Sequence[Cost], delta: float) -> float:
 def deltas(costs: Sequence[Cost], epsilons: Array) -> Array:
     """The privacy curve: the smallest delta at each of `epsilons`, by PLD; 1 without noise.
 
-    >>> deltas([Event(purpose="query", sigma=2.0)], np.array([0.0, 1.0, 2.0])).round(5)
+    >>> deltas([Event(purpose="query", sigma=2.0, split="train")], np.array([0.0, 1.0, 2.0])).round(5)
     array([1.9741e-01, 6.8300e-03, 1.0000e-05])
     """
     if not all(cost.private for cost in costs):
@@ -79,7 +79,7 @@ def tpr(costs: Sequence[Cost], fpr: float) -> float:
 
     With any test of "was this example there?", whatever else the adversary knows.
 
-    >>> round(tpr([Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000)], 0.001), 3)
+    >>> round(tpr([Event(purpose="dp-sgd", sigma=1.0, q=0.02, steps=1000, split="train")], 0.001), 3)
     0.013
     """
     epsilons = np.arange(0, 60, 0.01)
@@ -92,7 +92,7 @@ def _merged(costs: Sequence[Cost]) -> tuple[Cost, ...]:
     others: list[Cost] = []
     for cost in costs:
         if isinstance(cost, Event):
-            same = cost.model_copy(update={"steps": 1, "purpose": "score" if cost.purpose == "score" else "dp-sgd"})
+            same = cost.mechanism.model_copy(update={"steps": 1})
             steps[same] = steps.get(same, 0) + cost.steps
         else:
             others.append(cost)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from asking import every
 
 from analysis import facts
 from analysis.report import html
@@ -57,7 +58,8 @@ class Maker:
 
     def __init__(self, sweep: Sweep, folder: RunFolder) -> None:
         self.sweep, self.folder, self.store = sweep, folder, Store(folder.root.store)
-        self.bill: Bill = bill_of(sweep, asked_sigma=ASKED)
+        self.asked = every(sweep, ASKED)
+        self.bill: Bill = bill_of(sweep, asked_sigma=self.asked)
         self.ledger = Ledger(folder.root.ledger(sweep.data.sensitive.id))
         self._rng = np.random.default_rng(len(str(folder.path)) + 7)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class Maker:
     def rows(self) -> None:
         for row, seed, budget in self.sweep.rows():
             noise = row_noise(self.bill, budget)
-            self.add(self.sweep.row_trial(row, seed, budget, asked_sigma=ASKED, noise=noise), role="compare")
+            self.add(self.sweep.row_trial(row, seed, budget, asked_sigma=self.asked, noise=noise), role="compare")
 
     def search(self) -> None:
         for budget in self.sweep.budgets:
@@ -75,11 +77,13 @@ class Maker:
                 sigma = {"method.query.sigma": sigma_s}
                 noise = self.bill.study(budget).noise
                 seed = self.sweep.seeds[0]
-                self.add(self.sweep.trial(budget=budget, seed=seed, asked_sigma=ASKED, noise=noise, overrides=sigma))
+                self.add(
+                    self.sweep.trial(budget=budget, seed=seed, asked_sigma=self.asked, noise=noise, overrides=sigma)
+                )
 
     def selections(self) -> None:
         for study in self.bill.studies:
-            selection = Selection(self.sweep, study, self.bill, asked_sigma=ASKED)
+            selection = Selection(self.sweep, study, self.bill, asked_sigma=self.asked)
             trials = selection.begin(
                 ledger=self.ledger, store=self.store, inner=self.folder.root.covered(self.ledger.path.stem)
             )
@@ -91,12 +95,12 @@ class Maker:
         """The record of a trial on disk, its artefacts in the store, and its charges in the ledger."""
         record = self._record(trial, role)
         privacy: Any = "internal" if trial.draw is not None or not record.private else "released"
-        made = tuple(event for event in trial.events if event.purpose != "score")
+        made = tuple(event for event in trial.events if event.split == "train")
         for kind, key in record.artefacts.items():
             arrays = weights() if kind == "model" else self._images()
             self.store.put(kind, key, Built(arrays=arrays, privacy=privacy, events=made))
         for access in record.paid:
-            if trial.draw is None or any(event.purpose == "query" for event in access.events):
+            if trial.draw is None or any(event.shared for event in access.events):
                 self.ledger.charge(id=access.id, what=access.what, events=access.events)
         path = self.folder.records if trial.draw is None else self.folder.internal_records
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,8 +139,9 @@ def weights() -> dict[str, Any]:
 
 
 def _paid(trial: Trial, event: Event) -> Paid:
-    if event.purpose == "query":
-        return Paid(id="query", what="query", events=(Event(purpose="query", sigma=trial.asked_sigma),))
+    if event.shared is not None:
+        asked = event.model_copy(update={"sigma": trial.asked_sigma[event.shared]})
+        return Paid(id="query", what="query", events=(asked,))
     return Paid(id=digest((trial.id, event.purpose)), what=event.purpose, events=(event,))
 
 
@@ -161,7 +166,7 @@ def public_run(root: Path) -> RunFolder:
     maker = Maker(sweep, folder)
     Maker(stand_in_sweep(sweep, labels=10), folder.stand_in).search()
     maker.rows()
-    for trial in final_trials(sweep, folder.stand_in, maker.bill, asked_sigma=ASKED):
+    for trial in final_trials(sweep, folder.stand_in, maker.bill, asked_sigma=maker.asked):
         maker.add(trial)
     return folder
 

@@ -139,7 +139,9 @@ def test_records_name_their_price_and_where_the_one_to_state_stands(run):
 def test_nothing_is_stated_where_the_records_contradict_the_bill(explored, copied, tmp_path):
     folder = copied(explored)
     trial = next(record for record in facts.read(folder).records if record.role == "search")
-    louder = trial.paid[1].model_copy(update={"events": (Event(purpose="dp-sgd", sigma=0.3, q=0.2, steps=10),)})
+    louder = trial.paid[1].model_copy(
+        update={"events": (Event(purpose="dp-sgd", split="train", sigma=0.3, q=0.2, steps=10),)}
+    )
     records_file.append(folder.records, trial.model_copy(update={"paid": (*trial.paid[:1], louder)}))
     found = facts.read(folder)
     assert price.opening(found)[0].startswith("WARNING")

@@ -28,7 +28,7 @@ from privimage.workers import Workers
 Tiny = Callable[..., Generator]
 ADAM = FinetuneConfig(optimizer="adam", lr=0.01, C=0.1, K=2, averaged=1e-9, P_mean=None, label_dropout=0.3)
 ENTROPY = entropy(2**100 + 1)
-SGD = Event(purpose="dp-sgd", sigma=1.5, q=0.5, steps=3)
+SGD = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.5, steps=3)
 
 
 def tune(
@@ -54,7 +54,11 @@ def gradient_of_the_mean(generator: Generator, sensitive: PrivateSet, batch: tor
 
 
 @pytest.mark.parametrize(
-    "event", [Event(purpose="none", sigma=0, steps=4), Event(purpose="dp-sgd", sigma=1e-9, steps=4)]
+    "event",
+    [
+        Event(purpose="training", split="train", sigma=0, steps=4),
+        Event(purpose="dp-sgd", split="train", sigma=1e-9, steps=4),
+    ],
 )
 def test_without_noise_and_clipping_it_is_adam_on_the_mean_gradient(
     tiny: Tiny, sensitive: PrivateSet, event: Event
@@ -71,7 +75,7 @@ def test_without_noise_and_clipping_it_is_adam_on_the_mean_gradient(
 
 
 def test_the_divisor_is_the_expected_batch(tiny: Tiny, sensitive: PrivateSet) -> None:
-    event = Event(purpose="none", sigma=0, q=0.4, steps=1)
+    event = Event(purpose="training", split="train", sigma=0, q=0.4, steps=1)
     (batch,) = poisson_batches(n=40, q=0.4, steps=1, stream=ENTROPY.stream("batches"))
     assert len(batch) != 16
     generator, plain = tiny(), tiny()
@@ -84,7 +88,7 @@ def test_the_divisor_is_the_expected_batch(tiny: Tiny, sensitive: PrivateSet) ->
 
 @pytest.mark.parametrize("optimizer", ["adam", "spectral"])
 def test_noise_has_the_declared_std_and_is_new_at_every_step(tiny: Tiny, optimizer: str) -> None:
-    F, event = tiny(width=64).F, Event(purpose="dp-sgd", sigma=2, q=0.25, steps=1)
+    F, event = tiny(width=64).F, Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=1)
     config = FinetuneConfig(optimizer=optimizer, C=0.3)  # type: ignore[arg-type]
     count = sum(p.numel() for p in F.parameters())
     seen = []
@@ -107,7 +111,7 @@ def test_noise_has_the_declared_std_and_is_new_at_every_step(tiny: Tiny, optimiz
 
 
 def test_an_empty_batch_still_takes_a_noisy_step(tiny: Tiny, sensitive: PrivateSet) -> None:
-    event = Event(purpose="dp-sgd", sigma=1.5, q=1e-7, steps=2)
+    event = Event(purpose="dp-sgd", split="train", sigma=1.5, q=1e-7, steps=2)
     batches = poisson_batches(n=40, q=1e-7, steps=2, stream=ENTROPY.stream("batches"))
     assert [len(batch) for batch in batches] == [0, 0]
     generator = tiny()

@@ -69,7 +69,7 @@ def test_a_step_without_noise_of_its_own_is_an_error(
 ) -> None:
     begin = StepNoise.begin
     monkeypatch.setattr(StepNoise, "begin", lambda self, step: begin(self, step) if step == 0 else None)
-    event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=2)
+    event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=0.5, steps=2)
     with pytest.raises(Violation, match="one sum only"):
         fine_tune(tiny(), sensitive, config=FinetuneConfig(), event=event, entropy=entropy(1), workers=Workers.alone())
 
@@ -95,7 +95,7 @@ def test_the_thread_ends_with_the_stage_and_its_errors_are_those_of_the_step(
 ) -> None:
     before = threading.active_count()
     fixed: dict[str, Any] = {"config": FinetuneConfig(K=1), "entropy": entropy(1), "workers": Workers.alone()}
-    event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=1)
+    event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=0.5, steps=1)
     fine_tune(tiny(), sensitive, event=event, **fixed)
     assert threading.active_count() == before
 
@@ -120,7 +120,7 @@ def test_a_run_without_noise_begins_none(
     tiny: Callable[..., Generator], sensitive: PrivateSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StepNoise, "__init__", lambda *args, **rest: pytest.fail("noise was made"))
-    event, workers = Event(purpose="none", sigma=0, q=0.5, steps=1), Workers.alone()
+    event, workers = Event(purpose="training", split="train", sigma=0, q=0.5, steps=1), Workers.alone()
     fixed: dict[str, Any] = {"config": FinetuneConfig(), "event": event, "entropy": entropy(1), "workers": workers}
     fine_tune(tiny(), sensitive, seen=Seen(split="train"), **fixed)
     with pytest.raises(Violation, match="no line of the ledger says so"):

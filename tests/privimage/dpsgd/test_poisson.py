@@ -39,30 +39,3 @@ def test_everyone_joins_at_one_and_nobody_twice() -> None:
 def test_batches_are_a_function_of_the_entropy() -> None:
     assert batches(30, 0.5, 5) == batches(30, 0.5, 5) != batches(30, 0.5, 5, 4)
     assert batches(0, 0.5, 2) == [[], []]
-
-
-def test_above_the_cap_a_uniform_subset_of_who_joined_stays() -> None:
-    n, cap, pairs, over = 9, 3, np.zeros((9, 9)), 0
-    for number in range(6000):
-        (joined,) = batches(n, 0.7, 1, number)
-        (kept,) = poisson_batches(n=n, q=0.7, steps=1, stream=entropy(number).stream("batches"), cap=cap)
-        assert len(kept) == min(cap, len(joined)) and set(kept.tolist()) <= set(joined)
-        assert kept.tolist() == sorted(kept.tolist())
-        if len(joined) == 7:
-            over += 1
-            places = [joined.index(i) for i in kept.tolist()]
-            pairs[np.ix_(places, places)] += 1
-    assert over > 1200
-    share = pairs[:7, :7] / over
-    assert np.abs(np.diag(share) - cap / 7).max() < 0.06  # every one of the seven alike
-    assert np.abs(share[~np.eye(7, dtype=bool)] - cap * (cap - 1) / (7 * 6)).max() < 0.05  # and every pair
-
-
-def test_a_cap_that_nobody_reaches_changes_nothing() -> None:
-    capped = poisson_batches(n=30, q=0.5, steps=20, stream=entropy(3).stream("batches"), cap=30)
-    assert [batch.tolist() for batch in capped] == batches(30, 0.5, 20)
-
-
-def test_a_cap_holds_at_every_step() -> None:
-    capped = [len(b) for b in poisson_batches(n=40, q=0.5, steps=300, stream=entropy(3).stream("batches"), cap=20)]
-    assert max(capped) == 20 and min(capped) < 18

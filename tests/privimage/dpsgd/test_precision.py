@@ -126,7 +126,7 @@ def test_what_is_made_twice_is_made_without_tf32(monkeypatch: Patch) -> None:
 def test_fine_tuning_and_pre_training_take_it(tiny: Callable[..., Generator], sensitive: PrivateSet) -> None:
     def tuned(precision: str) -> Tensor:
         config = FinetuneConfig.model_validate({"precision": precision, "optimizer": "adam", "lr": 0.01, "K": 2})
-        event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=2)
+        event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=0.5, steps=2)
         release = fine_tune(
             tiny(), sensitive, config=config, event=event, entropy=known.entropy(2**100), workers=Workers.alone()
         )

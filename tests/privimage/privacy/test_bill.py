@@ -17,7 +17,7 @@ from privimage.privacy.noise import Noise
 
 DELTA = 1e-5
 ONE = Training(q=0.2, steps=5)
-QUERY = Event(purpose="query", sigma=8.0)
+QUERY = Event(purpose="query", split="train", sigma=8.0)
 
 
 def budget(e: float = 4.0) -> Budget:
@@ -67,7 +67,7 @@ def test_a_selection_meets_the_budget_on_both_splits(mean: float, eta: float, e:
     (cost,) = study.search
     assert isinstance(cost, BestOf) and cost.law == law
     assert e - TOLERANCE < epsilon([QUERY, cost], DELTA) <= e
-    quiet = cost.model_copy(update={"score": Event(purpose="score", sigma=1e6)})
+    quiet = cost.model_copy(update={"score": Event(purpose="score", split="validation", sigma=1e6)})
     assert e - TOLERANCE < epsilon([QUERY, quiet], DELTA), "training spends the budget of its split"
     hushed = cost.model_copy(update={"events": (cost.events[0].scaled(1e6),)})
     assert e - TOLERANCE < epsilon([hushed], DELTA), "and so does the score"

@@ -24,15 +24,25 @@ def test_impossible_budgets_are_refused(values: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sigma": -1}, {"q": 0}, {"q": 1.1}, {"steps": 0}, {"sigma": float("inf")}, {"noise": 1}]
+    "wrong",
+    [
+        {"sigma": -1},
+        {"q": 0},
+        {"q": 1.1},
+        {"steps": 0},
+        {"sigma": float("inf")},
+        {"noise": 1},
+        {"split": "test"},
+        {"purpose": ""},
+    ],
 )
 def test_impossible_events_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
-        Event(**({"purpose": "query", "sigma": 1.0} | wrong))  # type: ignore[arg-type]
+        Event(**({"purpose": "query", "sigma": 1.0, "split": "train"} | wrong))  # type: ignore[arg-type]
 
 
 def test_perturb_adds_independent_noise_of_the_declared_std() -> None:
-    event, value = Event(purpose="query", sigma=3.0), np.full((200, 300), 7)
+    event, value = Event(purpose="query", split="train", sigma=3.0), np.full((200, 300), 7)
     noise = event.perturb(value, sensitivity=2.0, stream=entropy(1).stream("test")) - value
     assert noise.dtype == np.float64
     assert noise.std() == pytest.approx(6.0, rel=0.02) and abs(noise.mean()) < 0.1
@@ -40,14 +50,15 @@ def test_perturb_adds_independent_noise_of_the_declared_std() -> None:
 
 
 def test_without_sigma_there_is_no_guarantee() -> None:
-    paid, free = Event(purpose="query", sigma=1), Event(purpose="none", sigma=0)
+    paid, free = Event(purpose="query", split="train", sigma=1), Event(purpose="training", split="train", sigma=0)
     assert paid.private and not free.private
     assert Release(value=1, events=(paid,)).private and not Release(value=1, events=(paid, free)).private
 
 
 def test_an_event_shows_its_cost_and_nothing_else() -> None:
     assert (
-        repr(Event(purpose="query", sigma=5)) == "Event(purpose='query', sigma=5.0, q=1.0, steps=1, n=None, cap=None)"
+        repr(Event(purpose="query", split="train", sigma=5))
+        == "Event(purpose='query', sigma=5.0, q=1.0, steps=1, split='train', shared=None)"
     )
 
 
@@ -77,7 +88,7 @@ def test_the_step_is_a_power_of_two_far_below_the_sensitivity(sensitivity: float
 def test_an_answer_is_a_sum_without_rounding_on_the_grid(
     counts: list[int], sensitivity: float, sigma: float, number: int
 ) -> None:
-    event, step = Event(purpose="query", sigma=sigma), grid_step(sensitivity)
+    event, step = Event(purpose="query", split="train", sigma=sigma), grid_step(sensitivity)
     answer = event.perturb(np.array(counts), sensitivity=sensitivity, stream=entropy(number).stream("x"))
     noise = event.perturb(np.array(counts) * 0, sensitivity=sensitivity, stream=entropy(number).stream("x"))
     for a, count, z in zip(answer.tolist(), counts, noise.tolist(), strict=True):
@@ -88,7 +99,7 @@ def test_an_answer_is_a_sum_without_rounding_on_the_grid(
 
 
 def test_a_value_that_is_not_whole_is_rounded_and_pays_for_it() -> None:
-    value, event = np.full((100, 100), 0.3), Event(purpose="query", sigma=2.0)
+    value, event = np.full((100, 100), 0.3), Event(purpose="query", split="train", sigma=2.0)
     answer = event.perturb(value, sensitivity=1.0, stream=entropy(1).stream("x"))
     assert ((answer * 2**10) % 1 == 0).all()
     exact = event.perturb((value * 0).astype(np.int64), sensitivity=1 + 100 * 2**-10, stream=entropy(1).stream("x"))
@@ -96,7 +107,7 @@ def test_a_value_that_is_not_whole_is_rounded_and_pays_for_it() -> None:
 
 
 def test_the_grid_of_a_value_follows_from_its_type_and_not_from_its_content() -> None:
-    whole, event = np.ones(3), Event(purpose="query", sigma=2.0)
+    whole, event = np.ones(3), Event(purpose="query", split="train", sigma=2.0)
     one, other = (
         event.perturb(value, sensitivity=1.0, stream=entropy(1).stream("x")) - value
         for value in (whole, whole + 2**-10)

@@ -30,13 +30,14 @@ from privimage.privacy.looks import Look, Seen
 
 BUDGET = Budget(epsilon=20, delta=1e-5)
 CAP = Cap.of(BUDGET)
-SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=16)
+SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=16)
 Patch = pytest.MonkeyPatch
 
 
 def part(share: float, purpose: Any = "query") -> Event:
     """The Gaussian access that uses this share of CAP: its divergence at order alpha is alpha / (2 sigma^2)."""
-    return Event(purpose=purpose, sigma=math.sqrt(CAP.order / (2 * share * CAP.rho)))
+    split: Any = "validation" if purpose == "score" else "train"
+    return Event(purpose=purpose, sigma=math.sqrt(CAP.order / (2 * share * CAP.rho)), split=split)
 
 
 def capped(folder: Path, budget: Budget = BUDGET) -> Ledger:
@@ -96,15 +97,6 @@ def test_a_cap_below_what_is_spent_is_refused(tmp_path: Path) -> None:
     assert ledger.set_cap(BUDGET) and ledger.cap() == CAP
     is_refused(ledger, lambda: ledger.charge(id="q2", what="q", events=(part(0.41),)))
     assert ledger.charge(id="q3", what="q", events=(part(0.39),))
-
-
-def test_a_truncated_batch_has_no_place_under_a_cap(tmp_path: Path) -> None:
-    truncated = Event(purpose="dp-sgd", sigma=9, q=0.1, n=1000, cap=130)
-    ledger = capped(tmp_path)
-    is_refused(ledger, lambda: ledger.charge(id="t", what="t", events=(truncated,)), "truncated batch")
-    other = Ledger(tmp_path / "other.jsonl")
-    other.charge(id="t", what="t", events=(truncated,))
-    is_refused(other, lambda: other.set_cap(BUDGET), "truncated batch")
 
 
 # What holds of a capped ledger; each is checked again below with a fault planted
@@ -298,7 +290,7 @@ def test_a_sweep_can_use_its_reservation_to_the_last_trial(tmp_path: Path) -> No
 
 def test_a_private_selection_is_charged_at_its_own_bound(tmp_path: Path) -> None:
     ledger = capped(tmp_path)
-    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
+    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", split="validation", sigma=9))
     alone, selected = CAP.price([SGD]), CAP.price([best])
     assert alone[0] < selected[0] < 10 * alone[0] and 0 < selected[1]
     assert ledger.charge(id="b", what="b", events=(best,))
@@ -367,10 +359,18 @@ def test_any_sequence_is_admitted_as_by_an_independent_count(steps: list[tuple[s
 
 
 COSTS = st.one_of(
-    st.builds(lambda s: Event(purpose="query", sigma=s), st.floats(0.5, 20)),
-    st.builds(lambda s, q: Event(purpose="dp-sgd", sigma=s, q=q, steps=20), st.floats(0.8, 8), st.floats(0.05, 1)),
-    st.builds(lambda s: Event(purpose="score", sigma=s), st.floats(0.5, 20)),
-    st.builds(lambda s, n: AnyOf(events=(SGD, Event(purpose="query", sigma=s)), times=n), st.floats(1, 9), st.just(2)),
+    st.builds(lambda s: Event(purpose="query", split="train", sigma=s), st.floats(0.5, 20)),
+    st.builds(
+        lambda s, q: Event(purpose="dp-sgd", split="train", sigma=s, q=q, steps=20),
+        st.floats(0.8, 8),
+        st.floats(0.05, 1),
+    ),
+    st.builds(lambda s: Event(purpose="score", split="validation", sigma=s), st.floats(0.5, 20)),
+    st.builds(
+        lambda s, n: AnyOf(events=(SGD, Event(purpose="query", split="train", sigma=s)), times=n),
+        st.floats(1, 9),
+        st.just(2),
+    ),
 )
 
 
@@ -428,8 +428,8 @@ def test_the_statement_says_what_is_left(tmp_path: Path) -> None:
 
 
 def test_divergences_that_overflow_are_infinite_and_spoil_no_others() -> None:
-    values = rdp.divergences([Event(purpose="dp-sgd", sigma=1e-151, q=0.25)], "train")
+    values = rdp.divergences([Event(purpose="dp-sgd", split="train", sigma=1e-151, q=0.25)], "train")
     assert np.isinf(values).any() and np.isfinite(values).any() and not np.isnan(values).any()
     assert np.isfinite(rdp.divergences([SGD], "train")).all()
-    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
+    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", split="validation", sigma=9))
     assert rdp.divergences([best], "train").min() < 10

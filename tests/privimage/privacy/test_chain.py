@@ -21,10 +21,10 @@ from privimage import disk
 from privimage.errors import InputError
 from privimage.privacy import chain
 from privimage.privacy.budget import Event
-from privimage.privacy.chain import GENESIS, Chain
+from privimage.privacy.chain import Chain
 from privimage.privacy.ledger import Ledger
 
-QUERY = Event(purpose="query", sigma=5)
+QUERY = Event(purpose="query", split="train", sigma=5)
 IDS = ("a", "b", "c", "d")
 Patch = pytest.MonkeyPatch
 
@@ -137,7 +137,7 @@ def test_a_rewritten_ledger_with_a_chain_of_its_own_is_refused(tmp_path: Path) -
     fill(ledger)
     forged = Ledger(tmp_path / "y.jsonl")
     for id in IDS:
-        forged.charge(id=id, what="x", events=(Event(purpose="query", sigma=50),))
+        forged.charge(id=id, what="x", events=(Event(purpose="query", split="train", sigma=50),))
     ledger.path.write_bytes(forged.path.read_bytes())
     with pytest.raises(InputError, match="line 4 is not the one"):
         ledger.charges()
@@ -162,26 +162,6 @@ def test_the_next_charge_puts_a_lagging_or_missing_head_right(tmp_path: Path) ->
 
 def plain_hash(line: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(line, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-@pytest.mark.parametrize("extra", [{}, {"n": None, "cap": None}], ids=["first", "second"])
-def test_lines_of_older_versions_keep_verifying(tmp_path: Path, extra: dict[str, Any]) -> None:
-    previous, lines = GENESIS, []
-    for i in range(3):
-        event = {"purpose": "query", "sigma": 5.0 + i, "q": 1.0, "steps": 1, **extra}
-        line = {"number": i, "id": f"q{i}", "what": "é", "events": [event], "at": "2025-01-01T00:00:00+00:00"}
-        line["previous"] = previous
-        previous = line["hash"] = plain_hash(line)
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    ledger = Ledger(tmp_path / "x.jsonl")
-    ledger.path.write_text("".join(lines))
-    assert [c.events for c in ledger.charges()] == [(Event(purpose="query", sigma=5.0 + i),) for i in range(3)]
-    assert ledger.verify() == "missing"
-    assert not ledger.charge(id="q1", what="é", events=(Event(purpose="query", sigma=6),))
-    assert ledger.charge(id="new", what="é", events=(QUERY,)) and ledger.verify() == "agrees"
-    assert all(json.loads(raw)["hash"] == plain_hash(
-        {k: v for k, v in json.loads(raw).items() if k != "hash"}) for raw in ledger.path.read_text().splitlines()
-    )  # fmt: skip
 
 
 def test_a_line_of_a_version_to_come_is_named(tmp_path: Path) -> None:
@@ -413,7 +393,7 @@ for life in range(12):
     if child == 0:
         os.write(tell, b".")
         for i in range(1000):
-            Ledger(ledger).charge(id=f"{life}-{i}", what="x", events=(Event(purpose="query", sigma=5),))
+            Ledger(ledger).charge(id=f"{life}-{i}", what="x", events=(Event(purpose="query", split="train", sigma=5),))
             with acted.open("a") as file:
                 file.write(f"{life}-{i}\\n")
     os.read(begun, 1)
@@ -488,6 +468,6 @@ def test_a_hash_that_leaves_a_field_out_is_seen(monkeypatch: Patch, read: Callab
         ledger = Ledger(Path(folder) / "x.jsonl")
         fill(ledger)
         ledger.path.write_bytes(ledger.path.read_bytes().replace(b'"sigma":5.0', b'"sigma":9.0', 1))
-        assert ledger.charges()[0].events[0] == Event(purpose="query", sigma=9), "the fault is planted"
+        assert ledger.charges()[0].events[0] == Event(purpose="query", split="train", sigma=9), "the fault is planted"
     monkeypatch.undo()
     assert "line 1 " in refused(read, RAW.replace(b'"sigma":5.0', b'"sigma":9.0', 1))

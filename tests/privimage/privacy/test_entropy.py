@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known import entropy
-from scipy.stats import chisquare, kstest
+from scipy.stats import kstest
 
 from privimage.errors import Violation
 from privimage.privacy.entropy import BLOCK, Entropy, Stream, normals_of
@@ -94,16 +94,6 @@ def test_uniforms_are_even_and_below_one() -> None:
     assert kstest(x.ravel(), "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(x) - np.eye(300)).max() < 0.5
     assert ((x * 2**53) % 1 == 0).all() and ((x * 2**52) % 1 != 0).any(), "53 bits"
-
-
-def test_subsets_are_uniform() -> None:
-    found: dict[tuple[int, ...], int] = {}
-    for i in range(2000):
-        subset = tuple(entropy(i).stream("x").subset(5, 2).tolist())
-        assert subset == tuple(sorted(set(subset))) and len(subset) == 2
-        found[subset] = found.get(subset, 0) + 1
-    assert set(found) == set(combinations(range(5), 2)) and chisquare(list(found.values())).pvalue > 1e-3
-    assert entropy(0).stream("x").subset(4, 4).tolist() == [0, 1, 2, 3]
 
 
 def test_global_state_is_untouched() -> None:

@@ -22,10 +22,10 @@ from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look
 from privimage.record import Paid
 
-QUERY = Event(purpose="query", sigma=5)
-SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=10)
-SCORE = Event(purpose="score", sigma=9)
-FREE = Event(purpose="none", sigma=0)
+QUERY = Event(purpose="query", split="train", sigma=5)
+SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=10)
+SCORE = Event(purpose="score", split="validation", sigma=9)
+FREE = Event(purpose="training", split="train", sigma=0)
 
 
 def write(path: Path) -> tuple[list[Charge], bytes]:
@@ -110,10 +110,10 @@ def test_epsilon_covers_every_private_charge() -> None:
 
 
 def test_every_kind_of_cost_is_charged_and_read_back(tmp_path: Path) -> None:
-    score = Event(purpose="score", sigma=9)
-    capped = Event(purpose="dp-sgd", sigma=3, q=0.1, steps=5, n=1000, cap=130)
-    best = BestOf(law=Law(mean=10), events=(SGD, capped), score=score)
-    costs: tuple[Cost, ...] = (QUERY, AnyOf(events=(SGD, QUERY), times=3), best, capped)
+    score = Event(purpose="score", split="validation", sigma=9)
+    asked = Event(purpose="dp-sgd", split="train", sigma=3, q=0.1, steps=5, shared="00ff")
+    best = BestOf(law=Law(mean=10), events=(SGD, asked), score=score)
+    costs: tuple[Cost, ...] = (QUERY, AnyOf(events=(SGD, QUERY), times=3), best, asked)
     assert best.law.gamma < 1  # computed and kept in the model: not part of what is charged
     ledger = Ledger(tmp_path / "x.jsonl")
     assert ledger.charge(id="a", what="all", events=costs)
@@ -123,14 +123,14 @@ def test_every_kind_of_cost_is_charged_and_read_back(tmp_path: Path) -> None:
     others = (AnyOf(events=(SGD, QUERY), times=2), BestOf(law=Law(mean=9), events=best.events, score=score))
     for other in others:
         with pytest.raises(InputError, match="exists with other events"):
-            ledger.charge(id="a", what="all", events=(QUERY, other, best, capped))
+            ledger.charge(id="a", what="all", events=(QUERY, other, best, asked))
     text = statement.rows(ledger.lines())[0][3]
     assert "best of K ~ logarithmic law with mean 10: any of (dp-sgd" in text and "score sigma=9" in text
 
 
 def test_the_total_by_rdp_covers_the_same_charges(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "x.jsonl")
-    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", sigma=9))
+    best = BestOf(law=Law(mean=10), events=(SGD,), score=Event(purpose="score", split="validation", sigma=9))
     for i, events in enumerate([(QUERY,), (best, SGD)]):
         ledger.charge(id=str(i), what="x", events=events)
     assert ledger.epsilon(1e-5) == epsilon([QUERY, best, SGD], 1e-5)

@@ -21,7 +21,7 @@ from privimage.privacy.budget import Event
 from privimage.stores.store import Built, Store
 from privimage.stores.tensors import numpy_state, torch_state
 
-EVENT = Event(purpose="query", sigma=5)
+EVENT = Event(purpose="query", split="train", sigma=5)
 PUBLIC = Built(arrays={"a": np.arange(6.0).reshape(2, 3)}, privacy="public", meta={"n": 1})
 PAID = Built(arrays={"a": np.ones(3)}, privacy="released", events=(EVENT,))
 

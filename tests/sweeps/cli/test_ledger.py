@@ -18,8 +18,8 @@ from privimage.privacy.looks import Look
 
 Answer = tuple[int, str, str]
 Command = Callable[..., Answer]
-QUERY = Event(purpose="query", sigma=5)
-SGD = Event(purpose="dp-sgd", sigma=2, q=0.25, steps=16)
+QUERY = Event(purpose="query", split="train", sigma=5)
+SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=16)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def privimage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 def ledger(tmp_path: Path) -> Ledger:
     found = Ledger(tmp_path / "runs" / "ledgers" / "digits-v1.jsonl")
     found.charge(id="q", what="semantic query [/b] of digits", events=(QUERY,))
-    score = Event(purpose="score", sigma=30)
+    score = Event(purpose="score", split="validation", sigma=30)
     found.charge(id="s", what="selection", events=(BestOf(law=Law(mean=10), events=(SGD,), score=score),))
     found.look(Look(split="train", what="row real"))
     return found

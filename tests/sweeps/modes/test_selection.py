@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import every
 
 from privimage import record as records
 from privimage.errors import BudgetExceeded, InputError, LostAnswer, TrialFailed
 from privimage.paths import Root
 from privimage.privacy.accounting.costs import BestOf
-from privimage.privacy.budget import Event
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
@@ -39,11 +39,11 @@ class Bench:
 
     def __init__(self, values: dict[str, Any], folder: Path) -> None:
         self.sweep = parse(Sweep, values)
-        self.bill = bill_of(self.sweep, asked_sigma=6.0)
+        self.bill = bill_of(self.sweep, asked_sigma=every(self.sweep, 6.0))
         self.root = Root(path=folder)
         self.store, self.ledger = Store(self.root.store), Ledger(self.root.ledger("tiny-v1"))
         (study,) = self.bill.studies
-        self.selection = Selection(self.sweep, study, self.bill, asked_sigma=6.0)
+        self.selection = Selection(self.sweep, study, self.bill, asked_sigma=every(self.sweep, 6.0))
 
     def begin(self) -> tuple[Trial, ...]:
         return self.selection.begin(ledger=self.ledger, store=self.store, inner=self.root.covered("tiny-v1"))
@@ -127,7 +127,7 @@ def test_a_covered_access_needs_the_selection_and_keeps_to_its_price(bench: Benc
     bench.begin()
     assert covered.charge(id="a", what="x", events=cost.events[:1])
     assert not covered.charge(id="a", what="x", events=cost.events[:1]) and covered.charged("a")
-    assert covered.charge(id="q", what="query", events=(Event(purpose="query", sigma=6),))
+    assert covered.charge(id="q", what="query", events=bench.bill.queries)
     assert [line.id for line in bench.ledger.charges()] == [bench.selection.id, "q"], "the query is outside"
     with pytest.raises(BudgetExceeded, match="is refused"):
         covered.charge(id="b", what="x", events=(cost.events[0].scaled(0.5),))
@@ -182,7 +182,7 @@ def test_an_adaptive_sampler_is_seen(tiny_values: Values, monkeypatch: pytest.Mo
 
 def test_another_asked_sigma_is_another_selection(bench: Bench) -> None:
     (study,) = bench.bill.studies
-    other = Selection(bench.sweep, study, bench.bill, asked_sigma=5.0)
+    other = Selection(bench.sweep, study, bench.bill, asked_sigma=every(bench.sweep, 5.0))
     assert other.id != bench.selection.id, "its trials would be other accesses under the same charge"
 
 

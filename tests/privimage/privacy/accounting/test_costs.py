@@ -1,4 +1,4 @@
-"""Accesses chosen on the way, private selections and truncated batches, against what is known otherwise."""
+"""Accesses chosen on the way and private selections, against what is known otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 from dp_accounting import dp_event as dpe
-from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +22,11 @@ DELTA = 1e-5
 
 
 def sgd(sigma: float, q: float = 0.1, steps: int = 20) -> Event:
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
+    return Event(purpose="dp-sgd", split="train", sigma=sigma, q=q, steps=steps)
 
 
 def score(sigma: float) -> Event:
-    return Event(purpose="score", sigma=sigma)
+    return Event(purpose="score", split="validation", sigma=sigma)
 
 
 def best(event: Event, *, mean: float, eta: float = 0, sigma: float = 1e4) -> BestOf:
@@ -81,7 +80,7 @@ def test_a_selection_lies_between_one_trial_and_the_bound_of_papernot_and_steink
 
 
 def test_a_query_before_a_selection_composes_below_the_sum() -> None:
-    query, selection = Event(purpose="query", sigma=6.0), best(sgd(1.5), mean=10)
+    query, selection = Event(purpose="query", split="train", sigma=6.0), best(sgd(1.5), mean=10)
     both = epsilon([query, selection], DELTA)
     assert max(epsilon([query], DELTA), epsilon([selection], DELTA)) < both
     assert both < epsilon([query], DELTA / 2) + epsilon([selection], DELTA / 2)
@@ -102,26 +101,10 @@ def test_disjoint_splits_are_charged_in_parallel() -> None:
     assert epsilon([selection], DELTA) == pytest.approx(epsilon([dear], DELTA)), "here the score is the dearer one"
 
 
-def test_a_cap_at_five_standard_deviations_is_free_and_a_low_one_is_not() -> None:
-    plain = sgd(1.8, 0.08, 100)
-    expected, sd = 0.08 * 5000, math.sqrt(0.08 * 0.92 * 5000)
-
-    def capped(by: float) -> float:
-        event = plain.model_copy(update={"n": 5000, "cap": math.ceil(expected + by * sd)})
-        return epsilon([event], DELTA)
-
-    assert capped(5) == pytest.approx(epsilon([plain], DELTA), abs=1e-3)
-    assert capped(1) > epsilon([plain], DELTA) + 0.05
-    accountant = PLDAccountant(value_discretization_interval=5e-4)
-    cap = math.ceil(expected + 2 * sd)
-    accountant.compose(dpe.SelfComposedDpEvent(dpe.TruncatedSubsampledGaussianDpEvent(5000, 0.08, cap, 1.8), 100))
-    assert capped(2) == pytest.approx(accountant.get_epsilon(DELTA), rel=1e-3)
-
-
 @given(sigma=st.floats(0.5, 10))
 @settings(max_examples=20, deadline=None)
 def test_curve_and_attack_of_a_gaussian_are_exact(sigma: float) -> None:
-    query, at = Event(purpose="query", sigma=sigma), np.array([0.0, 0.5, 2.0])
+    query, at = Event(purpose="query", split="train", sigma=sigma), np.array([0.0, 0.5, 2.0])
     exact = norm.cdf(0.5 / sigma - at * sigma) - np.exp(at) * norm.cdf(-0.5 / sigma - at * sigma)
     assert np.all(deltas([query], at) >= exact - 1e-9) and np.allclose(deltas([query], at), exact, atol=1e-4)
     for fpr in (0.001, 0.01):
@@ -130,13 +113,13 @@ def test_curve_and_attack_of_a_gaussian_are_exact(sigma: float) -> None:
 
 
 def test_epsilon_and_delta_are_two_readings_of_one_curve() -> None:
-    costs = [Event(purpose="query", sigma=6.0), best(sgd(1.5), mean=10)]
+    costs = [Event(purpose="query", split="train", sigma=6.0), best(sgd(1.5), mean=10)]
     at = epsilon(costs, DELTA)
     assert deltas(costs, np.array([at]))[0] == pytest.approx(DELTA, rel=1e-3)
 
 
 def test_a_cost_without_noise_is_infinite_wherever_it_hides() -> None:
-    none = Event(purpose="none", sigma=0)
+    none = Event(purpose="training", split="train", sigma=0)
     for cost in (AnyOf(events=(sgd(1), none), times=1), BestOf(law=Law(mean=2), events=(none,), score=score(1))):
         assert epsilon([cost], DELTA) == math.inf == epsilon_rdp([cost], DELTA)
         assert deltas([cost], np.array([1.0])) == 1
@@ -148,6 +131,9 @@ def test_calibration_takes_seconds_cold(target: float) -> None:
     calibrate.cache_clear()
     start = time.process_time()
     calibrate(
-        budget=Budget(epsilon=target, delta=DELTA), q=0.328, steps=152, others=(Event(purpose="query", sigma=484),)
+        budget=Budget(epsilon=target, delta=DELTA),
+        q=0.328,
+        steps=152,
+        others=(Event(purpose="query", split="train", sigma=484),),
     )
     assert time.process_time() - start < 6  # 3 s on a core of its own; twice that on a shared one

@@ -14,18 +14,20 @@ from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event
 
 DELTA = 1e-5
-SCORE = Event(purpose="score", sigma=1e4)
+SCORE = Event(purpose="score", split="validation", sigma=1e4)
 
 WAYS: dict[str, Callable[[Event], Cost]] = {
     "one training": lambda event: event,
-    "any three of two trainings": lambda event: AnyOf(events=(event, Event(purpose="dp-sgd", sigma=9.0)), times=3),
+    "any three of two trainings": lambda event: AnyOf(
+        events=(event, Event(purpose="dp-sgd", split="train", sigma=9.0)), times=3
+    ),
     "best of about ten": lambda event: BestOf(law=Law(mean=10), events=(event,), score=SCORE),
 }
 sigmas, rates, counts = st.floats(0.9, 6), st.floats(0.01, 0.6), st.integers(1, 80)
 
 
 def training(sigma: float, q: float, steps: int) -> Event:
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
+    return Event(purpose="dp-sgd", split="train", sigma=sigma, q=q, steps=steps)
 
 
 def never_less(less: Cost, more: Cost) -> None:

@@ -19,11 +19,11 @@ DELTA = 1e-5
 
 
 def query(sigma: float) -> Event:
-    return Event(purpose="query", sigma=sigma)
+    return Event(purpose="query", split="train", sigma=sigma)
 
 
 def sgd(sigma: float, q: float, steps: int) -> Event:
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps)
+    return Event(purpose="dp-sgd", split="train", sigma=sigma, q=q, steps=steps)
 
 
 LISTS = {
@@ -81,7 +81,7 @@ def test_more_access_costs_more() -> None:
 
 
 def test_without_noise_epsilon_is_infinite_and_without_access_it_is_zero() -> None:
-    none = Event(purpose="none", sigma=0)
+    none = Event(purpose="training", split="train", sigma=0)
     for account in (epsilon, epsilon_rdp):
         assert account([none, query(5)], DELTA) == math.inf
         assert account([], DELTA) == 0.0
@@ -114,7 +114,7 @@ def test_an_impossible_budget_is_refused_with_the_fix() -> None:
     with pytest.raises(BudgetExceeded, match=r"the query alone costs epsilon .*raise method\.query\.sigma"):
         calibrate(budget=Budget(epsilon=0.5, delta=DELTA), q=1, steps=4, others=(query(5),))
     with pytest.raises(BudgetExceeded):
-        none = (Event(purpose="none", sigma=0),)
+        none = (Event(purpose="training", split="train", sigma=0),)
         calibrate(budget=Budget(epsilon=10, delta=DELTA), q=1, steps=4, others=none)
     with pytest.raises(BudgetExceeded, match="noise multiplier up to"):
         calibrate(budget=Budget(epsilon=1e-8, delta=1e-12), q=1, steps=1)
