@@ -28,7 +28,7 @@ from privimage.trial import run
 
 NAMES = tuple(metrics.names())
 FREE, NOISY = tuple(metrics.names(noisy=False)), tuple(metrics.names(noisy=True))
-SCORE = Event(purpose="score", sigma=1.0)
+SCORE = Event(purpose="score", split="validation", sigma=1.0)
 REAL_EMBED = Context._embed
 
 
