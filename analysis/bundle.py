@@ -11,7 +11,7 @@ from typing import Literal
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from analysis.spend import Look
+from privimage.analysis.spend import Look
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.generator import Generator, SampleConfig

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis import price, scale, spend, words
-from analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
-from analysis.facts import Facts
+from privimage.analysis import price, scale, spend, words
+from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
+from privimage.analysis.facts import Facts
 from privimage.errors import Violation
 from privimage.privacy import guarantee
 from privimage.record import Record

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import pareto, scale, words
-from analysis.facts import Facts
-from analysis.scale import Estimate
+from privimage.analysis import pareto, scale, words
+from privimage.analysis.facts import Facts
+from privimage.analysis.scale import Estimate
 from privimage.metrics.metric import Metric
 from privimage.privacy.budget import Budget
 from privimage.record import Record

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis import page, pareto, scale, spend, tables, words
-from analysis.facts import Facts
-from analysis.page import Column
+from privimage.analysis import page, pareto, scale, spend, tables, words
+from privimage.analysis.facts import Facts
+from privimage.analysis.page import Column
 from privimage.methods.presets import PRESETS
 from privimage.record import Record
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from safetensors.numpy import save as save_arrays
 
-from analysis import bundle, card, facts, pareto, pictures, price, scale, spend
-from analysis.bundle import Alone, BundleConfig
-from analysis.facts import Facts
 from privimage import reconcile
+from privimage.analysis import bundle, card, facts, pareto, pictures, price, scale, spend
+from privimage.analysis.bundle import Alone, BundleConfig
+from privimage.analysis.facts import Facts
 from privimage.errors import Damaged, InputError
 from privimage.generators.generator import SampleConfig
 from privimage.paths import RunFolder

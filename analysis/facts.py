@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from analysis import pareto
 from privimage import record as records_file
+from privimage.analysis import pareto
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import STAND_IN, RunFolder

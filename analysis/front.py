@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis import facts, pareto, price, scale, tables, words
-from analysis.facts import Facts
+from privimage.analysis import facts, pareto, price, scale, tables, words
+from privimage.analysis.facts import Facts
 from privimage.metrics.metric import Metric
 from privimage.paths import RunFolder
 from privimage.record import Record

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from analysis import pareto, words
-from analysis.facts import Facts
+from privimage.analysis import pareto, words
+from privimage.analysis.facts import Facts
 from privimage.errors import Damaged
 from privimage.record import Record
 from privimage.stores.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import words
-from analysis.facts import Facts
+from privimage.analysis import words
+from privimage.analysis.facts import Facts
 from privimage.privacy import accounting, guarantee
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.bill import Bill, Study

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis import compare, details, facts, front, page, pareto, pictures, price, scale, spend, tables, words
-from analysis.facts import Facts
-from analysis.page import Column
+from privimage.analysis import (
+    compare,
+    details,
+    facts,
+    front,
+    page,
+    pareto,
+    pictures,
+    price,
+    scale,
+    spend,
+    tables,
+    words,
+)
+from privimage.analysis.facts import Facts
+from privimage.analysis.page import Column
 from privimage.disk import write_whole
 from privimage.paths import RunFolder
 from privimage.privacy.budget import Budget

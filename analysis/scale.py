@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from analysis import words
-from analysis.facts import Facts
+from privimage.analysis import words
+from privimage.analysis.facts import Facts
 from privimage.metrics.metric import Metric
 from privimage.record import Record
 

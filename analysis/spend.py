@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis import words
-from analysis.facts import Facts
+from privimage.analysis import words
+from privimage.analysis.facts import Facts
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting, statement

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from analysis import bundle, pictures, wanted
-from analysis.bundle import BundleConfig
+from privimage.analysis import bundle, pictures, wanted
+from privimage.analysis.bundle import BundleConfig
 from privimage.errors import InputError
 from privimage.generators.sampler import draw_images
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import pareto, price, scale, words
-from analysis.facts import Facts
+from privimage.analysis import pareto, price, scale, words
+from privimage.analysis.facts import Facts
 from privimage.record import Record
 
 

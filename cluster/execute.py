@@ -13,10 +13,10 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from cluster.cache import SharedCache
-from cluster.resources import Resources
-from cluster.train import run_on_workers
 from privimage import record as records
+from privimage.cluster.cache import SharedCache
+from privimage.cluster.resources import Resources
+from privimage.cluster.train import run_on_workers
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import private_folder
 from privimage.errors import TrialFailed

@@ -10,7 +10,7 @@ import torch
 from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from cluster.resources import Resources
+from privimage.cluster.resources import Resources
 from privimage.workers import Workers
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from privimage.methods.declared import Stage, fields_of
 from privimage.methods.presets import PRESETS
 from privimage.methods.privimage import MethodConfig
-from sweeps.sweep import METHOD, Sweep
+from privimage.sweeps.sweep import METHOD, Sweep
 
 METHOD_PART = "method."
 

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from cluster.resources import Resources
 from privimage import record as records
+from privimage.cluster.resources import Resources
 from privimage.privacy.statement import epsilon
 from privimage.record import Record
-from sweeps import progress
-from sweeps.modes.tuning import Select
-from sweeps.progress import Progress, Running, Tally, remaining
-from sweeps.sweep import Sweep
-from sweeps.work import Work
+from privimage.sweeps import progress
+from privimage.sweeps.modes.tuning import Select
+from privimage.sweeps.progress import Progress, Running, Tally, remaining
+from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Work
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 EVERY = 30.0  # seconds between two lines where there is no terminal

@@ -15,26 +15,26 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune import TuneError
 
-from cluster.cache import start_cache
-from cluster.connect import nodes
-from cluster.execute import Role, Site, execute
-from cluster.memory import give_back, share_arena
-from cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage import record as records
+from privimage.cluster.cache import start_cache
+from privimage.cluster.connect import nodes
+from privimage.cluster.execute import Role, Site, execute
+from privimage.cluster.memory import give_back, share_arena
+from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
 from privimage.record import Record
 from privimage.schema import digest
+from privimage.sweeps.display import Display
+from privimage.sweeps.failures import Failed, failure
+from privimage.sweeps.interrupt import Stopped
+from privimage.sweeps.past import ended
+from privimage.sweeps.price import asked_by
+from privimage.sweeps.progress import Tally, label_of, load_records
+from privimage.sweeps.searcher import Job, SweepSearcher, configurations
+from privimage.sweeps.work import Terms, Work
 from privimage.trial import Trial
-from sweeps.display import Display
-from sweeps.failures import Failed, failure
-from sweeps.interrupt import Stopped
-from sweeps.past import ended
-from sweeps.price import asked_by
-from sweeps.progress import Tally, label_of, load_records
-from sweeps.searcher import Job, SweepSearcher, configurations
-from sweeps.work import Terms, Work
 
 Fixed = tuple[tuple[Trial, Role], ...]
 AGAIN = "run the same command again"

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cluster.resources import trials_at_once
 from privimage import metrics, semantics
+from privimage.cluster.resources import trials_at_once
 from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
@@ -32,10 +32,10 @@ from privimage.methods.privimage import MethodConfig
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
+from privimage.sweeps import count
+from privimage.sweeps.plan import Plan
+from privimage.sweeps.sweep import Sweep
 from privimage.workers import Workers
-from sweeps import count
-from sweeps.plan import Plan
-from sweeps.sweep import Sweep
 
 Tell = Callable[[int, int], None]
 LABELS, CLASSES, SAMPLED, FEW = 10, 1000, 40, 300

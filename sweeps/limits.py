@@ -9,7 +9,7 @@ from privimage.errors import InputError
 from privimage.methods.presets import PRESETS
 
 if TYPE_CHECKING:
-    from sweeps.sweep import Sweep
+    from privimage.sweeps.sweep import Sweep
 
 MOST_BUDGETS = 10
 MOST_SEEDS = 100

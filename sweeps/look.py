@@ -13,8 +13,8 @@ from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look
+from privimage.sweeps.sweep import Sweep
 from privimage.text import count
-from sweeps.sweep import Sweep
 
 
 def read_lines(data: DataConfig, public: PublicSet, sensitive: SensitiveData) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
-from sweeps.sweep import Sweep
+from privimage.sweeps.sweep import Sweep
 
 
 def looks_of(sweep: Sweep) -> tuple[Look, ...]:

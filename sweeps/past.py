@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from privimage.record import Record
 from privimage.schema import get_dotted
-from sweeps.tried import Params
-from sweeps.work import Work
+from privimage.sweeps.tried import Params
+from privimage.sweeps.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,13 @@ from privimage.privacy.bill import Bill, Search, Study, price_trials
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.contents import Contents
 from privimage.privacy.statement import describe, sentences
+from privimage.sweeps import count
+from privimage.sweeps.looks import looks_of
+from privimage.sweeps.modes.tuning import Public, Select
+from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of
+from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
+from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.text import count as count_of
-from sweeps import count
-from sweeps.looks import looks_of
-from sweeps.modes.tuning import Public, Select
-from sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of
-from sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
-from sweeps.sweep import METHOD, Sweep
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
 QUANTILES = (0.5, 0.9, 0.99)

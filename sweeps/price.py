@@ -17,10 +17,10 @@ from privimage.privacy.accounting.costs import AnyOf, Cost
 from privimage.privacy.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.noise import Noise
+from privimage.sweeps import count
+from privimage.sweeps.modes.tuning import Explore, Public, Select, Tuning
+from privimage.sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
 from privimage.trial import Trial
-from sweeps import count
-from sweeps.modes.tuning import Explore, Public, Select, Tuning
-from sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
 
 Q, STEPS = "method.finetune.q", "method.finetune.steps"
 MANY = 10**9  # no bound on what is counted

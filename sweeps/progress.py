@@ -17,9 +17,9 @@ from privimage.errors import InputError
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import Frozen
+from privimage.sweeps.past import searched
+from privimage.sweeps.work import Work
 from privimage.trial import Trial
-from sweeps.past import searched
-from sweeps.work import Work
 
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
 

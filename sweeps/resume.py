@@ -14,9 +14,9 @@ from privimage.plain_yaml import read_yaml
 from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
 from privimage.stores.store import Store
-from sweeps.modes.tuning import Public, Select
-from sweeps.price import least_sigmas
-from sweeps.sweep import QUERY_SIGMA, Sweep
+from privimage.sweeps.modes.tuning import Public, Select
+from privimage.sweeps.price import least_sigmas
+from privimage.sweeps.sweep import QUERY_SIGMA, Sweep
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from cluster.connect import connected, hide_sessions, ignored, nodes
-from cluster.resources import trials_at_once
 from privimage import lines, reconcile
+from privimage.cluster.connect import connected, hide_sessions, ignored, nodes
+from privimage.cluster.resources import trials_at_once
 from privimage.data.pair import load_data
 from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import private_folder
@@ -20,17 +20,17 @@ from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.store import Store
-from sweeps.drive import AGAIN, Phase, run_phase
-from sweeps.interrupt import STOPPING, Stopped
-from sweeps.look import read_lines
-from sweeps.looks import looks_of
-from sweeps.modes.selection import Selection, level
-from sweeps.modes.stand_in import final_trials, stand_in_sweep
-from sweeps.modes.tuning import Explore, Public, Select
-from sweeps.price import bill_of, least_sigmas
-from sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
-from sweeps.sweep import Sweep
-from sweeps.work import Work, lost_in_noise
+from privimage.sweeps.drive import AGAIN, Phase, run_phase
+from privimage.sweeps.interrupt import STOPPING, Stopped
+from privimage.sweeps.look import read_lines
+from privimage.sweeps.looks import looks_of
+from privimage.sweeps.modes.selection import Selection, level
+from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
+from privimage.sweeps.modes.tuning import Explore, Public, Select
+from privimage.sweeps.price import bill_of, least_sigmas
+from privimage.sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
+from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Work, lost_in_noise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from privimage.privacy.budget import Budget
 from privimage.schema import get_dotted
-from sweeps.modes.tuning import Select
-from sweeps.past import Ended
-from sweeps.sweep import Sweep
-from sweeps.tried import Params, Tried
+from privimage.sweeps.modes.tuning import Select
+from privimage.sweeps.past import Ended
+from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.tried import Params, Tried
 
 REDRAWS = 20
 LARGE = 100_000  # so many configurations are as good as endless

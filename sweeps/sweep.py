@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cluster.resources import Resources
 from privimage import metrics
+from privimage.cluster.resources import Resources
 from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
@@ -26,11 +26,19 @@ from privimage.plain_yaml import one_line, read_yaml
 from privimage.privacy.budget import Budget
 from privimage.privacy.noise import Noise
 from privimage.schema import MOST_SAID, SAID, Frozen, parse, set_at, set_dotted
+from privimage.sweeps.limits import (
+    MOST_BUDGETS,
+    MOST_ROWS,
+    MOST_SEARCHED,
+    MOST_SEEDS,
+    MOST_TRIALS,
+    check_asked,
+    check_size,
+)
+from privimage.sweeps.modes.tuning import Explore, Public, Select, Tuning
+from privimage.sweeps.row import Row
+from privimage.sweeps.space import Dimension
 from privimage.trial import Draw, Trial
-from sweeps.limits import MOST_BUDGETS, MOST_ROWS, MOST_SEARCHED, MOST_SEEDS, MOST_TRIALS, check_asked, check_size
-from sweeps.modes.tuning import Explore, Public, Select, Tuning
-from sweeps.row import Row
-from sweeps.space import Dimension
 
 MOST_DELTA = 0.01
 QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"

@@ -18,10 +18,10 @@ from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
 from privimage.stores.public_content import check_public
+from privimage.sweeps.price import row_noise
+from privimage.sweeps.resume import keep_sigmas, ledger_of, reservation_of
+from privimage.sweeps.sweep import QUERY_SIGMA, Sweep
 from privimage.trial import Trial, check
-from sweeps.price import row_noise
-from sweeps.resume import keep_sigmas, ledger_of, reservation_of
-from sweeps.sweep import QUERY_SIGMA, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from contextlib import suppress
 import typer
 
 from privimage.errors import InputError, PrivImageError
-from sweeps import interrupt
-from sweeps.cli import ledger, look, results, sweep
-from sweeps.cli.terminal import Refused, complain, outlive_reader
+from privimage.sweeps import interrupt
+from privimage.sweeps.cli import ledger, look, results, sweep
+from privimage.sweeps.cli.terminal import Refused, complain, outlive_reader
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the system names no file then
 

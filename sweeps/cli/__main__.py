@@ -1,5 +1,5 @@
-"""`python -m sweeps.cli`: the command line without the installed command."""
+"""`python -m privimage.sweeps.cli`: the command line without the installed command."""
 
-from sweeps.cli import main
+from privimage.sweeps.cli import main
 
 main()

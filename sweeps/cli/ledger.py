@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
-from sweeps.cli.terminal import PLAIN, local, out
+from privimage.sweeps.cli.terminal import PLAIN, local, out
 
 app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
 
@@ -139,7 +139,7 @@ def adopt_data(
     from privimage.data import SensitiveConfig, load_sensitive
     from privimage.paths import Root
     from privimage.privacy.contents import Contents
-    from sweeps.sweep import load_sweep
+    from privimage.sweeps.sweep import load_sweep
 
     config = load_sweep(file).data.sensitive
     if not isinstance(config, SensitiveConfig):

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from privimage.errors import InputError
-from sweeps.cli.options import RootOption, SetOption, overrides, recipe, root_folder
-from sweeps.cli.terminal import PLAIN, out
+from privimage.sweeps.cli.options import RootOption, SetOption, overrides, recipe, root_folder
+from privimage.sweeps.cli.terminal import PLAIN, out
 
 app = typer.Typer()
 
@@ -32,8 +32,8 @@ def look(
     upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
     """
     from privimage.data.pair import load_data
-    from sweeps.look import class_counts, read_lines, write_down
-    from sweeps.sweep import load_sweep
+    from privimage.sweeps.look import class_counts, read_lines, write_down
+    from privimage.sweeps.sweep import load_sweep
 
     if private_counts and not sys.stdout.isatty():
         raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from privimage.privacy.guarantee import sentences
 from privimage.privacy.statement import epsilon as exact
-from sweeps.modes.tuning import Explore
-from sweeps.plan import Plan, Quote
+from privimage.sweeps.modes.tuning import Explore
+from privimage.sweeps.plan import Plan, Quote
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.cli.options import Bar, RunArgument, run_folder, say, warns
-from sweeps.cli.terminal import PLAIN, local, out
+from privimage.sweeps.cli.options import Bar, RunArgument, run_folder, say, warns
+from privimage.sweeps.cli.terminal import PLAIN, local, out
 
 app = typer.Typer()
 
@@ -23,8 +23,8 @@ def front(
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     import pandas as pd
 
-    from analysis import facts, price
-    from analysis.front import write_front
+    from privimage.analysis import facts, price
+    from privimage.analysis.front import write_front
 
     folder = run_folder(run)
     rows = write_front(folder, metric=metric)
@@ -41,7 +41,7 @@ def front(
 @app.command(epilog="Example: privimage report runs/demo")
 def report(run: RunArgument) -> None:
     """One self-contained HTML file: the bill first, then the front, the comparison, the images, every trial."""
-    from analysis.report import write_report
+    from privimage.analysis.report import write_report
 
     out.print(str(write_report(run_folder(run))), **PLAIN)
 
@@ -54,8 +54,8 @@ def best(
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
-    from analysis import facts, price, spend
-    from analysis.export import pull_best
+    from privimage.analysis import facts, price, spend
+    from privimage.analysis.export import pull_best
 
     folder = run_folder(run)
     pulled = pull_best(folder, epsilon=epsilon, metric=metric, to=to)
@@ -83,8 +83,8 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """Draw synthetic images from a pulled generator. Costs no privacy."""
-    from analysis import bundle
-    from analysis.synthesise import check_output, counts_of, sample_from, write_samples
+    from privimage.analysis import bundle
+    from privimage.analysis.synthesise import check_output, counts_of, sample_from, write_samples
 
     wanted = counts_of(bundle.read_config(directory), n=n, labels=label or ())
     check_output(to, most=max(wanted.values()))

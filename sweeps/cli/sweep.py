@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import (
+from privimage.sweeps.cli.options import (
     Bar,
     RootOption,
     RunArgument,
@@ -18,7 +18,7 @@ from sweeps.cli.options import (
     run_folder,
     say,
 )
-from sweeps.cli.terminal import PLAIN, complain, err, local, out
+from privimage.sweeps.cli.terminal import PLAIN, complain, err, local, out
 
 app = typer.Typer()
 
@@ -39,8 +39,8 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: the same command after a crash goes on where it was."""
-    from sweeps.run import run_sweep
-    from sweeps.sweep import load_sweep
+    from privimage.sweeps.run import run_sweep
+    from privimage.sweeps.sweep import load_sweep
 
     loaded = load_sweep(recipe(file), overrides=overrides(set_))
     outcome = run_sweep(loaded, root=root_folder(root), address=address, quiet=quiet)
@@ -67,10 +67,10 @@ def plan(
     no_estimate: Annotated[bool, typer.Option("--no-estimate", help="Do not time the stages here.")] = False,
 ) -> None:
     """What a sweep would ask, cost and take, before anything is asked: opens no sensitive data, charges nothing."""
-    from sweeps.cli.plan_view import show
-    from sweeps.estimate import estimate
-    from sweeps.plan import make_plan
-    from sweeps.sweep import load_sweep
+    from privimage.sweeps.cli.plan_view import show
+    from privimage.sweeps.estimate import estimate
+    from privimage.sweeps.plan import make_plan
+    from privimage.sweeps.sweep import load_sweep
 
     loaded = load_sweep(recipe(file), overrides=overrides(set_))
     with err.status("calibrating the noise", spinner="line"):
@@ -88,8 +88,8 @@ def plan(
 @app.command(epilog="Example: privimage status runs/demo")
 def status(run: RunArgument) -> None:
     """How far a run is: trials done of every row, what runs now, the time left, and the price of all it may ask."""
-    from analysis import facts, price
-    from sweeps import progress
+    from privimage.analysis import facts, price
+    from privimage.sweeps import progress
 
     found = facts.begun(run_folder(run))
     say(price.opening(found))

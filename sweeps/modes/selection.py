@@ -28,10 +28,10 @@ from privimage.record import Paid, Record, untimed
 from privimage.schema import digest
 from privimage.stores.hidden import HiddenStore, level_times
 from privimage.stores.store import Built, Store
+from privimage.sweeps.resume import dumped
+from privimage.sweeps.searcher import space_of
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Draw, Trial
-from sweeps.resume import dumped
-from sweeps.searcher import space_of
-from sweeps.sweep import Sweep
 
 RELEASED = ("model", "samples", "selection")  # the artefacts of the winner that may leave, where it has them
 

@@ -17,10 +17,10 @@ from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
+from privimage.sweeps.modes.tuning import Explore, Public
+from privimage.sweeps.resume import RESTORE
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial
-from sweeps.modes.tuning import Explore, Public
-from sweeps.resume import RESTORE
-from sweeps.sweep import Sweep
 
 
 def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:

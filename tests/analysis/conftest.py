@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis.facts import Facts
 from privimage import record as records_file
+from privimage.analysis.facts import Facts
 from privimage.generators import sizes
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder

@@ -1,4 +1,4 @@
-from analysis import compare
+from privimage.analysis import compare
 from privimage.privacy.budget import Budget
 
 TEN = Budget(epsilon=10, delta=1e-5)

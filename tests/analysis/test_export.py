@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from analysis import bundle
-from analysis.export import pull_best
+from privimage.analysis import bundle
+from privimage.analysis.export import pull_best
 from privimage.errors import InputError
 from privimage.stores.manifest import Manifest
 from privimage.stores.store import Store
@@ -113,7 +113,7 @@ def test_names_of_labels_are_kept_where_the_samples_have_them(make_run, make_rec
 
 
 def test_a_place_that_cannot_be_written_is_one_line(make_run, make_record, monkeypatch, capsys):
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     folder = make_run([make_record("a")])
     for place in ("front.png", "report.html"):

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis import facts
+from privimage.analysis import facts
 from privimage.errors import InputError
 from privimage.paths import RunFolder
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import facts, front
+from privimage.analysis import facts, front
 from privimage.errors import InputError
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"

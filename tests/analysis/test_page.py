@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from analysis import facts, page
-from analysis.page import Column
-from analysis.report import html
+from privimage.analysis import facts, page
+from privimage.analysis.page import Column
+from privimage.analysis.report import html
 
 VOID = {"meta", "img", "br"}
 

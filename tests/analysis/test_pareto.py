@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import pareto
+from privimage.analysis import pareto
 from privimage.errors import InputError
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"

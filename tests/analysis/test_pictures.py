@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import facts, pictures
-from analysis.pictures import Samples
+from privimage.analysis import facts, pictures
+from privimage.analysis.pictures import Samples
 from privimage.stores.store import Built
 
 
@@ -62,7 +62,7 @@ def test_rows_carry_the_names_of_their_labels(make_record, make_run, make_images
 
 
 def test_what_has_to_be_stated_travels_in_the_picture(demo):
-    from analysis.front import draw_front
+    from privimage.analysis.front import draw_front
 
     found = facts.read(demo)
     for png in (pictures.enlarged(pictures.best_panels(found)[0].samples, stated="State it."), draw_front(found)):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opacus.accountants import RDPAccountant
 
-from analysis import price, words
+from privimage.analysis import price, words
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Search, Study, Training, price_selection, price_trials
 from privimage.privacy.budget import Budget, Event

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from analysis.report import write_report
+from privimage.analysis.report import write_report
 
 
 @pytest.fixture(scope="module")

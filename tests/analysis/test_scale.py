@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis import compare, scale, tables
+from privimage.analysis import compare, scale, tables
 from privimage.privacy.budget import Budget
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -65,8 +65,8 @@ def test_with_one_seed_the_reader_is_told_what_is_unknown(make_record, make_fact
 
 
 def test_base_rates_stand_in_every_table(make_record, make_facts, demo):
-    from analysis import facts
-    from analysis.report import html
+    from privimage.analysis import facts
+    from privimage.analysis.report import html
 
     rows = dict(scale.base_rows(make_facts([make_record("a")])))
     assert [row[CNN] for row in rows.values()] == [0.1, 0.11] and all(row[FID] is None for row in rows.values())

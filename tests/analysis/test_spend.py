@@ -1,4 +1,4 @@
-from analysis import facts, spend, words
+from privimage.analysis import facts, spend, words
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.budget import Event
 

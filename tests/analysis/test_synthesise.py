@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import synthesise
-from analysis.export import pull_best
-from analysis.synthesise import sample_from, write_samples
+from privimage.analysis import synthesise
+from privimage.analysis.export import pull_best
+from privimage.analysis.synthesise import sample_from, write_samples
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
@@ -97,7 +97,7 @@ def test_labels_are_drawn_as_asked_and_the_same_again(directory):
 
 
 def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monkeypatch, capsys):
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     to = tmp_path / "some.npz"
     base = ["privimage", "sample", str(directory), "--to", str(to)]
@@ -149,7 +149,7 @@ def test_what_cannot_be_written(tmp_path, name, message):
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_drawing(directory, tmp_path, monkeypatch, capsys, to, n, message):
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.npz").mkdir()

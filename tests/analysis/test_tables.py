@@ -1,4 +1,4 @@
-from analysis import facts, tables
+from privimage.analysis import facts, tables
 
 FID = "fid[efficientnet-lite0]"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import wanted
+from privimage.analysis import wanted
 from privimage.errors import InputError
 
 NAMES = ("cat", "dog", "a=5", "2")

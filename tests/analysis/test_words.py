@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import words
+from privimage.analysis import words
 
 
 @given(st.floats(min_value=1e-6, max_value=1e4))

@@ -184,6 +184,6 @@ def test_the_reader_of_imports_sees_what_is_hidden(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(
         "from a import b\ndef f():\n    import ray.tune as t\n    __import__('cluster.cache')\n"
-        "if 0:\n    from sweeps.run import go\n"
+        "if 0:\n    from privimage.sweeps.run import go\n"
     )
-    assert {"a", "a.b", "ray.tune", "cluster.cache", "sweeps.run", "sweeps.run.go"} == imports(path)
+    assert {"a", "a.b", "ray.tune", "cluster.cache", "sweeps.run", "privimage.sweeps.run.go"} == imports(path)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import cache
-from cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
+from privimage.cluster import cache
+from privimage.cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
 from privimage.schema import digest
 from privimage.stores.store import Built, Store
 

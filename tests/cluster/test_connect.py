@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import connect as module
-from cluster.connect import _fix, _knock, _resolved
+from privimage.cluster import connect as module
+from privimage.cluster.connect import _fix, _knock, _resolved
 from privimage.errors import InputError
 
 ROOT = Path(module.__file__).parents[1]
@@ -102,10 +102,10 @@ SHADOWED = """
 import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: None)
 mine = signal.getsignal(signal.SIGTERM)
-from cluster.connect import connected
+from privimage.cluster.connect import connected
 import ray
 with connected(None) as where:
-    import cluster
+    import privimage.cluster
     assert where == "this machine", where
     assert signal.getsignal(signal.SIGTERM) is mine, "Ray takes SIGTERM for itself"
     found = ray.get(ray.remote(num_cpus=1)(lambda: __import__("cluster").__file__).remote())
@@ -130,7 +130,7 @@ def test_a_run_without_an_address_stays_here_and_its_workers_find_our_packages(t
 
 @pytest.mark.timeout(60)
 def test_a_long_folder_of_temporary_files_is_one_line(tmp_path: Path) -> None:
-    script = "from cluster.connect import connect\nconnect(None)"
+    script = "from privimage.cluster.connect import connect\nconnect(None)"
     environment = os.environ | {"RAY_TMPDIR": str(tmp_path / ("long" * 20)), "PYTHONPATH": str(ROOT)}
     (tmp_path / ("long" * 20)).mkdir()
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=50)
@@ -143,7 +143,7 @@ def test_a_killed_ray_ends_the_run_in_one_line(name: str) -> None:
     """The out-of-memory killer takes Ray's processes too; Ray waits, and ends the process in its words."""
     sooner = "connect.DEAD_SECONDS = 1.0" if name == "gcs_server" else ""
     script = (
-        f"import os, signal, time, ray; from cluster import connect; {sooner}\n"
+        f"import os, signal, time, ray; from privimage.cluster import connect; {sooner}\n"
         "with connect.connected(None):\n"
         "    node = ray._private.worker._global_node\n"
         f"    os.kill(node.all_processes['{name}'][0].process.pid, signal.SIGKILL)\n"

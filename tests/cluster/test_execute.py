@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import ray
 
-from cluster.cache import start_cache
-from cluster.execute import Site, execute
-from cluster.resources import Resources
 from privimage import record as records
+from privimage.cluster.cache import start_cache
+from privimage.cluster.execute import Site, execute
+from privimage.cluster.resources import Resources
 from privimage.data.pair import DataConfig, load_data
 from privimage.paths import Root
 from privimage.privacy.budget import Budget

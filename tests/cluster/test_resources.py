@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.resources import DRIVER_CPU, Resources, trials_at_once
+from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.errors import InputError
 from privimage.schema import parse
 

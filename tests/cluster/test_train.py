@@ -10,9 +10,9 @@ import pytest
 import ray
 import torch
 
-from cluster.resources import Resources
-from cluster.train import run_on_workers
 from privimage import checkpoint
+from privimage.cluster.resources import Resources
+from privimage.cluster.train import run_on_workers
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
 from privimage.stores.store import Built, Store

@@ -23,8 +23,8 @@ from privimage.privacy.budget import Event
 from privimage.privacy.contents import Contents
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
-from sweeps.resume import at_revision, check_same, dumped, reservation_of
-from sweeps.sweep import Sweep
+from privimage.sweeps.resume import at_revision, check_same, dumped, reservation_of
+from privimage.sweeps.sweep import Sweep
 
 QUERY = Event(purpose="query", split="train", sigma=5)
 A, B, C = (content_of([letter]) for letter in (b"a", b"b", b"c"))

@@ -34,9 +34,9 @@ from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy, Stream
+from privimage.sweeps.modes import selection
+from privimage.sweeps.sweep import Sweep
 from privimage.workers import Workers
-from sweeps.modes import selection
-from sweeps.sweep import Sweep
 
 Patch = pytest.MonkeyPatch
 Array = NDArray[Any]

@@ -25,8 +25,8 @@ from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.stores import hidden
 from privimage.stores.store import Built, Store
-from sweeps.run import run_sweep
-from sweeps.sweep import load_sweep
+from privimage.sweeps.run import run_sweep
+from privimage.sweeps.sweep import load_sweep
 
 Values = Callable[[], dict[str, Any]]
 Patch = pytest.MonkeyPatch

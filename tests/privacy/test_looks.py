@@ -22,11 +22,11 @@ from privimage.privacy.looks import Look, Seen
 from privimage.schema import parse
 from privimage.stages import Stages
 from privimage.stores.store import Store
+from privimage.sweeps.looks import looks_of
+from privimage.sweeps.plan import make_plan
+from privimage.sweeps.sweep import load_sweep
 from privimage.trial import Trial, run
 from privimage.workers import Workers
-from sweeps.looks import looks_of
-from sweeps.plan import make_plan
-from sweeps.sweep import load_sweep
 
 ROOT = Path(__file__).parents[2]
 Patch = pytest.MonkeyPatch
@@ -229,7 +229,7 @@ def test_a_sweep_with_looks_is_refused_before_it_starts(write_sweep: Callable[..
     refusal = make_plan(sweep, root=root).refusal or ""
     for words in ("row real (train split)", "accuracy[lr] (test split)", "--no-diagnostics", "dp-accuracy", "drop"):
         assert words in refusal and "\n" not in refusal
-    from sweeps.run import run_sweep
+    from privimage.sweeps.run import run_sweep
 
     with pytest.raises(InputError, match=r"without noise.*dp-accuracy"):
         run_sweep(sweep, root=root, address=None, quiet=True)
@@ -239,7 +239,7 @@ def test_a_sweep_with_looks_is_refused_before_it_starts(write_sweep: Callable[..
 
 
 def test_a_stand_in_is_never_looked_at(write_sweep: Callable[..., Path]) -> None:
-    from sweeps.modes.stand_in import stand_in_sweep
+    from privimage.sweeps.modes.stand_in import stand_in_sweep
 
     values = yaml.safe_load(write_sweep(tuning={"mode": "public"}).read_text())
     sweep = load_sweep(write_sweep(tuning=values["tuning"]))

@@ -26,10 +26,10 @@ from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.wall import places
 from privimage.schema import digest, parse
+from privimage.sweeps import count
+from privimage.sweeps.price import bill_of, least_sigmas, row_noise, search_of
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial
-from sweeps import count
-from sweeps.price import bill_of, least_sigmas, row_noise, search_of
-from sweeps.sweep import Sweep
 
 DELTA = 1e-5
 SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sweep's own method
@@ -241,11 +241,11 @@ def one_seed(patch: pytest.MonkeyPatch) -> None:
 
 
 def rows_for_free(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("sweeps.price._asked_anyway", lambda *about: True)
+    patch.setattr("privimage.sweeps.price._asked_anyway", lambda *about: True)
 
 
 def rows_twice(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("sweeps.price._asked_anyway", lambda *about: False)
+    patch.setattr("privimage.sweeps.price._asked_anyway", lambda *about: False)
 
 
 @pytest.mark.parametrize(

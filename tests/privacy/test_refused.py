@@ -22,7 +22,7 @@ SET = "tiny-v1"
 @pytest.fixture
 def privimage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Runs one command line: exit code, and all that it said."""
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     def run(*words: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["privimage", *map(str, words)])

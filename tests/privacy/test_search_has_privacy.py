@@ -16,10 +16,10 @@ from privimage.methods.presets import PRESETS, Preset
 from privimage.methods.privimage import events
 from privimage.paths import RunFolder
 from privimage.privacy.noise import Noise
+from privimage.sweeps.modes.stand_in import final_trials
+from privimage.sweeps.price import bill_of
+from privimage.sweeps.sweep import Sweep, load_sweep
 from privimage.trial import run
-from sweeps.modes.stand_in import final_trials
-from sweeps.price import bill_of
-from sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]
 OPEN = ("nonprivate-tune", "real")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sweeps.price import least_sigmas
-from sweeps.sweep import Sweep
+from privimage.sweeps.price import least_sigmas
+from privimage.sweeps.sweep import Sweep
 
 
 def every(sweep: Sweep, sigma: float) -> dict[str, float]:

@@ -12,8 +12,8 @@ import yaml
 
 from privimage import record as records
 from privimage.paths import Root, RunFolder
-from sweeps.run import run_sweep
-from sweeps.sweep import load_sweep
+from privimage.sweeps.run import run_sweep
+from privimage.sweeps.sweep import load_sweep
 
 Values = Callable[[], dict[str, Any]]
 Damage = Callable[[RunFolder], None]

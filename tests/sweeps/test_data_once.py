@@ -13,9 +13,9 @@ from ray._private.worker import global_worker
 
 from privimage.data.sets import SensitiveData
 from privimage.paths import Root
-from sweeps import run as runs
-from sweeps.sweep import load_sweep
-from sweeps.work import Work
+from privimage.sweeps import run as runs
+from privimage.sweeps.sweep import load_sweep
+from privimage.sweeps.work import Work
 
 Patch = pytest.MonkeyPatch
 

@@ -11,9 +11,9 @@ import pytest
 
 from privimage.paths import Root
 from privimage.schema import parse
-from sweeps.estimate import Cost, Estimate, _cost, estimate
-from sweeps.plan import make_plan
-from sweeps.sweep import Sweep
+from privimage.sweeps.estimate import Cost, Estimate, _cost, estimate
+from privimage.sweeps.plan import make_plan
+from privimage.sweeps.sweep import Sweep
 
 VALUES: dict[str, Any] = {
     "name": "small",
@@ -41,7 +41,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert steps(1, min(2, most)) >= 0
         return Cost(step=1.0, unit=0.001)
 
-    monkeypatch.setattr("sweeps.estimate._cost", measure)
+    monkeypatch.setattr("privimage.sweeps.estimate._cost", measure)
     yield
 
 

@@ -11,8 +11,8 @@ import pytest
 from ray import tune
 
 from privimage.errors import InputError, LostAnswer
-from sweeps.drive import TUNE
-from sweeps.failures import Failed, failure
+from privimage.sweeps.drive import TUNE
+from privimage.sweeps.failures import Failed, failure
 
 
 @pytest.mark.timeout(200)

@@ -17,7 +17,7 @@ from privimage import record as records
 from privimage.paths import Root, RunFolder
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
-from sweeps import interrupt
+from privimage.sweeps import interrupt
 
 Values = Callable[[], dict[str, Any]]
 
@@ -43,7 +43,7 @@ class Command:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         verb = arguments or ("sweep", str(self.folder / "sweep.yaml"), "--root", str(self.folder / "runs"), "--quiet")
-        script = "from sweeps.cli import main; main()"
+        script = "from privimage.sweeps.cli import main; main()"
         with self.log.open("wb") as log:
             self.started.append(subprocess.Popen([sys.executable, "-c", script, *verb], stdout=log, stderr=log))
         return self.started[-1]
@@ -126,7 +126,7 @@ def test_a_signal_before_the_first_trial_is_one_line(
 
 def test_a_second_signal_ends_at_once() -> None:
     script = (
-        "import time\nfrom sweeps.interrupt import Interrupts\nInterrupts().install()"
+        "import time\nfrom privimage.sweeps.interrupt import Interrupts\nInterrupts().install()"
         "\ntry:\n    print('ready', flush=True); time.sleep(60)"
         "\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
     )
@@ -141,7 +141,7 @@ def test_a_second_signal_ends_at_once() -> None:
 def test_a_signal_that_somebody_else_answers_ends_the_process_too() -> None:
     """As Ray does while it starts: its own answer takes the place of ours, and is lost."""
     script = (
-        "import signal, time\nfrom sweeps import interrupt\ninterrupt.GRACE = 0.2\ninterrupt.Interrupts().install()"
+        "import signal, time\nfrom privimage.sweeps import interrupt\ninterrupt.GRACE = 0.2\ninterrupt.Interrupts().install()"
         "\nsignal.signal(signal.SIGTERM, lambda signum, frame: None)\nprint('ready', flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from privimage.paths import Root
-from sweeps.run import _prepared
-from sweeps.sweep import load_sweep
-from sweeps.work import Work, lost_in_noise
+from privimage.sweeps.run import _prepared
+from privimage.sweeps.sweep import load_sweep
+from privimage.sweeps.work import Work, lost_in_noise
 
 
 def prepared(path: Path, root: Path, **overrides: Any) -> Work:

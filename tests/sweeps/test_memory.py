@@ -8,8 +8,8 @@ import pytest
 
 from privimage import record as records
 from privimage.paths import Root
-from sweeps.run import run_sweep
-from sweeps.sweep import load_sweep
+from privimage.sweeps.run import run_sweep
+from privimage.sweeps.sweep import load_sweep
 
 DEMO = Path(__file__).parents[2] / "sweeps" / "recipes" / "demo.yaml"
 SHORT = {

@@ -20,9 +20,9 @@ from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.store import Store
-from sweeps import progress
-from sweeps.run import Outcome, run_sweep
-from sweeps.sweep import load_sweep
+from privimage.sweeps import progress
+from privimage.sweeps.run import Outcome, run_sweep
+from privimage.sweeps.sweep import load_sweep
 
 Values = Callable[[], dict[str, Any]]
 BUDGETS = [{"epsilon": 6, "delta": 1e-5}]

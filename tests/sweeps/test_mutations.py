@@ -18,9 +18,9 @@ from privimage.paths import Root
 from privimage.plain_yaml import read_value, to_yaml
 from privimage.privacy.noise import Noise
 from privimage.schema import parse
-from sweeps.plan import make_plan
-from sweeps.searcher import base_point, space_of
-from sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps.plan import make_plan
+from privimage.sweeps.searcher import base_point, space_of
+from privimage.sweeps.sweep import Sweep, load_sweep
 
 SECONDS, MIB = 30, 200  # for one file, on a busy machine
 

@@ -19,9 +19,9 @@ from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.ledger import Ledger
-from sweeps.cli import main
-from sweeps.plan import COUNTS, QUANTILES, Plan, make_plan
-from sweeps.sweep import load_sweep
+from privimage.sweeps.cli import main
+from privimage.sweeps.plan import COUNTS, QUANTILES, Plan, make_plan
+from privimage.sweeps.sweep import load_sweep
 
 Values = Callable[[], dict[str, Any]]
 DELTA = 1e-5

@@ -15,13 +15,13 @@ from privimage.data.pair import load_data
 from privimage.paths import Root
 from privimage.record import Record, StageRecord
 from privimage.schema import parse
+from privimage.sweeps import progress
+from privimage.sweeps.past import ended
+from privimage.sweeps.price import bill_of
+from privimage.sweeps.progress import Progress, Row, Running, Tally
+from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Work
 from privimage.trial import Trial
-from sweeps import progress
-from sweeps.past import ended
-from sweeps.price import bill_of
-from sweeps.progress import Progress, Row, Running, Tally
-from sweeps.sweep import Sweep
-from sweeps.work import Work
 
 Values = Callable[[], dict[str, Any]]
 SIGMA = "method.query.sigma"

@@ -10,8 +10,8 @@ import pytest
 
 from privimage.errors import InputError
 from privimage.paths import Root
-from sweeps.run import _prepared
-from sweeps.sweep import load_sweep
+from privimage.sweeps.run import _prepared
+from privimage.sweeps.sweep import load_sweep
 
 
 def test_changed_public_images_are_refused_before_anything_is_asked(

@@ -12,10 +12,10 @@ from asking import every
 
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
-from sweeps.modes.stand_in import final_trials
-from sweeps.price import bill_of
-from sweeps.resume import asked_sigma, check_same, keep_sigmas
-from sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps.modes.stand_in import final_trials
+from privimage.sweeps.price import bill_of
+from privimage.sweeps.resume import asked_sigma, check_same, keep_sigmas
+from privimage.sweeps.sweep import Sweep, load_sweep
 
 Values = Callable[[], dict[str, Any]]
 PUBLIC = {"tuning": {"mode": "public", "stand_in": {"share": 0.3}}, "budgets": [{"epsilon": 5, "delta": 1e-5}]}

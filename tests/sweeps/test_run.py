@@ -20,9 +20,9 @@ from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
-from sweeps.resume import asked_sigma
-from sweeps.run import Outcome, run_sweep
-from sweeps.sweep import load_sweep
+from privimage.sweeps.resume import asked_sigma
+from privimage.sweeps.run import Outcome, run_sweep
+from privimage.sweeps.sweep import load_sweep
 
 ROWS = ["selection-only"]
 N_ROWS = 1
@@ -218,7 +218,7 @@ def killable(tmp_path: Path, tiny_values: Values) -> Iterator[Callable[[], subpr
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        script = "from sweeps.cli import main; main()"
+        script = "from privimage.sweeps.cli import main; main()"
         command = [sys.executable, "-c", script, "sweep", str(file), "--root", str(tmp_path / "runs"), "--quiet"]
         with (tmp_path / "log").open("ab") as log:
             started.append(subprocess.Popen(command, stdout=log, stderr=log))
@@ -269,8 +269,8 @@ def test_a_killed_driver_loses_nothing_and_pays_nothing_twice(
 
 
 def test_the_best_so_far_is_of_the_search_by_the_first_objective(finished: RunFolder) -> None:
-    from sweeps.display import best_so_far
-    from sweeps.sweep import Sweep
+    from privimage.sweeps.display import best_so_far
+    from privimage.sweeps.sweep import Sweep
 
     sweep = Sweep.model_validate(yaml.safe_load(finished.sweep.read_text()))
     found = records.load(finished.records)

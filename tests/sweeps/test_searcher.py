@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from privimage.schema import digest
-from sweeps.past import Ended
-from sweeps.searcher import SweepSearcher, study_name
-from sweeps.sweep import load_sweep
-from sweeps.tried import Tried
+from privimage.sweeps.past import Ended
+from privimage.sweeps.searcher import SweepSearcher, study_name
+from privimage.sweeps.sweep import load_sweep
+from privimage.sweeps.tried import Tried
 
 SIGMA = "method.query.sigma"
 SPACE = {SIGMA: {"uniform": [6, 12]}, "method.pretrain.lr": {"log_uniform": [1e-4, 1e-2]}}

@@ -12,8 +12,8 @@ from asking import least
 from privimage.methods.presets import PRESETS
 from privimage.paths import Root
 from privimage.privacy.noise import Noise
-from sweeps.plan import make_plan
-from sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps.plan import make_plan
+from privimage.sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]
 FIELD = "method.sample.guidance"

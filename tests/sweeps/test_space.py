@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter, ValidationError
 
-from sweeps.space import Dimension
+from privimage.sweeps.space import Dimension
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Dimension)
 

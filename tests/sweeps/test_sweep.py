@@ -9,8 +9,8 @@ from asking import every, least
 
 from privimage.errors import InputError
 from privimage.privacy.noise import Noise
+from privimage.sweeps.sweep import Sweep, load_sweep
 from privimage.trial import Draw
-from sweeps.sweep import Sweep, load_sweep
 
 Write = Callable[..., Path]
 

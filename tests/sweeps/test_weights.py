@@ -13,10 +13,10 @@ import pytest
 from privimage.paths import Root
 from privimage.privacy.budget import Budget
 from privimage.privacy.noise import Noise
-from sweeps import drive
-from sweeps.cli import main
-from sweeps.resume import check_same, reservation_of
-from sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps import drive
+from privimage.sweeps.cli import main
+from privimage.sweeps.resume import check_same, reservation_of
+from privimage.sweeps.sweep import Sweep, load_sweep
 
 FID = ["--set", 'metrics=["fid[inception]"]']
 

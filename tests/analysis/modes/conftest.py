@@ -13,10 +13,10 @@ import pytest
 import yaml
 from asking import every
 
-from analysis import facts
-from analysis.report import html
 from privimage import metrics
 from privimage import record as records_file
+from privimage.analysis import facts
+from privimage.analysis.report import html
 from privimage.generators import sizes
 from privimage.metrics import Metric
 from privimage.paths import Root, RunFolder
@@ -28,11 +28,11 @@ from privimage.record import Paid, Record, StageRecord, finite
 from privimage.schema import digest, parse
 from privimage.stores.store import Built, Store
 from privimage.stores.tensors import numpy_state
+from privimage.sweeps.modes.selection import Selection
+from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
+from privimage.sweeps.price import bill_of, row_noise
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial
-from sweeps.modes.selection import Selection
-from sweeps.modes.stand_in import final_trials, stand_in_sweep
-from sweeps.price import bill_of, row_noise
-from sweeps.sweep import Sweep
 
 FID, LR, SCORE = "fid[efficientnet-lite0]", "accuracy[lr]", "dp-accuracy[lr]"
 ASKED = 6.0  # below what trials use: they see a noisier copy

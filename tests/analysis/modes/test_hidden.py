@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
-from analysis import facts, front, pareto, words
-from analysis.export import choose, deciding, pull_best
-from analysis.report import write_report
 from privimage import record as records_file
+from privimage.analysis import facts, front, pareto, words
+from privimage.analysis.export import choose, deciding, pull_best
+from privimage.analysis.report import write_report
 from privimage.paths import RunFolder
 from privimage.privacy import accounting
 

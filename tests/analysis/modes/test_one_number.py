@@ -10,11 +10,11 @@ import re
 import pytest
 from PIL import Image
 
-from analysis import facts, price, spend
-from analysis.export import pull_best
-from analysis.front import write_front
-from analysis.report import write_report
 from privimage import record as records_file
+from privimage.analysis import facts, price, spend
+from privimage.analysis.export import pull_best
+from privimage.analysis.front import write_front
+from privimage.analysis.report import write_report
 from privimage.errors import InputError
 from privimage.privacy import guarantee
 from privimage.privacy.budget import Event

@@ -9,9 +9,9 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as dpa
 from opacus.accountants import PRVAccountant, RDPAccountant
 
-from analysis import compare, facts, price, spend
-from analysis.report import write_report
 from privimage import record as records_file
+from privimage.analysis import compare, facts, price, spend
+from privimage.analysis.report import write_report
 from privimage.errors import InputError
 from privimage.privacy.accounting import bounds
 from privimage.privacy.accounting.costs import AnyOf

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import facts, words
+from privimage.analysis import facts, words
 from privimage.paths import Root
-from sweeps.cli import main
+from privimage.sweeps.cli import main
 
 DELTA = 1e-5
 

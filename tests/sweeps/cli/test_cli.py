@@ -149,7 +149,7 @@ BAD = (
 
 RUNNER = """
 import contextlib, io, json, pathlib, sys
-from sweeps.cli import main
+from privimage.sweeps.cli import main
 answers = []
 for arguments in json.loads(sys.stdin.read()):
     root = arguments[arguments.index("--root") + 1]
@@ -233,7 +233,7 @@ def test_ids_of_the_table_are_distinct() -> None:
 
 
 def privimage(*args: object, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    script = "from sweeps.cli import main; main()"
+    script = "from privimage.sweeps.cli import main; main()"
     command = [sys.executable, "-c", script, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
 
@@ -255,7 +255,7 @@ def test_an_address_that_nobody_answers(write_sweep: Callable[..., Path], tmp_pa
 def test_help_and_unknown_words_need_no_ray(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     for words, code, says in (
         (["sweep", "--help"], 0, "Example: privimage sweep"),
@@ -277,7 +277,7 @@ def test_a_root_that_is_no_folder_is_one_line(
     write_sweep: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     (tmp_path / "file").write_text("x")
     (tmp_path / "runs").mkdir()

@@ -25,7 +25,7 @@ SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=16)
 @pytest.fixture
 def privimage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs one command line: exit code, stdout, stderr."""
-    from sweeps.cli import main
+    from privimage.sweeps.cli import main
 
     def run(*words: object) -> Answer:
         monkeypatch.setattr("sys.argv", ["privimage", *map(str, words)])

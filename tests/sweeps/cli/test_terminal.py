@@ -12,7 +12,7 @@ import pytest
 
 from privimage.errors import InputError
 from privimage.paths import Root
-from sweeps.cli import main
+from privimage.sweeps.cli import main
 
 ADDRESSES = ("s3://bucket/runs", "gs://bucket", "file:///tmp/runs", "s3:/bucket", "runs/s3://bucket")
 VERBS = (
@@ -75,7 +75,7 @@ def test_a_root_cannot_be_made_of_an_address() -> None:
 
 def test_a_reader_that_went_away_changes_no_exit_code(tmp_path: Path) -> None:
     """A closed terminal or pipe: the line is lost, and no more."""
-    script = "from sweeps.cli import main; main()"
+    script = "from privimage.sweeps.cli import main; main()"
     reader, writer = os.pipe()
     os.close(reader)
     code = subprocess.run([sys.executable, "-c", script, "front", str(tmp_path / "none")], stderr=writer).returncode
@@ -84,7 +84,9 @@ def test_a_reader_that_went_away_changes_no_exit_code(tmp_path: Path) -> None:
 
 
 def test_a_thread_goes_on_without_a_reader() -> None:
-    script = "import sys; from sweeps.cli.terminal import outlive_reader; outlive_reader(); said = sys.stderr\n"
+    script = (
+        "import sys; from privimage.sweeps.cli.terminal import outlive_reader; outlive_reader(); said = sys.stderr\n"
+    )
     script += "for _ in range(3): print('x' * 9999, file=said, flush=True)\nsys.exit(7)"
     reader, writer = os.pipe()
     os.close(reader)
@@ -104,7 +106,7 @@ def test_a_terminal_that_lacks_characters_gets_escapes_on_one_line(encoding: str
         "show": ("ledger", "show", ledger),
     }
     script = (
-        "import sys\nfrom sweeps.cli import main\n"
+        "import sys\nfrom privimage.sweeps.cli import main\n"
         f"for name, words in {commands!r}.items():\n"
         "    sys.argv = ['privimage', *words]\n"
         "    try: main()\n"

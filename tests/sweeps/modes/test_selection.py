@@ -18,12 +18,12 @@ from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stores.store import Store
+from privimage.sweeps.modes import tuning
+from privimage.sweeps.modes.selection import Selection
+from privimage.sweeps.modes.stand_in import stand_in_sweep
+from privimage.sweeps.price import bill_of
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial
-from sweeps.modes import tuning
-from sweeps.modes.selection import Selection
-from sweeps.modes.stand_in import stand_in_sweep
-from sweeps.price import bill_of
-from sweeps.sweep import Sweep
 
 Values = Callable[[], dict[str, Any]]
 SELECT: dict[str, Any] = {
