@@ -26,7 +26,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of a gR
 SETTINGS = 4
 RAY = ("gcs_server", "raylet")  # without one of them nothing can go on
 # Ray puts the folder that a run starts from first on the path of its workers, where a folder of the user's that is
-# called like a package of ours would take its place.
+# called privimage would take the place of ours.
 OURS = Path(privimage.__file__).parents[1]
 
 

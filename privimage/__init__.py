@@ -1,7 +1,8 @@
 """privimage: differentially private synthetic images, with the whole privacy bill.
 
-The packages under ``privimage`` are the science: data, semantics, diffusion, DP-SGD, accounting.
-They never import ray; ``cluster`` does, ``sweeps`` drives it, ``analysis`` reads what was recorded.
+What lies here is the science: data, semantics, diffusion, DP-SGD, accounting. It never imports ray;
+``privimage.cluster`` does, ``privimage.sweeps`` drives it, ``privimage.analysis`` reads what was recorded. These three
+are folders beside this one, and links in it: their own names may belong to others where this is installed.
 """
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ from privimage.cluster import connect as module
 from privimage.cluster.connect import _fix, _knock, _resolved
 from privimage.errors import InputError
 
-ROOT = Path(module.__file__).parents[1]
+ROOT = Path(module.__file__).parents[2]
 
 
 @pytest.fixture
@@ -105,27 +105,27 @@ mine = signal.getsignal(signal.SIGTERM)
 from privimage.cluster.connect import connected
 import ray
 with connected(None) as where:
-    import privimage.cluster
+    import privimage
     assert where == "this machine", where
     assert signal.getsignal(signal.SIGTERM) is mine, "Ray takes SIGTERM for itself"
-    found = ray.get(ray.remote(num_cpus=1)(lambda: __import__("cluster").__file__).remote())
-    print(found, cluster.__file__)
+    found = ray.get(ray.remote(num_cpus=1)(lambda: __import__("privimage").__file__).remote())
+    print(found, privimage.__file__)
 assert not ray.is_initialized()
 """
 
 
 @pytest.mark.timeout(120)
 def test_a_run_without_an_address_stays_here_and_its_workers_find_our_packages(tmp_path: Path) -> None:
-    """It joined what `ray start` left behind, and a folder of the user's called `cluster` was imported by workers."""
-    (tmp_path / "cluster").mkdir()
-    (tmp_path / "cluster" / "__init__.py").write_text("raise ImportError('a folder of the user')")
+    """It joined what `ray start` left behind, and a folder of the user's called like ours was imported by workers."""
+    (tmp_path / "privimage").mkdir()
+    (tmp_path / "privimage" / "__init__.py").write_text("raise ImportError('a folder of the user')")
     environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:6", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [sys.executable, "-c", SHADOWED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr[-2000:]
     worker, driver = done.stdout.split()
-    assert worker == driver == str(ROOT / "cluster" / "__init__.py")
+    assert worker == driver == str(ROOT / "privimage" / "__init__.py")
 
 
 @pytest.mark.timeout(60)

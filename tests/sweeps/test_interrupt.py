@@ -141,8 +141,9 @@ def test_a_second_signal_ends_at_once() -> None:
 def test_a_signal_that_somebody_else_answers_ends_the_process_too() -> None:
     """As Ray does while it starts: its own answer takes the place of ours, and is lost."""
     script = (
-        "import signal, time\nfrom privimage.sweeps import interrupt\ninterrupt.GRACE = 0.2\ninterrupt.Interrupts().install()"
-        "\nsignal.signal(signal.SIGTERM, lambda signum, frame: None)\nprint('ready', flush=True)\ntime.sleep(60)"
+        "import signal, time\nfrom privimage.sweeps import interrupt\n"
+        "interrupt.GRACE = 0.2\ninterrupt.Interrupts().install()\n"
+        "signal.signal(signal.SIGTERM, lambda signum, frame: None)\nprint('ready', flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None

@@ -1,0 +1,108 @@
+"""The wheel in an environment of a user's, where others own the names `cluster`, `sweeps` and `analysis`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OUTER = Path(sysconfig.get_path("purelib"))
+OTHERS = ("cluster", "sweeps", "analysis")
+TRIAL = [  # a sweep of one trial and no comparison rows, as small as a trial can be
+    "trials=1", "compare=[]", "budgets=[{epsilon: 10, delta: 1.0e-5}]", "objectives={'accuracy[lr]': max}",
+    "search={method.query.sigma: {choice: [50]}}", "metrics=['accuracy[lr]']", "method.samples=40",
+    "method.query.function.steps=3", "method.pretrain.images=256", "method.finetune.steps=1",
+]  # fmt: skip
+
+
+def run(*command: object, at: Path, **also: str) -> str:
+    """What the command printed, without what the tests themselves are run with."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    done = subprocess.run(
+        [str(word) for word in command], cwd=at, env=kept | also, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-1000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def pip(python: Path, *words: object, at: Path) -> None:
+    run(sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "-q", *words, at=at)
+
+
+def environment(folder: Path) -> tuple[Path, Path]:
+    """The interpreter of a new environment, and the folder of its packages."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, at=folder.parent)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    return folder / "bin" / "python", site
+
+
+def wheel_of_another(folder: Path, name: str) -> Path:
+    """A distribution that has a top-level package of that name and no other use."""
+    path = folder / f"other_{name}-1.0-py3-none-any.whl"
+    files = {
+        f"{name}/__init__.py": "",
+        f"{name}/run.py": "raise ImportError('a package of somebody else')\n",
+        f"other_{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: other-{name}\nVersion: 1.0\n",
+        f"other_{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{file},,\n" for file in (*files, f"other_{name}-1.0.dist-info/RECORD"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in (files | {f"other_{name}-1.0.dist-info/RECORD": record}).items():
+            archive.writestr(file, text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing is left in the tree; by setuptools alone, since other packages extend it."""
+    source, to = tmp_path_factory.mktemp("source") / "privimage", tmp_path_factory.mktemp("wheel")
+    unwanted = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, symlinks=True, ignore=unwanted)
+    python, site = environment(to / "env")
+    for path in (*OUTER.glob("setuptools*"), OUTER / "_distutils_hack"):
+        (site / path.name).symlink_to(path)
+    pip(python, "wheel", "--no-deps", "--no-build-isolation", "-w", to, source, at=to)
+    (built,) = to.glob("privimage-*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_under_one_name(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in names} == {"privimage"}
+    packages = ("privimage", *OTHERS)
+    ours = {path.relative_to(ROOT) for package in packages for path in (ROOT / package).rglob("*.py")}
+    recipes = {path.relative_to(ROOT) for path in (ROOT / "sweeps" / "recipes").glob("*.yaml")}
+    expected = {path if path.parts[0] == "privimage" else "privimage" / path for path in ours | recipes}
+    assert names == {path.as_posix() for path in expected}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_packages_of_others_with_the_names_of_our_folders_are_no_trouble(wheel: Path, tmp_path: Path) -> None:
+    """Weights & Biases has a dependency `sweeps`; a folder `cluster` of the user's came first in Ray's workers."""
+    python, site = environment(tmp_path / "env")
+    (site / "outer.pth").write_text(f"{OUTER}\n")  # torch and Ray; what .pth files there add does not count here
+    for wheels in ([wheel], [wheel_of_another(tmp_path, name) for name in OTHERS]):  # pip lets the later one overwrite
+        pip(python, "install", "--ignore-installed", "--no-deps", "--no-index", *wheels, at=tmp_path)
+    privimage, here = python.with_name("privimage"), tmp_path / "project"
+    for name in OTHERS:
+        (here / name).mkdir(parents=True)
+        (here / name / "__init__.py").write_text("raise ImportError('a folder of the user')\n")
+    plan = [privimage, "plan", "demo", "--no-estimate", "--root", "plans"]
+    assert "epsilon" in run(*plan, at=here)
+    sets = [word for value in TRIAL for word in ("--set", value)]
+    run(privimage, "sweep", "demo", "--quiet", *sets, at=here, RAY_USAGE_STATS_ENABLED="0")
+    records = (here / "runs" / "demo" / "records.jsonl").read_text().splitlines()
+    assert len(records) == 1 and json.loads(records[0])["metrics"][0]["name"] == "accuracy[lr]"
+    pip(python, "uninstall", "-y", *(f"other-{name}" for name in OTHERS), at=tmp_path)
+    assert "epsilon" in run(*plan, at=here), "what was theirs went, and nothing of ours"
