@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from privimage import record as records
-from privimage.data import SensitiveConfig
+from privimage.data.config import division_of
 from privimage.errors import Damaged, InputError, Unpaid
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
@@ -87,15 +87,13 @@ def adopt(root: Root, set: str, receipts: Iterable[Receipt]) -> int:
 
 def paid_for(record: Record) -> Iterator[Receipt]:
     """What a record says was charged for it."""
-    config = get_dotted(record.config, "data.sensitive")
-    try:
-        sensitive = SensitiveConfig.model_validate(config)
-    except ValueError:  # a public stand-in, whose ledger keeps no division
-        sensitive = None
+    data = record.config["data"]
+    public = data.get("stand_in") or data["sensitive"]["name"] == "held-out"  # whose ledger keeps no division
+    division = None if public else division_of(data["sensitive"])
     for access in record.paid:
         yield Receipt(
             set=str(get_dotted(record.config, "data.sensitive.id")),
-            division=None if sensitive is None else sensitive.division,
+            division=division,
             revision=get_dotted(record.config, "data.revision") or 0,
             id=access.id,
             what=access.what,

@@ -65,12 +65,14 @@ def _told(model: type[BaseModel], values: Any, error: ValidationError, where: st
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        allowed = _keys_at(model, first["loc"][:-1])
+        allowed = sorted(_model_at(model, first["loc"][:-1], values).model_fields)
         return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
     if first["type"] == SAID:
         return f"{first['msg']}{more}"
     if first["type"] == "missing":
-        return f"{dotted}: missing; it has no default{more}"
+        field = _model_at(model, first["loc"][:-1], values).model_fields.get(str(first["loc"][-1]))
+        fix = f"give {field.description}" if field is not None and field.description else "it has no default"
+        return f"{dotted}: missing; {fix}{more}"
     message = message_of(error)
     if not path and not where:  # a rule about several keys, which the message names
         return f"{message}{more}"
@@ -100,17 +102,22 @@ def _nearest(key: str, allowed: list[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else ""
 
 
-def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that sits at `location` below `model`."""
-    current: type[BaseModel] | None = model
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...], values: Any) -> type[BaseModel]:
+    """The model that sits at `location` below `model`, as these values choose it (see `privimage.data.config`)."""
+    current = model
     annotation: Any = None
     for part in location:
-        if current is None or part not in current.model_fields:  # list indices and union tags carry no field
+        if part not in current.model_fields:  # list indices and union tags carry no field
             current = _with_tag(annotation, part) or current
-            continue
-        annotation = current.model_fields[str(part)].annotation
-        current = _model_in(annotation) or current
-    return sorted(current.model_fields) if current is not None else []
+        else:
+            annotation = current.model_fields[str(part)].annotation
+            current = _model_in(annotation) or current
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list | tuple) and isinstance(part, int):
+            values = values[part]
+    chosen = getattr(current, "chosen", None)
+    return current if chosen is None else chosen(values)
 
 
 def _written(values: Any, location: tuple[int | str, ...], *, missing: bool) -> Iterator[str]:

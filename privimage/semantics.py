@@ -26,6 +26,8 @@ from privimage.privacy.budget import Event, Release, grid_step, on_grid
 from privimage.privacy.entropy import Entropy
 from privimage.schema import Frozen
 
+BLOCK = 500  # images at a time
+
 
 class SemanticsConfig(Frozen):
     """How the query function is trained on the public set."""
@@ -126,7 +128,7 @@ def train_query_function(
         for group in adam.param_groups:
             group["lr"] = config.lr * max(0.02, 1 - step / config.steps)
         index = order.integers(0, len(public), config.batch)
-        x = _unit(public.x[index], device)
+        x = _unit(public.rows(index), device)
         logits = net(augment(x, rng=rng) if config.augment else x)
         adam.zero_grad(set_to_none=True)
         functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()
@@ -156,14 +158,16 @@ class QueryFunction:
 
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
-        return self.of(images.x, k1=k1)
+        parts = [self.of(images.rows(slice(i, i + BLOCK)), k1=k1) for i in range(0, len(images), BLOCK)]
+        return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 
     @torch.no_grad()
     def of(self, x: NDArray[np.uint8], *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1] of images uint8 [n, C, H, W], most likely first."""
         device = next(self.net.parameters()).device
         parts = [
-            self.net(_unit(x[i : i + 500], device)).topk(k1, dim=1).indices.cpu().numpy() for i in range(0, len(x), 500)
+            self.net(_unit(x[i : i + BLOCK], device)).topk(k1, dim=1).indices.cpu().numpy()
+            for i in range(0, len(x), BLOCK)
         ]
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 

@@ -39,8 +39,6 @@ from privimage.workers import Workers
 
 Tell = Callable[[int, int], None]
 LABELS, CLASSES, SAMPLED, FEW = 10, 1000, 40, 300
-TRAIN = {"digits": 5_000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}  # before validation is cut
-SIDE = {"digits": 28, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
 CPU = torch.device("cpu")
 KINDS = ("query-function", "pretrained", "generator", "samples")  # what takes time
 SPREAD = (0.5, 1.3)  # of the estimate: small batches are timed, which cost a little more; other programs, start-up
@@ -76,19 +74,16 @@ def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
     """The estimate of a plan by a few steps of every stage at every model size; or why there is none, in one line."""
     sweep = plan.sweep
     data = sweep.data.sensitive
-    if isinstance(data, HeldOutConfig) or data.name not in TRAIN:
-        return "Not estimated: how many images the sensitive folder holds is not known without reading it"
+    if isinstance(data, HeldOutConfig) or data.n_train is None or data.shape is None:
+        return "Not estimated: how many images the sensitive set holds is not known without reading it"
     if sweep.resources.gpu:
         return "Not estimated: the sweep asks for a GPU, and this is timed on the CPU"
     try:
         at_once = trials_at_once(sweep.resources, [{"CPU": float(os.cpu_count() or 1)}])
     except InputError:
         return "Not estimated: this machine does not have the resources of one trial"
-    side, n = data.size or SIDE[data.name], TRAIN[data.name] * (1 - data.validation)
-    channels = data.channels or (3 if data.name == "cifar10" else 1)
-    work = _Work(
-        sweep=sweep, shape=(channels, side, side), n=n - (TRAIN["digits"] * data.test if data.name == "digits" else 0)
-    )
+    elsewhere = data.validation + (0.0 if data.has_test else data.test)
+    work = _Work(sweep=sweep, shape=data.shape, n=data.n_train * (1 - elsewhere))
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(sweep.resources.cpu)))
     try:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
-from privimage.data.left_out import left_out
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
 from privimage.paths import Root
@@ -57,7 +54,7 @@ def _size(images: Images, n: int) -> str:
 
 
 def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig) -> str:
-    if isinstance(config, HeldOutConfig) or config.name != "folder" or config.root is None:
+    found = None if isinstance(config, HeldOutConfig) else config.left_out()
+    if found is None:
         return ""
-    found = left_out(Path(config.root).expanduser())
     return "; left out: " + (", ".join(f"{reason} ({n})" for reason, n in found.items()) or "nothing")

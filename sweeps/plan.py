@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from privimage import metrics, reconcile
 from privimage.data.config import SensitiveConfig
-from privimage.data.roots import check_root
+from privimage.data.load import check_there
 from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
 from privimage.methods.presets import PRESETS
@@ -153,12 +153,12 @@ def _refused_by_roots(sweep: Sweep) -> str | None:
     sensitive = sweep.data.sensitive
     try:
         if isinstance(sensitive, SensitiveConfig):
-            check_root(sensitive, key="data.sensitive")
-        check_root(sweep.data.public, key="data.public")
+            check_there(sensitive, key="data.sensitive")
+        check_there(sweep.data.public, key="data.public")
         if isinstance(sweep.tuning, Public) and isinstance(sensitive, SensitiveConfig):
             stand_in = sweep.tuning.stand_in.config(sensitive, labels=1)
             if isinstance(stand_in, SensitiveConfig):
-                check_root(stand_in, key="tuning.stand_in")
+                check_there(stand_in, key="tuning.stand_in")
     except InputError as error:
         return str(error)
     return None

@@ -2,7 +2,7 @@
 
 from privimage.data.config import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.held_out import hold_out
-from privimage.data.load import load_public, load_sensitive
+from privimage.data.load import check_there, load_public, load_sensitive
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData, check_apart, contents_of, split_by_content
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SensitiveConfig",
     "SensitiveData",
     "check_apart",
+    "check_there",
     "contents_of",
     "hold_out",
     "load_public",

@@ -1,75 +1,92 @@
-"""What a sweep file may say about data: one model for the sensitive set, one for the public set."""
+"""What a sweep file may say about data: the fields of a role, beside those of the source that `name` names."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+import types
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from privimage.local import LocalPath
+from privimage.data.sources.source import SOURCES, Role, Source
+from privimage.errors import InputError
 from privimage.schema import Frozen
-
-VisionName = Literal["mnist", "fashion-mnist", "cifar10"]
 
 TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3,600 / 400 / 1,000
 VALIDATION_SHARE = 0.08
-MIN_GLYPHS = 10
-
-OWN_SHAPE = {  # channels and side of the sets that are always the same
-    "digits": (1, 28),
-    "glyphs": (1, 28),
-    "mnist": (1, 28),
-    "fashion-mnist": (1, 28),
-    "cifar10": (3, 32),
-}
-_EMBEDDED = ("digits", "glyphs")
+SHARES = ("validation", "test", "split_seed")
 
 
-class _ImageConfig(Frozen):
-    """What both sets share: where the images are and the shape that they are brought to."""
+class _InRole(Source):
+    """A source in a role. Made from the values of a file, it is of the class that has the fields of both."""
 
-    name: str
-    root: LocalPath | None = None
-    download: bool = False
-    size: int | None = Field(default=None, ge=8, le=1024)
-    channels: Literal[1, 3] | None = None
+    role: ClassVar[Role]
 
-    @property
-    def channels_and_side(self) -> tuple[int | None, int | None]:
-        """Of the images, as far as the configuration alone tells."""
-        channels, side = OWN_SHAPE.get(self.name, (None, None))
-        return self.channels or channels, self.size or side
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        made: Self = super().__new__(cls.chosen(values))
+        return made
 
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """(channels, height, width) of the images, as far as the configuration alone tells; else None."""
-        channels, side = self.channels_and_side
-        return None if channels is None or side is None else (channels, side, side)
+    def __reduce__(self) -> Any:
+        return _revived, (self.role, self.name, self.__getstate__())
 
-    @model_validator(mode="after")
-    def _source(self) -> _ImageConfig:
-        if self.name in _EMBEDDED:
-            if self.root is not None or self.download:
-                raise ValueError(f"{self.name} comes with the package; remove root and download")
-        elif self.root is None:
-            what = "one directory per class" if self.name == "folder" else "the files that torchvision keeps"
-            raise ValueError(f"name {self.name} needs root: the path of the folder that holds {what}")
-        if self.name == "folder" and self.download:
-            raise ValueError("an image folder cannot be downloaded; remove download")
-        return self
+    @classmethod
+    def chosen(cls, values: Any) -> type[Self]:
+        """The class that these values are for; this one if they name no source (and are refused by it)."""
+        name = values.get("name") if isinstance(values, Mapping) else None
+        if "role" in vars(cls) and isinstance(name, str):
+            try:
+                chosen: type[Self] = _model(cls, name, SOURCES.load(name))
+                return chosen
+            except InputError:
+                return cls
+        return cls
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_source(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        chosen = cls.chosen(values)
+        return handler(values) if chosen is cls else chosen.model_validate(values)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SOURCES.names():
+            raise ValueError(f"unknown{SOURCES.nearest(name)}")
+        roles = SOURCES.load(name).roles
+        if cls.role not in roles:
+            raise ValueError(f"{name} can be the {roles[0]} set only")
+        return name
+
+    def open(self, **_: Any) -> Any:
+        """See Source.open, of the source that is beside this role among the bases."""
+        raise NotImplementedError
 
 
-class SensitiveConfig(_ImageConfig):
+@lru_cache(maxsize=128)
+def _model(role: type[_InRole], name: str, source: type[Source]) -> Any:
+    """The class with the fields of the role and of the source; the source's own methods come first."""
+    told = {"__module__": __name__, "__doc__": source.__doc__}
+    return types.new_class(f"{role.__name__}[{name}]", (source, role), exec_body=lambda space: space.update(told))
+
+
+def _revived(role: Role, name: str, state: Any) -> Any:
+    base = {"sensitive": SensitiveConfig, "public": PublicConfig}[role]
+    made = Frozen.__new__(_model(base, name, SOURCES.load(name)))
+    made.__setstate__(state)
+    return made
+
+
+class SensitiveConfig(_InRole):
     """The sensitive set: where it is, the name of its ledger, how it is split.
 
-    `size` and `channels` are the side in pixels and 1 (grey) or 3 (colour) of every image; None keeps the set's own (a
-    folder has to give `channels`). A folder and the digits are cut into train, validation and test, every image by its
-    own content (`split_by_content`); the torchvision sets keep their official test split, and validation is cut from
-    their train split.
+    It is cut into train, validation and test, every image by its own content (`split_by_content`); a source that has a
+    test split of its own keeps that, and validation is cut from its train split.
     """
 
-    name: Literal["digits", "folder", "mnist", "fashion-mnist", "cifar10"]
+    role: ClassVar[Role] = "sensitive"
+
     id: str = Field(max_length=100)
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)
@@ -83,23 +100,35 @@ class SensitiveConfig(_ImageConfig):
         return id
 
     @model_validator(mode="after")
-    def _split(self) -> SensitiveConfig:
-        official = self.name not in ("digits", "folder")
-        if official and self.test != TEST_SHARE:
+    def _split(self) -> Self:
+        if self.has_test and self.test != TEST_SHARE:
             raise ValueError(f"{self.name} has its own test split; remove test")
-        if not official and self.validation + self.test >= 1:
+        if not self.has_test and self.validation + self.test >= 1:
             raise ValueError(f"validation {self.validation:g} + test {self.test:g} leave nothing to train on")
-        if self.name == "folder" and self.channels is None:
-            raise ValueError(
-                "channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others"
-            )
+        self.check_sensitive()
         return self
 
     @property
     def division(self) -> str:
         """What decides, beside an image's own content, in which split it is; the same for all sweeps on the set."""
-        shares = f"validation {self.validation!r}, test {self.test!r}"
-        return f"{self.name} by content, {shares}, split_seed {self.split_seed}"
+        return division_of({"name": self.name, **{field: getattr(self, field) for field in SHARES}})
+
+
+def division_of(values: Mapping[str, Any]) -> str:
+    """The division of a sensitive set, from the values of its configuration: its source need not be installed."""
+    name, validation, test, seed = (values[field] for field in ("name", *SHARES))
+    return f"{name} by content, validation {validation!r}, test {test!r}, split_seed {seed}"
+
+
+class PublicConfig(_InRole):
+    """The public labelled set; of a source with a test split of its own, the train split.
+
+    `limit_classes` keeps at most this many classes, the first ones in class order: for quick runs.
+    """
+
+    role: ClassVar[Role] = "public"
+
+    limit_classes: int | None = Field(default=None, ge=2)
 
 
 class HeldOutConfig(Frozen):
@@ -117,21 +146,3 @@ class HeldOutConfig(Frozen):
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
-
-
-class PublicConfig(_ImageConfig):
-    """The public labelled set. A torchvision set stands for its train split.
-
-    `limit_classes` keeps at most this many classes, the first ones in class order: for quick runs.
-    `min_images` is the number of distinct images below which a glyph is left out.
-    """
-
-    name: Literal["glyphs", "folder", "mnist", "fashion-mnist", "cifar10"]
-    min_images: int = Field(default=MIN_GLYPHS, ge=1)
-    limit_classes: int | None = Field(default=None, ge=2)
-
-    @model_validator(mode="after")
-    def _glyphs(self) -> PublicConfig:
-        if self.name != "glyphs" and self.min_images != MIN_GLYPHS:
-            raise ValueError("min_images is for glyphs only; remove it")
-        return self

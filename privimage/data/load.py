@@ -5,45 +5,32 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.config import PublicConfig, SensitiveConfig
-from privimage.data.fit import Pixels, fit_all
-from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, content_of, contents_of, split_by_content
-from privimage.data.sources.digits import CLASSES, read_digits
-from privimage.data.sources.folder import read_contents, read_folder
-from privimage.data.sources.glyphs import load_glyphs
+from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, content_of, split_by_content
 from privimage.errors import InputError
 
-Labelled = tuple[Pixels, NDArray[np.int64], tuple[str, ...]]
 CHANCE = 1e-6  # that all images of a class fall outside the training split
 
 
 def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     """The train, validation and test parts of the sensitive set: disjoint, and the same on every call."""
-    fit = partial(fit_all, size=config.size, channels=config.channels)
-    whole = config.name in ("digits", "folder")
+    found = config.open(cache=None)
     shares = (1 - config.validation - config.test, config.validation, config.test)
-    if config.name == "folder":
-        x, y, classes = read_folder(_root(config), size=config.size, channels=config.channels)
-        contents: Iterable[bytes] = read_contents(_root(config))
-    else:
-        raw, y, classes = (*read_digits(), CLASSES) if config.name == "digits" else _vision(config, train=True)
-        x, contents = fit(raw), contents_of(raw, y)
+    fractions = (1 - config.validation, config.validation) if config.has_test else shares
+    _check_classes(config, found.y, found.classes)
     seen: list[bytes] = []
-    _check_classes(config, y, classes)
-    fractions = shares if whole else (1 - config.validation, config.validation)
-    parts = [
-        (x[i], y[i]) for i in split_by_content(_noted(contents, seen), fractions=fractions, seed=config.split_seed)
-    ]
-    if not whole:
-        official = _vision(config, train=False)
-        parts.append((fit(official[0]), official[1]))
-        seen += (b"test" + example for example in _digests(contents_of(*official[:2])))
+    indices = split_by_content(_noted(found.contents(), seen), fractions=fractions, seed=config.split_seed)
+    parts = [(found.rows(index), found.y[index]) for index in indices]
+    if config.has_test:
+        official = config.open(cache=None, test=True)
+        parts.append((official.rows(np.arange(len(official.y))), official.y))
+        seen += (b"test" + example for example in _digests(official.contents()))
+    classes = found.classes
     _check_parts(config, [labels for _, labels in parts], classes)
     sets = [
         PrivateSet(x=x, y=y, name=config.name, id=config.id, split=part, classes=classes)
@@ -74,7 +61,7 @@ def least_in_class(config: SensitiveConfig) -> int:
     >>> least_in_class(SensitiveConfig(name="digits", id="digits-v1"))
     11
     """
-    elsewhere = config.validation + (config.test if config.name in ("digits", "folder") else 0.0)
+    elsewhere = config.validation + (0.0 if config.has_test else config.test)
     return max(2, math.ceil(math.log(CHANCE) / math.log(elsewhere)))
 
 
@@ -84,7 +71,7 @@ def _check_classes(config: SensitiveConfig, y: NDArray[np.int64], classes: tuple
     small = np.flatnonzero(counts < least)
     if len(small):
         raise InputError(
-            f"{config.root or config.name}: class {classes[small[0]]!r} has fewer than {least} images, too few to be "
+            f"{where(config)}: class {classes[small[0]]!r} has fewer than {least} images, too few to be "
             f"split (validation {config.validation:g}, test {config.test:g}); add images, merge it with another class "
             "or leave it out"
         )
@@ -92,41 +79,34 @@ def _check_classes(config: SensitiveConfig, y: NDArray[np.int64], classes: tuple
 
 def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], classes: tuple[str, ...]) -> None:
     """Raise InputError if a part is empty, or if there is a class that cannot be trained on."""
-    where = config.root or config.name
+    place = where(config)
     for part, found in zip(PARTS, labels, strict=True):
         if not len(found):
-            raise InputError(f"{where}: too few images to split, none is left for {part}; raise data.sensitive.{part}")
+            raise InputError(f"{place}: too few images to split, none is left for {part}; raise data.sensitive.{part}")
     missing = np.setdiff1d(np.arange(len(classes)), labels[0])
     if len(missing):
-        raise InputError(f"{where}: class {classes[missing[0]]!r} has too few images to split, none is left for train")
+        raise InputError(f"{place}: class {classes[missing[0]]!r} has too few images to split, none is left for train")
 
 
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
     """The public set; what has to be drawn is drawn once and kept under `cache`."""
-    if config.name == "glyphs":
-        drawn = load_glyphs(cache=cache, min_images=config.min_images, limit_classes=config.limit_classes)
-        x, y, classes = drawn.x, drawn.y, drawn.classes
-    elif config.name == "folder":
-        x, y, classes = read_folder(
-            _root(config), size=config.size, channels=config.channels, limit_classes=config.limit_classes
-        )
-    else:
-        x, y, classes = _vision(config, train=True)
-        classes = classes[: config.limit_classes]
-        kept = y < len(classes)
-        x, y = x[kept], y[kept]
-    return PublicSet(x=fit_all(x, size=config.size, channels=config.channels), y=y, name=config.name, classes=classes)
+    found = config.open(cache=cache, limit_classes=config.limit_classes)
+    x = found.rows(np.arange(len(found.y)))
+    return PublicSet(x=x, y=found.y, name=config.name, classes=found.classes)
 
 
-def _vision(config: SensitiveConfig | PublicConfig, *, train: bool) -> Labelled:
-    from privimage.data.sources.vision import read_vision  # here: it imports torch
+def check_there(config: SensitiveConfig | PublicConfig, *, key: str) -> None:
+    """Raise InputError naming the key if the set is not where it should be: looked at by name, no image is opened."""
+    place = next((name for name in config.place if name in type(config).model_fields), "name")
+    try:
+        config.check()
+    except OSError as error:
+        where = getattr(config, place)
+        raise InputError(f"{key}.{place}: {where}: cannot be read ({error.strerror})") from None
+    except InputError as error:
+        raise InputError(f"{key}.{place}: {error}") from None
 
-    if config.name not in ("mnist", "fashion-mnist", "cifar10"):
-        raise InputError(f"name: got {config.name}; torchvision has mnist, fashion-mnist and cifar10")
-    return read_vision(config.name, root=_root(config), train=train, download=config.download)
 
-
-def _root(config: SensitiveConfig | PublicConfig) -> Path:
-    if config.root is None:  # checked when the configuration was made
-        raise InputError(f"root: name {config.name} needs the path of a folder")
-    return Path(config.root).expanduser()
+def where(config: SensitiveConfig | PublicConfig) -> str:
+    """Where the images of a source lie, else its name: for messages."""
+    return next((str(getattr(config, name)) for name in config.place if getattr(config, name, None)), config.name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from privimage.data.config import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.held_out import hold_out
@@ -31,9 +31,10 @@ class DataConfig(Frozen):
     """
 
     sensitive: Annotated[
-        Annotated[SensitiveConfig, Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")], Discriminator(_kind)
+        Annotated[SerializeAsAny[SensitiveConfig], Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")],
+        Discriminator(_kind),
     ]
-    public: PublicConfig
+    public: SerializeAsAny[PublicConfig]
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
     revision: int = Field(default=0, ge=0)
 
@@ -63,14 +64,12 @@ class DataConfig(Frozen):
 
         Where the sensitive images lie is no part of it: id and revision say which they are, wherever they are moved.
         """
-        data = self.model_dump(mode="json", include={"sensitive", "public"})
-        for part in data.values():
-            part.pop("download", None)
-        data["sensitive"].pop("root", None)
-        data["sensitive"]["revision"] = self.revision
-        if isinstance(self.sensitive, HeldOutConfig):
-            data["public"]["without"] = data["sensitive"]
-        return data
+        set, public = self.sensitive, self.public.identity
+        if isinstance(set, HeldOutConfig):
+            sensitive = {**set.model_dump(mode="json"), "revision": self.revision}
+            return {"sensitive": sensitive, "public": {**public, "without": sensitive}}
+        sensitive = {name: value for name, value in set.identity.items() if name not in set.place}
+        return {"sensitive": {**sensitive, "revision": self.revision}, "public": public}
 
 
 def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:

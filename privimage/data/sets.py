@@ -35,6 +35,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.x)
 
+    def rows(self, index: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """The images of these places. Whoever needs a batch asks for no more: not every set has to be in memory."""
+        return self.x[index]
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one image."""

@@ -7,17 +7,19 @@ public     The search runs on a public stand-in and costs nothing; then one run 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from privimage.data import HeldOutConfig, SensitiveConfig
-from privimage.data.config import VisionName
-from privimage.local import LocalPath
+from privimage.data.sources.source import SOURCES
+from privimage.plain_yaml import short
 from privimage.privacy.accounting.law import Law
 from privimage.schema import Frozen, parse
 
 Sampler = Literal["tpe", "random"]
+HELD_OUT = "held-out"
+OF_THE_SET = {"size", "channels"}  # the stand-in has those of the sensitive set
 INDEPENDENT = ("random",)  # samplers whose next draw does not depend on scores
 
 
@@ -56,17 +58,28 @@ class StandIn(Frozen):
     """What the search runs on in place of the sensitive set: another labelled set, or classes of the public one.
 
     `held-out` takes `share` of the public classes, drawn by `seed`, in as many groups as there are sensitive labels.
+    Another name is that of a source, with the fields of that source beside it; size and splits are those of the
+    sensitive set.
     """
 
-    name: Literal["held-out", "folder"] | VisionName = "held-out"
+    model_config = ConfigDict(extra="allow")
+
+    name: str = HELD_OUT
     share: float = Field(default=0.1, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
-    root: LocalPath | None = None
-    download: bool = False
+
+    @model_validator(mode="after")
+    def _fields_of_a_source(self) -> Self:
+        known = SOURCES.load(self.name).model_fields if self.name in SOURCES.names() else {}
+        for field in self.__pydantic_extra__ or {}:
+            if field not in known or field in OF_THE_SET:
+                allowed = sorted({"name", "share", "seed", *known} - OF_THE_SET)
+                raise ValueError(f"unknown key {short(field)}; allowed with {short(self.name)}: {', '.join(allowed)}")
+        return self
 
     def config(self, sensitive: SensitiveConfig, *, labels: int) -> SensitiveConfig | HeldOutConfig:
         """The stand-in as data, in the size and with the shares of the sensitive set that it stands for."""
-        if self.name == "held-out":
+        if self.name == HELD_OUT:
             return HeldOutConfig(
                 labels=labels,
                 share=self.share,
@@ -76,8 +89,8 @@ class StandIn(Frozen):
                 split_seed=sensitive.split_seed,
             )
         values = sensitive.model_dump(include={"size", "validation"})
-        values["channels"] = sensitive.channels or (3 if sensitive.name == "cifar10" else 1)
-        named = {"name": self.name, "id": f"public-{self.name}", "root": self.root, "download": self.download}
+        values["channels"] = sensitive.channels_and_side[0] or 1
+        named = {"name": self.name, "id": f"public-{self.name}", **(self.__pydantic_extra__ or {})}
         return parse(SensitiveConfig, values | named, where="tuning.stand_in")
 
 

@@ -103,13 +103,13 @@ def test_counts_per_class_are_refused_where_no_look_is_admitted(privimage, write
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
-    from privimage.data.left_out import left_out
+    from privimage.data.sources.folder import Folder
 
     inner = tmp_path / "cat" / "more"
     inner.mkdir(parents=True)
     for path in (tmp_path / "cat" / "a.png", tmp_path / "cat" / "b.txt", tmp_path / "cat" / ".c.png", tmp_path / "d"):
         path.touch()
-    assert left_out(tmp_path) == {
+    assert Folder(name="folder", root=str(tmp_path)).left_out() == {
         "directories inside a class directory": 1,
         "files of other kinds": 1,
         "hidden files": 1,

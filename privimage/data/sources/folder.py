@@ -6,18 +6,23 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from privimage.data.fit import Pixels, colours, fit, unreadable
 from privimage.data.progress import tracked
+from privimage.data.sources.source import Source
 from privimage.errors import InputError
+from privimage.local import LocalPath
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # Pillow's PPM also reads PGM
@@ -26,36 +31,111 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def read_folder(
-    root: Path, *, size: int | None, channels: int | None, limit_classes: int | None = None
-) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
-    """Images [n, channels, size, size], labels [n] and class names; classes and files ordered by name.
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Rows of an image folder: a file is read when its image is asked for."""
+
+    files: tuple[Path, ...]
+    y: NDArray[np.int64]
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+
+    def rows(self, index: NDArray[np.int64]) -> Pixels:
+        """See Rows. Raises InputError naming the file that cannot be decoded."""
+        x = np.empty((len(index), self.channels, self.size, self.size), np.uint8)
+
+        def read(place: tuple[int, int]) -> None:
+            at, i = place
+            x[at] = _decoded(self.files[i], lambda image: fit(image, size=self.size, channels=self.channels))
+
+        _each(read, list(enumerate(index.tolist())))
+        return x
+
+    def contents(self) -> Iterable[bytes]:
+        """The name of its class and a digest of every file."""
+        return _each(_content, self.files)
+
+
+class Folder(Source):
+    """One directory of images a class. `size` None keeps the size of the images, which must be one square size."""
+
+    root: LocalPath = Field(description="the path of the folder that holds one directory of images per class")
+
+    what: ClassVar[str] = "image files, one directory a class"
+
+    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> Files:
+        """See Source."""
+        return open_folder(self._folder, size=self.size, channels=self.channels, limit_classes=limit_classes)
+
+    def check(self) -> None:
+        """Raise InputError if there are no class directories."""
+        class_folders(self._folder)
+
+    def check_sensitive(self) -> None:
+        """Raise ValueError without channels."""
+        if self.channels is None:
+            raise ValueError(
+                "channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others"
+            )
+
+    def left_out(self) -> dict[str, int] | None:
+        """How many entries of the class directories, and files beside these, are not read, by reason."""
+        found: Counter[str] = Counter()
+        for entry in self._folder.iterdir():
+            if not entry.is_dir():
+                found["files outside a class directory"] += 1
+            elif entry.name.startswith("."):
+                found["hidden directories"] += 1
+            else:
+                found.update(reason for path in entry.iterdir() if (reason := _unread(path)) is not None)
+        return dict(found)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.root).expanduser()
+
+
+MEMBERS = {"folder": Folder}
+
+
+def open_folder(root: Path, *, size: int | None, channels: int | None, limit_classes: int | None = None) -> Files:
+    """The files of a folder with their labels and class names; classes and files ordered by name.
 
     `size` None keeps the size of the images, which must then be one square size. `channels` None is 1 when
     all images are grey, else 3. Links are followed; hidden files and other kinds of file are left out.
     """
     folders = class_folders(root)[:limit_classes]
     files_of = [_image_files(folder) for folder in folders]
-    files = [file for some in files_of for file in some]
-    y = np.repeat(np.arange(len(folders), dtype=np.int64), [len(some) for some in files_of])
-    if size is None:
-        size = _common_size(files, _each(_size, files))
-    if channels is None:
-        channels = max(_each(_colours, files))
-    side, depth = size, channels
-    x = np.empty((len(files), depth, side, side), np.uint8)
-
-    def read(place: tuple[int, Path]) -> None:
-        x[place[0]] = _decoded(place[1], lambda image: fit(image, size=side, channels=depth))
-
-    _each(read, list(enumerate(files)))
-    return x, y, tuple(folder.name for folder in folders)
+    files = tuple(file for some in files_of for file in some)
+    return Files(
+        files=files,
+        y=np.repeat(np.arange(len(folders), dtype=np.int64), [len(some) for some in files_of]),
+        classes=tuple(folder.name for folder in folders),
+        size=_common_size(files, _each(_size, files)) if size is None else size,
+        channels=max(_each(_colours, files)) if channels is None else channels,
+    )
 
 
-def read_contents(root: Path) -> list[bytes]:
-    """The name of its class and a digest of every file that `read_folder` reads, in its order."""
-    files = [file for folder in class_folders(root) for file in _image_files(folder)]
-    return _each(lambda file: file.parent.name.encode() + b" " + hashlib.sha256(file.read_bytes()).digest(), files)
+def read_folder(
+    root: Path, *, size: int | None, channels: int | None, limit_classes: int | None = None
+) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
+    """All images [n, channels, size, size] of `open_folder`, their labels [n] and class names."""
+    found = open_folder(root, size=size, channels=channels, limit_classes=limit_classes)
+    return found.rows(np.arange(len(found.y))), found.y, found.classes
+
+
+def _content(file: Path) -> bytes:
+    return file.parent.name.encode() + b" " + hashlib.sha256(file.read_bytes()).digest()
+
+
+def _unread(path: Path) -> str | None:
+    """Why an entry of a class directory is not read; None if it is."""
+    if path.name.startswith("."):
+        return "hidden files"
+    if not path.is_file():
+        return "directories inside a class directory"
+    return None if path.suffix.lower() in SUFFIXES else "files of other kinds"
 
 
 def class_folders(root: Path) -> list[Path]:

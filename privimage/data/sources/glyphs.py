@@ -19,14 +19,17 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import features
+from pydantic import Field
 
 from privimage.data.progress import tracked
 from privimage.data.sets import PublicSet
 from privimage.data.sources.glyph_render import BOX, POINTS, SIDE, Drawn, draw_faces
+from privimage.data.sources.source import InMemory, Role, Source
 from privimage.errors import InputError
 from privimage.schema import digest
 
@@ -55,6 +58,26 @@ def load_glyphs(
     codes, y = np.unique(drawn[0], return_inverse=True)
     classes = tuple(f"{chr(code)} U+{code:04X}" for code in codes)
     return PublicSet(x=drawn[1][:, None], y=y.astype(np.int64), name="glyphs", classes=classes)
+
+
+class Glyphs(Source):
+    """Characters drawn from the fonts of the package; below `min_images` distinct pictures one is left out."""
+
+    min_images: int = Field(default=10, ge=1)
+
+    what: ClassVar[str] = "characters drawn from free fonts, one character a class"
+    roles: ClassVar[tuple[Role, ...]] = ("public",)
+    own_shape: ClassVar[tuple[int, int] | None] = (1, SIDE)
+
+    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
+        """See Source. Drawn once, and kept under `cache`."""
+        if cache is None:
+            raise InputError("data.public.name: glyphs are drawn into a folder, and none is given")
+        drawn = load_glyphs(cache=cache, min_images=self.min_images, limit_classes=limit_classes)
+        return InMemory(x=drawn.x, y=drawn.y, classes=drawn.classes, size=self.size, channels=self.channels)
+
+
+MEMBERS = {"glyphs": Glyphs}
 
 
 def font_files() -> list[Path]:

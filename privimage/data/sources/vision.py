@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from privimage.data.config import VisionName
-from privimage.data.torchvision_shim import import_torchvision
+from privimage.data.sources.source import InMemory, Source
 from privimage.errors import InputError
+from privimage.local import LocalPath
+
+VisionName = Literal["mnist", "fashion-mnist", "cifar10"]
 
 _TORCHVISION_CLASS: dict[VisionName, str] = {
     "mnist": "MNIST",
@@ -33,7 +36,74 @@ def read_vision(
     return np.ascontiguousarray(x), y, tuple(str(label) for label in dataset.classes)
 
 
+class Vision(Source):
+    """A set in the files that torchvision keeps under `root`, which has a test split of its own."""
+
+    root: LocalPath = Field(description="the path of the folder that holds the files that torchvision keeps")
+    download: bool = False
+
+    has_test: ClassVar[bool] = True
+    known: ClassVar[VisionName]
+
+    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
+        """See Source."""
+        x, y, classes = read_vision(self.known, root=self._folder, train=not test, download=self.download)
+        classes = classes[:limit_classes]
+        kept = y < len(classes)
+        return InMemory(x=x[kept], y=y[kept], classes=classes, size=self.size, channels=self.channels)
+
+    def check(self) -> None:
+        """Raise InputError if there is no such folder, and nothing may be downloaded into it."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise InputError(f"{self._folder}: not a folder")
+        if not self._folder.exists() and not self.download:
+            raise InputError(
+                f"{self._folder}: no such folder; put the files of {self.known} there or set `download: true`"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Whether it was downloaded or lay there makes no difference."""
+        return self.model_dump(mode="json", exclude={"download"})
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.root).expanduser()
+
+
+class Mnist(Vision):
+    """MNIST."""
+
+    what: ClassVar[str] = "70,000 handwritten digits"
+    own_shape: ClassVar[tuple[int, int] | None] = (1, 28)
+    n_train: ClassVar[int | None] = 60_000
+    known: ClassVar[VisionName] = "mnist"
+
+
+class FashionMnist(Vision):
+    """Fashion-MNIST."""
+
+    what: ClassVar[str] = "70,000 pictures of clothes"
+    own_shape: ClassVar[tuple[int, int] | None] = (1, 28)
+    n_train: ClassVar[int | None] = 60_000
+    known: ClassVar[VisionName] = "fashion-mnist"
+
+
+class Cifar10(Vision):
+    """CIFAR-10."""
+
+    what: ClassVar[str] = "60,000 colour photographs of ten kinds of things"
+    own_shape: ClassVar[tuple[int, int] | None] = (3, 32)
+    n_train: ClassVar[int | None] = 50_000
+    known: ClassVar[VisionName] = "cifar10"
+
+
+MEMBERS = {"mnist": Mnist, "fashion-mnist": FashionMnist, "cifar10": Cifar10}
+
+
 def _open(name: VisionName, *, root: Path, train: bool, download: bool) -> Any:
+    from privimage.data.torchvision_shim import import_torchvision  # here, as it imports torch
+
     known = getattr(import_torchvision().datasets, _TORCHVISION_CLASS[name])
     try:
         return known(root=str(root), train=train, download=download)

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 
 from privimage.data import PublicConfig, SensitiveConfig
@@ -10,16 +13,19 @@ DIGITS = {"name": "digits", "id": "digits-v1"}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "folder"}, "name folder needs root.*one directory per class"),
-        ({"name": "cifar10"}, "name cifar10 needs root.*torchvision"),
-        ({"root": "/x"}, "digits comes with the package; remove root"),
-        ({"name": "folder", "root": "/x", "download": True}, "cannot be downloaded"),
+        ({"name": "folder"}, r"^data.sensitive.root: missing; give .*one directory of images per class$"),
+        ({"name": "cifar10"}, r"^data.sensitive.root: missing; give .*torchvision keeps$"),
+        ({"root": "/x"}, r"^data.sensitive.root: unknown key; allowed: channels, id, name, size,"),
+        ({"name": "folder", "root": "/x", "download": True}, r"^data.sensitive.download: unknown key; allowed: .*root"),
         ({"name": "mnist", "root": "/x", "test": 0.3}, "mnist has its own test split; remove test"),
         ({"validation": 0.5, "test": 0.5}, "leave nothing to train on"),
         ({"id": "Digits"}, "data.sensitive.id"),
         ({"id": "../ledger"}, "data.sensitive.id"),
         ({"channels": 2}, "data.sensitive.channels"),
-        ({"rooot": "/x"}, "did you mean 'root'"),
+        ({"name": "folder", "rooot": "/x", "root": "/y"}, "data.sensitive.rooot: unknown key, did you mean 'root'"),
+        ({"name": "glyphs"}, "^data.sensitive.name: got 'glyphs'; glyphs can be the public set only"),
+        ({"name": "foldr"}, r"^data.sensitive.name: got 'foldr'; unknown, did you mean 'folder'\?"),
+        ({"name": 5}, "^data.sensitive.name: got 5; should be a valid string"),
     ],
 )
 def test_a_wrong_sensitive_set_is_one_clear_line(change, message) -> None:
@@ -29,7 +35,7 @@ def test_a_wrong_sensitive_set_is_one_clear_line(change, message) -> None:
 
 
 def test_min_images_is_for_glyphs_only() -> None:
-    with pytest.raises(InputError, match="min_images is for glyphs only"):
+    with pytest.raises(InputError, match=r"^min_images: unknown key; allowed: channels, limit_classes, name,"):
         parse(PublicConfig, {"name": "folder", "root": "/x", "min_images": 3})
 
 
@@ -37,3 +43,6 @@ def test_min_images_is_for_glyphs_only() -> None:
 def test_a_config_survives_being_written_and_read_again(values) -> None:
     config = parse(SensitiveConfig, values)
     assert parse(SensitiveConfig, config.model_dump(mode="json")) == config
+    for copied in (pickle.loads(pickle.dumps(config)), copy.deepcopy(config), config.model_copy(update={"size": 16})):
+        assert type(copied) is type(config) and copied.id == config.id
+    assert pickle.loads(pickle.dumps(config)) == config

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from privimage.data import PublicConfig, SensitiveConfig
-from privimage.data.roots import check_root
+from privimage.data import PublicConfig, SensitiveConfig, check_there
 from privimage.errors import InputError
 
 
@@ -20,13 +19,13 @@ def test_a_root_that_cannot_be_read_is_named(place: str, says: str, tmp_path: Pa
     values: dict[str, Any] = {"name": "folder", "root": str(tmp_path / place), "channels": 1}
     for config in (SensitiveConfig(id="a", **values), PublicConfig(**values)):
         with pytest.raises(InputError, match=rf"^data\.x\.root: .*{place}: {says}"):
-            check_root(config, key="data.x")
+            check_there(config, key="data.x")
 
 
 def test_what_is_there_or_will_be_downloaded_is_not_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    check_root(PublicConfig(name="folder", root=str(tmp_path)), key="data.public")
-    check_root(PublicConfig(name="glyphs"), key="data.public")
-    check_root(PublicConfig(name="mnist", root=str(tmp_path / "new"), download=True), key="data.public")
+    check_there(PublicConfig(name="folder", root=str(tmp_path)), key="data.public")
+    check_there(PublicConfig(name="glyphs"), key="data.public")
+    check_there(PublicConfig(name="mnist", root=str(tmp_path / "new"), download=True), key="data.public")
     with pytest.raises(InputError, match="download: true"):
-        check_root(PublicConfig(name="mnist", root=str(tmp_path / "new")), key="data.public")
+        check_there(PublicConfig(name="mnist", root=str(tmp_path / "new")), key="data.public")

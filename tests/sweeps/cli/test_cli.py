@@ -80,7 +80,11 @@ BAD = (
     one("search", "{method.select.ratio: {choice: [0.5, 2]}}", "search.method.select.ratio", "got 2"),
     one("search", "{method.select.ratio: {choice: [0.5, 0.001]}}", "search.method.select.ratio", "0.001", "at least"),
     one("search", "{method.query.sigma: {choice: [a]}}", "search.method.query.sigma", "'a'"),
-    one("data.sensitive.name", "celeba", "data.sensitive.name: got 'celeba'; should be 'digits', 'folder', 'mnist'"),
+    one(
+        "data.sensitive.name",
+        "celeba",
+        "data.sensitive.name: got 'celeba'; unknown; known: cifar10, digits, fashion-mnist, folder",
+    ),
     one("data.sensitive.nam", "folder", "data.sensitive.nam: unknown key, did you mean 'name'?; allowed: channels"),
     one("data.sensitive", "digits", "data.sensitive: got 'digits'; should be a mapping of keys"),
     one("data.sensitive.id", "Scans_2026", "data.sensitive.id: got 'Scans_2026'; use lower-case letters, digits, '.'"),
@@ -95,7 +99,7 @@ BAD = (
         "more than 1% of the sensitive images are among its images too",
     ),
     one("data.public.root", "/nowhere", "/nowhere", "no such folder"),
-    one("data.sensitive.root", "CORRUPT", "CORRUPT/a/0.png", "damaged"),
+    one("data.sensitive.root", "CORRUPT", "CORRUPT/", ".png: damaged"),
     one("data.sensitive.root", "EMPTY", "EMPTY/b", "empty class"),
     one("data.public.size", "32", "data", "(1, 32, 32)", "(1, 28, 28)"),
     one("trials", "-1", "trials", "got -1", "greater than or equal to 0"),
@@ -182,8 +186,8 @@ def arguments(bad: Bad, folder: Path, values: dict[str, Any]) -> list[str]:
         for label in "ab":
             (folder / kind / label).mkdir(parents=True)
             image = Path(values["data"]["sensitive"]["root"], "c00", "0.png").read_bytes()
-            if not (kind == "EMPTY" and label == "b"):
-                (folder / kind / label / "0.png").write_bytes(image[:100] if kind == "CORRUPT" else image)
+            for i in range(20 * (kind != "EMPTY" or label != "b")):
+                (folder / kind / label / f"{i}.png").write_bytes(image[:100] if kind == "CORRUPT" else image)
     pairs = [pair.replace("=EMPTY", f"={folder}/EMPTY").replace("=CORRUPT", f"={folder}/CORRUPT") for pair in bad.set]
     pairs = [pair.replace("SENSITIVE", values["data"]["sensitive"]["root"]) for pair in pairs]
     sets = [part for pair in pairs for part in ("--set", pair)]

@@ -112,7 +112,7 @@ def test_usable(character, expected) -> None:
 
 
 def test_public_config_brings_glyphs_to_another_shape(tmp_path, monkeypatch, drawn) -> None:
-    monkeypatch.setattr("privimage.data.load.load_glyphs", lambda **_: drawn[1])
+    monkeypatch.setattr("privimage.data.sources.glyphs.load_glyphs", lambda **_: drawn[1])
     public = load_public(PublicConfig(name="glyphs", size=32, channels=3), cache=tmp_path)
     assert public.shape == (3, 32, 32)
     assert public.classes == drawn[1].classes and len(public) == len(drawn[1])

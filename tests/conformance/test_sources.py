@@ -1,0 +1,185 @@
+"""Every source keeps to what it declares: images by index, contents that no size changes, fields of its own only."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from privimage.data import PublicConfig, SensitiveConfig, check_there, load_public, load_sensitive
+from privimage.data.pair import DataConfig
+from privimage.data.sources.source import SOURCES, Rows
+from privimage.data.torchvision_shim import import_torchvision
+from privimage.errors import InputError
+from privimage.schema import parse
+
+NAMES = SOURCES.names()
+Patch = pytest.MonkeyPatch
+
+
+def digits(folder: Path, patch: Patch) -> dict[str, Any]:
+    return {}
+
+
+def glyphs(folder: Path, patch: Patch) -> dict[str, Any]:
+    return {"limit_classes": 3}
+
+
+def folder(folder: Path, patch: Patch) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (folder / "f" / name).mkdir(parents=True)
+        for i in range(40):
+            Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8)).save(folder / "f" / name / f"{i}.png")
+    return {"root": str(folder / "f"), "channels": 1}
+
+
+def npz(folder: Path, patch: Patch) -> dict[str, Any]:
+    x = np.random.default_rng(0).integers(0, 256, (120, 1, 12, 12), dtype=np.uint8)
+    np.savez(folder / "a.npz", x=x, y=np.arange(120) % 3, classes=np.array(["a", "b", "c"]))
+    return {"root": str(folder / "a.npz")}
+
+
+def _mnist(name: str, folder: Path) -> dict[str, Any]:
+    raw = folder / name / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 200), ("t10k", 30)):
+        x, y = rng.integers(0, 256, (n, 28, 28), np.uint8), (np.arange(n) % 10).astype(np.uint8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, *x.shape) + x.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, len(y)) + y.tobytes())
+    return {"root": str(folder)}
+
+
+def cifar10(folder: Path, patch: Patch) -> dict[str, Any]:
+    known, rng = import_torchvision().datasets.CIFAR10, np.random.default_rng(0)
+    (folder / known.base_folder).mkdir()
+
+    def write(name: str, content: object) -> str:
+        data = pickle.dumps(content)
+        (folder / known.base_folder / name).write_bytes(data)
+        return hashlib.md5(data).hexdigest()
+
+    def batch(name: str) -> list[str]:
+        x = rng.integers(0, 256, (30, 3072), np.uint8)
+        return [name, write(name, {"data": x, "labels": [i % 10 for i in range(30)]})]
+
+    patch.setattr(known, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
+    patch.setattr(known, "test_list", [batch("test_batch")])
+    names = [f"class{i}" for i in range(10)]
+    patch.setattr(known, "meta", known.meta | {"md5": write("batches.meta", {"label_names": names})})
+    return {"root": str(folder)}
+
+
+SAMPLES: dict[str, Callable[[Path, Patch], dict[str, Any]]] = {
+    "digits": digits,
+    "glyphs": glyphs,
+    "folder": folder,
+    "npz": npz,
+    "mnist": lambda folder, patch: _mnist("MNIST", folder),
+    "fashion-mnist": lambda folder, patch: _mnist("FashionMNIST", folder),
+    "cifar10": cifar10,
+}
+
+
+@pytest.fixture(params=NAMES)
+def sample(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Patch) -> dict[str, Any]:
+    """The values of a small set of every source, which is there."""
+    return {"name": request.param} | SAMPLES[request.param](tmp_path, monkeypatch)
+
+
+def test_every_source_has_a_sample() -> None:
+    assert set(NAMES) == set(SAMPLES)
+
+
+def config(sample: dict[str, Any], **changed: Any) -> SensitiveConfig | PublicConfig:
+    """In a role that it can have."""
+    if "sensitive" in SOURCES.load(sample["name"]).roles:
+        return parse(SensitiveConfig, sample | {"id": "s"} | changed)
+    return parse(PublicConfig, sample | changed)
+
+
+def opened(sample: dict[str, Any], cache: Path, **changed: Any) -> Rows:
+    found = config(sample, **changed)
+    return found.open(cache=cache, limit_classes=getattr(found, "limit_classes", None))
+
+
+def test_images_come_by_index(sample: dict[str, Any], tmp_path: Path) -> None:
+    found = opened(sample, tmp_path)
+    n = len(found.y)
+    assert found.y.dtype == np.int64 and found.y.min() >= 0 and found.y.max() < len(found.classes)
+    assert all(isinstance(name, str) for name in found.classes) and len(set(found.classes)) == len(found.classes)
+    some = np.array([n - 1, 0, 3, 3])
+    x, whole = found.rows(some), found.rows(np.arange(n))
+    assert x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] in (1, 3) and len(whole) == n
+    assert (x == whole[some]).all() and found.rows(np.arange(0)).shape == (0, *x.shape[1:])
+    shape = config(sample).shape
+    assert shape is None or shape == x.shape[1:]
+
+
+def test_contents_tell_images_apart_and_no_size_changes_them(sample: dict[str, Any], tmp_path: Path) -> None:
+    one = list(opened(sample, tmp_path).contents())
+    assert len(set(one)) > 0.9 * len(one) == 0.9 * len(opened(sample, tmp_path).y)
+    small = opened(sample, tmp_path, size=8, channels=3)
+    assert list(small.contents()) == one and small.rows(np.arange(2)).shape == (2, 3, 8, 8)
+
+
+def test_the_splits_are_disjoint_and_hold_all(sample: dict[str, Any], tmp_path: Path) -> None:
+    if "sensitive" not in SOURCES.load(sample["name"]).roles:
+        pytest.skip("public only")
+    settings = config(sample, validation=0.2)
+    assert isinstance(settings, SensitiveConfig)
+    data = load_sensitive(settings)
+    found = [opened(sample, tmp_path)] + ([settings.open(cache=None, test=True)] if settings.has_test else [])
+    images = sorted(x.tobytes() for rows in found for x in rows.rows(np.arange(len(rows.y))))
+    assert images == sorted(x.tobytes() for part in (data.train, data.validation, data.test) for x in part.x)
+    assert load_sensitive(settings).content == data.content != ""
+
+
+def test_a_public_set_keeps_the_first_classes(sample: dict[str, Any], tmp_path: Path) -> None:
+    if "public" not in SOURCES.load(sample["name"]).roles:
+        pytest.skip("sensitive only")
+    public = load_public(parse(PublicConfig, sample | {"limit_classes": 2}), cache=tmp_path)
+    assert len(public.classes) == 2 and set(public.y.tolist()) == {0, 1}
+
+
+def test_fields_of_other_sources_are_refused_by_name(sample: dict[str, Any]) -> None:
+    own = set(SOURCES.load(sample["name"]).model_fields)
+    others = {field for name in NAMES for field in SOURCES.load(name).model_fields} - own
+    for field in others:
+        with pytest.raises(InputError, match=rf"^x\.{field}: unknown key"):
+            parse(type(config(sample)), config(sample).model_dump() | {field: 1}, where="x")
+    assert others or own >= {"root", "download", "min_images"}
+
+
+def test_what_is_missing_is_said_before_anything_is_read(sample: dict[str, Any]) -> None:
+    check_there(config(sample), key="data.x")
+    if "root" not in sample:
+        return
+    gone = config(sample | {"root": sample["root"] + "-not-there"})
+    with pytest.raises(InputError, match=r"^data\.x\.root: .*no such f") as caught:
+        check_there(gone, key="data.x")
+    assert "\n" not in str(caught.value)
+
+
+def test_where_sensitive_images_lie_is_no_part_of_a_key(sample: dict[str, Any]) -> None:
+    settings = config(sample)
+    if not isinstance(settings, SensitiveConfig):
+        return
+    public = {"name": "glyphs"} | ({"size": 16, "channels": 1})
+    moved = {field: "/elsewhere" for field in settings.place if field in sample}
+    one, other, smaller = (
+        DataConfig.model_validate({"sensitive": values | {"id": "s", "size": 16, "channels": 1}, "public": public})
+        for values in (sample, sample | moved, sample)
+    )
+    assert one.identity == other.identity == smaller.identity
+    assert {"root", "download"}.isdisjoint(one.identity["sensitive"])
+    thinner = one.model_copy(update={"sensitive": config(sample, size=24)})
+    assert thinner.identity != one.identity
