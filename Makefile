@@ -20,7 +20,7 @@ test: .venv/ready ## quick tests, doctests included, side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-privacy: .venv/ready ## every privacy rule, and every planted fault with whether its check saw it
-	$(BIN)/python -m pytest -v --no-header tests/privacy tests/privimage/test_privacy_rules.py \
+	$(BIN)/python -m pytest -v --no-header tests/privacy tests/conformance tests/privimage/test_privacy_rules.py \
 		tests/sweeps/modes/test_selection.py tests/analysis/modes/test_one_number.py
 
 slow: .venv/ready ## the tests that take minutes

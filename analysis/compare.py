@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from privimage.analysis import pareto, scale, words
+from privimage.analysis import methods, pareto, scale, words
 from privimage.analysis.facts import Facts
 from privimage.analysis.scale import Estimate
 from privimage.metrics.metric import Metric
 from privimage.privacy.budget import Budget
 from privimage.record import Record
 
-RIVALS = ("pdp-diffusion", "dpdm", "random-selection")  # expected to be behind at the same epsilon
+BEHIND = ("rival", "control")  # roles of what is expected to be behind at the same epsilon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +114,9 @@ def _conclusion(other: Record, pairs: Sequence[Difference]) -> str:
     """What follows, where a difference can be told from chance; nothing where it is not asked for."""
     if not other.private:
         return ""
-    if other.method == "selection-only":
-        return _verdict(pairs, "fine-tuning pays", "fine-tuning does NOT pay", "fine-tuning pays only in part")
-    if other.method in RIVALS:
+    if part := methods.lacks(other):
+        return _verdict(pairs, f"{part} pays", f"{part} does NOT pay", f"{part} pays only in part")
+    if methods.role(other.method) in BEHIND:
         order = "the expected order"
         return _verdict(pairs, f"{order} holds", f"{order} does NOT hold", f"{order} holds only in part")
     return ""

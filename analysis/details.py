@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from privimage.analysis import page, pareto, scale, spend, tables, words
+from privimage.analysis import methods, page, pareto, scale, spend, tables, words
 from privimage.analysis.facts import Facts
 from privimage.analysis.page import Column
-from privimage.methods.presets import PRESETS
 from privimage.record import Record
 
 ROLES = {"select": "winner", "public": "final"}
@@ -78,7 +77,7 @@ def _folded(found: Facts, record: Record) -> str:
     """Settings, effort and price of one trial."""
     config = pareto.flatten(record.config)
     role = ROLES.get(found.mode, record.role) if record.role == "search" else record.role
-    what = PRESETS[record.method].what if record.method in PRESETS else ""
+    what = methods.what(record)
     pairs = [
         ("what it is", f"{what} ({role})" if what else role),
         *[(path, _setting(config.get(path))) for path in found.searched],

@@ -12,24 +12,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from privimage.analysis import facts, pareto, price, scale, tables, words
+from privimage.analysis import facts, methods, pareto, price, scale, tables, words
 from privimage.analysis.facts import Facts
 from privimage.metrics.metric import Metric
 from privimage.paths import RunFolder
 from privimage.record import Record
 
 # Okabe and Ito's colours, safe for every kind of colour vision; the marker says the same thing a second time.
-STYLES = {
-    "privimage+d": ("#0072B2", "o"),
-    "pdp-diffusion": ("#D55E00", "s"),
-    "dpdm": ("#009E73", "^"),
-    "random-selection": ("#CC79A7", "D"),
-    "selection-only": ("#B87F00", "*"),
-    "nonprivate-tune": ("#555555", "x"),
-    "real": ("#000000", "+"),
-}
+STYLES = (
+    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#B87F00", "*"), ("#56B4E9", "v"),
+    ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"),
+)  # fmt: skip
+OPEN = {"diagnostic": ("#555555", "x"), "ceiling": ("#000000", "+")}  # by role: without privacy
 BASE = "#767676"  # of base rates
-SPARE = (("#56B4E9", "v"), ("#8C6BB1", "P"), ("#A6761D", "X"), ("#1B7837", "<"))
 DPI = 160
 ONE = {"select": "one generator alone, its selection included", "public": "one generator alone"}
 ENDS = {"select": ", winner", "public": ""}
@@ -93,10 +88,11 @@ def write_front(folder: RunFolder, *, metric: str | None = None) -> pd.DataFrame
 
 
 def style(method: str, order: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of a method; methods that have none of their own take the spare ones in turn."""
-    if method in STYLES:
-        return STYLES[method]
-    return SPARE[[name for name in order if name not in STYLES].index(method) % len(SPARE)]
+    """Colour and marker of a method by its place in the order, those without privacy grey and black."""
+    role = methods.role(method)
+    if role in OPEN:
+        return OPEN[role]
+    return STYLES[[name for name in order if methods.role(name) not in OPEN].index(method) % len(STYLES)]
 
 
 def _panel(ax: Axes, found: Facts, metric: Metric) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from privimage.analysis import methods as roles
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.privacy.accounting import TOLERANCE
@@ -20,7 +21,6 @@ from privimage.privacy.budget import Budget
 from privimage.record import Record
 
 Direction = Literal["min", "max"]
-MAIN = "privimage+d"  # the method that a report is about, where a run searched several
 
 
 def undominated(points: Sequence[Sequence[float]], *, directions: Sequence[Direction]) -> list[int]:
@@ -113,9 +113,10 @@ def budgets(records: Iterable[Record]) -> list[Budget]:
 
 
 def main_method(records: Sequence[Record]) -> str:
-    """The method that was searched: `privimage+d` if it is among several, else the most frequent."""
+    """The method that was searched: of several the most frequent of those that a report can be about; or empty."""
     names = Counter(r.method for r in records if r.role == "search") or Counter(r.method for r in records)
-    return MAIN if MAIN in names or not names else names.most_common(1)[0][0]
+    main = Counter({name: n for name, n in names.items() if roles.role(name) == "method"}) or names
+    return main.most_common(1)[0][0] if main else ""
 
 
 def methods(records: Sequence[Record]) -> list[str]:

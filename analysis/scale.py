@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from privimage.analysis import words
+from privimage.analysis import methods, words
 from privimage.analysis.facts import Facts
 from privimage.metrics.metric import Metric
 from privimage.record import Record
@@ -111,7 +111,7 @@ def base_rows(found: Facts) -> list[tuple[str, dict[str, float | None]]]:
 
 def real(found: Facts) -> Record | None:
     """The row of real images, if it was run."""
-    return next((record for record in found.records if record.method == "real"), None)
+    return next((record for record in found.records if methods.role(record.method) == "ceiling"), None)
 
 
 def sentences(found: Facts) -> list[str]:
@@ -123,7 +123,8 @@ def sentences(found: Facts) -> list[str]:
     if said:
         said.append(KNOBS)
     if real(found) is None:
-        said.append("Real images were not measured: add `real` to compare, to see what the metrics can reach at all.")
+        names = " or ".join(f"`{name}`" for name in methods.of_role("ceiling"))
+        said.append(f"Real images were not measured: add {names} to compare, to see what the metrics can reach at all.")
     return said
 
 

@@ -20,7 +20,7 @@ from privimage.cluster.train import run_on_workers
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import private_folder
 from privimage.errors import TrialFailed
-from privimage.methods.privimage import MethodConfig
+from privimage.methods.method import MethodConfig
 from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger

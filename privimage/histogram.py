@@ -5,35 +5,31 @@ A sweep asks at the smallest sigma_s it needs; every larger sigma_s is derived f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.methods.declared import Declaration, Inputs, World, fields_of
-from privimage.methods.presets import QUERY
+from privimage.methods.declared import Ask, Inputs, Stage
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
-from privimage.schema import digest
 from privimage.semantics import QueryConfig, QueryFunction
 from privimage.stages import Stages
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
-
-def question_of(identity: Mapping[Any, Any], query: QueryConfig) -> str:
-    """Digest of the question: the same at whatever noise it is asked."""
-    fields = {f"query.{name}": value for name, value in fields_of(query).items()}
-    world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"], "asked": None}
-    return digest(Inputs(declaration=Declaration(stages=QUERY), fields=fields, world=world).of("histogram"))
-
-
-def query_event(sigma: float, question: str | None) -> Event:
-    """The query, which all trials share, at this noise multiplier; without `question` where only the price counts."""
-    return Event(purpose="query", sigma=sigma, split="train", shared=question)
+STAGES = (
+    Stage(kind="query-function", fields=("query.function",), world=("public",)),
+    Stage(
+        kind="histogram",
+        fields=("query.k1",),
+        world=("sensitive",),
+        asks=Ask(purpose="query", sigma="query.sigma", shared=True),
+    ),
+    Stage(kind="histogram-derived", fields=("query.sigma",)),  # skipped where it is the noise that was asked
+)
 
 
 def query_function(
@@ -57,34 +53,32 @@ def noisy_histogram(
     sensitive: PrivateSet,
     *,
     query: QueryConfig,
-    asked_sigma: float,
+    own: Event,
+    asked: Event,
     inputs: Inputs,
     stages: Stages,
 ) -> NDArray[np.float64]:
-    """S~ [labels, public classes] at `query.sigma`; the data is asked at `asked_sigma`, once, if it was not before."""
+    """S~ [labels, public classes] with the noise of `own`; the data is asked as `asked` says, unless it was before."""
     function = query_function(public, query=query, inputs=inputs, stages=stages)
-    question = question_of(inputs.world, query)
-    event = query_event(asked_sigma, question)
 
     def ask(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
-        release = semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
+        release = semantics.ask(function, sensitive, k1=query.k1, event=asked, entropy=entropy)
         return Built(arrays={"histogram": release.value}, privacy="released", events=release.events)
 
-    answer = stages.private("histogram", inputs.of("histogram"), what=event.purpose, events=(event,), build=ask)
-    if query.sigma == asked_sigma:
+    answer = stages.private("histogram", inputs.of("histogram"), what=asked.purpose, events=(asked,), build=ask)
+    if own.sigma == asked.sigma:
         return answer.arrays["histogram"]
 
-    name = f"derived-{answer.manifest.key}-{query.sigma!r}"
+    name = f"derived-{answer.manifest.key}-{own.sigma!r}"
 
     def derive(progress: Callable[[int, int], None]) -> Built:
         wider = semantics.noisier(
             answer.arrays["histogram"],
             k1=query.k1,
-            asked=asked_sigma,
-            wanted=query.sigma,
+            asked=asked.sigma,
+            wanted=own.sigma,
             entropy=stages.workers.of_first(lambda: stages.store.entropy(name)),
         )
-        own = query_event(query.sigma, question)
         return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
 
     derived = stages.public("histogram-derived", inputs.of("histogram-derived"), derive)

@@ -12,7 +12,7 @@ import numpy as np
 from privimage import metrics
 from privimage.data.pair import DataConfig
 from privimage.data.sets import Part, SensitiveData
-from privimage.methods.privimage import Images
+from privimage.methods.method import Synthetic
 from privimage.metrics.context import Arrays, Context, Top
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -29,7 +29,7 @@ def looks_of(metric: str) -> tuple[Look, ...]:
 
 
 def measured(
-    images: Images,
+    images: Synthetic,
     *,
     names: Sequence[str],
     score: Event | None,
@@ -77,7 +77,7 @@ def measured(
 
 
 def _score(
-    name: str, images: Images, context: Context, stages: Stages, *, event: Event, secret: bool
+    name: str, images: Synthetic, context: Context, stages: Stages, *, event: Event, secret: bool
 ) -> metrics.Metric:
     """A noisy score, charged before the validation split is read."""
     started = time.perf_counter()

@@ -10,21 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from privimage import measure, metrics
 from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
-from privimage.generators import sizes
-from privimage.histogram import query_function
-from privimage.methods import privimage as method
-from privimage.methods.presets import NEVER_SEARCHED
-from privimage.methods.privimage import MethodConfig
-from privimage.metrics.context import Top
+from privimage.methods.method import NEVER_SEARCHED, Context, MethodConfig, Sizes
+from privimage.methods.resolve import resolved
 from privimage.privacy import accounting
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
@@ -50,7 +44,7 @@ class Trial(Frozen):
     budget: Budget
     noise: Noise = Noise()
     draw: Draw | None = None
-    method: MethodConfig
+    method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(resolved)]
     metrics: tuple[str, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0)
     asked_sigma: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)  # question -> see `asking`
@@ -77,8 +71,8 @@ class Trial(Frozen):
         """The generator fits the images, where the configuration of the data tells their shape."""
         sensitive = self.data.sensitive
         shape = self.data.public.shape if isinstance(sensitive, HeldOutConfig) else sensitive.shape
-        if shape is not None and self.method.name != "real":
-            sizes.check(self.method.model.size, shape)
+        if shape is not None:
+            self.method.method.check_shape(self.method, shape)
         return self
 
     @property
@@ -94,7 +88,8 @@ class Trial(Frozen):
     @property
     def questions(self) -> dict[str, float]:
         """The questions of this trial that all trials share, each with the noise multiplier that it needs itself."""
-        return method.questions(self.method, self.identity)
+        shared = self.method.method.shared(self.method, self.identity).values()
+        return {event.shared: event.sigma for event in shared if event.shared is not None}
 
     def asking(self, sigmas: Mapping[str, float]) -> Trial:
         """The trial with the noise multipliers at which its sweep asks shared questions; those of others are left out.
@@ -116,50 +111,40 @@ class Trial(Frozen):
         if self.data.stand_in:
             return ()
         return (
-            *method.looks(self.method),
+            *self.method.method.looks(self.method),
             *(look for name in self.metrics for look in measure.looks_of(name)),
         )
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What the trial releases, by its own noise: query, DP-SGD, scores."""
-        released = method.events(self.method, self.budget, self.noise, identity=self.identity)
+        """What the trial releases, by its own noise: what its method asks, and scores."""
         scores = len(self.scores)
-        return (*released, *(scores * (self.noise.dp_score(self.budget, times=scores),) if scores else ()))
+        score = (self.noise.dp_score(self.budget, times=scores),) if scores else ()
+        return (*self.asked.values(), *(scores * score))
+
+    @property
+    def asked(self) -> dict[str, Event]:
+        """What its method asks, by stage."""
+        return self.method.method.events(self.method, self.budget, self.noise, identity=self.identity)
 
 
 def check(
     trial: Trial,
+    sizes: Sizes,
     *,
-    n_train: int,
-    n_labels: int,
-    n_public: int,
     n_test: int = 2,
-    shape: tuple[int, int, int] | None = None,
     weights: Path | None = None,
 ) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
-    finetune, preset = trial.method.finetune, trial.method.preset
+    n_train, method = sizes.n_train, trial.method.method
     if trial.budget.delta * n_train >= 1 and not trial.data.stand_in:  # it guarantees nothing
         raise InputError(
             f"budgets: delta {trial.budget.delta:g}: with {n_train} training images use at most {0.1 / n_train:.0e}; "
             f"a delta of 1 / {n_train} allows to publish one of them as it is"
         )
-    if preset.finetune != "none" and finetune.q * n_train < 1:
-        raise InputError(
-            f"method.finetune.q: got {finetune.q:g}; with {n_train} training images the expected batch is below 1; "
-            f"use at least {1 / n_train:.2g}"
-        )
-    if shape is not None and preset.generates:
-        sizes.check(trial.method.model.size, shape)
+    method.check_all(trial.method, sizes)
     metrics.check(trial.metrics, n_test=n_test, weights=weights)
-    if preset.pretrain_on in ("selected", "random"):
-        trial.method.select.k2(n_public=n_public, n_labels=n_labels)
-    if preset.queries and trial.method.query.k1 > n_public:
-        raise InputError(f"method.query.k1: got {trial.method.query.k1}; there are only {n_public} public classes")
-    if trial.method.samples < 2 * n_labels:
-        raise InputError(f"method.samples: got {trial.method.samples}; at least {2 * n_labels} for {n_labels} labels")
-    if preset.queries and not trial.events:  # calibrates: raises if the budget cannot be met
+    if method.declaration.asking and not trial.events:  # calibrates: raises if the budget cannot be met
         raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
 
 
@@ -177,10 +162,10 @@ def run(
 
     Raises InputError if a search would learn from training without privacy, which no price covers.
     """
-    if role == "search" and not trial.method.preset.private:
+    if role == "search" and not trial.method.method.private:
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
-    images = _pipeline(trial, public=public, sensitive=sensitive, stages=stages).images()
+    images = trial.method.method.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
     values = measure.measured(
         images,
         names=trial.metrics,
@@ -190,7 +175,7 @@ def run(
         sensitive=sensitive,
         stages=stages,
         weights=weights,
-        query=_query(trial, images, public=public, stages=stages),
+        query=images.query,
     )
     return Record(
         id=trial.id,
@@ -215,15 +200,16 @@ def run(
 
 
 def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
-    """Ask the query of this configuration at the noise that it says, unless it was asked before."""
+    """Ask what all trials share of this configuration, at the noise that it says, unless it was asked before."""
     own = trial.model_copy(update={"method": config, "draw": None, "asked_sigma": {}})
-    _pipeline(own, public=public, sensitive=sensitive, stages=stages).histogram()
+    config.method.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
 
 
-def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> method.Run:
-    return method.Run(
+def context_of(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> Context:
+    """What the method of a trial makes its images with."""
+    return Context(
         config=trial.method,
-        paid=method.events(trial.method, trial.budget, trial.noise, identity=trial.identity),
+        events=trial.asked,
         draw=None if trial.draw is None else trial.draw.model_dump(),
         seed=trial.seed,
         asked_sigma=trial.asked_sigma,
@@ -232,18 +218,6 @@ def _pipeline(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stag
         identity=trial.identity,
         stages=stages,
     )
-
-
-def _query(trial: Trial, images: method.Images, *, public: PublicSet, stages: Stages) -> Top | None:
-    """The query function for metrics, found by the first worker when one asks; None if the method has none."""
-    if not images.inputs.declaration.upto("query-function"):
-        return None
-
-    def top(x: NDArray[np.uint8], k1: int) -> NDArray[np.int64]:
-        query = trial.method.query
-        return query_function(public, query=query, inputs=images.inputs, stages=stages, alone=True).of(x, k1=k1)
-
-    return top
 
 
 def _versions() -> dict[str, str]:

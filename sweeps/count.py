@@ -10,11 +10,19 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from privimage.methods.declared import Stage, fields_of
-from privimage.methods.presets import PRESETS
-from privimage.methods.privimage import MethodConfig
+from privimage.methods.method import Method, MethodConfig, load
 from privimage.sweeps.sweep import METHOD, Sweep
 
 METHOD_PART = "method."
+SOLVED = "*"  # in the place of a kind: the stage of a method whose noise follows from the budget, whatever it is called
+
+
+def kind_of(method: Method, kind: str) -> str:
+    """The kind itself, or the one that SOLVED stands for; empty if the method has none."""
+    if kind != SOLVED:
+        return kind
+    solved = method.declaration.solved
+    return "" if solved is None else solved.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +40,24 @@ class Reach:
         """Whether the stage depends on something that is no field of the method."""
         return any(on in stage.world for stage in self.stages)
 
+    @property
+    def budgeted(self) -> bool:
+        """Whether its noise follows from the budget, or that of a stage before it, or of the score."""
+        return self.depends("score") or any(stage.asks is not None and stage.asks.solved for stage in self.stages)
+
 
 def reaches(sweep: Sweep, kind: str) -> frozenset[Reach]:
     """What the search can make of that stage; other reaches have nothing in common."""
     if sweep.trials == 0:
         return frozenset()
     found = (_reach(sweep, sweep.example(budget=sweep.budgets[0], overrides={METHOD: name}).method, kind)
-             for name in sweep.presets())  # fmt: skip
+             for name in sweep.methods())  # fmt: skip
     return frozenset(reach for reach in found if reach is not None)
 
 
 def settings(method: MethodConfig, kind: str) -> tuple[tuple[Stage, ...], frozenset[tuple[str, Hashable]]]:
     """The stages up to that one and every field that determines it: equal for configurations that share it."""
-    declaration = method.preset.declaration
+    declaration, kind = method.method.declaration, kind_of(method.method, kind)
     deciding = ((field, value) for field, value in fields_of(method).items() if declaration.decides(field, kind))
     return declaration.upto(kind), frozenset(deciding)
 
@@ -81,14 +94,14 @@ def holds(sweep: Sweep, kind: str, method: MethodConfig) -> bool:
     mine = _reach(sweep, method, kind)
     if mine is None or mine not in reaches(sweep, kind):
         return False
-    values = fields_of(method)
-    decides = method.preset.declaration.decides
+    values, kind = fields_of(method), kind_of(method.method, kind)
+    decides = method.method.declaration.decides
     searched = [(name.removeprefix(METHOD_PART), dimension) for name, dimension in sweep.search.items()]
     return all(dimension.contains(values[field]) for field, dimension in searched if decides(field, kind))
 
 
 def ignored(sweep: Sweep) -> tuple[str, ...]:
     """Searched fields that determine nothing in any method of the search: their values make the same images."""
-    declarations = [PRESETS[name].declaration for name in sweep.presets()]
+    declarations = [load(name).declaration for name in sweep.methods()]
     names = (name for name in sweep.search if name != METHOD)
     return tuple(name for name in names if not any(d.uses(name.removeprefix(METHOD_PART)) for d in declarations))

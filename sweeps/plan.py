@@ -10,7 +10,7 @@ from privimage.data.config import SensitiveConfig
 from privimage.data.load import check_there
 from privimage.errors import InputError, Violation
 from privimage.methods.declared import fields_of
-from privimage.methods.presets import PRESETS
+from privimage.methods.method import load
 from privimage.paths import Root
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
@@ -22,7 +22,7 @@ from privimage.privacy.statement import describe, sentences
 from privimage.sweeps import count
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.modes.tuning import Public, Select
-from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of
+from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of, shared_by_all
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.text import count as count_of
@@ -190,7 +190,8 @@ def _quote(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Quote:
     try:
         bill = bill_of(alone, asked_sigma=asked)
         for _, trial in alone.corner_trials():
-            if trial.method.preset.queries and not trial.events:  # calibrates: raises if the budget cannot be met
+            asks = trial.method.method.declaration.asking
+            if asks and not trial.events:  # calibrates: raises if the budget cannot be met
                 raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
     except InputError as error:
         return Quote(budget=budget, refusal=str(error))
@@ -225,27 +226,24 @@ def _rows(n: int, sigma: float) -> str:
 
 
 def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:
-    """The training of a trial, and a trial with its own query: that with the least sigma_s needs the most noise."""
-    search, steps = search_of(sweep), f"q {training.q:g}, {training.steps} steps"
-    if search.query is None or study.noise.training is not None:
-        yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
+    """The training of a trial, and a trial with what it uses of shared answers: less noise there asks for more here."""
+    most_noise, least_noise = (shared_by_all(sweep, noisiest=noisiest) for noisiest in (True, False))
+    if not most_noise or study.noise.training is not None:
+        yield part(f"one {training}", training)
         return
-    least = min(least_sigmas(sweep).values())
-    query = search.query.model_copy(update={"sigma": least})
-    most = study.noise.dp_sgd(study.budget, q=training.q, steps=training.steps, query=query)
-    if most == training:
-        yield part(f"one training, sigma {training.sigma:.4g}, {steps}", training)
+    dearest = study.noise.solve(study.budget, training.access, others=least_noise)
+    if dearest == training:
+        yield part(f"one {training}", training)
     else:
-        ends = ((training, search.query.sigma), (most, least))
-        for event, sigma_s in ends:
-            yield part(f"one training at sigma_s {sigma_s:g}, sigma {event.sigma:.4g}, {steps}", event)
-    yield part("one trial, its query included", query, most)
+        for event, shared in ((training, most_noise), (dearest, least_noise)):
+            yield part(f"one {event} beside {describe(shared)}", event)
+    yield part("one trial, its shared answers included", *least_noise, dearest)
 
 
 def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterator[Row]:
     """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
     search = search_of(sweep)
-    one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, query=search.query))
+    one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, shared=search.shared))
     if not one.trainings:
         return
     eta = sweep.tuning.eta if isinstance(sweep.tuning, Select) else 0.0
@@ -269,11 +267,11 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
     """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
     budgets, jobs = len(sweep.budgets), sweep.trials if isinstance(sweep.tuning, Select) else sweep.configurations
     scores, needed = search_of(sweep).scores, budgets * jobs * len(sweep.seeds)
-    for kind in dict.fromkeys(s.kind for name in sweep.presets() for s in PRESETS[name].declaration.stages):
-        on = {on for reach in count.reaches(sweep, kind) for stage in reach.stages for on in stage.world}
-        if isinstance(sweep.tuning, Select) and "draw" in on:
+    for kind in dict.fromkeys(s.kind for name in sweep.methods() for s in load(name).declaration.stages):
+        reaches = count.reaches(sweep, kind)
+        if isinstance(sweep.tuning, Select) and any(reach.depends("draw") for reach in reaches):
             computed = needed
-        elif on & {"training", "score"}:  # whose noise follows from the budget
+        elif any(reach.budgeted for reach in reaches):
             computed = budgets * count.most(sweep, kind, trials=jobs)
         else:
             computed = count.most(sweep, kind, trials=budgets * jobs)
@@ -285,10 +283,10 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
 def _settings(sweep: Sweep) -> Iterator[Settings]:
     """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method."""
     base = fields_of(sweep.example(budget=sweep.budgets[0]).method)
-    others = [{METHOD: name} for name in sweep.presets()]
+    others = [{METHOD: name} for name in sweep.methods()]
     for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):
         method = sweep.example(budget=sweep.budgets[0], overrides=overrides).method
-        uses = method.preset.declaration.uses
-        values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base[k] and uses(k)}
+        uses = method.method.declaration.uses
+        values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base.get(k, v) and uses(k)}
         if values:
             yield Settings(method=method.name, values=values)

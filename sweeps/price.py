@@ -8,21 +8,18 @@ from typing import Any
 
 from privimage import metrics
 from privimage.errors import InputError
-from privimage.histogram import query_event
-from privimage.methods.declared import fields_of
-from privimage.methods.presets import PRESETS
-from privimage.methods.privimage import MethodConfig, events
-from privimage.methods.privimage import questions as asks
+from privimage.methods.declared import Ask, Stage, fields_of
+from privimage.methods.method import MethodConfig, load
+from privimage.methods.resolve import replaced
 from privimage.privacy.accounting.costs import AnyOf, Cost
-from privimage.privacy.bill import Bill, Covers, Search, Study, Training, price_selection, price_sweep, price_trials
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.bill import Bill, Covers, Search, Study, price_selection, price_sweep, price_trials
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.noise import Noise
 from privimage.sweeps import count
 from privimage.sweeps.modes.tuning import Explore, Public, Select, Tuning
-from privimage.sweeps.sweep import METHOD, QUERY_SIGMA, Sweep
+from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.trial import Trial
 
-Q, STEPS = "method.finetune.q", "method.finetune.steps"
 MANY = 10**9  # no bound on what is counted
 
 
@@ -59,7 +56,7 @@ def _study(sweep: Sweep, budget: Budget, queries: tuple[Cost, ...]) -> Study:
         shared = [trial for trial in private if _asked_anyway(sweep, trial, alone.noise)]
         private = [trial for trial in private if trial not in shared]
     if isinstance(sweep.tuning, Explore) and sweep.tuning.covers == "sweep":
-        asked = tuple(Training(q=t.method.finetune.q, steps=t.method.finetune.steps) for t in private)
+        asked = tuple(_training(trial, Noise()).access for trial in private)
         return price_sweep(budget, search, queries=queries, rows=asked)
     priced = tuple(_training(trial, Noise()) for trial in private)
     if isinstance(sweep.tuning, Public):
@@ -74,33 +71,36 @@ def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
     found: dict[object, Trial] = {}
     for row, seed, at in sweep.rows():
         trial = sweep.row_trial(row, seed, at, noise=Noise())
-        if at == budget and trial.method.preset.finetune == "private":
-            found.setdefault((count.settings(trial.method, "generator"), seed), trial)
+        if at == budget and trial.method.method.solved:
+            found.setdefault((count.settings(trial.method, count.SOLVED), seed), trial)
     return list(found.values())
 
 
 def _asked_anyway(sweep: Sweep, row: Trial, noise: Noise) -> bool:
     """Whether the search asks the training of a row: it tries all its settings, and this is one, with equal noise."""
-    if _jobs(sweep) < count.distinct(sweep, "generator"):
+    if _jobs(sweep) < count.distinct(sweep, count.SOLVED):
         return False
     equal = _training(row, Noise()) == _training(row, noise)
-    return equal and row.seed in sweep.seeds and count.holds(sweep, "generator", row.method)
+    return equal and row.seed in sweep.seeds and count.holds(sweep, count.SOLVED, row.method)
 
 
 def _training(trial: Trial, noise: Noise) -> Event:
-    """What a trial with DP-SGD asks by it, with that noise."""
-    return events(trial.method, trial.budget, noise, identity=trial.identity)[-1]
+    """What a trial asks with noise that follows from its budget."""
+    asked = trial.model_copy(update={"noise": noise}).asked
+    return asked[count.kind_of(trial.method.method, count.SOLVED)]
 
 
 def search_of(sweep: Sweep) -> Search:
     """What the trials of one study may ask."""
-    presets = [PRESETS[name] for name in sweep.presets()]
     law = sweep.tuning.law(sweep.trials) if isinstance(sweep.tuning, Select) else None
-    if law is not None and any(preset.finetune != "private" for preset in presets):
-        raise InputError("method.name: in mode select every configuration is fine-tuned with DP-SGD; use privimage+d")
+    unsolved = [name for name in sweep.methods() if not load(name).solved]
+    if law is not None and unsolved:
+        raise InputError(
+            f"method.name: got {', '.join(unsolved)}; in mode select every configuration takes noise from the budget"
+        )
     scores = 0 if isinstance(sweep.tuning, Public) else sum(metrics.is_private(name) for name in sweep.measured)
-    query = query_event(_largest_sigma(sweep), None) if all(preset.queries for preset in presets) else None
-    search = Search(trainings=tuple(dict.fromkeys(_trainings(sweep))), scores=scores, law=law, query=query)
+    accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, noisiest=True)
+    search = Search(trainings=accesses, scores=scores, law=law, shared=shared)
     match sweep.tuning:
         case Select():
             return search  # its law hides the number of trials, and each has noise of its own
@@ -117,7 +117,7 @@ def asking(sweep: Sweep, search: Search, *, trials: int) -> Search:
     return search.model_copy(
         update={
             "trials": trials * len(sweep.seeds),
-            "trained": count.most(sweep, "generator", trials=trials),
+            "trained": count.most(sweep, count.SOLVED, trials=trials),
             "scored": scored,
             "law": None,
         }
@@ -135,11 +135,45 @@ def _jobs(sweep: Sweep) -> int:
             return sweep.configurations
 
 
-def _trainings(sweep: Sweep) -> Iterator[Training]:
-    for name in sweep.presets():
-        if PRESETS[name].finetune == "private":
-            for q, steps in itertools.product(_values(sweep, name, Q), _values(sweep, name, STEPS)):
-                yield Training(q=float(q), steps=int(steps))
+def _trainings(sweep: Sweep) -> Iterator[Access]:
+    """What the search may ask with noise that follows from the budget."""
+    for name in sweep.methods():
+        solved = load(name).declaration.solved
+        if solved is not None and solved.asks is not None:
+            fields = fields_of(_method(sweep, {METHOD: name}))
+            names = solved.asks.fields
+            for values in itertools.product(*(_values(sweep, name, f"method.{field}") for field in names)):
+                yield solved.asks.access({**fields, **dict(zip(names, values, strict=True))})
+
+
+def shared_by_all(sweep: Sweep, *, noisiest: bool) -> tuple[Event, ...]:
+    """What every trial of the search uses of shared answers, with the most noise that one may need, or the least.
+
+    Of several methods, that of the one which uses least; nothing if one uses none.
+    """
+    found = []
+    for name in sweep.methods():
+        fields = fields_of(_method(sweep, {METHOD: name}))
+        found.append(tuple(
+            ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, ask, fields)))
+            for _, ask in _sharing(name)
+        ))  # fmt: skip
+    return min(found, key=lambda events: sum(event.sigma**-2 for event in events))
+
+
+def _sharing(name: str) -> list[tuple[Stage, Ask]]:
+    """The stages of a method that ask what all trials share."""
+    return [(stage, ask) for stage, ask in load(name).declaration.asking if ask.shared]
+
+
+def _sigmas(sweep: Sweep, ask: Ask, fields: Mapping[str, Any]) -> list[float]:
+    """The noise multipliers that trials of the search may need of a shared answer: both ends of a range.
+
+    Values that are no numbers are for corner_trials to refuse.
+    """
+    searched = sweep.search.get(f"method.{ask.sigma}")
+    values = [ask.event(fields).sigma] if searched is None else searched.corners()
+    return [float(value) for value in values if isinstance(value, int | float)]
 
 
 def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
@@ -156,19 +190,13 @@ def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
     return listed
 
 
-def _largest_sigma(sweep: Sweep) -> float:
-    if QUERY_SIGMA in sweep.search:
-        return max(float(value) for value in sweep.search[QUERY_SIGMA].corners())
-    return max(float(value) for name in sweep.presets() for value in _values(sweep, name, QUERY_SIGMA))
-
-
 def queries_of(sweep: Sweep, *, asked_sigma: Mapping[str, float], trials: int) -> tuple[Cost, ...]:
     """The different shared questions of comparison rows and of so many trials at every budget, each asked once.
 
     Where the trials are fewer than what the search may ask, any of that, so often.
     """
     rows, searched = questions(sweep, _row_methods(sweep)), questions(sweep, _searched_methods(sweep))
-    asked = {question: query_event(asked_sigma[question], question) for question in {**rows, **searched}}
+    asked = {q: event.model_copy(update={"sigma": asked_sigma[q]}) for q, event in {**searched, **rows}.items()}
     sure, open_ = [asked[q] for q in rows], [asked[q] for q in searched if q not in rows]
     times = trials * len(sweep.budgets)
     if len(open_) <= times:
@@ -181,45 +209,72 @@ def least_sigmas(sweep: Sweep) -> dict[str, float]:
 
     Raises InputError if the space does not say beforehand what may be asked.
     """
-    return questions(sweep, (*_searched_methods(sweep), *_row_methods(sweep)))
+    found = questions(sweep, (*_searched_methods(sweep), *_row_methods(sweep)))
+    return {question: event.sigma for question, event in found.items()}
+
+
+def noise_fields(sweep: Sweep) -> tuple[str, ...]:
+    """The dotted fields that say how much noise a shared answer has, of all methods of the sweep."""
+    asks = (ask for name in _all_methods(sweep) for _, ask in _sharing(name))
+    return tuple(dict.fromkeys(f"method.{ask.sigma}" for ask in asks if isinstance(ask.sigma, str)))
+
+
+def answer_kinds(sweep: Sweep) -> tuple[str, ...]:
+    """The kinds of stages that hold shared answers, of all methods of the sweep."""
+    return tuple(dict.fromkeys(stage.kind for name in _all_methods(sweep) for stage, _ in _sharing(name)))
+
+
+def _all_methods(sweep: Sweep) -> tuple[str, ...]:
+    return (*sweep.methods(), *(row.method for row in sweep.compare))
 
 
 def asked_by(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> tuple[MethodConfig, ...]:
     """A configuration for every shared question that the search may ask, with the noise that it is asked at."""
-    identity = sweep.data.identity
-    found = {question: method for method in _searched_methods(sweep) for question in asks(method, identity)}
-    return tuple(
-        method.model_copy(update={"query": method.query.model_copy(update={"sigma": asked_sigma[question]})})
-        for question, method in found.items()
-    )
+    identity, found = sweep.data.identity, dict[str, MethodConfig]()
+    for config in _searched_methods(sweep):
+        asked = config.method.declaration.questions(fields_of(config), identity)
+        noise = {
+            ask.sigma: asked_sigma[asked[stage.kind]]
+            for stage, ask in _sharing(config.name)
+            if isinstance(ask.sigma, str)
+        }
+        found |= dict.fromkeys(asked.values(), replaced(config, noise))
+    return tuple(found.values())
 
 
-def questions(sweep: Sweep, methods: Iterable[MethodConfig]) -> dict[str, float]:
-    """The shared questions of these configurations, each with the least noise multiplier that any of them needs."""
-    found: dict[str, float] = {}
-    for method in methods:
-        for question, sigma in asks(method, sweep.data.identity).items():
-            found[question] = min(sigma, found.get(question, sigma))
+def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]:
+    """The shared questions of these configurations, each with the least noise that any of them needs."""
+    found: dict[str, Event] = {}
+    for config in configs:
+        for event in config.method.shared(config, sweep.data.identity).values():
+            question = event.shared or ""
+            if question not in found or event.sigma < found[question].sigma:
+                found[question] = event
     return found
 
 
 def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
     """The search's configurations, as far as they ask different questions or ask them with less noise."""
-    dimensions = [dotted for dotted in sweep.search if dotted.startswith("method.query.") and dotted != QUERY_SIGMA]
-    sigmas = _least(sweep.search[QUERY_SIGMA].corners()) if QUERY_SIGMA in sweep.search else {}
-    for name in sweep.presets() if sweep.trials else ():
-        if PRESETS[name].queries:
-            for values in itertools.product(*(_values(sweep, name, dotted) for dotted in dimensions)):
-                yield _method(sweep, {METHOD: name, **dict(zip(dimensions, values, strict=True)), **sigmas})
-
-
-def _least(values: Iterable[Any]) -> dict[str, Any]:
-    """The searched query noise at its least; values that are no numbers are for corner_trials to refuse."""
-    return {QUERY_SIGMA: min(value for value in values if isinstance(value, int | float))}
+    for name in sweep.methods() if sweep.trials else ():
+        sharing, declaration = _sharing(name), load(name).declaration
+        if not sharing:
+            continue
+        noise = {f"method.{ask.sigma}" for _, ask in sharing}
+        fields = fields_of(_method(sweep, {METHOD: name}))
+        least = {
+            f"method.{ask.sigma}": min(_sigmas(sweep, ask, fields))
+            for _, ask in sharing
+            if f"method.{ask.sigma}" in sweep.search
+        }
+        kinds = [stage.kind for stage, _ in sharing]
+        searched = {dotted: dotted.removeprefix("method.") for dotted in sweep.search if dotted not in noise}
+        asking = [d for d, field in searched.items() if any(declaration.decides(field, kind) for kind in kinds)]
+        for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)):
+            yield _method(sweep, {METHOD: name, **dict(zip(asking, values, strict=True)), **least})
 
 
 def _row_methods(sweep: Sweep) -> Iterator[MethodConfig]:
-    return (_method(sweep, sweep.overrides_of(row)) for row in sweep.compare if PRESETS[row.method].queries)
+    return (_method(sweep, sweep.overrides_of(row)) for row in sweep.compare if load(row.method).shares)
 
 
 def _method(sweep: Sweep, overrides: Mapping[str, Any]) -> MethodConfig:

@@ -87,7 +87,7 @@ def remaining(seconds: float | None) -> str:
 
 def label_of(trial: Trial) -> str:
     """The row of a comparison trial."""
-    private = trial.method.preset.finetune == "private"
+    private = trial.method.method.solved
     return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")
 
 

@@ -15,8 +15,8 @@ from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
 from privimage.stores.store import Store
 from privimage.sweeps.modes.tuning import Public, Select
-from privimage.sweeps.price import least_sigmas
-from privimage.sweeps.sweep import QUERY_SIGMA, Sweep
+from privimage.sweeps.price import answer_kinds, least_sigmas, noise_fields
+from privimage.sweeps.sweep import Sweep
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
 
@@ -116,7 +116,7 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> dict[str, float]:
     """
     needed = least_sigmas(sweep)
     if not folder.asked_sigma.exists():
-        known = _answered(Store(folder.root.store))
+        known = _answered(Store(folder.root.store), answer_kinds(sweep))
         return {q: max((s for s in known.get(q, ()) if s <= sigma), default=sigma) for q, sigma in needed.items()}
     kept = _kept_sigmas(folder)
     for question, sigma in needed.items():
@@ -124,17 +124,17 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> dict[str, float]:
         if asked is None or asked > sigma:
             begun = "does not ask that question" if asked is None else f"asks its query with {asked:g}"
             raise InputError(
-                f"{QUERY_SIGMA}: got {sigma:g} in a row or in the search, but {folder.path} {begun}; give at least "
-                "that, or choose another name"
+                f"{' or '.join(noise_fields(sweep))}: got {sigma:g} in a row or in the search, but {folder.path} "
+                f"{begun}; give at least that, or choose another name"
             )
     return kept
 
 
-def _answered(store: Store) -> dict[str, list[float]]:
+def _answered(store: Store, kinds: Collection[str]) -> dict[str, list[float]]:
     """The noise multipliers of all answers to shared questions in the store."""
     found: dict[str, list[float]] = {}
     try:
-        for manifest in store.manifests("histogram"):
+        for manifest in (manifest for kind in kinds for manifest in store.manifests(kind)):
             for event in manifest.events:
                 if event.shared is not None:
                     found.setdefault(event.shared, []).append(event.sigma)

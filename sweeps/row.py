@@ -6,16 +6,16 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from privimage.methods.presets import PRESETS
+from privimage.methods.method import METHODS
 from privimage.schema import Frozen
 
 
 class Row(Frozen):
-    """A comparison row: a preset of the method, with some dotted fields replaced.
+    """A comparison row: a method beside the search, with some dotted fields replaced.
 
-    What it runs with, the last wins: a field's default, the sweep's `method:` part, the settings that suit the preset
-    where it is another method than the sweep's (see `presets`), `set`. A method of the search or of the sweep itself
-    has its preset's settings below what stands in `method:`, and of course below what is searched.
+    What it runs with, the last wins: a field's default, what its method knows of the sweep's `method:` part, the
+    settings that suit it where it is another method than the sweep's, `set`. A method of the search or of the sweep
+    itself has its settings below what stands in `method:`, and of course below what is searched.
     """
 
     method: str
@@ -29,8 +29,8 @@ class Row(Frozen):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        if method not in PRESETS:
-            raise ValueError(f"allowed: {', '.join(PRESETS)}")
+        if method not in METHODS.names():
+            raise ValueError(f"allowed: {', '.join(METHODS.names())}")
         return method
 
     @field_validator("set")

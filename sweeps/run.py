@@ -30,7 +30,7 @@ from privimage.sweeps.modes.tuning import Explore, Public, Select
 from privimage.sweeps.price import bill_of, least_sigmas
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
 from privimage.sweeps.sweep import Sweep
-from privimage.sweeps.work import Work, lost_in_noise
+from privimage.sweeps.work import Work, warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def _told(work: Work) -> tuple[str, ...]:
     """What is said before anything is asked: what was read, and what is worth a warning."""
     unmeasured = work.sweep.unmeasured
     read = read_lines(work.sweep.data, work.public, work.sensitive)
-    return (*read, *lost_in_noise(work), *(() if unmeasured is None else (unmeasured,)))
+    return (*read, *warnings(work), *(() if unmeasured is None else (unmeasured,)))
 
 
 @contextmanager

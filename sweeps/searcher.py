@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from privimage.methods.method import DEFAULT
 from privimage.privacy.budget import Budget
 from privimage.schema import get_dotted
 from privimage.sweeps.modes.tuning import Select
@@ -135,7 +136,7 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
 
 
 def _method(sweep: Sweep) -> str:
-    return str(sweep.method.get("name", "privimage+d"))
+    return str(sweep.method.get("name", DEFAULT))
 
 
 def space_of(sweep: Sweep) -> dict[str, BaseDistribution]:

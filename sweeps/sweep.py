@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from privimage import metrics
@@ -18,8 +18,8 @@ from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
 from privimage.field_types import field_type
-from privimage.methods.presets import NEVER_SEARCHED, PRESETS
-from privimage.methods.privimage import MethodConfig
+from privimage.methods.method import DEFAULT, METHODS, NEVER_SEARCHED, MethodConfig, load
+from privimage.methods.resolve import fitting, has_field
 from privimage.metrics import Features
 from privimage.paths import RESERVED
 from privimage.plain_yaml import one_line, read_yaml
@@ -41,7 +41,7 @@ from privimage.sweeps.space import Dimension
 from privimage.trial import Draw, Trial
 
 MOST_DELTA = 0.01
-QUERY_SIGMA, METHOD = "method.query.sigma", "method.name"
+METHOD = "method.name"
 
 
 class Sweep(Frozen):
@@ -93,15 +93,15 @@ class Sweep(Frozen):
 
     @field_validator("search")
     @classmethod
-    def _of_their_fields(cls, search: dict[str, Dimension]) -> dict[str, Dimension]:
+    def _of_their_fields(cls, search: dict[str, Dimension], info: ValidationInfo) -> dict[str, Dimension]:
         """Every value as the type of the field that is searched: what a trial has, a record says and is compared."""
-        typed = {}
+        typed, configs = {}, [load(name).config for name in _tried(search, info.data.get("method", {}))]
         for dotted, dimension in search.items():
             head, *path = dotted.split(".")
             try:
                 if head != "method" or not path:
                     raise ValueError("only fields of method can be searched, e.g. method.select.ratio")
-                field = field_type(MethodConfig, path)
+                field = next((f for c in configs if (f := field_type(c, path)) is not None), None)
                 typed[dotted] = dimension if field is None else dimension.typed(field)  # no field: see corner_trials
             except ValueError as error:
                 raise PydanticCustomError(SAID, "{why}", {"why": f"search.{dotted}: {error}"}) from None
@@ -137,7 +137,7 @@ class Sweep(Frozen):
         if METHOD in self.search:
             tried += [(f"search.{METHOD}", name) for name in self.search[METHOD].corners()]
         for key, name in tried:
-            if isinstance(name, str) and name in PRESETS and not PRESETS[name].private:
+            if isinstance(name, str) and name in METHODS.names() and not load(name).private:
                 raise ValueError(f"{key}: got {name}, {NEVER_SEARCHED}")
 
     def _selection_rules(self) -> None:
@@ -175,21 +175,16 @@ class Sweep(Frozen):
         space = math.prod(dimension.size() for dimension in self.search.values())
         return int(min(self.trials, space))
 
-    def presets(self) -> tuple[str, ...]:
+    def methods(self) -> tuple[str, ...]:
         """Names of the methods that the search may try."""
-        if METHOD in self.search:
-            listed = self.search[METHOD].listed() or ()
-            known = tuple(str(name) for name in listed if name in PRESETS)  # corner_trials names the others
-            if known:
-                return known
-        return (parse(MethodConfig, self.method, where="method").name,)
+        return _tried(self.search, self.method) or (self._method({}).name,)
 
     def _method(self, overrides: Mapping[str, Any]) -> MethodConfig:
         return self.example(budget=self.budgets[0], overrides=overrides).method
 
     def overrides_of(self, row: Row) -> dict[str, Any]:
         """Dotted fields of the trial that a comparison row replaces."""
-        suited = PRESETS[row.method].settings if row.method != self._method({}).name else {}
+        suited = load(row.method).settings if row.method != self._method({}).name else {}
         return {METHOD: row.method, **{f"method.{name}": value for name, value in suited.items()}, **row.set}
 
     def trial(
@@ -212,25 +207,42 @@ class Sweep(Frozen):
             "budget": budget,
             "noise": noise,
             "draw": draw,
-            "method": self.method,
+            "method": self._fixed(overrides or {}),
             "metrics": self.measured,
             "seed": seed,
         }
         for dotted, value in (overrides or {}).items():
-            values = set_dotted(values, dotted, value)
+            if not self._foreign(dotted, str(values["method"].get("name", DEFAULT))):
+                values = set_dotted(values, dotted, value)
         trial = parse(Trial, values).asking(asked_sigma)
-        if search and not trial.method.preset.private:
+        if search and not trial.method.method.private:
             raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
         return trial
+
+    def _fixed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The method's fixed part, of which a method with other fields takes what it knows; its name comes first."""
+        own = self.method.get("name", DEFAULT)
+        name = overrides.get(METHOD, own)
+        if name == own or not all(one in METHODS.names() for one in (own, name)):
+            return {**self.method, "name": name}
+        given, config = load(own).config, load(name).config
+        return {**(self.method if config is given else fitting(self.method, config)), "name": name}
+
+    def _foreign(self, dotted: str, name: str) -> bool:
+        """Whether a searched field is one of another method of the search, and not of the one of that name."""
+        path = dotted.split(".")[1:]
+        if dotted not in self.search or name not in METHODS.names() or has_field(load(name).config, path):
+            return False
+        return any(has_field(load(other).config, path) for other in self.methods())
 
     def example(self, *, budget: Budget, overrides: Mapping[str, Any] | None = None) -> Trial:
         """A trial to look at, not to run."""
         return self.trial(budget=budget, seed=self.seeds[0], noise=Noise(), overrides=overrides, search=False)
 
     def rows(self) -> Iterator[tuple[Row, int, Budget]]:
-        """The comparison rows: for every budget, or once where DP-SGD plays no part; for every seed."""
+        """The comparison rows: for every budget, or once where no noise follows from it; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
-            budgets = self.budgets if PRESETS[row.method].finetune == "private" else self.budgets[-1:]
+            budgets = self.budgets if load(row.method).solved else self.budgets[-1:]
             for budget in budgets:
                 yield row, seed, budget
 
@@ -253,11 +265,19 @@ class Sweep(Frozen):
         for budget in self.budgets:
             yield "method", self.example(budget=budget)
         for dotted, dimension in self.search.items():
-            for value, name, budget in itertools.product(dimension.corners(), self.presets(), self.budgets):
+            for value, name, budget in itertools.product(dimension.corners(), self.methods(), self.budgets):
                 try:
                     yield dotted, self.example(budget=budget, overrides={METHOD: name, dotted: value})
                 except InputError as error:
                     raise InputError(one_line(f"search.{dotted}: {error}", most=MOST_SAID)) from None
+
+
+def _tried(search: Mapping[str, Dimension], method: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the methods that a search may try, as far as they are known: corner_trials names the others."""
+    names = (search[METHOD].listed() or ()) if METHOD in search else ()
+    known = tuple(str(name) for name in names if name in METHODS.names())
+    own = method.get("name", DEFAULT)
+    return known or ((own,) if own in METHODS.names() else ())
 
 
 def _path(dotted: str) -> list[str]:

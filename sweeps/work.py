@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import write_whole
 from privimage.errors import InputError
+from privimage.methods.method import Sizes, load
 from privimage.paths import RunFolder
 from privimage.plain_yaml import to_yaml
 from privimage.privacy import guarantee
@@ -18,9 +18,9 @@ from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
 from privimage.stores.public_content import check_public
-from privimage.sweeps.price import row_noise
+from privimage.sweeps.price import noise_fields, row_noise
 from privimage.sweeps.resume import keep_sigmas, ledger_of, reservation_of
-from privimage.sweeps.sweep import QUERY_SIGMA, Sweep
+from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial, check
 
 
@@ -64,6 +64,14 @@ class Work(Terms):
         return Terms(sweep=self.sweep, asked=self.asked, bill=self.bill)
 
     @property
+    def sizes(self) -> Sizes:
+        """What is public of its data."""
+        train = self.sensitive.train
+        return Sizes(
+            n_train=len(train), n_labels=len(train.classes), n_public=len(self.public.classes), shape=train.shape
+        )
+
+    @property
     def reservation(self) -> str:
         """The name under which the whole bill is reserved in the ledger, where that has a cap."""
         return reservation_of(self.sweep)
@@ -83,16 +91,14 @@ class Work(Terms):
 
     def check(self) -> None:
         """Raise InputError for what can be known to be impossible in any of its trials before anything is charged."""
-        train = self.sensitive.train
-        sizes = {"n_train": len(train), "n_labels": len(train.classes), "n_public": len(self.public.classes)}
-        sizes["n_test"], weights = len(self.sensitive.test), self.sweep.features.weights
+        n_test, weights = len(self.sensitive.test), self.sweep.features.weights
         for dotted, trial in self.sweep.corner_trials():
             try:
-                check(trial, **sizes, shape=train.shape, weights=weights)
+                check(trial, self.sizes, n_test=n_test, weights=weights)
             except InputError as error:
                 raise type(error)(f"search.{dotted}: {error}" if dotted in self.sweep.search else str(error)) from None
         for trial in self.rows:
-            check(trial, **sizes, shape=train.shape, weights=weights)
+            check(trial, self.sizes, n_test=n_test, weights=weights)
         check_public(self.public, identity=self.sweep.data.identity["public"], store=self.folder.root.store)
 
     def write(self) -> None:
@@ -105,24 +111,12 @@ class Work(Terms):
         write_whole(self.folder.sweep, to_yaml(plain))
 
 
-def lost_in_noise(work: Work) -> list[str]:
-    """A line if the largest sigma_s of the space hides what the query asks for, by public numbers alone.
-
-    Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln classes).
-    Where that is more than the images of a label, no class can stand out, though all of them named it.
-    """
-    train, classes = work.sensitive.train, len(work.public.classes)
-    most = 0.0
+def warnings(work: Work) -> list[str]:
+    """A line for everything that the search is likely to try in vain, as its methods see it."""
+    configs: dict[str, list[Any]] = {}
+    noise = [field for field in noise_fields(work.sweep) if field in work.sweep.search]
     for dotted, trial in work.sweep.corner_trials():
-        outside = dotted == "method" and QUERY_SIGMA in work.sweep.search  # the fixed value is not tried then
-        if trial.method.preset.queries and not outside:
-            most = max(most, trial.method.query.sigma * trial.method.query.k1**0.5)
-    each = len(train) / len(train.classes)
-    noise = most * math.sqrt(2 * math.log(classes))
-    if noise <= each:
-        return []
-    fit = each / math.sqrt(2 * math.log(classes))
-    return [
-        f"method.query.sigma: with noise of up to {most:g} on counts, some of {classes} public classes would count "
-        f"{noise:.0f} by noise alone, and a label has about {each:.0f} images; keep it well below {fit:.2g}"
-    ]
+        if not noise or dotted in noise:  # else the fixed noise of a shared answer is not tried
+            configs.setdefault(trial.method.name, []).append(trial.method)
+    said = (line for name, found in configs.items() for line in load(name).warnings(found, work.sizes))
+    return list(dict.fromkeys(said))

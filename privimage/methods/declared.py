@@ -1,7 +1,8 @@
-"""What determines each stage of a method: the one declaration behind cache keys, the table of `plan`, and the bill.
+"""What determines each stage of a method, and what it asks: the one declaration behind cache keys, `plan` and the bill.
 
-A stage is determined by the stages before it, by fields of the method, and by what the trial finds (`World`): data,
-seed, the noise of its events. Two trials in which all these agree share the stage: it is computed, and paid, once.
+A stage is determined by the stages before it, by fields of the method, by what the trial finds (`World`), and by the
+noise of what it asks of the sensitive set (`Ask`). Two trials in which all these agree share the stage: it is computed,
+and paid, once. So fields that come in behind the last stage that asks are post-processing and cost nothing.
 """
 
 from __future__ import annotations
@@ -10,38 +11,83 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from privimage.privacy.budget import Split
-from privimage.schema import Frozen
+from privimage.privacy.budget import Access, Event, Split
+from privimage.schema import Frozen, digest
 
 World = Literal[
     "public",  # the public set
     "sensitive",  # the sensitive set
     "shape",  # (channels, height, width) of an image
     "labels",  # number of labels
-    "asked",  # the noise multiplier at which the query is asked
     "seed",
-    "training",  # the event of fine-tuning, which follows from the budget
     "draw",  # which trial of which private selection
     "score",  # which score, and its event
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One access to the sensitive set, before it is known with which settings: a text stands for a field of the method.
+
+    `q` and `steps` as in Event. `sigma` is the noise multiplier; None where it follows from the budget (of one ask of a
+    method at most), 0 for no noise: then there is no guarantee, and the access is a look. `shared` where one answer
+    serves all trials: it is asked at the least sigma of a sweep, and what needs more noise adds it to that answer.
+    """
+
+    purpose: str
+    q: float | str = 1.0
+    steps: int | str = 1
+    sigma: float | str | None = None
+    split: Split = "train"
+    shared: bool = False
+
+    @property
+    def private(self) -> bool:
+        """Whether there is any noise."""
+        return self.sigma != 0
+
+    @property
+    def solved(self) -> bool:
+        """Whether its noise follows from the budget."""
+        return self.sigma is None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that decide what is asked, but for its noise."""
+        return tuple(value for value in (self.q, self.steps) if isinstance(value, str))
+
+    def access(self, fields: Mapping[str, Any]) -> Access:
+        """What a configuration with these fields asks."""
+        q, steps = _value(self.q, fields), _value(self.steps, fields)
+        return Access(purpose=self.purpose, q=float(q), steps=int(steps), split=self.split)
+
+    def event(self, fields: Mapping[str, Any], *, question: str | None = None) -> Event:
+        """The same with the noise that the configuration names. `question` is that of a shared answer."""
+        sigma = float(_value(self.sigma, fields))
+        return self.access(fields).event(sigma, shared=question if self.shared else None)
+
+
+def _value(declared: Any, fields: Mapping[str, Any]) -> Any:
+    return fields[declared] if isinstance(declared, str) else declared
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage. A name in `fields` (dotted, of the method) stands for all fields below it but those in `without`.
 
-    `asks` is the split of the sensitive set that it reads, if any.
+    `asks` is what it asks of the sensitive set. Its fields and its noise determine the stage without being named here.
     """
 
     kind: str
     fields: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     world: tuple[World, ...] = ()
-    asks: Split | None = None
+    asks: Ask | None = None
 
     def names(self, field: str) -> bool:
         """Whether this stage itself depends on the field."""
-        return _below(field, self.fields) and not _below(field, self.without)
+        own = self.fields if self.asks is None else (*self.fields, *self.asks.fields)
+        return _below(field, own) and not _below(field, self.without)
 
 
 def _below(field: str, names: tuple[str, ...]) -> bool:
@@ -71,14 +117,40 @@ class Declaration:
         """Whether that stage depends on something that is no field of the method."""
         return any(on in stage.world for stage in self.upto(kind))
 
+    def budgeted(self, kind: str) -> bool:
+        """Whether that stage depends on noise that follows from the budget."""
+        return any(stage.asks is not None and stage.asks.solved for stage in self.upto(kind))
+
+    @property
+    def asking(self) -> tuple[tuple[Stage, Ask], ...]:
+        """The stages that ask the sensitive set, with what they ask."""
+        return tuple((stage, stage.asks) for stage in self.stages if stage.asks is not None)
+
+    @property
+    def solved(self) -> Stage | None:
+        """The stage whose noise follows from the budget."""
+        return next((stage for stage, ask in self.asking if ask.solved), None)
+
+    def questions(self, fields: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
+        """The stages that ask what all trials share -> the digest of the question, the same whatever its noise."""
+        world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"]}
+        shared = [stage.kind for stage, ask in self.asking if ask.shared]
+        known = Inputs(declaration=self, fields=fields, world=world, asked=dict.fromkeys(shared))
+        return {kind: digest(known.of(kind)) for kind in shared}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The inputs of every stage of one trial: what its keys are made of."""
+    """The inputs of every stage of one trial: what its keys are made of.
+
+    `asked` is what stands for the noise of every stage that asks: of a shared answer the noise multiplier at which the
+    sweep asks, else the event.
+    """
 
     declaration: Declaration
     fields: Mapping[str, Any]  # dotted field of the method -> value
     world: Mapping[World, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)  # kind of stage -> see above
 
     def of(self, kind: str) -> dict[str, Any]:
         """Everything that determines the stage, as declared. Raises KeyError if something of it is not known."""
@@ -90,6 +162,7 @@ class Inputs:
                 "stage": stage.kind,
                 "fields": own,
                 **{name: self.world[name] for name in stage.world},
+                **({} if stage.asks is None else {"asked": self.asked[stage.kind]}),
             }
         if not inputs:
             raise KeyError(kind)

@@ -27,7 +27,7 @@ from privimage.errors import BudgetExceeded, Violation
 from privimage.privacy.accounting import epsilon, epsilon_rdp, least
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.noise import Noise
 from privimage.schema import Frozen
 
@@ -36,30 +36,23 @@ Covers = Literal["trial", "sweep", "selection", "run"]  # what meets the budget
 MOST_NOISE = 1e4  # as a multiple of what one trial alone would need
 
 
-class Training(Frozen):
-    """What a configuration asks by DP-SGD, before its noise is known: sampling probability and steps."""
-
-    q: float
-    steps: int
-
-
 class Search(Frozen):
     """What the search of a study may ask: its trainings, how many scores a trial takes, how many trials there are.
 
     Trials that differ in post-processing only share a training, and those that make the same images a score: `trained`
     and `scored` are how many different ones there may be in all; None where every trial has its own.
 
-    `law` in place of `trials` for a private selection. `query` is the one with the least noise that a trial may use,
-    or None: it decides how much of a trial's own budget is left for training.
+    `law` in place of `trials` for a private selection. `shared` are the answers that every trial uses, at the most
+    noise that one may need: they decide how much of a trial's own budget is left for training.
     """
 
-    trainings: tuple[Training, ...]
+    trainings: tuple[Access, ...]
     scores: int = 0
     trials: int = Field(default=0, ge=0)
     trained: int | None = Field(default=None, ge=0)
     scored: int | None = Field(default=None, ge=0)
     law: Law | None = None
-    query: Event | None = None
+    shared: tuple[Event, ...] = ()
 
 
 class Study(Frozen):
@@ -141,11 +134,11 @@ def price_trials(budget: Budget, search: Search, *, rows: tuple[Event, ...] = ()
     return _study(budget, search, Noise(), rows=rows)
 
 
-def price_sweep(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Training, ...] = ()) -> Study:
+def price_sweep(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Access, ...] = ()) -> Study:
     """A study that meets the budget as a whole, shared query and these comparison rows included."""
 
     def priced(noise: Noise) -> Study:
-        return _study(budget, search, noise, rows=tuple(noise.dp_sgd(budget, q=r.q, steps=r.steps) for r in rows))
+        return _study(budget, search, noise, rows=tuple(noise.solve(budget, row) for row in rows))
 
     return _solve(budget, priced, queries, what=f"{search.trials} trials that share it")
 
@@ -163,9 +156,7 @@ def price_selection(budget: Budget, search: Search, *, queries: tuple[Cost, ...]
 
 
 def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, ...]) -> Study:
-    trainings = tuple(
-        noise.dp_sgd(budget, q=option.q, steps=option.steps, query=search.query) for option in search.trainings
-    )
+    trainings = tuple(noise.solve(budget, option, others=search.shared) for option in search.trainings)
     score = noise.dp_score(budget, times=search.scores) if search.scores else None
     return Study(
         budget=budget,

@@ -76,6 +76,11 @@ class Event(Frozen):
         return self.sigma > 0
 
     @property
+    def access(self) -> Access:
+        """The same before its noise is known."""
+        return Access(purpose=self.purpose, q=self.q, steps=self.steps, split=self.split)
+
+    @property
     def mechanism(self) -> Event:
         """What its price follows from: without purpose and question."""
         return self.model_copy(update={"purpose": "access", "shared": None})
@@ -101,6 +106,19 @@ class Event(Frozen):
             sensitivity += step * value.size**0.5
             exact = on_grid(exact, step)
         return exact + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
+
+
+class Access(Frozen):
+    """What is asked of the sensitive set before it is known with how much noise: see Event."""
+
+    purpose: str
+    q: float = Field(default=1.0, gt=0, le=1)
+    steps: int = Field(default=1, ge=1)
+    split: Split = "train"
+
+    def event(self, sigma: float, *, shared: str | None = None) -> Event:
+        """The access with this noise multiplier."""
+        return Event(purpose=self.purpose, sigma=sigma, q=self.q, steps=self.steps, split=self.split, shared=shared)
 
 
 @dataclass(frozen=True, kw_only=True)

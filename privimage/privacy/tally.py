@@ -120,7 +120,7 @@ def no_looks(asked: str) -> str:
     """Why looks without noise are refused, and what to do."""
     return (
         f"{asked} would be read without noise, which this set does not admit (privimage ledger cap --no-diagnostics); "
-        "use dp-accuracy metrics in objectives and metrics, and drop the rows real and nonprivate-tune from compare"
+        "use dp-accuracy metrics in objectives and metrics, and drop the rows without privacy from compare"
     )
 
 

@@ -82,7 +82,7 @@ def cap(
     _say(f"{path}: the cap {budget} {'is set' if new else 'was set before'}, for the lifetime of the set")
     if no_diagnostics:
         forbidden = "are refused from now on" if ledger.forbid_looks() else "were refused before"
-        _say(f"{path}: looks without noise {forbidden}: FID, accuracy, and the rows real and nonprivate-tune")
+        _say(f"{path}: looks without noise {forbidden}: FID, accuracy, and rows without privacy")
 
 
 @app.command(epilog="Example: privimage ledger close runs/ledgers/digits-v1.jsonl 3f2a9c01")

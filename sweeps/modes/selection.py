@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from privimage import record as records
 from privimage.errors import InputError, LostAnswer, TrialFailed, Violation
+from privimage.methods.method import load
 from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf, Cost
 from privimage.privacy.bill import Bill, Study
@@ -32,8 +33,6 @@ from privimage.sweeps.resume import dumped
 from privimage.sweeps.searcher import space_of
 from privimage.sweeps.sweep import Sweep
 from privimage.trial import Draw, Trial
-
-RELEASED = ("model", "samples", "selection")  # the artefacts of the winner that may leave, where it has them
 
 
 class Selection:
@@ -99,7 +98,7 @@ class Selection:
             raise Violation(f"{self.what}: none of its trials has a score")
         known = {record.id for record in records.load(folder.records)} if folder.records.exists() else set()
         if self.id[:16] not in known:
-            artefacts = _release(self.id, winner.artefacts, Store(folder.root.store))
+            artefacts = _release(self.id, winner, Store(folder.root.store))
             records.append(folder.records, self._public(winner, artefacts))
 
     def _public(self, winner: Record, artefacts: dict[str, str]) -> Record:
@@ -148,11 +147,11 @@ def _at(u: float, distribution: BaseDistribution) -> Any:
     raise ValueError(f"a private selection cannot draw from {distribution}")
 
 
-def _release(selection: str, artefacts: Mapping[str, str], store: Store) -> dict[str, str]:
+def _release(selection: str, winner: Record, store: Store) -> dict[str, str]:
     """The winner's artefacts that may leave, copied as released to keys that depend on the selection only."""
-    kept = {}
+    kept, artefacts = {}, winner.artefacts
     hidden = HiddenStore(store)
-    for kind in (kind for kind in RELEASED if kind in artefacts):
+    for kind in (kind for kind in load(winner.method).releases if kind in artefacts):
         found = hidden.get(kind, artefacts[kind])
         if found is None:
             raise LostAnswer(f"{hidden.folder(kind, artefacts[kind])}: gone; restore it from a backup of the store")

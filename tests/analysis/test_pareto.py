@@ -98,4 +98,5 @@ def test_the_main_method_is_the_searched_one(make_record):
     rows = [make_record("a", method="new"), *(make_record(str(i), method="dpdm", role="compare") for i in range(3))]
     assert pareto.main_method(rows) == "new"
     assert pareto.methods(rows) == ["new", "dpdm"]
-    assert pareto.main_method([*rows, make_record("z")]) == "privimage+d"
+    searched = [make_record(f"r{i}", method="dpdm") for i in range(3)]
+    assert pareto.main_method([*searched, make_record("z")]) == "privimage+d", "a rival is what it is compared with"

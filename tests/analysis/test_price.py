@@ -10,12 +10,12 @@ from opacus.accountants import RDPAccountant
 
 from privimage.analysis import price, words
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.bill import Bill, Search, Study, Training, price_selection, price_trials
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.bill import Bill, Search, Study, price_selection, price_trials
+from privimage.privacy.budget import Access, Budget, Event
 
 BUDGET = Budget(epsilon=4, delta=1e-5)
 QUERY = Event(purpose="query", split="train", sigma=8.0)
-SEARCH = Search(trainings=(Training(q=0.2, steps=5),), trials=3, query=QUERY)
+SEARCH = Search(trainings=(Access(purpose="dp-sgd", q=0.2, steps=5),), trials=3, shared=(QUERY,))
 
 
 def bill(mode: str, study: Study, covers: str = "trial") -> Bill:

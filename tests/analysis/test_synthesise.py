@@ -10,7 +10,7 @@ from privimage.analysis.synthesise import sample_from, write_samples
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
-from privimage.methods.privimage import MethodConfig
+from privimage.methods.diffusion import DiffusionConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_exported_generator_draws_what_the_original_draws(directory):
     seen = []
     x, y = sample_from(directory, n=25, seed=7, device="cpu", progress=lambda done, total: seen.append((done, total)))
     original = sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3)
-    config = MethodConfig.model_validate({"sample": {"steps": 3}}).sample
+    config = DiffusionConfig.model_validate({"sample": {"steps": 3}}).sample
     expected, labels = draw_images(original, n=25, config=config, seed=7, device=next(original.parameters()).device)
     assert np.array_equal(x, expected) and np.array_equal(y, labels)
     assert x.shape == (25, 1, 28, 28) and seen[-1] == (25, 25)

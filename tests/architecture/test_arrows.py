@@ -38,12 +38,13 @@ FOLDERS = {
     "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers"},
     "metrics": {"privacy", "data"},
     "methods": {
-        "privacy", "data", "stores", "generators", "dpsgd", "stages", "semantics", "histogram", "exhibit"
+        "privacy", "data", "stores", "generators", "dpsgd", "stages", "semantics", "histogram", "exhibit", "workers",
+        "metrics.context",
     },
 }  # fmt: skip
 ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools
 BUNDLES = {"bundle", "export", "synthesise"}  # the files that build a generator again, to draw from it
-ANALYSIS_TOO = {**{name: {"generators"} for name in BUNDLES}, "details": {"methods.presets"}}
+ANALYSIS_TOO = {**{name: {"generators"} for name in BUNDLES}, "methods": {"methods.method"}}
 
 
 def owner(name: str) -> str:

@@ -17,7 +17,7 @@ from privimage.errors import InputError
 from privimage.privacy.accounting import calibrate, epsilon, gaussian, pld, total
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 
 
 def _beside(name: str) -> ModuleType:
@@ -52,7 +52,7 @@ def assert_true(events: list[Cost], delta: float) -> None:
 )
 @settings(max_examples=4, deadline=None, derandomize=True)
 def test_a_calibrated_budget_is_met_within_a_percent(q: float, steps: int, delta: float, target: float) -> None:
-    event = calibrate(budget=Budget(epsilon=target, delta=delta), q=q, steps=steps)
+    event = calibrate(budget=Budget(epsilon=target, delta=delta), access=Access(purpose="dp-sgd", q=q, steps=steps))
     stated, exact = epsilon([event], delta), exact_epsilon([event], delta)
     assume(event.sigma > 0.1)  # else even next to no noise meets the budget
     assert exact * (1 - 1e-7) <= stated <= target
@@ -78,7 +78,7 @@ def test_the_stated_epsilon_is_the_exact_one(
 
 def test_the_case_that_was_seen() -> None:
     """At epsilon 0.1 a grid of one width took 8% more noise than was needed."""
-    event = calibrate(budget=Budget(epsilon=0.1, delta=1e-7), q=0.02, steps=2000)
+    event = calibrate(budget=Budget(epsilon=0.1, delta=1e-7), access=Access(purpose="dp-sgd", q=0.02, steps=2000))
     assert 0.0998 < exact_epsilon([event], 1e-7) <= epsilon([event], 1e-7) <= 0.1
     assert event.sigma == pytest.approx(37.04, abs=0.02)
 
@@ -95,14 +95,14 @@ def test_a_query_of_any_noise_is_exact_and_small(sigma: float) -> None:
 
 @pytest.mark.parametrize("target", [1e-4, 1e-2, 100.0])
 def test_budgets_far_out_are_met(target: float) -> None:
-    event = calibrate(budget=Budget(epsilon=target, delta=1e-9), q=0.1, steps=50)
+    event = calibrate(budget=Budget(epsilon=target, delta=1e-9), access=Access(purpose="dp-sgd", q=0.1, steps=50))
     exact = exact_epsilon([event], 1e-9)
     assert 0.99 * target <= exact <= epsilon([event], 1e-9) <= target
 
 
 def test_a_tiny_delta_costs_no_more_noise_than_it_must() -> None:
     """Delta 1e-15 gave 250 times the noise."""
-    event = calibrate(budget=Budget(epsilon=1, delta=1e-15), q=0.02, steps=200)
+    event = calibrate(budget=Budget(epsilon=1, delta=1e-15), access=Access(purpose="dp-sgd", q=0.02, steps=200))
     assert exact_epsilon([event], 1e-15) > 0.99
 
 
@@ -127,7 +127,9 @@ def test_a_delta_below_what_is_rounded_is_refused_by_name() -> None:
     for ask in (
         lambda: epsilon([sgd(2.0)], 1e-16),
         lambda: epsilon([AnyOf(events=(sgd(2.0), sgd(3.0, 0.5, 2)), times=2)], 1e-300),
-        lambda: calibrate(budget=Budget.model_construct(epsilon=1.0, delta=1e-20), q=0.1, steps=10),
+        lambda: calibrate(
+            budget=Budget.model_construct(epsilon=1.0, delta=1e-20), access=Access(purpose="dp-sgd", q=0.1, steps=10)
+        ),
     ):
         with pytest.raises(InputError, match=r"delta 1e-\d+: smaller than .*; use at least 1e-15"):
             ask()
@@ -135,7 +137,7 @@ def test_a_delta_below_what_is_rounded_is_refused_by_name() -> None:
 
 def test_a_budget_that_no_noise_meets_is_refused_for_that_reason() -> None:
     with pytest.raises(InputError, match=r"100 steps at q 1 cost more with any noise multiplier up to 1e\+07"):
-        calibrate(budget=Budget(epsilon=1e-6, delta=1e-12), q=1.0, steps=100)
+        calibrate(budget=Budget(epsilon=1e-6, delta=1e-12), access=Access(purpose="dp-sgd", q=1.0, steps=100))
 
 
 @given(

@@ -31,7 +31,7 @@ from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
 from privimage.privacy import accounting
 from privimage.privacy.accounting import calibrate
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.workers import Workers
 
 CANARIES, GUESSES, DELTA, CLAIM = 2000, 400, 1e-5, 1.0
@@ -100,7 +100,7 @@ def audited(event: Event, *, seed: int = 0, **config: Any) -> float:
 
 def claimed(*, q: float = 1.0, steps: int = 2) -> Event:
     """DP-SGD whose epsilon is the claim."""
-    event = calibrate(budget=Budget(epsilon=CLAIM, delta=DELTA), q=q, steps=steps)
+    event = calibrate(budget=Budget(epsilon=CLAIM, delta=DELTA), access=Access(purpose="dp-sgd", q=q, steps=steps))
     assert CLAIM - 1e-3 < accounting.epsilon([event], DELTA) <= CLAIM
     return event
 

@@ -50,7 +50,7 @@ PUBLIC = {
     "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",
     "privimage/generators/diffusion.py:stand_in": "the same",
     "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",
-    "privimage/methods/privimage.py:build": "the public images on which the codec is fitted",
+    "privimage/methods/pipeline.py:build": "the public images on which the codec is fitted",
     "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
     "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
     "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
@@ -65,7 +65,8 @@ PUBLIC = {
     "privimage/semantics.py:select_at_random": "a control that does not ask",
     "privimage/semantics.py:train_query_function": "training of the query function on public images",
     "privimage/checkpoint.py": "the state of the generators of public training",
-    "sweeps/estimate.py": "random images on which stages are timed",
+    "sweeps/estimate.py": "random images on which metrics are timed",
+    "privimage/methods/effort.py": "random images on which stages are timed",
     "sweeps/searcher.py": "what a search tries next: no private selection, whose trials are drawn beforehand",
 }
 LIBRARIES = ("torch", "opacus", "numpy", "sklearn", "scipy", "optuna")

@@ -14,6 +14,8 @@ import yaml
 
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError, Violation
+from privimage.methods.method import load
+from privimage.methods.resolve import fitting
 from privimage.paths import Root
 from privimage.privacy import looks as looking
 from privimage.privacy.entries import Charge, LookLine
@@ -81,7 +83,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trial_of(name: str, *metrics: str) -> Trial:
-    method = VALUES["method"] | {"name": name}
+    method = fitting(VALUES["method"], load(name).config) | {"name": name}
     return parse(Trial, VALUES | {"method": method, "metrics": list(metrics or METRICS)})
 
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from privimage import semantics
-from privimage import trial as trials
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
+from privimage.methods import pipeline
 from privimage.metrics import dp_score
 from privimage.metrics.classifiers import accuracy
 from privimage.metrics.dp_score import dp_accuracy
@@ -231,7 +231,7 @@ def a_query_by_a_public_seed(patch: Patch) -> None:
 
 
 def training_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, trials.method, "fine_tune")
+    _public_key(patch, pipeline, "fine_tune")
 
 
 def a_derived_answer_without_noise(patch: Patch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 
 from privimage import metrics
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.methods import privimage as method
 from privimage.methods.declared import Declaration
 from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.accounting.law import Law
@@ -29,7 +29,7 @@ from privimage.schema import digest, parse
 from privimage.sweeps import count
 from privimage.sweeps.price import bill_of, least_sigmas, row_noise, search_of
 from privimage.sweeps.sweep import Sweep
-from privimage.trial import Trial
+from privimage.trial import Trial, context_of
 
 DELTA = 1e-5
 SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sweep's own method
@@ -72,19 +72,13 @@ def priced(sweep: Sweep) -> Bill:
 
 def keys(trial: Trial, kind: str, **more: Any) -> Iterator[str]:
     """The key under which the trial asks this, if it does."""
-    run = method.Run(
-        config=trial.method,
-        paid=method.events(trial.method, trial.budget, trial.noise, identity=trial.identity),
-        draw=None,
-        seed=trial.seed,
-        asked_sigma=trial.asked_sigma,
-        public=PUBLIC,
-        sensitive=SENSITIVE,
-        identity=trial.identity,
-        stages=None,  # type: ignore[arg-type]  # nothing is run
-    )
-    if trial.method.preset.declaration.upto(kind):
-        yield digest(run.inputs.knowing(more).of(kind))  # type: ignore[arg-type]
+    if trial.method.method.declaration.upto(kind):
+        stages: Any = None  # nothing is run
+        context = context_of(trial, public=PUBLIC, sensitive=SENSITIVE, stages=stages)
+        config, k2 = trial.method, {}
+        if config.method.selects:
+            k2 = {"select.ratio": config.select.k2(n_public=20, n_labels=3)}
+        yield digest(replace(context, fields=k2).inputs.knowing(more).of(kind))  # type: ignore[arg-type]
 
 
 def everything(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
@@ -107,7 +101,7 @@ def rows(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
 
 
 def trainings(trials: list[Trial]) -> set[str]:
-    return {key for t in trials if t.method.preset.finetune == "private" for key in keys(t, "generator")}
+    return {key for t in trials if t.method.method.solved for key in keys(t, "generator")}
 
 
 def scores(trials: list[Trial]) -> set[str]:
@@ -123,7 +117,7 @@ def counted(sweep: Sweep) -> None:
         searched, compared = everything(sweep, bill, study), rows(sweep, bill, study)
         assert study.trainings_asked + len(study.rows) == len(trainings(searched) | trainings(compared))
         assert study.scores_asked == len(scores(searched))
-        used = {t.events[-1 - len(t.scores)] for t in searched if t.method.preset.finetune == "private"}
+        used = {t.events[-1 - len(t.scores)] for t in searched if t.method.method.solved}
         for event in used:
             assert any(e.sigma <= event.sigma and e == event.model_copy(update={"sigma": e.sigma})
                        for e in study.trainings)  # fmt: skip

@@ -12,8 +12,7 @@ import pytest
 from asking import every
 
 from privimage.errors import InputError
-from privimage.methods.presets import PRESETS, Preset
-from privimage.methods.privimage import events
+from privimage.methods.method import METHODS, Method
 from privimage.paths import RunFolder
 from privimage.privacy.noise import Noise
 from privimage.sweeps.modes.stand_in import final_trials
@@ -22,6 +21,7 @@ from privimage.sweeps.sweep import Sweep, load_sweep
 from privimage.trial import run
 
 Write = Callable[..., Path]
+NAMES = METHODS.names()
 OPEN = ("nonprivate-tune", "real")
 SCORE = {"dp-accuracy[lr]": "max"}
 MODES: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ def without_guarantee(sweep: Sweep) -> set[str]:
     """Methods that the search may try and that read training images without noise, by the events that they ask."""
     tried = [trial for dotted, trial in sweep.corner_trials() if dotted in (*sweep.search, "method")]
     noise = Noise(training=1.0)  # any: it is not solved for here
-    asked = ((t.method.name, events(t.method, t.budget, noise, identity=t.identity)) for t in tried)
+    asked = ((t.method.name, t.model_copy(update={"noise": noise}).asked.values()) for t in tried)
     return {name for name, found in asked if any(event.sigma == 0 for event in found)}
 
 
@@ -50,15 +50,15 @@ def loaded(file: Path, **overrides: Any) -> Sweep | None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_search_that_is_accepted_has_a_guarantee(mode: str, write_sweep: Write) -> None:
-    private = [name for name in PRESETS if name not in OPEN]
-    for listed in [*combinations(PRESETS, 1), *combinations(PRESETS, 2)]:
+    private = [name for name in NAMES if name not in OPEN]
+    for listed in [*combinations(NAMES, 1), *combinations(NAMES, 2)]:
         sweep = loaded(write_sweep(search={"method.name": {"choice": list(listed)}}, **MODES[mode]))
         assert (sweep is not None) == set(listed).issubset(private), listed
         assert sweep is None or not without_guarantee(sweep)
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_base_without_privacy_is_not_searched(mode: str, name: str, write_sweep: Write) -> None:
     for search in ({}, {"method.query.sigma": {"choice": [6, 12]}}):
         sweep = loaded(write_sweep(search=search, **MODES[mode]), method__name=name)
@@ -67,8 +67,8 @@ def test_a_base_without_privacy_is_not_searched(mode: str, name: str, write_swee
 
 
 def test_the_check_sees_a_method_that_says_it_is_private(write_sweep: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The planted fault: the two tests above do not rest on what a preset says of itself."""
-    monkeypatch.setattr(Preset, "private", True)
+    """The planted fault: the two tests above do not rest on what a method says of itself."""
+    monkeypatch.setattr(Method, "private", True)
     sweep = loaded(write_sweep(search={"method.name": {"choice": ["privimage+d", "nonprivate-tune"]}}))
     assert sweep is not None and without_guarantee(sweep) == {"nonprivate-tune"}
 

@@ -21,7 +21,8 @@ from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import Violation
 from privimage.measure import measured
-from privimage.methods import privimage as method
+from privimage.methods import pipeline
+from privimage.methods.method import Synthetic
 from privimage.metrics import Context, dp_score, evaluate
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
@@ -173,19 +174,9 @@ def scored(folder: Path, sensitive: SensitiveData) -> float:
     return metric.value
 
 
-def a_run(what: trials.Trial, sensitive: SensitiveData, stages: Any) -> method.Images:
-    run = method.Run(
-        config=what.method,
-        paid=method.events(what.method, what.budget, what.noise, identity=what.identity),
-        draw=None,
-        seed=what.seed,
-        asked_sigma=what.asked_sigma,
-        public=toys.public_set(),
-        sensitive=sensitive,
-        identity=what.identity,
-        stages=stages,
-    )
-    return method.Images(x=np.zeros((0,)), y=np.zeros((0,)), events=(), inputs=run.inputs)
+def a_run(what: trials.Trial, sensitive: SensitiveData, stages: Any) -> Synthetic:
+    context = trials.context_of(what, public=toys.public_set(), sensitive=sensitive, stages=stages)
+    return Synthetic(x=np.zeros((0,)), y=np.zeros((0,)), events=(), inputs=context.inputs)
 
 
 def training_reads_the_training_split_alone(folder: Path) -> None:
@@ -255,7 +246,7 @@ def a_score_on_the_test_split(patch: Patch, forged: bool) -> None:
 
 def training_on_the_validation_split_too(patch: Patch, forged: bool) -> None:
     _whole(
-        patch, method, "fine_tune",
+        patch, pipeline, "fine_tune",
         lambda data, was: _joined(data.train if forged else data.validation, data.validation),
     )  # fmt: skip
 

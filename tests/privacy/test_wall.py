@@ -19,14 +19,16 @@ from privimage.privacy import tally, wall
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.bill import Search, Training, price_trials
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.bill import Search, price_trials
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 
 Patch = pytest.MonkeyPatch
 SGD = tuple(Event(purpose="dp-sgd", split="train", sigma=sigma, q=0.5, steps=2) for sigma in (2.0, 4.0, 8.0))
 STATED = Budget(epsilon=8, delta=1e-5)
+ACCESS = Access(purpose="dp-sgd", q=0.2, steps=2)
+OTHER = ACCESS.model_copy(update={"steps": 3})
 QUERY, SCORE = Event(purpose="query", split="train", sigma=6), Event(purpose="score", split="validation", sigma=9)
 BEST = BestOf(law=Law(mean=3), events=SGD[:1], score=SCORE)
 
@@ -191,12 +193,12 @@ def test_a_forged_charge_beyond_a_bill_does_not_verify(tmp_path: Path, monkeypat
 def test_no_trial_takes_less_noise_than_its_bill_counts(monkeypatch: Patch) -> None:
     """What another query leaves for training differs by less than the accountant resolves, in either direction."""
     most, less = Event(purpose="query", split="train", sigma=484.0), Event(purpose="query", split="train", sigma=480.0)
-    study = price_trials(STATED, Search(trainings=(Training(q=0.2, steps=2),), trials=3, query=most))
+    study = price_trials(STATED, Search(trainings=(ACCESS,), trials=3, shared=(most,)))
     (counted,) = study.trainings
     wavers = lambda **asked: noises_real(**asked).scaled(1 - 1e-5)  # noqa: E731
     noises_real = noises.calibrate
     monkeypatch.setattr(noises, "calibrate", wavers)
-    assert wall.dominates(counted, study.noise.dp_sgd(STATED, q=0.2, steps=2, query=less))
-    assert not wall.dominates(counted, Noise().dp_sgd(STATED, q=0.2, steps=2, query=less)), "the fault is there to see"
-    other = study.noise.dp_sgd(STATED, q=0.2, steps=3, query=less)
-    assert other == Noise().dp_sgd(STATED, q=0.2, steps=3, query=less), "of other trainings it says nothing"
+    assert wall.dominates(counted, study.noise.solve(STATED, ACCESS, others=(less,)))
+    assert not wall.dominates(counted, Noise().solve(STATED, ACCESS, others=(less,))), "the fault is there to see"
+    other = study.noise.solve(STATED, OTHER, others=(less,))
+    assert other == Noise().solve(STATED, OTHER, others=(less,)), "of other trainings it says nothing"

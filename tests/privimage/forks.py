@@ -30,7 +30,8 @@ from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import PrivImageError
 from privimage.generators import sizes
-from privimage.methods import privimage as method
+from privimage.methods.method import Context
+from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
@@ -97,10 +98,10 @@ def images(root: Path, sensitive: PrivateSet) -> None:
     at = Store(root / "store")
     stages = Stages(workers=Workers.alone(), store=at, cache=at, ledger=Ledger(root / "ledger.jsonl"))
     public = PublicSet(x=sensitive.x, y=sensitive.y, name="toy-public", classes=("a", "b", "c"))
-    config, identity = method.MethodConfig.model_validate(METHOD), {"sensitive": "toy", "public": "toy-public"}
-    method.Run(
+    config, identity = resolve(METHOD), {"sensitive": "toy", "public": "toy-public"}
+    context = Context(
         config=config,
-        paid=method.events(config, BUDGET, Noise(), identity=identity),
+        events=config.method.events(config, BUDGET, Noise(), identity=identity),
         draw=None,
         seed=1,
         asked_sigma={},
@@ -110,7 +111,8 @@ def images(root: Path, sensitive: PrivateSet) -> None:
         ),
         identity=identity,
         stages=stages,
-    ).images()
+    )
+    config.method.images(context)
 
 
 ON_DISK = ((os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (os, "fsync"))
@@ -163,7 +165,8 @@ def outcome(root: Path) -> dict[str, Any]:
 
 def killed(folder: Path, stride: int, moments: int) -> dict[str, Any]:
     sensitive = private_set(folder)
-    method.events(method.MethodConfig.model_validate(METHOD), BUDGET, Noise())  # calibrated once, here
+    config, identity = resolve(METHOD), {"sensitive": "toy", "public": "toy-public"}
+    config.method.events(config, BUDGET, Noise(), identity=identity)  # calibrated once, here
     whole, count = folder / "whole", folder / "count"
     whole.mkdir()
 

@@ -34,7 +34,7 @@ from privimage.generators.generator import Generator
 from privimage.metrics.metric import Metric
 from privimage.privacy import accounting
 from privimage.privacy.accounting import calibrate, pld, total
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.record import Paid
@@ -249,7 +249,9 @@ def rule_5_calibration_is_joint_and_never_above_the_target(world: World) -> None
     for target, query in ((2.0, 6.0), (0.8, 20.0)):
         others = (Event(purpose="query", split="train", sigma=query),)
         forget_epsilons()
-        event = calibrate(budget=Budget(epsilon=target, delta=1e-5), q=1.0, steps=4, others=others)
+        event = calibrate(
+            budget=Budget(epsilon=target, delta=1e-5), access=Access(purpose="dp-sgd", q=1.0, steps=4), others=others
+        )
         exact = exact_epsilon([query, *[event.sigma] * 4], 1e-5)
         assert exact <= target, "what is paid is never more than what is read"
         assert exact >= target - 0.01, "and hardly less"

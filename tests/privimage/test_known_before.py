@@ -9,6 +9,7 @@ from privimage import metrics
 from privimage.data.config import PublicConfig, SensitiveConfig
 from privimage.errors import InputError
 from privimage.generators import sizes
+from privimage.methods.method import Sizes
 from privimage.trial import check
 
 
@@ -20,7 +21,7 @@ def test_a_size_that_cannot_be_drawn_names_the_key_and_the_fix(size: str, side: 
     with pytest.raises(InputError, match=rf"method\.model\.size: {size} .*{side} x {side}.*{why}.*set size"):
         sizes.check(size, (1, side, side))
     with pytest.raises(InputError, match=why):
-        check(trial(method__model__size=size), n_train=40, n_labels=3, n_public=12, shape=(1, side, side))
+        check(trial(method__model__size=size), Sizes(n_train=40, n_labels=3, n_public=12, shape=(1, side, side)))
 
 
 def test_every_size_fits_what_it_is_made_for() -> None:

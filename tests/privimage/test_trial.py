@@ -14,6 +14,7 @@ from toys import trial
 
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import BudgetExceeded, InputError
+from privimage.methods.method import Sizes
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
@@ -106,7 +107,7 @@ def test_the_identity_of_the_data_is_its_configuration() -> None:
     [
         ({"metrics": ["accuracy[cn]"]}, r"^metrics: .*did you mean 'accuracy\[cnn\]'"),
         ({"metrics": []}, r"^metrics: "),
-        ({"method__name": "dpgan"}, r"^method\.name: got 'dpgan'; allowed: privimage\+d"),
+        ({"method__name": "dpgan"}, r"^method\.name: got 'dpgan'; allowed: dpdm"),
         ({"method__model__size": "xl"}, r"^method\.model\.size: got 'xl'; allowed: "),
         ({"method__finetune__qq": 1}, r"^method\.finetune\.qq: unknown key, did you mean 'q'\?"),
     ],
@@ -141,15 +142,15 @@ def test_a_negative_seed_is_refused() -> None:
 def test_what_cannot_work_is_refused_before_anything_is_charged(changed: dict[str, Any], key: str) -> None:
     n_labels, n_train = changed.pop("n_labels", 3), changed.pop("n_train", 40)
     with pytest.raises(InputError, match=key) as caught:
-        check(trial(**changed), n_train=n_train, n_labels=n_labels, n_public=12)
+        check(trial(**changed), Sizes(n_train=n_train, n_labels=n_labels, n_public=12))
     assert isinstance(caught.value, BudgetExceeded) == ("budget__epsilon" in changed)
-    check(trial(), n_train=40, n_labels=3, n_public=12)
+    check(trial(), Sizes(n_train=40, n_labels=3, n_public=12))
 
 
 def test_the_delta_of_a_public_stand_in_is_that_of_the_sensitive_set() -> None:
-    check(trial(data__stand_in=True), n_train=200_000, n_labels=3, n_public=12)
+    check(trial(data__stand_in=True), Sizes(n_train=200_000, n_labels=3, n_public=12))
     with pytest.raises(InputError, match="with 200000 training images use at most 5e-07"):
-        check(trial(), n_train=200_000, n_labels=3, n_public=12)
+        check(trial(), Sizes(n_train=200_000, n_labels=3, n_public=12))
 
 
 # ---- the record

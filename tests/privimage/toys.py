@@ -13,6 +13,8 @@ from privimage.generators.codec import DctCodec
 from privimage.generators.dct_mlp import DctMLP
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
+from privimage.methods.method import MethodConfig
+from privimage.methods.resolve import fitting
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import parse, set_dotted
@@ -101,6 +103,8 @@ def trial(*, asked: float = 6, **dotted: Any) -> Trial:
     values = VALUES
     for path, value in dotted.items():
         values = set_dotted(values, path.replace("__", "."), value)
+    if values["method"]["name"] == "real":  # knows no other fields
+        values = {**values, "method": fitting(values["method"], MethodConfig)}
     alone = parse(Trial, values)
     return alone.asking(dict.fromkeys(alone.questions, asked))
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from privimage.methods.effort import Cost, _cost
 from privimage.paths import Root
 from privimage.schema import parse
-from privimage.sweeps.estimate import Cost, Estimate, _cost, estimate
+from privimage.sweeps.estimate import Estimate, estimate
 from privimage.sweeps.plan import make_plan
 from privimage.sweeps.sweep import Sweep
 
@@ -41,7 +42,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert steps(1, min(2, most)) >= 0
         return Cost(step=1.0, unit=0.001)
 
-    monkeypatch.setattr("privimage.sweeps.estimate._cost", measure)
+    monkeypatch.setattr("privimage.methods.effort._cost", measure)
     yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from privimage.paths import Root
 from privimage.sweeps.run import _prepared
 from privimage.sweeps.sweep import load_sweep
-from privimage.sweeps.work import Work, lost_in_noise
+from privimage.sweeps.work import Work, warnings
 
 
 def prepared(path: Path, root: Path, **overrides: Any) -> Work:
@@ -27,13 +27,13 @@ def test_noise_above_the_images_of_a_label(write_sweep: Callable[..., Path], tmp
     work = prepared(
         write_sweep(**fixed), tmp_path / "a", **{"method.query.sigma": 5.0, "budgets": [{"epsilon": 50, "delta": 1e-5}]}
     )
-    assert lost_in_noise(work) == []
+    assert warnings(work) == []
     each = len(work.sensitive.train) / 3
     least = each / math.sqrt(2 * math.log(20))
 
     def said(**overrides: Any) -> list[str]:
         changed = load_sweep(write_sweep(**fixed), overrides=overrides)
-        return lost_in_noise(replace(work, sweep=changed))
+        return warnings(replace(work, sweep=changed))
 
     assert said(**{"method.query.sigma": 0.99 * least}) == []
     (line,) = said(**{"method.query.sigma": 1.01 * least})

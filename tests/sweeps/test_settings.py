@@ -1,4 +1,4 @@
-"""Which settings a row and a method of the search run with: default < method < the preset's own < the row's."""
+"""Which settings a row and a method of the search run with: default < method < the method's own < the row's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asking import least
 
-from privimage.methods.presets import PRESETS
+from privimage.methods.method import load
 from privimage.paths import Root
 from privimage.privacy.noise import Noise
 from privimage.sweeps.plan import make_plan
@@ -25,7 +25,7 @@ def suited() -> Iterator[None]:
     """Settings that the measured ones cannot hide: 0.2 for dpdm, 0.4 for privimage+d."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("dpdm", 0.2), ("privimage+d", 0.4)):
-            patch.setitem(PRESETS[name].settings, "sample.guidance", value)  # type: ignore[arg-type]
+            patch.setitem(load(name).settings, "sample.guidance", value)  # type: ignore[arg-type]
         yield
 
 
@@ -54,7 +54,7 @@ def test_a_method_of_the_search_has_its_settings_unless_written_or_searched(writ
 
     def tried(**changed: Any) -> list[float]:
         sweep = load_sweep(write_sweep(**changed))
-        overrides = [{"method.name": name} for name in sweep.presets()]
+        overrides = [{"method.name": name} for name in sweep.methods()]
         trials = [sweep.example(budget=sweep.budgets[0], overrides=each) for each in overrides]
         return [trial.method.sample.guidance for trial in trials]
 
@@ -67,15 +67,15 @@ def test_a_method_of_the_search_has_its_settings_unless_written_or_searched(writ
 
 def test_the_query_is_asked_at_the_least_noise_of_any_row(write_sweep: Write) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS["selection-only"].settings, "query.sigma", 3.0)  # type: ignore[arg-type]
+        patch.setitem(load("selection-only").settings, "query.sigma", 3.0)  # type: ignore[arg-type]
         sweep = load_sweep(write_sweep(compare=["selection-only"]))
     assert least(sweep) == 6
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS["selection-only"].settings, "query.sigma", 3.0)  # type: ignore[arg-type]
+        patch.setitem(load("selection-only").settings, "query.sigma", 3.0)  # type: ignore[arg-type]
         assert least(sweep) == 3
 
 
 def test_plan_shows_what_differs_and_nothing_else(write_sweep: Write, tmp_path: Path) -> None:
-    rows: list[Any] = ["dpdm", {"method": "real", "set": {FIELD: 7}}, "selection-only"]
+    rows = ["dpdm", "real", "selection-only"]
     plan = make_plan(load_sweep(write_sweep(method=WRITTEN, search={}, compare=rows)), root=Root(path=tmp_path))
     assert [(row.method, dict(row.values)) for row in plan.settings] == [("dpdm", {FIELD: 0.2})]

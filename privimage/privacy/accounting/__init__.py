@@ -6,9 +6,10 @@ removing one example. RDP, the accountant of the PrivImage paper, is computed be
 Training and validation split are disjoint, and which split an example is in depends on this example alone. So one
 example more or less changes one split, and the cost is that of the dearer split, not the sum.
 
->>> from privimage.privacy.budget import Budget, Event
+>>> from privimage.privacy.budget import Access, Budget, Event
 >>> query = Event(purpose="query", sigma=484.0, split="train")
->>> round(calibrate(budget=Budget(epsilon=10, delta=1e-5), q=0.328, steps=152, others=(query,)).sigma, 2)
+>>> budget, access = Budget(epsilon=10, delta=1e-5), Access(purpose="dp-sgd", q=0.328, steps=152)
+>>> round(calibrate(budget=budget, access=access, others=(query,)).sigma, 2)
 2.17
 """
 

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from privimage.errors import BudgetExceeded
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.total import epsilon
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 
 TOLERANCE = 1e-3  # calibration ends within this much epsilon below the target, never above; of a target below 1, within
 # this share of it
@@ -19,8 +19,8 @@ SIGMA_MIN, SIGMA_MAX = 0.05, 1e7
 
 
 @lru_cache(maxsize=4096)
-def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] = ()) -> Event:
-    """The DP-SGD event (q, steps) with the least noise such that it and `others` together meet `budget`.
+def calibrate(*, budget: Budget, access: Access, others: tuple[Cost, ...] = ()) -> Event:
+    """The access with the least noise such that it and `others` together meet `budget`.
 
     The total epsilon lies in (budget.epsilon - 0.001, budget.epsilon], for a budget below 1 in its upper thousandth;
     lower only where even a noise multiplier of SIGMA_MIN is enough. Raises BudgetExceeded if `others` alone already
@@ -33,15 +33,15 @@ def calibrate(*, budget: Budget, q: float, steps: int, others: tuple[Cost, ...] 
         )
 
     def total(sigma: float) -> float:
-        return epsilon((*others, Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps, split="train")), budget.delta)
+        return epsilon((*others, access.event(sigma)), budget.delta)
 
     sigma = least(total, target=budget.epsilon, low=SIGMA_MIN, high=SIGMA_MAX)
     if sigma is None:
         raise BudgetExceeded(
-            f"budget {budget}: {steps} steps at q {q:g} cost more with any noise multiplier up to {SIGMA_MAX:g}; raise "
-            "epsilon or delta"
+            f"budget {budget}: {access.steps} steps at q {access.q:g} cost more with any noise multiplier up to "
+            f"{SIGMA_MAX:g}; raise epsilon or delta"
         )
-    return Event(purpose="dp-sgd", sigma=sigma, q=q, steps=steps, split="train")
+    return access.event(sigma)
 
 
 def least(total: Callable[[float], float], *, target: float, low: float, high: float) -> float | None:

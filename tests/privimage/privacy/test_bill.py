@@ -11,12 +11,12 @@ from privimage.privacy import bill
 from privimage.privacy.accounting import TOLERANCE, epsilon
 from privimage.privacy.accounting.costs import AnyOf, BestOf
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.bill import Bill, Search, Training, price_selection, price_sweep, price_trials
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.bill import Bill, Search, price_selection, price_sweep, price_trials
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.noise import Noise
 
 DELTA = 1e-5
-ONE = Training(q=0.2, steps=5)
+ONE = Access(purpose="dp-sgd", q=0.2, steps=5)
 QUERY = Event(purpose="query", split="train", sigma=8.0)
 
 
@@ -24,8 +24,8 @@ def budget(e: float = 4.0) -> Budget:
     return Budget(epsilon=e, delta=DELTA)
 
 
-def search(*trainings: Training, **rest: object) -> Search:
-    return Search.model_validate({"trainings": trainings or (ONE,), "query": QUERY, "trials": 3} | rest)
+def search(*trainings: Access, **rest: object) -> Search:
+    return Search.model_validate({"trainings": trainings or (ONE,), "shared": (QUERY,), "trials": 3} | rest)
 
 
 def test_each_trial_meets_the_budget_and_the_study_costs_more() -> None:
@@ -52,7 +52,7 @@ def test_a_sweep_meets_the_budget_as_a_whole(trials: int, scores: int, rows: int
 
 
 def test_a_sweep_over_different_trainings_covers_every_path() -> None:
-    study = price_sweep(budget(), search(ONE, Training(q=0.05, steps=60)), queries=(QUERY,))
+    study = price_sweep(budget(), search(ONE, Access(purpose="dp-sgd", q=0.05, steps=60)), queries=(QUERY,))
     assert len(study.trainings) == 2
     for i in range(4):
         path = [study.trainings[0]] * i + [study.trainings[1]] * (3 - i)
@@ -84,7 +84,7 @@ def test_more_trials_and_fatter_tails_ask_for_more_noise() -> None:
 
 
 def test_comparison_rows_stand_outside_a_selection() -> None:
-    row = Noise().dp_sgd(budget(), q=ONE.q, steps=ONE.steps)
+    row = Noise().solve(budget(), ONE)
     law = Law(mean=4)
     study = price_selection(budget(), search(scores=1, law=law, trials=0), queries=(QUERY,), rows=(row,))
     made = Bill(mode="select", covers="selection", queries=(QUERY,), studies=(study,))

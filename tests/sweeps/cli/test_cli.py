@@ -126,7 +126,7 @@ BAD = (
     Bad(
         id="a selection without DP-SGD",
         set=("tuning.mode=select", 'objectives={"dp-accuracy[lr]": max}', "method.name=selection-only"),
-        says=("method.name", "privimage+d"),
+        says=("method.name: got selection-only", "noise from the budget"),
     ),
     Bad(
         id="a sweep whose query is beyond its budget",

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from privimage.privacy.accounting import calibrate, deltas, epsilon, epsilon_rdp, pld, tpr
 from privimage.privacy.accounting.costs import AnyOf, BestOf
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 
 DELTA = 1e-5
 
@@ -132,8 +132,7 @@ def test_calibration_takes_seconds_cold(target: float) -> None:
     start = time.process_time()
     calibrate(
         budget=Budget(epsilon=target, delta=DELTA),
-        q=0.328,
-        steps=152,
+        access=Access(purpose="dp-sgd", q=0.328, steps=152),
         others=(Event(purpose="query", split="train", sigma=484),),
     )
     assert time.process_time() - start < 6  # 3 s on a core of its own; twice that on a shared one

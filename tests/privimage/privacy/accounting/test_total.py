@@ -13,9 +13,10 @@ from scipy.stats import norm
 
 from privimage.errors import BudgetExceeded
 from privimage.privacy.accounting import TOLERANCE, calibrate, epsilon, epsilon_rdp
-from privimage.privacy.budget import Budget, Event
+from privimage.privacy.budget import Access, Budget, Event
 
 DELTA = 1e-5
+FOUR = Access(purpose="dp-sgd", q=1, steps=4)
 
 
 def query(sigma: float) -> Event:
@@ -90,7 +91,7 @@ def test_without_noise_epsilon_is_infinite_and_without_access_it_is_zero() -> No
 @pytest.mark.parametrize(("target", "sigma"), [(1, 15.18), (5, 3.74), (10, 2.17)])
 def test_sigmas_of_the_paper(target: float, sigma: float) -> None:
     budget = Budget(epsilon=target, delta=DELTA)
-    event = calibrate(budget=budget, q=0.328, steps=152, others=(query(484),))
+    event = calibrate(budget=budget, access=Access(purpose="dp-sgd", q=0.328, steps=152), others=(query(484),))
     assert event.sigma == pytest.approx(sigma, rel=0.02)
     assert (event.q, event.steps, event.purpose) == (0.328, 152, "dp-sgd")
 
@@ -98,7 +99,7 @@ def test_sigmas_of_the_paper(target: float, sigma: float) -> None:
 @pytest.mark.parametrize(("target", "q", "steps"), [(0.3, 0.25, 16), (1.0, 1.0, 1), (2.0, 0.05, 20), (6.0, 0.5, 4)])
 def test_calibration_ends_just_below_the_target_never_above(target: float, q: float, steps: int) -> None:
     budget, others = Budget(epsilon=target, delta=DELTA), (query(40),)
-    event = calibrate(budget=budget, q=q, steps=steps, others=others)
+    event = calibrate(budget=budget, access=Access(purpose="dp-sgd", q=q, steps=steps), others=others)
     total = epsilon((*others, event), DELTA)
     assert budget.epsilon - TOLERANCE < total <= budget.epsilon
     assert TOLERANCE <= 1e-3
@@ -106,15 +107,15 @@ def test_calibration_ends_just_below_the_target_never_above(target: float, q: fl
 
 def test_the_query_takes_its_share_of_the_budget() -> None:
     budget = Budget(epsilon=2, delta=DELTA)
-    sigmas = [calibrate(budget=budget, q=1, steps=4, others=o).sigma for o in ((), (query(20),), (query(4),))]
+    sigmas = [calibrate(budget=budget, access=FOUR, others=o).sigma for o in ((), (query(20),), (query(4),))]
     assert sigmas[0] < sigmas[1] < sigmas[2]
 
 
 def test_an_impossible_budget_is_refused_with_the_fix() -> None:
     with pytest.raises(BudgetExceeded, match=r"the query alone costs epsilon .*raise method\.query\.sigma"):
-        calibrate(budget=Budget(epsilon=0.5, delta=DELTA), q=1, steps=4, others=(query(5),))
+        calibrate(budget=Budget(epsilon=0.5, delta=DELTA), access=FOUR, others=(query(5),))
     with pytest.raises(BudgetExceeded):
         none = (Event(purpose="training", split="train", sigma=0),)
-        calibrate(budget=Budget(epsilon=10, delta=DELTA), q=1, steps=4, others=none)
+        calibrate(budget=Budget(epsilon=10, delta=DELTA), access=FOUR, others=none)
     with pytest.raises(BudgetExceeded, match="noise multiplier up to"):
-        calibrate(budget=Budget(epsilon=1e-8, delta=1e-12), q=1, steps=1)
+        calibrate(budget=Budget(epsilon=1e-8, delta=1e-12), access=Access(purpose="dp-sgd", q=1, steps=1))

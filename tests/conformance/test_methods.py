@@ -1,4 +1,6 @@
-"""What determines a stage is what its preset declares: else an answer serves another question, or is paid twice.
+"""Every method keeps to what it declares: what it asks, what determines each stage, what it makes.
+
+What determines a stage is what its method declares: else an answer serves another question, or is paid twice.
 
 Real runs on toy images. Every field of the method is varied, one at a time: exactly the stages that declare it, and
 those after them, get another key. And all fields that a stage does not declare are varied at once: it must come out
@@ -17,18 +19,24 @@ import numpy as np
 import pytest
 import torch
 
+from privimage import histogram
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.methods import presets
-from privimage.methods import privimage as method
-from privimage.methods.declared import Inputs, Stage, fields_of
-from privimage.methods.presets import PRESETS, ROUNDING
-from privimage.privacy.budget import Budget, Event
+from privimage.dpsgd.noise import StreamNoiseOptimizer
+from privimage.methods import pipeline
+from privimage.methods.declared import Declaration, Inputs, Stage, fields_of
+from privimage.methods.diffusion import ROUNDING
+from privimage.methods.method import METHODS, Context, MethodConfig, load
+from privimage.methods.resolve import fitting, resolve
+from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.entropy import BYTES, Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
+from privimage.record import Record
 from privimage.schema import Frozen, digest, parse, set_dotted
 from privimage.stages import Stages
 from privimage.stores.store import Artefact, Store
+from privimage.trial import Trial
+from privimage.trial import run as execute
 from privimage.workers import Workers
 
 SIDE, LABELS, CLASSES = 16, 3, 12
@@ -42,8 +50,9 @@ VALUES: dict[str, Any] = {
     "samples": 12,
 }
 BUDGET = Budget(epsilon=90, delta=1e-5)
-NAMES = [name for name, preset in PRESETS.items() if preset.generates]
-FIELDS = [name for name in fields_of(method.MethodConfig()) if name != "name"]
+ALL = METHODS.names()
+NAMES = [name for name in ALL if load(name).generates]
+FIELDS = {name: [f for f in fields_of(resolve({"name": name})) if f != "name"] for name in ALL}
 
 
 def pictures(n: int, n_classes: int, seed: int) -> tuple[Any, Any]:
@@ -67,8 +76,8 @@ PUBLIC = PublicSet(x=PUBLIC_X, y=PUBLIC_Y, name="public", classes=tuple(f"c{i}" 
 class Fixed(Noise):
     """Noise that follows from the budget without an accountant: so little that it drowns nothing a field changes."""
 
-    def dp_sgd(self, budget: Budget, *, q: float, steps: int, query: Event | None = None) -> Event:
-        return Event(purpose="dp-sgd", split="train", sigma=5 / budget.epsilon, q=q, steps=steps)
+    def solve(self, budget: Budget, access: Access, *, others: tuple[Event, ...] = ()) -> Event:
+        return access.event(5 / budget.epsilon)
 
 
 class Enough(Exception):
@@ -105,23 +114,25 @@ class Recorder(Stages):
         return self._remember(kind, inputs, lambda: super(Recorder, self).unnoised(kind, inputs, **rest))
 
 
-def run(root: Path, config: method.MethodConfig, canned: dict[str, Artefact] | None = None, **world: Any) -> Recorder:
+def run(root: Path, config: MethodConfig, canned: dict[str, Artefact] | None = None, **world: Any) -> Recorder:
     """The pipeline of this configuration up to its images."""
     stages = Recorder(root, canned, world.get("until", ""))
     identity = {"sensitive": world.get("sensitive", "toy"), "public": world.get("public", "toy-public")}
-    ran = method.Run(
+    own = config.method
+    questions = (event.shared or "" for event in own.shared(config, identity).values())
+    context = Context(
         config=config,
-        paid=method.events(config, world.get("budget", BUDGET), Fixed(), identity=identity),
+        events=own.events(config, world.get("budget", BUDGET), Fixed(), identity=identity),
         draw=world.get("draw"),
         seed=world.get("seed", 0),
-        asked_sigma={method.question_of(identity, config.query): world.get("asked", 4.0)},
+        asked_sigma=dict.fromkeys(questions, world.get("asked", 4.0)),
         public=PUBLIC,
         sensitive=SENSITIVE,
         identity=identity,
         stages=stages,
     )
     try:
-        images = ran.images()
+        images = own.images(context)
     except Enough:
         return stages
     score = images.inputs.knowing({"score": world.get("score", "dp-accuracy[lr]")})
@@ -129,11 +140,11 @@ def run(root: Path, config: method.MethodConfig, canned: dict[str, Artefact] | N
     return stages
 
 
-def configured(name: str, **fields: Any) -> method.MethodConfig:
-    values: dict[str, Any] = {"name": name, **VALUES}
+def configured(name: str, **fields: Any) -> MethodConfig:
+    values: dict[str, Any] = {"name": name, **fitting(VALUES, load(name).config)}
     for dotted, value in fields.items():
         values = set_dotted(values, dotted, value)
-    return parse(method.MethodConfig, values)
+    return resolve(values)
 
 
 def another(name: str, dotted: str) -> Any:
@@ -153,7 +164,7 @@ def another(name: str, dotted: str) -> Any:
 
 @pytest.fixture(scope="module")
 def baselines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorder]:
-    """One whole run of every preset."""
+    """One whole run of every method."""
     torch.set_num_threads(1)
     return {name: run(tmp_path_factory.mktemp("run"), configured(name)) for name in NAMES}
 
@@ -169,8 +180,9 @@ def moved(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) ->
 
 def keys_are_as_declared(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) -> None:
     after, declared = False, set[str]()
-    for stage in PRESETS[name].declaration.stages:
-        own = any(dotted == f or dotted.startswith(f"{f}.") for f in stage.fields) and dotted not in stage.without
+    for stage in load(name).declaration.stages:
+        fields = (*stage.fields, *(stage.asks.fields if stage.asks is not None else ()))
+        own = any(dotted == f or dotted.startswith(f"{f}.") for f in fields) and dotted not in stage.without
         after = after or own
         declared |= {stage.kind} if after else set()
     assert moved(name, dotted, baselines, root) == declared & baselines[name].keys.keys(), (name, dotted)
@@ -178,14 +190,14 @@ def keys_are_as_declared(name: str, dotted: str, baselines: dict[str, Recorder],
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_moves_the_keys_that_declare_it(name: str, baselines: dict[str, Recorder], tmp_path: Path) -> None:
-    assert set(baselines[name].keys) == {stage.kind for stage in PRESETS[name].declaration.stages}
-    for number, dotted in enumerate(FIELDS):
+    assert set(baselines[name].keys) == {stage.kind for stage in load(name).declaration.stages}
+    for number, dotted in enumerate(FIELDS[name]):
         keys_are_as_declared(name, dotted, baselines, tmp_path / str(number))
 
 
 WORLD: dict[str, tuple[str, Any]] = {
     "seed": ("seed", 1),
-    "training": ("budget", Budget(epsilon=7, delta=1e-5)),
+    "budget": ("budget", Budget(epsilon=7, delta=1e-5)),
     "asked": ("asked", 3.0),
     "sensitive": ("sensitive", "other"),
     "public": ("public", "other"),
@@ -194,34 +206,39 @@ WORLD: dict[str, tuple[str, Any]] = {
 }
 
 
+def depends(declaration: Declaration, kind: str, on: str) -> bool:
+    """Whether a stage declares that it depends on this."""
+    if on == "budget":
+        return declaration.budgeted(kind)
+    if on == "asked":
+        return any(stage.asks is not None and stage.asks.shared for stage in declaration.upto(kind))
+    return declaration.depends(kind, on)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_field_moves_the_keys_that_declare_it(
     name: str, baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:
-    base, declaration = baselines[name], PRESETS[name].declaration
+    base, declaration = baselines[name], load(name).declaration
     for on, (given, value) in WORLD.items():
         other = run(tmp_path / on, configured(name), base.made, **{given: value})
         changed = {kind for kind in base.keys if other.keys[kind] != base.keys[kind]}
-        if on == "training" and PRESETS[name].finetune == "nonprivate":
-            assert not changed, "what has no noise does not depend on the budget"
-        else:
-            assert changed == {kind for kind in base.keys if declaration.depends(kind, on)}, (name, on)  # type: ignore[arg-type]
+        assert changed == {kind for kind in base.keys if depends(declaration, kind, on)}, (name, on)
 
 
 def stays_the_same(name: str, kind: str, baselines: dict[str, Recorder], root: Path) -> None:
     """Raise AssertionError if the stage comes out otherwise when every field that it does not declare is another."""
-    declaration = PRESETS[name].declaration
-    exact = PRESETS[name].finetune == "nonprivate"  # without noise a step may blow up what is rounded
-    others = [f for f in FIELDS if not declaration.decides(f, kind) and not (exact and f in ROUNDING)]
+    declaration = load(name).declaration
+    rounded = load(name).private and kind == "generator"  # without noise a step may blow up what is rounded
+    others = [f for f in FIELDS[name] if not declaration.decides(f, kind) and (rounded or f not in ROUNDING)]
     config = configured(name, **{dotted: another(name, dotted) for dotted in others})
     made = run(root, config, until=kind).made[kind].arrays
-    loose = 2e-7 if kind == "generator" and not exact else 0.0  # of weights near 1
+    loose = 2e-7 if rounded else 0.0  # of weights near 1
     for array, before in baselines[name].made[kind].arrays.items():
         assert np.abs(made[array].astype(float) - before.astype(float)).max() <= loose, (name, kind, array, others)
 
 
-BUILT = [(name, stage.kind) for name in NAMES for stage in PRESETS[name].declaration.stages if stage.kind in
-         ("query-function", "histogram", "histogram-derived", "pretrained", "generator")]  # fmt: skip
+BUILT = [(name, stage.kind) for name in NAMES for stage in load(name).declaration.stages if stage.kind != "score"]
 
 
 @pytest.mark.parametrize(("name", "kind"), BUILT)
@@ -233,9 +250,92 @@ def test_what_a_stage_does_not_declare_does_not_change_it(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_do_not_depend_on_what_no_stage_uses(name: str, baselines: dict[str, Recorder], tmp_path: Path) -> None:
-    unused = {f: another(name, f) for f in FIELDS if not PRESETS[name].declaration.uses(f) and f not in ROUNDING}
+    unused = {f: another(name, f) for f in FIELDS[name] if not load(name).declaration.uses(f) and f not in ROUNDING}
     made = run(tmp_path, configured(name, **unused)).made["samples"].arrays
     assert np.array_equal(made["x"], baselines[name].made["samples"].arrays["x"]), unused
+
+
+# ---- what is declared is what is asked, charged and made
+
+
+@pytest.fixture
+def draws(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
+    """(noise multiplier, how often) of all noise that is drawn, in order; answers that are derived left out."""
+    found: list[tuple[float, int]] = []
+    perturb, begin, init = Event.perturb, StreamNoiseOptimizer.step, StreamNoiseOptimizer.__init__
+
+    def perturbed(self: Event, value: Any, **rest: Any) -> Any:
+        found.append((self.sigma, 1))
+        return perturb(self, value, **rest)
+
+    def made(self: Any, *rest: Any, **named: Any) -> None:
+        found.append((named["noise_multiplier"], 0))
+        init(self, *rest, **named)
+
+    def stepped(self: Any, *rest: Any, **named: Any) -> Any:
+        found[-1] = (found[-1][0], found[-1][1] + 1)
+        return begin(self, *rest, **named)
+
+    monkeypatch.setattr(Event, "perturb", perturbed)
+    monkeypatch.setattr(StreamNoiseOptimizer, "__init__", made)
+    monkeypatch.setattr(StreamNoiseOptimizer, "step", stepped)
+    return found
+
+
+def ran(name: str, root: Path) -> tuple[Trial, Record, Stages]:
+    values = {"data": {"sensitive": {"name": "digits", "id": "toy-v1"}, "public": {"name": "glyphs"}},
+              "budget": BUDGET, "method": configured(name), "metrics": ["accuracy[lr]"]}  # fmt: skip
+    alone = parse(Trial, values)
+    trial = alone.asking(dict.fromkeys(alone.questions, 6.0))
+    store = Store(root / "store")
+    stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
+    role: Any = "search" if load(name).private else "compare"
+    return trial, execute(trial, public=PUBLIC, sensitive=SENSITIVE, stages=stages, sweep="toy", role=role), stages
+
+
+def asks_what_it_declares(name: str, root: Path, draws: list[tuple[float, int]]) -> None:
+    """Declared accesses, noise drawn, lines of the ledger and the record are the same; and the budget is met."""
+    trial, record, stages = ran(name, root)
+    method, fields = load(name), fields_of(trial.method)
+    asked = {kind: event.model_copy(update={"sigma": 6.0}) if event.shared else event
+             for kind, event in trial.asked.items()}  # fmt: skip
+    assert [(event.purpose, event.q, event.steps, event.split) for event in record.events] == [
+        (access.purpose, access.q, access.steps, access.split)
+        for access in (ask.access(fields) for _, ask in method.declaration.asking)
+    ]
+    charged = [event for charge in stages.ledger.charges() for event in charge.events]
+    assert charged == [event for event in asked.values() if event.private]
+    assert [look.split for look in stages.ledger.looks() if look.what.startswith("row ")] == [
+        event.split for event in asked.values() if not event.private
+    ]
+    assert draws == [(event.sigma, event.steps) for event in asked.values() if event.private or method.generates]
+    assert (record.epsilon_alone is not None) == method.private
+    if record.epsilon_alone is not None:
+        assert BUDGET.epsilon - 1e-3 * method.solved < record.epsilon_alone + BUDGET.epsilon * (not method.solved)
+        assert record.epsilon_alone <= BUDGET.epsilon
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_declared_is_drawn_and_charged(name: str, tmp_path: Path, draws: list[tuple[float, int]]) -> None:
+    asks_what_it_declares(name, tmp_path, draws)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_have_the_shape_of_the_sensitive_ones_and_every_label(name: str, baselines: dict[str, Recorder]) -> None:
+    made = baselines[name].made["samples"].arrays
+    assert made["x"].shape == (VALUES["samples"], 1, SIDE, SIDE) and made["x"].dtype == np.uint8
+    assert np.bincount(made["y"], minlength=LABELS).tolist() == [VALUES["samples"] // LABELS] * LABELS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_makes_the_same_of_the_same_answers(
+    name: str, baselines: dict[str, Recorder], tmp_path: Path
+) -> None:
+    base, asking = baselines[name], {stage.kind for stage, _ in load(name).declaration.asking}
+    again = run(tmp_path, configured(name), {kind: base.made[kind] for kind in asking & base.made.keys()})
+    for kind, artefact in base.made.items():
+        for array, before in artefact.arrays.items():
+            assert np.array_equal(again.made[kind].arrays[array], before), (kind, array)
 
 
 # ---- planted faults
@@ -243,14 +343,12 @@ def test_images_do_not_depend_on_what_no_stage_uses(name: str, baselines: dict[s
 
 @pytest.fixture
 def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Leaves a field out of the declaration of a preset."""
+    """Leaves a field out of the declaration of a method."""
 
     def leave_out(name: str, dotted: str) -> None:
-        preset = PRESETS[name]
-        stages = tuple(replace(stage, without=(*stage.without, dotted)) for stage in preset.declaration.stages)
-        faulty = replace(preset)
-        object.__setattr__(faulty, "declaration", replace(preset.declaration, stages=stages))
-        monkeypatch.setitem(presets.PRESETS, name, faulty)
+        declared = load(name).declaration
+        stages = tuple(replace(stage, without=(*stage.without, dotted)) for stage in declared.stages)
+        monkeypatch.setitem(vars(load(name)), "declaration", replace(declared, stages=stages))
 
     yield leave_out
 
@@ -282,4 +380,29 @@ def test_a_stage_names_fields_and_all_below_but_not_what_begins_alike() -> None:
     assert [stage.names(f) for f in ("samples", "pretrain.ema", "pretrain.lr", "sample.steps", "pretrained")] == [
         True, True, False, False, False
     ]  # fmt: skip
-    assert issubclass(method.MethodConfig, Frozen)
+    assert issubclass(MethodConfig, Frozen)
+
+
+def test_an_access_that_is_not_declared_is_seen(
+    tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = histogram.noisy_histogram
+
+    def twice(public: Any, sensitive: Any, **rest: Any) -> Any:
+        Event(purpose="peek", sigma=9, split="train").perturb(np.zeros(3), sensitivity=1.0, stream=Entropy(
+            bytes(BYTES)).stream("peek"))  # fmt: skip
+        return real(public, sensitive, **rest)
+
+    monkeypatch.setattr("privimage.methods.pipeline.noisy_histogram", twice)
+    with pytest.raises(AssertionError):
+        asks_what_it_declares("privimage+d", tmp_path, draws)
+
+
+def test_half_of_the_declared_steps_is_seen(
+    tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pipeline.fine_tune
+    monkeypatch.setattr(pipeline, "fine_tune", lambda *args, event, **rest: real(
+        *args, event=event.model_copy(update={"steps": 1}), **rest))  # fmt: skip
+    with pytest.raises(AssertionError):
+        asks_what_it_declares("dpdm", tmp_path, draws)

@@ -1,0 +1,43 @@
+"""Methods: what a record's method says of itself, and what it stands for in a comparison.
+
+A record may be of a method that is not installed here: then nothing is known of it but its name.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from privimage.errors import InputError
+from privimage.methods.method import METHODS, Method, Role
+from privimage.record import Record
+
+
+@lru_cache(maxsize=256)
+def _of(name: str) -> Method | None:
+    try:
+        return METHODS.load(name)
+    except InputError:
+        return None
+
+
+def what(record: Record) -> str:
+    """What the method is, in a few words; empty if that is not known."""
+    method = _of(record.method)
+    return "" if method is None else method.what
+
+
+def role(name: str) -> Role:
+    """What the method of that name stands for."""
+    method = _of(name)
+    return "method" if method is None else method.role
+
+
+def lacks(record: Record) -> str:
+    """The part that an ablation is without."""
+    method = _of(record.method)
+    return "" if method is None else method.lacks
+
+
+def of_role(wanted: Role) -> list[str]:
+    """The names of all methods that are installed here and stand for that."""
+    return [name for name in METHODS.names() if role(name) == wanted]

@@ -1,0 +1,198 @@
+"""PrivImage with a diffusion model, and the rows that the paper compares it with: two knobs on one pipeline.
+
+    public images -> query function -> noisy histogram -> selection -> pre-training -> DP-SGD -> images
+
+The knobs are what the generator is pre-trained on, and how it is fine-tuned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log, sqrt
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from privimage.dpsgd.finetune import FinetuneConfig
+from privimage.errors import InputError
+from privimage.generators import sizes
+from privimage.generators.generator import SampleConfig
+from privimage.generators.pretrain import PretrainConfig
+from privimage.histogram import STAGES as QUERY
+from privimage.methods.declared import Ask, Stage
+from privimage.methods.effort import DiffusionEffort
+from privimage.methods.method import DEFAULT, Context, Effort, Method, MethodConfig, Role, Shape, Sizes, Synthetic
+from privimage.methods.pipeline import Pipeline
+from privimage.schema import Frozen
+from privimage.semantics import QueryConfig, SelectConfig
+
+ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
+
+
+class ModelConfig(Frozen):
+    """Which generator, by the name of its size."""
+
+    size: str = sizes.DEFAULT
+
+    @field_validator("size")
+    @classmethod
+    def _known(cls, size: str) -> str:
+        if size not in sizes.DOOR.names():
+            raise ValueError(f"allowed: {', '.join(sizes.DOOR.names())}")
+        return size
+
+
+class DiffusionConfig(MethodConfig):
+    """Everything about how images are made, from the query to the sampler."""
+
+    name: str = DEFAULT
+    query: QueryConfig = QueryConfig()
+    select: SelectConfig = SelectConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    sample: SampleConfig = SampleConfig()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Diffusion(Method):
+    """A row of the paper's table, or a control beside it. Its settings were found on public data (docs/rivals.md)."""
+
+    what: str
+    pretrain_on: Literal["selected", "random", "public", "nothing"]
+    finetune: Literal["private", "none", "nonprivate"] = "private"
+    role: Role = "method"
+    lacks: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    config: ClassVar[type[MethodConfig]] = DiffusionConfig
+    releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection")
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Up to the weights that fine-tuning starts from, the fine-tuned ones, the images."""
+        return (*self._start(), *self._generator(), *self._images())
+
+    def _start(self) -> tuple[Stage, ...]:
+        selection = {
+            "selected": (*QUERY, Stage(kind="selection", fields=("select.ratio",))),
+            "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "labels", "seed")),),
+        }
+        pretrained = Stage(
+            kind="pretrained", fields=("model.size", "pretrain"), world=("public", "shape", "labels", "seed")
+        )
+        return () if self.pretrain_on == "nothing" else (*selection.get(self.pretrain_on, ()), pretrained)
+
+    def _generator(self) -> tuple[Stage, ...]:
+        if self.finetune == "none":
+            return ()
+        private = self.finetune == "private"
+        return (
+            Stage(
+                kind="generator",
+                fields=("model.size", "finetune"),
+                without=ROUNDING if private else (*ROUNDING, "finetune.C"),
+                world=("sensitive", "shape", "labels", "seed", "draw"),
+                asks=Ask(
+                    purpose="dp-sgd" if private else "training",
+                    q="finetune.q",
+                    steps="finetune.steps",
+                    sigma=None if private else 0,
+                ),
+            ),
+        )
+
+    def _images(self) -> tuple[Stage, ...]:
+        """Post-processing. Public weights can draw the detail where there are some beside the fine-tuned ones."""
+        two = self.pretrain_on != "nothing" and self.finetune != "none"
+        model = Stage(
+            kind="model",
+            fields=("sample",),
+            without=() if two else ("sample.detail_below",),
+            world=("public", "seed"),
+        )
+        return (model, Stage(kind="samples", fields=("samples",), world=("seed",)))
+
+    def images(self, context: Context) -> Synthetic:
+        """See Method."""
+        return Pipeline(self, context).images()
+
+    def ask(self, context: Context) -> None:
+        """See Method."""
+        Pipeline(self, context).histogram()
+
+    def effort(self, shape: Shape, n: float) -> Effort:
+        """See Method."""
+        return DiffusionEffort(shape, n)
+
+    @property
+    def selects(self) -> bool:
+        """Whether the generator is pre-trained on a part of the public classes."""
+        return self.pretrain_on in ("selected", "random")
+
+    def check(self, config: DiffusionConfig, of: Sizes) -> None:
+        """Enough public classes."""
+        if self.selects:
+            config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
+        if self.shares and config.query.k1 > of.n_public:
+            raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
+
+    def check_shape(self, config: DiffusionConfig, shape: Shape) -> None:
+        """The generator fits the images."""
+        sizes.check(config.model.size, shape)
+
+    def warnings(self, configs: Sequence[DiffusionConfig], of: Sizes) -> list[str]:
+        """A line if the largest sigma_s hides what the query asks for, by public numbers alone.
+
+        Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln
+        classes). Where that is more than the images of a label, no class can stand out, though all of them named it.
+        """
+        most = max((c.query.sigma * sqrt(c.query.k1) for c in configs), default=0.0) if self.shares else 0.0
+        each, spread = of.n_train / of.n_labels, sqrt(2 * log(of.n_public))
+        if most * spread <= each:
+            return []
+        return [
+            f"method.query.sigma: with noise of up to {most:g} on counts, some of {of.n_public} public classes "
+            f"would count {most * spread:.0f} by noise alone, and a label has about {each:.0f} images; keep it well "
+            f"below {each / spread:.2g}"
+        ]
+
+
+MEMBERS = {
+    "privimage+d": Diffusion(pretrain_on="selected", what="PrivImage with a diffusion model"),
+    "pdp-diffusion": Diffusion(
+        pretrain_on="public",
+        what="pre-trained on all public images",
+        role="rival",
+        settings={"sample.guidance": 0.0, "sample.detail_below": 0.0},
+    ),
+    "dpdm": Diffusion(
+        pretrain_on="nothing", what="DP-SGD from scratch", role="rival", settings={"sample.guidance": 0.0}
+    ),
+    "selection-only": Diffusion(
+        pretrain_on="selected",
+        finetune="none",
+        what="PrivImage without fine-tuning",
+        role="ablation",
+        lacks="fine-tuning",
+    ),
+    "random-selection": Diffusion(
+        pretrain_on="random", what="random labelled classes in place of the query", role="control"
+    ),
+    "nonprivate-tune": Diffusion(
+        pretrain_on="selected",
+        finetune="nonprivate",
+        what="fine-tuned without noise or clipping",
+        role="diagnostic",
+        settings={
+            "finetune.optimizer": "adam",
+            "finetune.lr": 1e-3,
+            "finetune.momentum": 0.9,
+            "finetune.steps": 400,
+            "finetune.K": 1,
+            "sample.detail_below": 0.0,
+        },
+    ),
+}

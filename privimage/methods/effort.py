@@ -1,0 +1,171 @@
+"""Effort: how long the stages of a diffusion method take here, by a few steps of each on random images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from privimage import semantics
+from privimage.data.sets import Part, PrivateSet, PublicSet
+from privimage.dpsgd.finetune import fine_tune
+from privimage.generators import sizes
+from privimage.generators.generator import FIT_IMAGES, Generator
+from privimage.generators.pretrain import pretrain
+from privimage.generators.sampler import draw_images
+from privimage.methods.method import Shape, Tell
+from privimage.privacy.budget import Event
+from privimage.privacy.entropy import Entropy
+from privimage.workers import Workers
+
+if TYPE_CHECKING:
+    from privimage.methods.diffusion import DiffusionConfig
+
+LABELS, CLASSES = 10, 1000
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds of a step, and of every unit in it beside that: noise and optimizer cost the same for any batch."""
+
+    step: float
+    unit: float
+
+    def of(self, *, steps: float, units: float) -> float:
+        """Seconds of so many steps with so many units in all."""
+        return steps * self.step + units * self.unit
+
+
+class DiffusionEffort:
+    """See Effort of `method`. `shape` is that of an image, and about `n` of them are there to train on."""
+
+    def __init__(self, shape: Shape, n: float) -> None:
+        self.shape, self.n = shape, n
+        self._speed: dict[str, Cost] = {}  # by stage, and by model size where that decides
+
+    def measure(self, configs: Sequence[DiffusionConfig], tell: Tell) -> None:
+        """Time what these configurations need; `tell` is told how much of it is done."""
+        sized = {config.model.size: config for config in configs}
+        total = 3 * len(sized) + 1
+        for size, config in sized.items():
+            make = {"pretrained": self._pretrain, "generator": self._private, "samples": self._sample}
+            for kind, time_it in make.items():
+                self._speed[f"{kind} {size}"] = time_it(config)
+                tell(len(self._speed), total)
+        self._speed["query-function"] = self._query(configs[0])
+        tell(total, total)
+
+    def seconds(self, kind: str, config: DiffusionConfig) -> float:
+        """Of computing that stage once; 0 if it takes next to nothing."""
+        if kind == "query-function":
+            function = config.query.function
+            return self._speed[kind].of(steps=function.steps, units=function.steps * function.batch)
+        cost = self._speed.get(f"{kind} {config.model.size}")
+        if cost is None:
+            return 0.0
+        match kind:
+            case "pretrained":
+                pre = config.pretrain
+                return cost.of(steps=pre.images / pre.batch, units=pre.images)
+            case "generator":
+                tune = config.finetune
+                return cost.of(steps=tune.steps, units=tune.steps * tune.q * self.n * tune.K)
+            case _:
+                calls = config.sample.steps * (2 if config.sample.guidance else 1)
+                n = config.samples + FIT_IMAGES
+                return cost.of(steps=calls * n / config.sample.batch, units=calls * n)
+
+    def bytes(self, kind: str, whole: DiffusionConfig) -> float:
+        """Of what that stage leaves in the store."""
+        if kind == "samples":
+            return whole.samples * (math.prod(self.shape) + 8)
+        weights = 4 * sum(p.numel() for p in self._generator(whole).F.parameters())
+        return {"pretrained": weights, "generator": weights, "model": 2 * weights}.get(kind, 0)
+
+    def _generator(self, whole: DiffusionConfig) -> Generator:
+        return sizes.build(whole.model.size, shape=self.shape, n_classes=LABELS, seed=0)
+
+    def _pictures(self, n: int) -> np.ndarray:
+        return np.random.default_rng(0).integers(0, 256, (n, *self.shape), dtype=np.uint8)
+
+    def _pretrain(self, whole: DiffusionConfig) -> Cost:
+        x, y, generator = self._pictures(64), np.arange(64) % LABELS, self._generator(whole)
+
+        def steps(n: int, batch: int) -> float:
+            config = whole.pretrain.model_copy(update={"images": n * batch, "batch": batch})
+            return clock(lambda: pretrain(
+                generator, x, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=_silent
+            ))  # fmt: skip
+
+        return _cost(steps, most=whole.pretrain.batch)
+
+    def _private(self, whole: DiffusionConfig) -> Cost:
+        """Of one draw of one example, by the engine, the noise included."""
+        q_n, K = max(1, round(whole.finetune.q * self.n)), whole.finetune.K
+
+        def steps(n: int, batch: int) -> float:
+            sensitive = _sensitive(self._pictures(batch), "train")
+            event = Event(purpose="dp-sgd", sigma=1.0, steps=n, split="train")
+            return clock(lambda: fine_tune(
+                self._generator(whole), sensitive, config=whole.finetune, event=event, entropy=Entropy.fresh(),
+                workers=Workers.alone(),
+            ))  # fmt: skip
+
+        cost = _cost(steps, most=min(q_n, whole.finetune.physical_batch))
+        return Cost(step=cost.step, unit=cost.unit / K)
+
+    def _sample(self, whole: DiffusionConfig) -> Cost:
+        config = whole.sample.model_copy(update={"guidance": 0.0})
+        generator = self._generator(whole)
+
+        def steps(n: int, batch: int) -> float:
+            few = config.model_copy(update={"steps": 1 + n})
+            return clock(lambda: draw_images(generator, n=batch, config=few, seed=0, device=CPU))
+
+        return _cost(steps, most=min(whole.samples, config.batch))
+
+    def _query(self, whole: DiffusionConfig) -> Cost:
+        x, y = self._pictures(64), np.arange(64) % CLASSES
+        public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
+
+        def steps(n: int, batch: int) -> float:
+            config = whole.query.function.model_copy(update={"steps": n, "batch": batch})
+            return clock(lambda: semantics.train_query_function(
+                public, config=config, seed=0, device=CPU, progress=_silent
+            ))  # fmt: skip
+
+        return _cost(steps, most=whole.query.function.batch)
+
+
+def _sensitive(x: np.ndarray, split: Part) -> PrivateSet:
+    classes, y = tuple(map(str, range(LABELS))), np.arange(len(x)) % LABELS
+    return PrivateSet(x=x, y=y, name="random", id="random", classes=classes, split=split)
+
+
+def _cost(steps: Callable[[int, int], float], *, most: int) -> Cost:
+    """What a step costs, by two batches: the larger one as large as keeps this short."""
+
+    def step(batch: int) -> float:
+        return (steps(3, batch) - steps(1, batch)) / 2
+
+    small, least = min(8, most), step(min(8, most))
+    large = min(most, 256 if least < 0.02 else 64 if least < 0.1 else 16)
+    unit = max(0.0, (step(large) - least) / (large - small)) if large > small else least / small
+    return Cost(step=max(0.0, least - unit * small), unit=unit)
+
+
+def clock(work: Callable[[], object]) -> float:
+    """Seconds that a quiet machine would take: of the processor, whatever else runs on it."""
+    start = time.process_time()
+    work()
+    return (time.process_time() - start) / torch.get_num_threads()
+
+
+def _silent(done: int, total: int) -> None:
+    """Nothing."""

@@ -1,0 +1,306 @@
+"""Method: what makes synthetic images. One file of this folder, or of an installed package, brings one or a family.
+
+A method says what it asks of the sensitive set and what determines its stages (`declared`), which settings suit it, and
+how its images come to be. What a sweep may ask and cost, what `plan` says, what is found in the cache and what a report
+calls it follow from that: nothing outside this folder knows a method by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from privimage.doors import Door
+from privimage.errors import InputError
+from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
+from privimage.privacy.budget import Budget, Event
+from privimage.privacy.looks import Look
+from privimage.privacy.noise import Noise
+from privimage.schema import Frozen, digest
+
+if TYPE_CHECKING:
+    from privimage.data.sets import PublicSet, SensitiveData
+    from privimage.metrics.context import Top
+    from privimage.stages import Stages
+
+Shape = tuple[int, int, int]  # (channels, height, width)
+Tell = Callable[[int, int], None]  # (done, in all)
+DEFAULT = "privimage+d"  # where a file names no method
+Role = Literal[
+    "method",  # what a sweep searches, and a report is about
+    "rival",  # expected to be behind it at the same epsilon
+    "control",  # the same with its idea taken out by chance: expected to be behind as well
+    "ablation",  # the same without a part of it, which `lacks` names
+    "diagnostic",  # without privacy: what is lost to it
+    "ceiling",  # the sensitive images themselves: what no method can beat
+]
+NEVER_SEARCHED = (
+    "which reads training images without noise: what a search learned from it, no epsilon would cover; name it in "
+    "compare, where it is a row to look at"
+)
+
+
+class MethodConfig(Frozen):
+    """What every method can be told: its name, and how many images it makes."""
+
+    name: str
+    samples: int = Field(default=2000, ge=10, le=1_000_000)  # all are in memory at once
+
+    @property
+    def method(self) -> Method:
+        """The method of that name."""
+        return load(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What is public of the two sets: images to train on, labels, public classes, shape of an image."""
+
+    n_train: int
+    n_labels: int
+    n_public: int
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Synthetic:
+    """Images uint8 [n, C, H, W] with labels, the events behind them, and what they are (real ones of a ceiling).
+
+    `inputs` are those of the stages that made them, and of what follows. `query` is the method's query function, where
+    it has one and metrics may use it.
+    """
+
+    x: NDArray[np.uint8]
+    y: NDArray[np.int64]
+    events: tuple[Event, ...]
+    inputs: Inputs
+    source: Literal["synthetic", "private-train"] = "synthetic"
+    query: Top | None = None
+
+
+class Effort(Protocol):
+    """How long the stages of a method take here, by a few steps of each on random images; and what they leave."""
+
+    def measure(self, configs: Sequence[Any], tell: Tell) -> None:
+        """Time what these configurations need; `tell` is told how much of it is done."""
+
+    def seconds(self, kind: str, config: Any) -> float:
+        """Of computing that stage once; 0 if it takes next to nothing."""
+
+    def bytes(self, kind: str, config: Any) -> float:
+        """Of what that stage leaves in the store."""
+
+
+class Method(ABC):
+    """One method: what its file says of it, and how it makes images. It has no state.
+
+    `what` says in a few words what it is, `role` what it stands for in a comparison. `settings` are dotted fields of
+    its `config` with values that suit it: they take the place of the fields' defaults. `stages` are its stages in their
+    order, each with what it asks of the sensitive set; those after the images belong to the score.
+    """
+
+    what: str
+    role: Role = "method"
+    lacks: str = ""  # of an ablation: the part that it is without
+    config: ClassVar[type[MethodConfig]]
+    settings: Mapping[str, Any] = {}
+    generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured
+    releases: ClassVar[tuple[str, ...]] = ("samples",)  # kinds of artefacts that leave with the winner of a selection
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """Its stages in their order, up to the images."""
+
+    @abstractmethod
+    def images(self, context: Context) -> Synthetic:
+        """The images of a trial, with every stage before them computed or found (`context.stages`)."""
+
+    def ask(self, context: Context) -> None:
+        """Ask what all trials share, as `images` would, and do nothing else. For methods that share an answer."""
+        raise NotImplementedError(f"{type(self).__name__} shares an answer, but cannot ask for it alone")
+
+    def check(self, config: Any, of: Sizes) -> None:  # noqa: B027 - many need nothing
+        """Raise InputError for settings that are impossible with such data."""
+
+    def check_shape(self, config: Any, shape: Shape) -> None:  # noqa: B027 - as above
+        """Raise InputError for settings that are impossible with images of this shape."""
+
+    def warnings(self, configs: Sequence[Any], of: Sizes) -> list[str]:
+        """A line for everything that these configurations, all that may be tried, are likely to do in vain."""
+        return []
+
+    def effort(self, shape: Shape, n: float) -> Effort | None:
+        """How long its stages take with images of this shape, about `n` to train on; None if it does not say."""
+        return None
+
+    # ---- what follows from what is declared
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        """The stages, with that of the score."""
+        if not self.generates:
+            return Declaration(stages=self.stages)
+        return Declaration(stages=(*self.stages, Stage(kind="score", world=("sensitive", "score"))))
+
+    @property
+    def private(self) -> bool:
+        """Whether its trials have a guarantee. What has none is a comparison row: a search would learn from it."""
+        return all(ask.private for _, ask in self.declaration.asking)
+
+    @property
+    def shares(self) -> bool:
+        """Whether it asks what all trials share."""
+        return any(ask.shared for _, ask in self.declaration.asking)
+
+    @property
+    def solved(self) -> bool:
+        """Whether some of its noise follows from the budget."""
+        return self.declaration.solved is not None
+
+    def shared(self, config: MethodConfig, identity: Mapping[str, Any]) -> dict[str, Event]:
+        """What it asks and all trials share, by stage, with the noise that this configuration needs."""
+        fields = fields_of(config)
+        questions = self.declaration.questions(fields, identity)
+        return {
+            stage.kind: ask.event(fields, question=questions[stage.kind])
+            for stage, ask in self.declaration.asking
+            if ask.shared
+        }
+
+    def events(
+        self, config: MethodConfig, budget: Budget, noise: Noise, *, identity: Mapping[str, Any]
+    ) -> dict[str, Event]:
+        """What a trial asks by itself: stage -> event. Shared answers count at the noise that the trial needs.
+
+        Raises BudgetExceeded if no noise is enough.
+        """
+        fields, shared = fields_of(config), self.shared(config, identity)
+        found: dict[str, Event] = {}
+        for stage, ask in self.declaration.asking:
+            if ask.solved:
+                found[stage.kind] = noise.solve(budget, ask.access(fields), others=tuple(shared.values()))
+            else:
+                found[stage.kind] = shared[stage.kind] if ask.shared else ask.event(fields)
+        return found
+
+    def looks(self, config: MethodConfig) -> tuple[Look, ...]:
+        """What a trial reads of the sensitive set without noise: one look a row, whatever its seeds."""
+        splits = dict.fromkeys(ask.split for _, ask in self.declaration.asking if not ask.private)
+        return tuple(Look(split=split, what=f"row {config.name}", settings=digest(config)) for split in splits)
+
+    def check_all(self, config: MethodConfig, sizes: Sizes) -> None:
+        """As `check`, and what holds for all methods."""
+        for _, ask in self.declaration.asking:
+            q = ask.access(fields_of(config)).q
+            if isinstance(ask.q, str) and q * sizes.n_train < 1:
+                raise InputError(
+                    f"method.{ask.q}: got {q:g}; with {sizes.n_train} training images the expected batch is below 1; "
+                    f"use at least {1 / sizes.n_train:.2g}"
+                )
+        if sizes.shape is not None:
+            self.check_shape(config, sizes.shape)
+        self.check(config, sizes)
+        if self.generates and config.samples < 2 * sizes.n_labels:
+            raise InputError(
+                f"method.samples: got {config.samples}; at least {2 * sizes.n_labels} for {sizes.n_labels} labels"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a method has to make the images of one trial with.
+
+    `events` is what the method declares, by stage, as `Method.events` says; `asked_sigma` the noise multipliers at
+    which the sweep asks shared questions. `identity` is the public description of the data (never of its content).
+    `draw` names the trial where others may have the same configuration and must have noise of their own (a private
+    selection); its own artefacts are then internal. `stages` is how it computes, asks and keeps anything.
+    """
+
+    config: Any  # of the method's own type
+    events: Mapping[str, Event]
+    draw: Mapping[str, Any] | None
+    seed: int
+    asked_sigma: Mapping[str, float]
+    public: PublicSet
+    sensitive: SensitiveData
+    identity: Mapping[str, Any]
+    stages: Stages
+    fields: Mapping[str, Any] = field(default_factory=dict)  # in the place of the configuration's own, in keys
+
+    @property
+    def method(self) -> Method:
+        """The method."""
+        return load(self.config.name)
+
+    @property
+    def paid(self) -> tuple[Event, ...]:
+        """What the trial pays by itself."""
+        return tuple(self.events.values())
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What determines the stages."""
+        train = self.sensitive.train
+        world: dict[World, Any] = {
+            "public": self.identity["public"],
+            "sensitive": self.identity["sensitive"],
+            "shape": train.shape,
+            "labels": len(train.classes),
+            "seed": self.seed,
+            "draw": self.draw,
+        }
+        asked = {
+            kind: self.asked(kind).sigma if event.shared is not None else event.model_dump()
+            for kind, event in self.events.items()
+        }
+        fields = {**fields_of(self.config), **self.fields}
+        return Inputs(declaration=self.method.declaration, fields=fields, world=world, asked=asked)
+
+    def asked(self, kind: str) -> Event:
+        """The event of that stage as it is really asked: of a shared answer at the noise of the sweep."""
+        event = self.events[kind]
+        return event.model_copy(update={"sigma": self.asked_sigma.get(event.shared or "", event.sigma)})
+
+    @property
+    def privacy(self) -> Literal["public", "released", "internal"]:
+        """The class of what this trial makes of its own: only the winner of a selection will be released."""
+        if not self.events:
+            return "public"
+        released = self.draw is None and all(event.private for event in self.paid)
+        return "released" if released else "internal"
+
+
+def _refuses(member: object) -> str | None:
+    if not isinstance(member, Method):
+        return f"an instance of privimage.methods.method.Method is needed, got {member!r:.60}"
+    if not getattr(member, "what", None) or not issubclass(getattr(member, "config", object), MethodConfig):
+        return "it has to say `what` it is, and its `config`, a MethodConfig"
+    kinds = [stage.kind for stage in member.declaration.stages]
+    if len(set(kinds)) < len(kinds):
+        return f"two stages have one kind: {', '.join(kinds)}"
+    asks = member.declaration.asking
+    if sum(ask.solved for _, ask in asks) > 1:
+        return "only one of its accesses can take its noise from the budget"
+    for stage, ask in asks:
+        if ask.private and not (ask.solved or ask.shared):
+            return f"stage {stage.kind}: an answer that is not shared takes its noise from the budget: leave out sigma"
+        known = {on for before in member.declaration.upto(stage.kind) for on in before.world}
+        if ask.shared and not known <= {"public", "sensitive"}:
+            return f"stage {stage.kind}: what all trials share cannot depend on {', '.join(sorted(known))}"
+    return None
+
+
+METHODS: Door[Method] = Door(kind="method", folder="methods", refuses=_refuses)
+
+
+def load(name: str) -> Method:
+    """The method of that name. Raises InputError if there is none."""
+    return METHODS.load(name)

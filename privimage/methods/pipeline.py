@@ -1,0 +1,193 @@
+"""The pipeline of a diffusion method: every stage computed or found, from the query to the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage import exhibit, semantics
+from privimage.dpsgd.finetune import fine_tune
+from privimage.finite import check_images
+from privimage.generators import sampler, sizes
+from privimage.generators.generator import FIT_IMAGES, Generator
+from privimage.generators.pretrain import pretrain
+from privimage.generators.sampler import draw_images
+from privimage.histogram import noisy_histogram, query_function
+from privimage.methods.method import Context, Synthetic
+from privimage.privacy.entropy import Entropy
+from privimage.privacy.looks import Seen
+from privimage.semantics import Selection
+from privimage.stores.store import Built
+from privimage.stores.tensors import numpy_state, torch_state
+
+if TYPE_CHECKING:
+    from privimage.methods.diffusion import Diffusion, DiffusionConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What pre-training sees: public images, labels of the sensitive set, weights (None: even)."""
+
+    x: NDArray[np.uint8]
+    y: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
+
+
+class Pipeline:
+    """One trial of it. Ratios that select equally many classes are one selection: in keys, k2 stands for the ratio."""
+
+    def __init__(self, method: Diffusion, context: Context) -> None:
+        config: DiffusionConfig = context.config
+        if method.selects:
+            n_public, n_labels = len(context.public.classes), len(context.sensitive.train.classes)
+            self._k2 = config.select.k2(n_public=n_public, n_labels=n_labels)
+            context = replace(context, fields={"select.ratio": self._k2})
+        self.method, self.config, self.context = method, config, context
+        self.public, self.sensitive, self.stages = context.public, context.sensitive, context.stages
+        self.seed, self.paid, self.inputs = context.seed, context.paid, context.inputs
+
+    def images(self) -> Synthetic:
+        """The synthetic images, with every stage before them computed or found."""
+        generator = sizes.build(
+            self.config.model.size,
+            shape=self.sensitive.train.shape,
+            n_classes=len(self.sensitive.train.classes),
+            seed=self.seed,
+        )
+        start = self._start()
+        self._pretrain(generator, start)
+        self._finetune(generator)
+        self._fit(generator, start)
+        return self._sample(generator)
+
+    def histogram(self) -> NDArray[np.float64]:
+        """The noisy histogram [labels, public classes] at the trial's own sigma_s: asked, found or derived."""
+        return noisy_histogram(
+            self.public,
+            self.sensitive.train,
+            query=self.config.query,
+            own=self.context.events["histogram"],
+            asked=self.context.asked("histogram"),
+            inputs=self.inputs,
+            stages=self.stages,
+        )
+
+    def _query(self, x: NDArray[np.uint8], k1: int) -> NDArray[np.int64]:
+        """What the query function sees in images, for metrics: on the first worker."""
+        found = query_function(self.public, query=self.config.query, inputs=self.inputs, stages=self.stages, alone=True)
+        return found.of(x, k1=k1)
+
+    def _selection(self) -> Selection:
+        """The selected public images."""
+        k2 = self._k2
+        S = self.histogram() if self.method.shares else None
+
+        def build(progress: Callable[[int, int], None]) -> Built:
+            if S is None:
+                n_labels = len(self.sensitive.train.classes)
+                chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
+                return Built(arrays=vars(chosen), privacy="public")
+            chosen = semantics.select(S, self.public, k2=k2)
+            own = (self.context.events["histogram"],)
+            shown = exhibit.arrays_of(chosen, S, self.public)
+            names = exhibit.names_of(chosen, self.public, self.sensitive.train.classes)
+            return Built(arrays=vars(chosen) | shown, privacy="released", events=own, meta=names)
+
+        arrays = self.stages.public("selection", self.inputs.of("selection"), build).arrays
+        return Selection(**{field.name: arrays[field.name] for field in fields(Selection)})
+
+    def _start(self) -> Start:
+        """What the generator is pre-trained on."""
+        if self.method.selects:
+            chosen = self._selection()
+            return Start(x=self.public.x[chosen.index], y=chosen.label, weights=chosen.weight)
+        null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
+        return Start(x=self.public.x, y=np.full(len(self.public), null), weights=None)
+
+    def _pretrain(self, generator: Generator, start: Start) -> None:
+        """Load the starting weights into `generator`."""
+        if self.method.pretrain_on == "nothing":
+            return
+        inputs = self.inputs.of("pretrained")
+        query = tuple(e for e in self.paid if e.shared is not None)
+
+        def build(progress: Callable[[int, int], None]) -> Built:
+            state = pretrain(
+                generator,
+                start.x,
+                start.y,
+                weights=start.weights,
+                config=self.config.pretrain,
+                seed=self.seed,
+                workers=self.stages.workers,
+                progress=progress,
+                checkpoint=self.stages.checkpoint("pretrained", inputs),
+            )
+            return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
+
+        artefact = self.stages.public("pretrained", inputs, build)
+        generator.F.load_state_dict(torch_state(artefact.arrays))
+
+    def _finetune(self, generator: Generator) -> None:
+        """Load the fine-tuned weights into `generator`."""
+        if self.method.finetune == "none":
+            return
+        if self.method.pretrain_on != "nothing" and self.config.sample.detail_below > 0:
+            generator.keep_detail()
+        event = self.context.events["generator"]
+        inputs = self.inputs.of("generator")
+
+        def build(entropy: Entropy, progress: Callable[[int, int], None], seen: Seen | None = None) -> Built:
+            release = fine_tune(
+                generator,
+                self.sensitive.train,
+                config=self.config.finetune,
+                event=event,
+                entropy=entropy,
+                workers=self.stages.workers,
+                progress=progress,
+                checkpoint=self.stages.checkpoint("generator", inputs, entropy=entropy),
+                seen=seen,
+            )
+            state = numpy_state(release.value.state)
+            return Built(arrays=state, privacy=self.context.privacy, events=self.paid)
+
+        if event.private:
+            artefact = self.stages.private("generator", inputs, what=event.purpose, events=(event,), build=build)
+        else:
+            (look,) = self.method.looks(self.config)
+            artefact = self.stages.unnoised("generator", inputs, look=look, build=build)
+        generator.F.load_state_dict(torch_state(artefact.arrays))
+
+    def _fit(self, generator: Generator, start: Start) -> None:
+        """Fit what is not trained on public images, and store the whole model."""
+
+        def build(progress: Callable[[int, int], None]) -> Built:
+            rng = np.random.default_rng((self.seed, 4))
+            public = start.x[rng.choice(len(start.x), size=FIT_IMAGES, p=start.weights)]
+            sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
+            return Built(arrays=numpy_state(generator.state_dict()), privacy=self.context.privacy, events=self.paid)
+
+        generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
+
+    def _sample(self, generator: Generator) -> Synthetic:
+        def build(progress: Callable[[int, int], None]) -> Built:
+            x, y = draw_images(
+                generator,
+                n=self.config.samples,
+                config=self.config.sample,
+                seed=self.seed,
+                device=self.stages.workers.device,
+                progress=progress,
+            )
+            check_images(x)
+            meta = {"classes": list(self.sensitive.train.classes)}
+            return Built(arrays={"x": x, "y": y}, privacy=self.context.privacy, events=self.paid, meta=meta)
+
+        arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
+        query = self._query if self.method.shares else None
+        return Synthetic(x=arrays["x"], y=arrays["y"], events=self.paid, inputs=self.inputs, query=query)

@@ -1,0 +1,79 @@
+"""Resolve: from what a file says of a method to its configuration; what it leaves out is as suits the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from privimage.errors import InputError
+from privimage.methods.method import DEFAULT, METHODS, Method, MethodConfig, load
+from privimage.schema import SAID, Frozen, parse, set_dotted
+
+
+def resolve(values: Mapping[str, Any], *, where: str = "method") -> MethodConfig:
+    """The configuration of the method that the values name, every field that they leave out as suits it.
+
+    Raises InputError naming the dotted path, which begins with `where`.
+    """
+    name = values.get("name", DEFAULT)
+    if not isinstance(name, str) or name not in METHODS.names():
+        raise InputError(f"{where}.name: got {name!r:.80}; allowed: {', '.join(METHODS.names())}")
+    method = load(name)
+    return parse(method.config, suited({**values, "name": name}, method), where=where)
+
+
+def resolved(value: Any) -> Any:
+    """As `resolve`, for a field of a model: what is no mapping is left for the model to refuse."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return resolve(value)
+    except InputError as error:
+        raise PydanticCustomError(SAID, "{why}", {"why": str(error)}) from None
+
+
+def suited(values: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """The values with the method's settings where they say nothing, null included."""
+    filled = dict(values)
+    for dotted, value in method.settings.items():
+        if not _says(filled, dotted.split(".")):
+            filled = set_dotted(filled, dotted, value)
+    return filled
+
+
+def _says(values: Any, path: list[str]) -> bool:
+    """Whether the values hold anything at the path; a model, or what is no mapping, says everything."""
+    if not path or not isinstance(values, Mapping):
+        return True
+    return path[0] in values and _says(values[path[0]], path[1:])
+
+
+def replaced(config: MethodConfig, fields: Mapping[str, Any]) -> MethodConfig:
+    """The configuration with some dotted fields replaced."""
+    values: dict[str, Any] = config.model_dump()
+    for dotted, value in fields.items():
+        values = set_dotted(values, dotted, value)
+    return resolve(values)
+
+
+def has_field(config: type[Frozen], path: Sequence[str]) -> bool:
+    """Whether a model has a field at this path of names."""
+    info = config.model_fields.get(path[0])
+    if info is None or len(path) == 1:
+        return info is not None
+    inner = info.annotation
+    return isinstance(inner, type) and issubclass(inner, Frozen) and has_field(inner, path[1:])
+
+
+def fitting(values: Mapping[str, Any], config: type[Frozen]) -> dict[str, Any]:
+    """Of values that were written for another method what this configuration knows too."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = config.model_fields[name].annotation if name in config.model_fields else None
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Frozen):
+            kept[name] = fitting(value, inner)
+        elif name in config.model_fields:
+            kept[name] = value
+    return kept

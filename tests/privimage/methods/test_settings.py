@@ -1,0 +1,54 @@
+"""Settings: every method runs with those that suit it, and says what the user wrote above them."""
+
+from __future__ import annotations
+
+import pytest
+
+from privimage.methods.declared import fields_of
+from privimage.methods.diffusion import DiffusionConfig
+from privimage.methods.method import METHODS, load
+from privimage.methods.resolve import fitting, replaced, resolve
+
+NAMES = METHODS.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_fields_that_the_method_uses(name: str) -> None:
+    """A settings entry that is misspelt, or that changes nothing, would claim a care that is not taken."""
+    method, made = load(name), fields_of(resolve({"name": name}))
+    defaults = fields_of(method.config(name=name))
+    for field, value in method.settings.items():
+        assert method.declaration.uses(field) and value != defaults[field]
+        assert made[field] == value
+    assert {field for field, value in made.items() if value != defaults[field]} == set(method.settings)
+
+
+def test_what_is_written_wins_over_the_settings_and_a_null_is_written_too() -> None:
+    def guidance(**values: object) -> float:
+        config = resolve({"name": "dpdm"} | values)
+        assert isinstance(config, DiffusionConfig)
+        return config.sample.guidance
+
+    assert guidance() == load("dpdm").settings["sample.guidance"]
+    assert guidance(sample={"steps": 4}) == guidance()
+    assert guidance(sample={"guidance": 0.7}) == 0.7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(load("dpdm").settings, "finetune.P_mean", -1.0)  # type: ignore[arg-type]
+        assert fields_of(resolve({"name": "dpdm"}))["finetune.P_mean"] == -1
+        assert fields_of(resolve({"name": "dpdm", "finetune": {"P_mean": None}}))["finetune.P_mean"] is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resolved_method_reads_back_as_it_is(name: str) -> None:
+    """A record is read again under settings that may have changed: what ran is what it says."""
+    config = resolve({"name": name, "samples": 50})
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(config, DiffusionConfig):
+            patch.setitem(load(name).settings, "sample.steps", 77)  # type: ignore[arg-type]
+        assert resolve(config.model_dump()) == config == replaced(config, {})
+
+
+def test_of_another_methods_part_a_method_takes_what_it_knows() -> None:
+    part = {"name": "x", "samples": 50, "query": {"sigma": 3}, "select": {"ratio": 0.1, "new": 1}}
+    assert fitting(part, DiffusionConfig) == {**part, "select": {"ratio": 0.1}}
+    assert fitting(part, load("real").config) == {"name": "x", "samples": 50}
