@@ -50,10 +50,14 @@ class BundleConfig(Frozen):
     method: str
     size: str
     shape: tuple[int, int, int]  # (channels, height, width)
-    n_classes: int
-    classes: tuple[str, ...] | None = None  # names of the labels, where the run kept them
+    classes: tuple[str, ...]  # names of the labels
     sample: SampleConfig
     model_sha256: str
+
+    @property
+    def n_classes(self) -> int:
+        """How many labels there are."""
+        return len(self.classes)
 
 
 @dataclass(frozen=True, kw_only=True)

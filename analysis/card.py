@@ -24,13 +24,12 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
     public = get_dotted(record.config, "data.public.name") or "(not recorded)"
     sensitive = get_dotted(record.config, "data.sensitive.id") or "(not recorded)"
     channels, height, width = config.shape
-    named = f" ({', '.join(config.classes)})" if config.classes else ""
     return "\n".join(
         [
             f"# Synthetic images of {sensitive}: trial {record.id} of sweep {record.sweep}", "",
             f"**{config.guarantee.sentence}** {config.guarantee.why}", "",
             f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} "
-            f"labels{named}.",
+            f"labels ({', '.join(config.classes)}).",
             f"Method {record.method}, network {config.size}. It was trained on the sensitive set "
             f"`{sensitive}` with differential privacy, with the public set `{public}` beside it. Images "
             f"that it makes: `{SAMPLES}`.",

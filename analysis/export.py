@@ -100,9 +100,7 @@ def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: P
     try:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (draft / bundle.SAMPLES).write_bytes(
-            pictures.enlarged(samples, names=config.classes or (), stated=stated.sentence)
-        )
+        (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples, names=config.classes, stated=stated.sentence))
         (draft / bundle.CARD).write_text(card.write_card(found, record, config, metric=metric), encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
@@ -140,11 +138,10 @@ def releasable(found: Facts, record: Record) -> Artefact:
 def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes, stated: Guarantee) -> BundleConfig:
     sample: Any = get_dotted(record.config, "method.sample") or {}
     channels, height, width = samples.x.shape[1:]
-    n_classes = int(samples.y.max()) + 1  # labels go round in turn, so every one is there
     return BundleConfig(
         trial=record.id, sweep=record.sweep, method=record.method,
         size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
-        n_classes=n_classes, classes=pictures.classes_of(found, record, n_classes),
+        classes=samples.classes,
         sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
         guarantee=stated, without_noise=spend.looks(found), alone=_alone(record),
         model_sha256=hashlib.sha256(raw).hexdigest(),

@@ -32,10 +32,11 @@ LONGEST = 14  # characters of a label's name
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Synthetic images uint8 [n, C, H, W] with labels."""
+    """Synthetic images uint8 [n, C, H, W] with labels, and the names of all labels, which the samples of a run keep."""
 
     x: Pixels
     y: NDArray[Any]
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,6 @@ class Panel:
     title: str
     record: Record
     samples: Samples
-    names: tuple[str, ...]  # of the labels
 
 
 def samples_of(store: Store, record: Record) -> Samples | None:
@@ -57,7 +57,8 @@ def samples_of(store: Store, record: Record) -> Samples | None:
         return None
     if artefact is None or not record.private or artefact.manifest.privacy == "internal":
         return None
-    return Samples(x=artefact.arrays["x"], y=artefact.arrays["y"])
+    classes = tuple(map(str, artefact.manifest.meta["classes"]))
+    return Samples(x=artefact.arrays["x"], y=artefact.arrays["y"], classes=classes)
 
 
 def grid(samples: Samples, *, columns: int = 10, rows: int | None = 20, scale: int = 1) -> Pixels:
@@ -118,14 +119,6 @@ def _enlarged(samples: Samples, *, columns: int, rows: int | None, names: Sequen
     return named(picture, shown, height=(samples.x.shape[2] + GAP) * scale)
 
 
-def classes_of(found: Facts, record: Record, n: int) -> tuple[str, ...] | None:
-    """The names of the n labels, which the samples keep; None if they do not."""
-    key = record.artefacts.get("samples")
-    artefact = found.store.get("samples", key) if key is not None else None
-    named_: Sequence[Any] | None = artefact.manifest.meta.get("classes") if artefact is not None else None
-    return tuple(map(str, named_)) if named_ and len(named_) == n else None
-
-
 def best_panels(found: Facts) -> list[Panel]:
     """The best record's samples of every method at every epsilon, by rising epsilon, the searched method first."""
     rows = pareto.best_rows([record for record in found.records if record.private], metrics=found.ranking)
@@ -139,9 +132,7 @@ def best_panels(found: Facts) -> list[Panel]:
         seen.add(record.artefacts["samples"])
         alone = f"epsilon {words.epsilon(record.epsilon_alone)} alone"
         at = f"budget {budget.epsilon:g}" if pareto.spends_its_budget(record) else alone
-        n = int(samples.y.max()) + 1
-        names = classes_of(found, record, n) or tuple(map(str, range(n)))
-        panels.append(Panel(title=f"{method}, {at}", record=record, samples=samples, names=names))
+        panels.append(Panel(title=f"{method}, {at}", record=record, samples=samples))
     return panels
 
 
@@ -149,7 +140,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 8, across: int = 3, s
     """A PNG of all grids, `across` beside each other, each under its title; what has to be stated stands below."""
     across = min(across, len(panels))
     down = -(-len(panels) // across)
-    pictures = [_enlarged(panel.samples, columns=columns, rows=ROWS, names=panel.names) for panel in panels]
+    pictures = [_enlarged(panel.samples, columns=columns, rows=ROWS, names=panel.samples.classes) for panel in panels]
     ratio = max(picture.shape[0] / picture.shape[1] for picture in pictures)
     figure = Figure(figsize=(3.2 * across, (3.2 * ratio + 0.4) * down + 0.3), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)

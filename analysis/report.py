@@ -196,10 +196,10 @@ def sample_grids(found: Facts) -> Parts:
 
 
 def _figure(panel: pictures.Panel) -> str:
-    labels = panel.names[: pictures.ROWS]
+    labels = panel.samples.classes[: pictures.ROWS]
     alt = f"Synthetic images by {panel.title}, a row a label: {', '.join(labels)}"
     return page.figure(
-        pictures.enlarged(panel.samples, columns=8, names=panel.names),
+        pictures.enlarged(panel.samples, columns=8, names=panel.samples.classes),
         title=f"{panel.title}, trial {details.short(panel.record)}",
         alt=alt,
     )

@@ -50,7 +50,7 @@ def sample_from(
 
 def counts_of(config: BundleConfig, *, n: int | None, labels: Sequence[str]) -> dict[int, int]:
     """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
-    return wanted.counts(labels, n=n, n_classes=config.n_classes, classes=config.classes)
+    return wanted.counts(labels, n=n, classes=config.classes)
 
 
 def _device(name: str) -> torch.device:

@@ -15,23 +15,23 @@ MOST = 10_000_000  # images of one call
 EXAMPLE = "e.g. --label 3, --label 0=100 --label 7=50, or --label 0=20% --label 7=80%"
 
 
-def counts(asked: Sequence[str], *, n: int | None, n_classes: int, classes: Sequence[str] | None) -> dict[int, int]:
+def counts(asked: Sequence[str], *, n: int | None, classes: Sequence[str]) -> dict[int, int]:
     """How many images of each label, in the order of labels; without `asked`, n of all labels in turn.
 
     An entry of `asked` is a label, LABEL=NUMBER or LABEL=SHARE%, its label a number or the name of a class. Raises
     InputError if a label is unknown or named twice, or the numbers do not go together.
 
-    >>> counts(["3"], n=10, n_classes=5, classes=None)
+    >>> counts(["3"], n=10, classes=("a", "b", "c", "d"))
     {3: 10}
-    >>> counts(["b=25%", "a=75%"], n=10, n_classes=2, classes=("a", "b"))
+    >>> counts(["b=25%", "a=75%"], n=10, classes=("a", "b"))
     {0: 8, 1: 2}
     """
     if not asked:
-        return _shared({label: 1.0 for label in range(n_classes)}, DEFAULT if n is None else n)
+        return _shared({label: 1.0 for label in range(len(classes))}, DEFAULT if n is None else n)
     wanted: dict[int, str] = {}
     for entry in asked:
         name, _, amount = entry.rpartition("=") if _is_amount(entry) else (entry, "", "")
-        label = _label(name, n_classes=n_classes, classes=classes)
+        label = _label(name, classes)
         if label in wanted:
             raise InputError(f"--label: got '{entry}'; {name} stands there twice; give it once")
         wanted[label] = amount
@@ -85,12 +85,12 @@ def _is_amount(entry: str) -> bool:
     return bool(equals) and (whole or share)
 
 
-def _label(name: str, *, n_classes: int, classes: Sequence[str] | None) -> int:
-    names = list(classes or ())
+def _label(name: str, classes: Sequence[str]) -> int:
+    names = list(classes)
     if name in names:
         return names.index(name)
-    if name.isascii() and name.isdigit() and len(name) <= 12 and int(name) < n_classes:
+    if name.isascii() and name.isdigit() and len(name) <= 12 and int(name) < len(classes):
         return int(name)
     close = difflib.get_close_matches(name[:100], names, n=3) or names[:3]
-    known = f"the labels are 0 to {n_classes - 1}" + (f"; the nearest names are {', '.join(close)}" if close else "")
+    known = f"the labels are 0 to {len(classes) - 1}" + (f"; the nearest names are {', '.join(close)}" if close else "")
     raise InputError(f"--label: got '{name[:100]}'; {known}; {EXAMPLE}")

@@ -165,7 +165,8 @@ def store_artefacts(store: Store, record: Record, state: dict[str, Any], samples
         return
     privacy: Any = "released" if record.private else "internal"
     store.put("model", record.id, Built(arrays=state, privacy=privacy, events=record.events))
-    store.put("samples", record.id, Built(arrays=samples, privacy=privacy, events=record.events))
+    meta = {"classes": list("0123456789")}
+    store.put("samples", record.id, Built(arrays=samples, privacy=privacy, events=record.events, meta=meta))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@ import json
 
 import pytest
 
-from privimage.analysis import bundle
 from privimage.analysis.export import pull_best
 from privimage.errors import InputError
 from privimage.stores.manifest import Manifest
@@ -19,7 +18,7 @@ def test_the_best_private_search_trial_is_written_with_its_statement(demo, tmp_p
     assert sorted(path.name for path in to.iterdir()) == ["card.md", "config.json", "model.safetensors", "samples.png"]
     config = json.loads((to / "config.json").read_text())
     assert config["model_sha256"] == hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
-    assert config["shape"] == [1, 28, 28] and config["n_classes"] == 10 and config["sample"]["steps"] == 3
+    assert config["shape"] == [1, 28, 28] and config["classes"] == list("0123456789") and config["sample"]["steps"] == 3
     assert not list(to.parent.glob(".draft*"))
 
 
@@ -103,13 +102,6 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_given_away(make_run
     record.config["method"]["model"]["size"] = "dct-mlp-512"
     with pytest.raises(InputError, match="not the weights of a dct-mlp-512"):
         pull_best(make_run([record]), epsilon=10, metric=CNN, to=tmp_path / "best")
-
-
-def test_names_of_labels_are_kept_where_the_samples_have_them(make_run, make_record, tmp_path):
-    folder = make_run([make_record("a")])
-    forge(folder, "a", "samples", meta={"classes": list("abcdefghij")})
-    pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best")
-    assert bundle.read(tmp_path / "best").config.classes == tuple("abcdefghij")
 
 
 def test_a_place_that_cannot_be_written_is_one_line(make_run, make_record, monkeypatch, capsys):

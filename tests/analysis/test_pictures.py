@@ -51,10 +51,8 @@ def test_rows_carry_the_names_of_their_labels(make_record, make_run, make_images
         "samples", "named", Built(arrays=make_images(), privacy="released", meta={"classes": list("abcdefghij")})
     )
     record = found.records[0].model_copy(update={"artefacts": {"samples": "named"}})
-    assert (
-        pictures.classes_of(found, record, 10) == tuple("abcdefghij") and pictures.classes_of(found, record, 9) is None
-    )
     samples = pictures.samples_of(found.store, record)
+    assert samples.classes == tuple("abcdefghij")
     bare, named = (Image.open(io.BytesIO(pictures.enlarged(samples, names=n))) for n in ((), ["zero"] * 10))
     margin = np.asarray(named)[:, : named.width - bare.width]
     assert named.height == bare.height and margin.min() < 100

@@ -25,7 +25,7 @@ NAMES = ("cat", "dog", "a=5", "2")
     ],
 )
 def test_what_is_asked_is_drawn(asked: list[str], n: int | None, found: dict[int, int]) -> None:
-    assert wanted.counts(asked, n=n, n_classes=4, classes=NAMES) == found
+    assert wanted.counts(asked, n=n, classes=NAMES) == found
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_asked_is_drawn(asked: list[str], n: int | None, found: dict[int
 )
 def test_what_cannot_be_drawn_is_one_line(asked: list[str], n: int | None, says: str) -> None:
     with pytest.raises(InputError, match=r"^--") as caught:
-        wanted.counts(asked, n=n, n_classes=4, classes=NAMES)
+        wanted.counts(asked, n=n, classes=NAMES)
     assert says in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 

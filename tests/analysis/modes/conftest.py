@@ -98,7 +98,8 @@ class Maker:
         made = tuple(event for event in trial.events if event.split == "train")
         for kind, key in record.artefacts.items():
             arrays = weights() if kind == "model" else self._images()
-            self.store.put(kind, key, Built(arrays=arrays, privacy=privacy, events=made))
+            meta = {} if kind == "model" else {"classes": list("0123456789")}
+            self.store.put(kind, key, Built(arrays=arrays, privacy=privacy, events=made, meta=meta))
         for access in record.paid:
             if trial.draw is None or any(event.shared for event in access.events):
                 self.ledger.charge(id=access.id, what=access.what, events=access.events)
