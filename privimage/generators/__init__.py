@@ -1,1 +1,3 @@
-"""Generators: networks, the diffusion that trains and samples them, and their codecs."""
+"""Generators: families of networks with the loss that trains them, their codecs, and how images are drawn."""
+
+Shape = tuple[int, int, int]  # of an image: (channels, height, width)

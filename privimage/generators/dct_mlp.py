@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.errors import InputError
+from privimage.generators import Shape
 from privimage.generators.codec import COEFFICIENTS, DctCodec
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
-from privimage.generators.sizes import Make, Shape
+from privimage.generators.sizes import Make
 
 
 class DctMLP(nn.Module):

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss, Network
 from privimage.finite import diverged
+from privimage.generators import Shape
 from privimage.generators import edm as diffusion
 from privimage.generators.codec import Codec
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
-from privimage.generators.sizes import Shape
 
 
 class Diffusion(Generator):

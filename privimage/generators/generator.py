@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss
+from privimage.generators import Shape
 from privimage.generators.codec import Codec
-from privimage.generators.sizes import Shape
 from privimage.schema import Frozen
 
 FIT_IMAGES = 500  # public images that `fit` gets

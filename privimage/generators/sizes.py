@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from privimage.doors import Door
 from privimage.errors import InputError
+from privimage.generators import Shape
 
 if TYPE_CHECKING:
     from privimage.generators.generator import Generator
 
-Shape = tuple[int, int, int]  # (channels, height, width)
 Make = Callable[[Shape, int], "Generator"]  # (shape of the images, number of labels): InputError if it cannot be
 DEFAULT = "dct-mlp-512"
 
@@ -29,15 +29,19 @@ def check(size: str, shape: Shape) -> None:
     """Raise InputError if there is no generator of that size for images of `shape`. Allocates nothing."""
     import torch
 
+    from privimage.generators.generator import Generator
+
     make = DOOR.load(size)
     try:
         with torch.device("meta"):
-            make(shape, 1)
+            made = make(shape, 1)
     except InputError as error:
         raise InputError(
             f"method.model.size: {size} does not fit images of {shape[1]} x {shape[2]} pixels: {error}; set size of "
             "data.sensitive and data.public, or take another model"
         ) from None
+    if not isinstance(made, Generator):
+        raise InputError(f"method.model.size: {size} makes a {type(made).__name__}, not a Generator; take another")
 
 
 def build(size: str, *, shape: Shape, n_classes: int, seed: int) -> Generator:

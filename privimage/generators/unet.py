@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privimage.errors import InputError
+from privimage.generators import Shape
 from privimage.generators.codec import PixelCodec
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
-from privimage.generators.sizes import Make, Shape
+from privimage.generators.sizes import Make
 
 BLOCKS = 2  # residual blocks a level; one more on the way up, for the level's input
 RESCALE = 1 / math.sqrt(2)  # keeps the variance of a sum of two branches
