@@ -23,6 +23,7 @@ from privimage.record import Paid, Record, StageRecord
 from privimage.stores.store import Built, Store
 from privimage.stores.tensors import numpy_state
 
+SPLIT = {"validation": 0.1, "test": 0.2, "split_seed": 0}
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 QUERY = Event(purpose="query", split="train", sigma=5.0, shared="00ff")
 ROLES = ("search", "compare")
@@ -63,7 +64,7 @@ def new_record(
         "role": role,
         "method": method,
         "config": {
-            "data": {"sensitive": {"name": "digits", "id": "digits-v1"}, "public": {"name": "glyphs"}},
+            "data": {"sensitive": {"name": "digits", "id": "digits-v1"} | SPLIT, "public": {"name": "glyphs"}},
             "budget": {"epsilon": epsilon, "delta": 1e-5},
             "method": {
                 "name": method,
