@@ -239,7 +239,7 @@ def asked_by(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> tuple[MethodC
             if isinstance(ask.sigma, str)
         }
         found |= dict.fromkeys(asked.values(), replaced(config, noise))
-    return tuple(found.values())
+    return tuple(dict.fromkeys(found.values()))
 
 
 def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]:
