@@ -208,7 +208,7 @@ def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
     for training in study.trainings:
         yield from _one_trial(sweep, study, training, part)
     if study.score is not None:
-        yield part(f"one score, sigma {study.score.sigma:.4g}", study.score, split="validation")
+        yield part(f"one {study.score}", study.score, split="validation")
     for cost in study.search:
         match cost:
             case BestOf():
@@ -218,11 +218,11 @@ def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
                 what, split = ("scores", "validation") if scores else ("trainings", "training")
                 yield part(f"all {times} {what} of the search", cost, split=split)
     for row in dict.fromkeys(study.rows):
-        yield part(_rows(study.rows.count(row), row.sigma), *study.rows)
+        yield part(_rows(study.rows.count(row), row), *study.rows)
 
 
-def _rows(n: int, sigma: float) -> str:
-    return f"{count_of(n, 'comparison row')}, sigma {sigma:.4g}{' each' if n > 1 else ''}"
+def _rows(n: int, row: Event) -> str:
+    return f"{count_of(n, 'comparison row')}, {row}{' each' if n > 1 else ''}"
 
 
 def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:

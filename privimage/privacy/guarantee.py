@@ -128,8 +128,9 @@ def _why_alone(bill: Bill, study: Study) -> str:
 def asked_for(bill: Bill) -> list[str]:
     """What everything pays for, in words: queries, searches, comparison rows."""
     queries = [f"{count(places(bill.queries), 'noisy query')}"] if bill.queries else []
-    rows = sum(len(study.rows) for study in bill.studies)
-    return [*queries, *_searched(bill), *([count(rows, "comparison row") + " with DP-SGD"] if rows else [])]
+    rows = [row for study in bill.studies for row in study.rows]
+    by = listed(list(dict.fromkeys(row.purpose for row in rows)))
+    return [*queries, *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
 
 
 def _searched(bill: Bill) -> list[str]:
