@@ -6,23 +6,41 @@ import errno
 import os
 import sys
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
+from privimage import __version__
 from privimage.errors import InputError, PrivImageError
 from privimage.sweeps import interrupt
 from privimage.sweeps.cli import ledger, look, results, sweep
-from privimage.sweeps.cli.terminal import Refused, complain, outlive_reader
+from privimage.sweeps.cli.terminal import PLAIN, Refused, complain, out, outlive_reader
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the system names no file then
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Differentially private synthetic images: one YAML file to a sweep on Ray, with the whole privacy bill.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"privimage {__version__}", **PLAIN)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
 for verbs in (sweep, results, look):
     app.add_typer(verbs.app)
 app.add_typer(ledger.app, name="ledger")

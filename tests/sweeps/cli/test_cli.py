@@ -299,3 +299,14 @@ def test_a_root_that_is_no_folder_is_one_line(
             main()
         said = capsys.readouterr().err.replace("calibrating the noise", "").strip()
         assert caught.value.code == 2 and said.startswith("privimage: ") and says in said and "\n" not in said
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import version
+
+    from privimage.sweeps.cli import main
+
+    monkeypatch.setattr("sys.argv", ["privimage", "--version"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0 and capsys.readouterr().out == f"privimage {version('privimage')}\n"
