@@ -20,6 +20,7 @@ from privimage.plain_yaml import read_yaml
 from privimage.privacy.bill import Bill, Mode
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
+from privimage.stores.open import open_store
 from privimage.stores.store import Store
 
 
@@ -47,7 +48,7 @@ class Facts:
     @property
     def store(self) -> Store:
         """The artefacts."""
-        return Store(self.folder.root.store)
+        return open_store(self.folder.root.store)
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:

@@ -28,7 +28,7 @@ from privimage.privacy.ledger import Ledger
 from privimage.record import Record, untimed
 from privimage.stages import Stages
 from privimage.stores.hidden import HiddenStore
-from privimage.stores.store import Store
+from privimage.stores.open import open_store
 from privimage.trial import Trial, ask, run
 from privimage.workers import Workers
 
@@ -67,7 +67,7 @@ class Site:
 
     def stages(self, trial: Trial, workers: Workers, *, shown: str, hidden: bool) -> Stages:
         """Where the trial runs its stages: over the shared store or hidden inside it; `shown` names it on the board."""
-        store = Store(self.folder.root.store)
+        store = open_store(self.folder.root.store)
         if hidden:
             store = HiddenStore(store)
 

@@ -20,7 +20,7 @@ from privimage.record import Record
 from privimage.schema import get_dotted
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.manifest import read_manifest
-from privimage.stores.store import Store
+from privimage.stores.open import open_store
 
 
 def refusal(ledger: Ledger, receipt: Receipt, *, where: Path, count: int = 1) -> Unpaid:
@@ -102,7 +102,7 @@ def paid_for(record: Record) -> Iterator[Receipt]:
 
 
 def _stored(root: Root) -> Iterator[tuple[Receipt, Path]]:
-    shared = Store(root.store)
+    shared = open_store(root.store)
     for store in (shared, HiddenStore(shared)):
         for folder in sorted((store.root / "artefacts").glob("*/[!.]*")):
             with suppress(Damaged):

@@ -13,6 +13,7 @@ from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_yaml
 from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
+from privimage.stores.open import open_store
 from privimage.stores.store import Store
 from privimage.sweeps.modes.tuning import Public, Select
 from privimage.sweeps.price import answer_kinds, least_sigmas, noise_fields
@@ -116,7 +117,7 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> dict[str, float]:
     """
     needed = least_sigmas(sweep)
     if not folder.asked_sigma.exists():
-        known = _answered(Store(folder.root.store), answer_kinds(sweep))
+        known = _answered(open_store(folder.root.store), answer_kinds(sweep))
         return {q: max((s for s in known.get(q, ()) if s <= sigma), default=sigma) for q, sigma in needed.items()}
     kept = _kept_sigmas(folder)
     for question, sigma in needed.items():
@@ -134,7 +135,7 @@ def _answered(store: Store, kinds: Collection[str]) -> dict[str, list[float]]:
     """The noise multipliers of all answers to shared questions in the store."""
     found: dict[str, list[float]] = {}
     try:
-        for manifest in (manifest for kind in kinds for manifest in store.manifests(kind)):
+        for manifest in (manifest for kind in kinds for manifest in store.find(kind)):
             for event in manifest.events:
                 if event.shared is not None:
                     found.setdefault(event.shared, []).append(event.sigma)

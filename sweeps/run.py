@@ -19,7 +19,7 @@ from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
 from privimage.stores.hidden import HiddenStore
-from privimage.stores.store import Store
+from privimage.stores.open import open_store
 from privimage.sweeps.drive import AGAIN, Phase, run_phase
 from privimage.sweeps.interrupt import STOPPING, Stopped
 from privimage.sweeps.look import read_lines
@@ -135,7 +135,7 @@ def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     ledger_of(sweep, folder.root).check_looks(looks_of(sweep))
     work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
     work.check()
-    for store in (Store(folder.root.store), HiddenStore(Store(folder.root.store))):
+    for store in (open_store(folder.root.store), HiddenStore(open_store(folder.root.store))):
         store.tidy()
     reconcile.check(folder.root, sweep.data.sensitive.id)
     return work
@@ -168,7 +168,7 @@ def _run(work: Work, search: Work | None) -> tuple[str, ...]:
 
 def _select(work: Work) -> tuple[str, ...]:
     """All trials of every selection beside the comparison rows; then the winners, if every trial has its record."""
-    ledger, store = work.ledger, Store(work.folder.root.store)
+    ledger, store = work.ledger, open_store(work.folder.root.store)
     selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
     private_folder(work.folder.internal_ray.parent)
     for look in looks_of(work.sweep):  # now, not by the first trial that gets there

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from privimage.disk import private_folder
 from privimage.errors import Damaged
+from privimage.stores.file import FileStore
 from privimage.stores.store import Artefact, Built, Origin, Store
 
 INTERNAL = "internal"
 
 
-class HiddenStore(Store):
+class HiddenStore(FileStore):
     """A store inside the internal folder of another: it finds what lies there, and puts nothing there.
 
     All that it keeps is `internal`, also what is public by itself: how much there is follows the number of trials.

@@ -54,15 +54,22 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / FILE
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        raw = path.read_bytes()
     except GONE:
         raise Damaged(f"{path}: missing") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return parse_manifest(raw, kind=folder.parent.name, key=folder.name, where=str(path))
+
+
+def parse_manifest(raw: bytes, *, kind: str, key: str, where: str) -> Manifest:
+    """The manifest of that artefact. Raises Damaged, naming `where`, if it is not intact, or that of another one."""
+    try:
+        manifest = Manifest.model_validate_json(raw)
     except ValueError:
-        raise Damaged(f"{path}: damaged") from None
+        raise Damaged(f"{where}: damaged") from None
     if not manifest.intact:
-        raise Damaged(f"{path}: damaged")
-    if (manifest.kind, manifest.key) != (folder.parent.name, folder.name):
-        raise Damaged(f"{path}: is that of another artefact ({manifest.kind}/{manifest.key[:12]})")
+        raise Damaged(f"{where}: damaged")
+    if (manifest.kind, manifest.key) != (kind, key):
+        raise Damaged(f"{where}: is that of another artefact ({manifest.kind}/{manifest.key[:12]})")
     return manifest

@@ -20,7 +20,8 @@ from privimage.privacy.budget import Budget, Event
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 from privimage.record import Paid, Record, StageRecord
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state
 
 SPLIT = {"validation": 0.1, "test": 0.2, "split_seed": 0}
@@ -150,7 +151,7 @@ def write_run(root: Path, records: list[Record], *, objectives: dict[str, str] |
     state = numpy_state(sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3).state_dict())
     ledger = Ledger(folder.root.ledger("digits-v1"))
     for number, record in enumerate(records):
-        store_artefacts(Store(folder.root.store), record, state, images(seed=number))
+        store_artefacts(FileStore(folder.root.store), record, state, images(seed=number))
         for access in record.paid:
             ledger.charge(id=access.id, what=access.what, events=access.events)
         kept = {} if record.method == "real" else {"model": record.id, "samples": record.id}
@@ -161,7 +162,7 @@ def write_run(root: Path, records: list[Record], *, objectives: dict[str, str] |
     return folder
 
 
-def store_artefacts(store: Store, record: Record, state: dict[str, Any], samples: dict[str, Any]) -> None:
+def store_artefacts(store: FileStore, record: Record, state: dict[str, Any], samples: dict[str, Any]) -> None:
     if record.method == "real":
         return
     privacy: Any = "released" if record.private else "internal"

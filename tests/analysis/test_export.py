@@ -5,8 +5,8 @@ import pytest
 
 from privimage.analysis.export import pull_best
 from privimage.errors import InputError
+from privimage.stores.file import FileStore
 from privimage.stores.manifest import Manifest
-from privimage.stores.store import Store
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 
@@ -76,7 +76,7 @@ def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):
 
 
 def forge(folder, record_id, kind, **changes):
-    path = Store(folder.root.store).folder(kind, record_id) / "manifest.json"
+    path = FileStore(folder.root.store).folder(kind, record_id) / "manifest.json"
     path.write_text(Manifest.model_validate(json.loads(path.read_text()) | changes).sealed().model_dump_json())
 
 

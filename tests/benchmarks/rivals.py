@@ -33,7 +33,7 @@ from privimage.errors import PrivImageError
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 
@@ -109,7 +109,7 @@ def work(task: Task, root: Path) -> list[Settings]:
         line: Settings = {"row": row, "epsilon": epsilon, "draw": draw, "finetune": tuning, "sample": sampling}
         started = time.perf_counter()
         public, sensitive = _data[draw]
-        store = Store(root / f"store-{draw}")
+        store = FileStore(root / f"store-{draw}")
         ledger = Ledger(root / f"ledger-{draw}.jsonl")  # states no price: nothing sensitive is read
         stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
         try:

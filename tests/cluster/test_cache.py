@@ -15,7 +15,8 @@ import ray
 from privimage.cluster import cache
 from privimage.cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
 from privimage.schema import digest
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 
@@ -110,7 +111,7 @@ def key_of(root: Path) -> str:
 
 
 def lease_of(root: Path) -> str:
-    return SharedCache(store=Store(root), actor=None)._lease("kind", key_of(root))
+    return SharedCache(store=FileStore(root), actor=None)._lease("kind", key_of(root))
 
 
 @ray.remote(num_cpus=0.2, max_retries=0)
@@ -124,7 +125,7 @@ def fetch(root: Path, actor: Any, *, privacy: Any = "public", seconds: float = 0
         return Built(arrays={"x": np.arange(1000.0)}, privacy=privacy)
 
     cache.RENEW_SECONDS = SHORT_LEASE / 5
-    artefact, origin = SharedCache(store=Store(root), actor=actor).fetch("kind", key_of(root), build)
+    artefact, origin = SharedCache(store=FileStore(root), actor=actor).fetch("kind", key_of(root), build)
     return origin, np.array(artefact.arrays["x"])
 
 
@@ -210,7 +211,7 @@ def test_a_build_that_fails_raises_and_gives_the_lease_back(tmp_path: Path, acto
     def fail() -> Built:
         raise RuntimeError("no luck")
 
-    shared = SharedCache(store=Store(tmp_path), actor=actor)
+    shared = SharedCache(store=FileStore(tmp_path), actor=actor)
     with pytest.raises(RuntimeError, match="no luck"):
         shared.fetch("kind", key_of(tmp_path), fail)
     start = time.monotonic()

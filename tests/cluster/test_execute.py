@@ -19,7 +19,8 @@ from privimage.paths import Root
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
-from privimage.stores.store import Artefact, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Artefact
 from privimage.trial import Trial
 
 SEED = "0123456789abcdef" * 4
@@ -99,7 +100,7 @@ def test_two_workers_make_the_same_weights_as_one(
     stores = []
     for name, resources in (("one", {}), ("two", {"workers": 2, "cpu": 0.5})):
         root = Root(path=tmp_path / name)
-        store = Store(root.store)
+        store = FileStore(root.store)
         (root.store / "internal").mkdir(parents=True)
         for kind in ("histogram", "generator"):
             (root.store / "internal" / f"{kind}-{probe.artefacts[kind]}.seed").write_text(SEED)
@@ -116,7 +117,7 @@ def test_two_workers_make_the_same_weights_as_one(
     for kind in ("histogram", "pretrained", "generator"):
         key = probe.artefacts[kind]
         assert difference(one.get(kind, key), two.get(kind, key)) < 1e-5, kind
-    secret = Store(Root(path=tmp_path / "probe").store)
+    secret = FileStore(Root(path=tmp_path / "probe").store)
     assert (
         difference(
             secret.get("generator", probe.artefacts["generator"]), one.get("generator", probe.artefacts["generator"])

@@ -15,7 +15,8 @@ from privimage.cluster.resources import Resources
 from privimage.cluster.train import run_on_workers
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state
 from privimage.workers import Workers
 
@@ -62,7 +63,7 @@ def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, loca
 def test_a_group_that_dies_in_mid_stage_goes_on_from_its_checkpoint(tmp_path: Path, local_ray: None) -> None:
     def work(workers: Workers) -> None:
         checkpoint.SECONDS, checkpoint.SHARE = 0.0, float("inf")
-        store = Store(tmp_path / "store")
+        store = FileStore(tmp_path / "store")
         stages = Stages(workers=workers, store=store, cache=store, ledger=Ledger(tmp_path / "ledger.jsonl"))
         F = torch.nn.Linear(1, 1)
         torch.nn.init.zeros_(F.weight)

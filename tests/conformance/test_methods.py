@@ -34,7 +34,8 @@ from privimage.privacy.noise import Noise
 from privimage.record import Record
 from privimage.schema import Frozen, digest, parse, set_dotted
 from privimage.stages import Stages
-from privimage.stores.store import Artefact, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Artefact
 from privimage.trial import Trial
 from privimage.trial import run as execute
 from privimage.workers import Workers
@@ -91,7 +92,7 @@ class Recorder(Stages):
     """
 
     def __init__(self, root: Path, canned: dict[str, Artefact] | None = None, until: str = "") -> None:
-        store = Store(root / "store")
+        store = FileStore(root / "store")
         store.entropy = lambda name: Entropy(bytes(BYTES))  # type: ignore[method-assign]  # the same noise everywhere
         super().__init__(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
         self.canned, self.until = canned or {}, until
@@ -287,7 +288,7 @@ def ran(name: str, root: Path) -> tuple[Trial, Record, Stages]:
               "budget": BUDGET, "method": configured(name), "metrics": ["accuracy[lr]"]}  # fmt: skip
     alone = parse(Trial, values)
     trial = alone.asking(dict.fromkeys(alone.questions, 6.0))
-    store = Store(root / "store")
+    store = FileStore(root / "store")
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
     role: Any = "search" if load(name).private else "compare"
     return trial, execute(trial, public=PUBLIC, sensitive=SENSITIVE, stages=stages, sweep="toy", role=role), stages

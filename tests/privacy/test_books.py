@@ -20,7 +20,8 @@ from privimage.privacy.chain import Head
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", split="train", sigma=5, shared="00ff")
@@ -41,7 +42,7 @@ class Pipeline:
         if selection:
             covered.open(trials=1)
             ledger.charge(id=SELECTION, what="the best of K trials", events=(BEST,))
-        store = Store(root.store)
+        store = FileStore(root.store)
         self.stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=covered if selection else ledger)
 
     def made(self, kind: str, *events: Event) -> Built:
@@ -244,8 +245,8 @@ def test_an_access_begun_under_a_lost_ledger_is_charged_again_and_asked_with_the
 
 def test_an_answer_that_another_key_was_paid_for_is_refused(root: Root) -> None:
     Pipeline(root).run()
-    store = Store(root.store)
-    key = next(store.manifests("histogram")).key
+    store = FileStore(root.store)
+    key = next(store.find("histogram")).key
     folder = store.folder("histogram", key)
     folder.rename(folder.with_name("0" * 64))
     with pytest.raises(LostAnswer):
@@ -259,9 +260,11 @@ def unchecked_hits(patch: pytest.MonkeyPatch) -> None:
 
 
 def receipts_that_are_not_kept(patch: pytest.MonkeyPatch) -> None:
-    real = Store._write
+    real = FileStore._write
     patch.setattr(
-        Store, "_write", lambda self, kind, key, built: real(self, kind, key, Built(**{**vars(built), "receipts": ()}))
+        FileStore,
+        "_write",
+        lambda self, kind, key, built: real(self, kind, key, Built(**{**vars(built), "receipts": ()})),
     )
 
 

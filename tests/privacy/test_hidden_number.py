@@ -24,7 +24,8 @@ from privimage.privacy.budget import Event
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.stores import hidden
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.sweeps.run import run_sweep
 from privimage.sweeps.sweep import load_sweep
 
@@ -139,7 +140,7 @@ def built() -> Built:
 
 
 def test_a_hidden_store_finds_what_is_outside_and_leaves_nothing_there(tmp_path: Path) -> None:
-    outer = Store(tmp_path)
+    outer = FileStore(tmp_path)
     outer.put("kind", "a" * 64, built())
     before = listing(tmp_path)
     inner = hidden.HiddenStore(outer)

@@ -23,7 +23,7 @@ from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.plan import make_plan
 from privimage.sweeps.sweep import load_sweep
@@ -92,7 +92,7 @@ class World:
 
     def __init__(self, sets: tuple[PublicSet, SensitiveData], folder: Path) -> None:
         self.public, self.sensitive = sets
-        self.store, self.path = Store(folder / "store"), folder / "ledger.jsonl"
+        self.store, self.path = FileStore(folder / "store"), folder / "ledger.jsonl"
 
     def run(self, sweep: str, name: str, *metrics: str) -> Trial:
         trial, ledger = trial_of(name, *metrics), Ledger(self.path, under=sweep)

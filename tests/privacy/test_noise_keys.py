@@ -31,7 +31,7 @@ from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy, Stream
 from privimage.semantics import QueryFunction
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
@@ -49,13 +49,13 @@ def of(secret: str, name: str) -> Entropy:
 def injected(secret: str = "a", **other: str) -> Iterator[None]:
     """Entropies of `secret`; of another one for accesses whose name begins with a key of `other`."""
     with pytest.MonkeyPatch.context() as patch:
-        real = Store.entropy
+        real = FileStore.entropy
 
-        def entropy(self: Store, name: str) -> Entropy:
+        def entropy(self: FileStore, name: str) -> Entropy:
             real(self, name)  # what a stage keeps and forgets stays as it is
             return of(other.get(name.split("-")[0], secret), name)
 
-        patch.setattr(Store, "entropy", entropy)
+        patch.setattr(FileStore, "entropy", entropy)
         yield
 
 

@@ -13,7 +13,8 @@ from privimage.paths import Root
 from privimage.privacy.budget import Event
 from privimage.privacy.contents import Contents
 from privimage.privacy.ledger import Ledger
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 
 QUERY = Event(purpose="query", split="train", sigma=5)
 SET = "tiny-v1"
@@ -47,7 +48,7 @@ def paid_answer(root: Root) -> None:
     ledger = Ledger(root.ledger(SET))
     receipt = ledger.receipt(id="k", what="semantic query", events=(QUERY,))
     built = Built(arrays={"a": np.ones(1)}, privacy="released", events=(QUERY,), receipts=(receipt,))
-    Store(root.store).put("histogram", "k", built)
+    FileStore(root.store).put("histogram", "k", built)
 
 
 def test_a_sweep_whose_ledger_was_lost(privimage, write_sweep, root):  # type: ignore[no-untyped-def]

@@ -28,7 +28,7 @@ from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
@@ -41,13 +41,13 @@ ENTROPY = Entropy(bytes(32))
 @pytest.fixture(autouse=True)
 def injected(monkeypatch: Patch) -> None:
     """Entropies that follow from the name of the access: what is released depends on what is read alone."""
-    real = Store.entropy
+    real = FileStore.entropy
 
-    def entropy(self: Store, name: str) -> Entropy:
+    def entropy(self: FileStore, name: str) -> Entropy:
         real(self, name)
         return Entropy(hashlib.sha256(name.encode()).digest())
 
-    monkeypatch.setattr(Store, "entropy", entropy)
+    monkeypatch.setattr(FileStore, "entropy", entropy)
 
 
 # ---- a set of another split is refused

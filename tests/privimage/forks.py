@@ -39,7 +39,8 @@ from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
 from privimage.schema import digest
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.workers import Workers
 
 ENTROPY, CLIP = Entropy(b"5" * 32), 1e-3
@@ -95,7 +96,7 @@ def images(root: Path, sensitive: PrivateSet) -> None:
         return done
 
     Checkpoint.restore = restore  # type: ignore[method-assign]
-    at = Store(root / "store")
+    at = FileStore(root / "store")
     stages = Stages(workers=Workers.alone(), store=at, cache=at, ledger=Ledger(root / "ledger.jsonl"))
     public = PublicSet(x=sensitive.x, y=sensitive.y, name="toy-public", classes=("a", "b", "c"))
     config, identity = resolve(METHOD), {"sensitive": "toy", "public": "toy-public"}
@@ -257,7 +258,7 @@ def elastic(workers: Workers, sensitive: PrivateSet, folder: Path) -> list[int]:
     """
     checkpoint.SECONDS, checkpoint.SHARE = 0.0, float("inf")
     roots, found = [folder / f"elastic-{workers.size}", folder / f"elastic-{workers.size}-alone"], []
-    place = Checkpoint(store=Store(roots[0]), name="g", entropy=ENTROPY, workers=workers)
+    place = Checkpoint(store=FileStore(roots[0]), name="g", entropy=ENTROPY, workers=workers)
     try:
         tuned(workers, sensitive, EVENT, place=place, die_after=3)
     except InterruptedError:
@@ -266,7 +267,7 @@ def elastic(workers: Workers, sensitive: PrivateSet, folder: Path) -> list[int]:
         shutil.copytree(*roots)
     for name, team, root in (("together", workers, roots[0]), ("alone", Workers.alone(), roots[1])):
         if workers.first or team.size > 1:
-            place = Checkpoint(store=Store(root), name="g", entropy=ENTROPY, workers=team)
+            place = Checkpoint(store=FileStore(root), name="g", entropy=ENTROPY, workers=team)
             real = place.restore
             place.restore = lambda parts, real=real: (found.append(real(parts)), found[-1])[1]  # type: ignore[method-assign]
             np.savez(folder / f"{name}-{workers.size}-{workers.rank}.npz", **tuned(team, sensitive, EVENT, place=place))
@@ -279,7 +280,7 @@ def errors(workers: Workers, folder: Path) -> dict[str, list[str]]:
     seen: dict[str, list[str]] = {}
     for name in ("manifest", "lost", "ledger", "diagnostic", "full"):
         root = folder / f"errors-{name}"
-        at = Store(root / "store")
+        at = FileStore(root / "store")
         stages = Stages(workers=workers, store=at, cache=at, ledger=Ledger(root / "ledger.jsonl"))
         if workers.first:
             break_(name, stages, at)
@@ -297,7 +298,7 @@ def errors(workers: Workers, folder: Path) -> dict[str, list[str]]:
     return seen
 
 
-def break_(name: str, stages: Stages, at: Store) -> None:
+def break_(name: str, stages: Stages, at: FileStore) -> None:
     key = digest({"kind": "kind"})
     if name == "manifest":
         at.folder("kind", key).mkdir(parents=True)
@@ -329,7 +330,7 @@ def worker(folder: Path, rank: int, size: int, sensitive: PrivateSet) -> None:
 def deserted(folder: Path, rank: int, size: int, who: int) -> None:
     """The worker `who` meets an error of its own in the middle of a build."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/deserted-{who}", rank=rank, world_size=size)
-    workers, at = Workers.of_process_group(), Store(folder / f"deserted-{who}.store")
+    workers, at = Workers.of_process_group(), FileStore(folder / f"deserted-{who}.store")
     stages = Stages(workers=workers, store=at, cache=at, ledger=Ledger(folder / f"deserted-{who}.jsonl"))
 
     def build(progress: Any) -> Built:

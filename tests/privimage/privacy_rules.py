@@ -40,7 +40,8 @@ from privimage.privacy.ledger import Ledger
 from privimage.record import Paid
 from privimage.semantics import QueryFunction
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.workers import Workers
 
 QUERY = Event(purpose="query", split="train", sigma=7.0)
@@ -57,7 +58,7 @@ class World:
     folder: Path
 
     def stages(self) -> Stages:
-        store, ledger = Store(self.folder / "store"), Ledger(self.folder / "ledger.jsonl")
+        store, ledger = FileStore(self.folder / "store"), Ledger(self.folder / "ledger.jsonl")
         return Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
 
     def tune(self, event: Event, *, entropy: Entropy = ENTROPY, **config: Any) -> tuple[Generator, Tensor]:
@@ -202,7 +203,7 @@ def rule_4_noise_is_sigma_C_once_a_step(world: World) -> None:
 
 
 def rule_4_trials_have_noise_of_their_own_and_nothing_is_seeded_globally(world: World) -> None:
-    entropies = [Store(world.folder / folder).entropy(name) for folder in "ab" for name in ("x", "y")]
+    entropies = [FileStore(world.folder / folder).entropy(name) for folder in "ab" for name in ("x", "y")]
     assert len(set(entropies)) == 4, "fresh from the operating system"
     assert all(len(set(e.raw)) > 16 for e in entropies), "256 bits"
     for a, b in ((entropies[0], entropies[1]), (entropy(5), entropy(5 + 2**32)), (entropy(5), entropy(5 + 2**200))):

@@ -27,7 +27,7 @@ from privimage.generators.generator import Generator
 from privimage.generators.pretrain import PretrainConfig, pretrain
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.workers import Workers
 
 Tiny = Callable[..., Generator]
@@ -52,7 +52,7 @@ class Bench:
 
     tiny: Tiny
     sensitive: PrivateSet
-    store: Store
+    store: FileStore
     steps: list[int] = field(default_factory=list)  # those that were done
 
     def tuned(
@@ -101,7 +101,7 @@ def bits(state: dict[str, torch.Tensor]) -> bytes:
 
 @pytest.fixture
 def bench(tiny: Tiny, sensitive: PrivateSet, tmp_path: Path) -> Bench:
-    return Bench(tiny=tiny, sensitive=sensitive, store=Store(tmp_path))
+    return Bench(tiny=tiny, sensitive=sensitive, store=FileStore(tmp_path))
 
 
 STAGES: dict[str, Callable[..., Callable[..., bytes]]] = {
@@ -238,11 +238,11 @@ def test_the_check_sees_the_fault(bench: Bench, fault: Callable[[Patch], None], 
 # ---- what is believed
 
 
-def write(store: Store) -> None:
+def write(store: FileStore) -> None:
     Checkpoint(store=store, name="small", entropy=ENTROPY).save(7, {"F": torch.nn.Linear(3, 2)})
 
 
-def believed(store: Store, *, entropy: Entropy | None = ENTROPY, name: str = "small") -> bool:
+def believed(store: FileStore, *, entropy: Entropy | None = ENTROPY, name: str = "small") -> bool:
     """Whether the file is taken; if it is not, nothing may have changed."""
     return taken(Checkpoint(store=store, name=name, entropy=entropy))
 
@@ -350,11 +350,11 @@ def test_it_takes_its_share_of_the_time_and_no_more(bench: Bench, monkeypatch: P
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     place = Checkpoint(store=bench.store, name="small")
 
-    def slow(self: Store, name: str, raw: bytes) -> None:
+    def slow(self: FileStore, name: str, raw: bytes) -> None:
         writes.append(now[0])
         now[0] += cost[0]
 
-    monkeypatch.setattr(Store, "keep", slow)
+    monkeypatch.setattr(FileStore, "keep", slow)
     for cost[0], expected in ((0.1, 1000 / 20), (5.0, 1000 / 505)):
         writes.clear()
         end = now[0] + 1000

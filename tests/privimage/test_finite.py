@@ -14,7 +14,8 @@ from privimage.finite import Diverged, check_images
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 
@@ -22,15 +23,15 @@ BAD = {"a": np.array([0.0, np.nan])}
 
 
 def attempt(root: Path, what: Trial, public: PublicSet, sensitive: SensitiveData) -> tuple[str, Stages]:
-    store = Store(root / "store")
+    store = FileStore(root / "store")
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
     with pytest.raises(Diverged) as failed:
         run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy", role="search")
     return str(failed.value), stages
 
 
-def all_finite(store: Store) -> bool:
-    found = [store.get(manifest.kind, manifest.key) for manifest in store.manifests()]
+def all_finite(store: FileStore) -> bool:
+    found = [store.get(manifest.kind, manifest.key) for manifest in store.find()]
     return all(np.isfinite(array).all() for one in found if one is not None for array in one.arrays.values())
 
 
@@ -79,7 +80,7 @@ def test_no_stage_stores_what_is_not_finite(kind: str, tmp_path: Path) -> None:
             way(kind, {}, lambda progress: Built(arrays=BAD, privacy="public"))
     with pytest.raises(Diverged):
         stages.store.put(kind, "0" * 64, Built(arrays=BAD, privacy="public"))
-    assert not list(stages.store.manifests())
+    assert not list(stages.store.find())
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

@@ -37,7 +37,7 @@ from privimage.privacy.entropy import Entropy, Stream
 from privimage.privacy.ledger import Ledger
 from privimage.semantics import QueryFunction
 from privimage.stages import Stages
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def anybody_reads_the_entropy(patch: Patch) -> None:
 
 
 def the_entropy_is_kept(patch: Patch) -> None:
-    patch.setattr(Store, "forget", lambda self, name: None)
+    patch.setattr(FileStore, "forget", lambda self, name: None)
 
 
 def the_query_is_not_in_the_calibration(patch: Patch) -> None:
@@ -267,8 +267,8 @@ def charged_after_the_build(patch: Patch) -> None:
 
 
 def new_noise_after_a_crash(patch: Patch) -> None:
-    real = Store.entropy
-    patch.setattr(Store, "entropy", lambda self, name: (self.forget(name), real(self, name))[1])
+    real = FileStore.entropy
+    patch.setattr(FileStore, "entropy", lambda self, name: (self.forget(name), real(self, name))[1])
 
 
 def charged_again_after_a_crash(patch: Patch) -> None:

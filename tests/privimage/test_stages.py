@@ -17,7 +17,8 @@ from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
 from privimage.stages import Stages
-from privimage.stores.store import Artefact, Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Artefact, Built
 from privimage.workers import Workers
 
 EVENT = Event(purpose="query", split="train", sigma=5)
@@ -25,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 def stages_at(root: Path, **changed: object) -> Stages:
-    store = Store(root / "store")
+    store = FileStore(root / "store")
     ledger = Ledger(root / "ledger.jsonl")
     return Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger, **changed)  # type: ignore[arg-type]
 

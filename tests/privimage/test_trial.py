@@ -20,7 +20,7 @@ from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.schema import digest, get_dotted, parse, set_dotted
 from privimage.stages import Stages
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.trial import Trial, check, run
 from privimage.workers import Workers
 
@@ -28,7 +28,7 @@ from privimage.workers import Workers
 def ran(
     root: Path, what: Trial, public: PublicSet, sensitive: SensitiveData, role: Literal["search", "compare"] = "search"
 ) -> tuple[Record, Stages]:
-    store = Store(root / "store")
+    store = FileStore(root / "store")
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
     return run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy", role=role), stages
 

@@ -20,7 +20,7 @@ from privimage.record import Record
 from privimage.schema import parse, set_dotted
 from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
 from privimage.stages import Stages
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.trial import Trial, run
 from privimage.workers import Workers
 
@@ -111,7 +111,7 @@ def trial(*, asked: float = 6, **dotted: Any) -> Trial:
 
 def stages_at(folder: Path) -> Stages:
     """Stages with store and ledger in that folder."""
-    store = Store(folder / "store")
+    store = FileStore(folder / "store")
     return Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(folder / "ledger.jsonl"))
 
 

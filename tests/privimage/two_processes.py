@@ -23,7 +23,8 @@ from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stages import Stages
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.trial import Trial
 from privimage.workers import Workers
 
@@ -87,13 +88,13 @@ def race_for_the_store(folder: Path) -> tuple[str, float]:
         time.sleep(0.4)
         return Built(arrays={"a": np.random.default_rng().random(4)}, privacy="public")
 
-    artefact, origin = Store(folder / "store").fetch("slow", "k" * 40, slow)
+    artefact, origin = FileStore(folder / "store").fetch("slow", "k" * 40, slow)
     return origin, float(artefact.arrays["a"][0])
 
 
 def staged(folder: Path, workers: Workers) -> dict[str, Any]:
     """A public and a private stage on both workers."""
-    store = Store(folder / "staged")
+    store = FileStore(folder / "staged")
     stages = Stages(workers=workers, store=store, cache=store, ledger=Ledger(folder / "staged.jsonl"))
     built: list[str] = []
 

@@ -18,8 +18,8 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
+from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore
-from privimage.stores.store import Store
 from privimage.sweeps import progress
 from privimage.sweeps.run import Outcome, run_sweep
 from privimage.sweeps.sweep import load_sweep
@@ -58,7 +58,7 @@ def test_a_private_selection_ends_in_its_winner_alone(local_ray: None, tiny_valu
         winner.epsilon_alone
     )
     assert len(ledger.charges()) == 2, "the query and the selection, whatever K is"
-    store = Store(folder.root.store)
+    store = FileStore(folder.root.store)
     kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples")}
     assert all(artefact is not None and artefact.manifest.privacy == "released" for artefact in kept.values())
     for record in everyone:

@@ -26,7 +26,8 @@ from privimage.privacy.budget import Event
 from privimage.privacy.ledger import Ledger
 from privimage.record import Paid, Record, StageRecord, finite
 from privimage.schema import digest, parse
-from privimage.stores.store import Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state
 from privimage.sweeps.modes.selection import Selection
 from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
@@ -57,7 +58,7 @@ class Maker:
     """Writes what a sweep leaves behind, at made-up scores from a seeded generator."""
 
     def __init__(self, sweep: Sweep, folder: RunFolder) -> None:
-        self.sweep, self.folder, self.store = sweep, folder, Store(folder.root.store)
+        self.sweep, self.folder, self.store = sweep, folder, FileStore(folder.root.store)
         self.asked = every(sweep, ASKED)
         self.bill: Bill = bill_of(sweep, asked_sigma=self.asked)
         self.ledger = Ledger(folder.root.ledger(sweep.data.sensitive.id))

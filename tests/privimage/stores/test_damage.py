@@ -19,7 +19,8 @@ from privimage.errors import Damaged, InputError, LostAnswer
 from privimage.privacy.budget import Event
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
-from privimage.stores.store import Artefact, Built, Store
+from privimage.stores.file import FileStore
+from privimage.stores.store import Artefact, Built
 from privimage.workers import Workers
 
 EVENT = Event(purpose="query", split="train", sigma=5)
@@ -43,7 +44,7 @@ class Lab:
         return Built(arrays={"a": np.full(3, value)}, privacy="released", events=(EVENT,))
 
     def ask(self, kind: str, x: int = 0) -> Artefact:
-        store = Store(self.root)
+        store = FileStore(self.root)
         stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=self.ledger)
         if kind == PRIVATE:
             return stages.private(
@@ -146,7 +147,7 @@ def test_a_folder_whose_manifest_is_missing_keeps_its_arrays(whole: Path) -> Non
 @pytest.mark.parametrize("taken", ["folder", "arrays", "manifest"])
 def test_the_answer_of_another_trial_in_its_place_is_refused(tmp_path: Path, taken: str) -> None:
     lab = Lab(tmp_path)
-    mine, other = (Store(tmp_path).folder(PRIVATE, lab.ask(PRIVATE, x).manifest.key) for x in (0, 1))
+    mine, other = (FileStore(tmp_path).folder(PRIVATE, lab.ask(PRIVATE, x).manifest.key) for x in (0, 1))
     if taken == "folder":
         shutil.rmtree(mine)
         shutil.copytree(other, mine)
@@ -167,7 +168,7 @@ def test_what_is_damaged_and_free_is_set_aside_and_made_again(whole: Path) -> No
         flip(folder / "arrays.safetensors", 0.99)
         damaged = (folder / "arrays.safetensors").read_bytes()
         with pytest.raises(Damaged):
-            Store(lab.root).get(PUBLIC, folder.name)
+            FileStore(lab.root).get(PUBLIC, folder.name)
         lab.ask(PUBLIC)
         assert lab.calls == {PRIVATE: 0, PUBLIC: 1} and damaged in lab.all_bytes()
 
@@ -180,7 +181,7 @@ def test_what_is_damaged_and_free_is_set_aside_and_made_again(whole: Path) -> No
 def test_entropy_that_is_damaged_is_never_taken_for_other_entropy(
     tmp_path_factory: pytest.TempPathFactory, harm: Callable[[Path, float], None], at: float
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("entropy"))
+    store = FileStore(tmp_path_factory.mktemp("entropy"))
     drawn = store.entropy("name")
     harm(store.root / "internal" / "name.seed", at)
     assert not store.has_entropy("name") or store.entropy("name") == drawn
@@ -248,7 +249,7 @@ def test_a_store_that_may_only_be_read_gives_what_it_has(whole: Path, monkeypatc
 
 
 def test_drafts_of_killed_writers_go_and_those_in_use_stay(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = FileStore(tmp_path)
     store.put("kind", "dead", Built(arrays={"a": np.ones(1)}, privacy="public"))
     for key in ("dead", "alive"):
         (tmp_path / "artefacts" / "kind" / f".draft-{key}-x1").mkdir()
@@ -268,7 +269,7 @@ def test_drafts_of_killed_writers_go_and_those_in_use_stay(tmp_path: Path) -> No
 
 def test_what_an_answer_was_begun_with_goes_once_it_is_stored_and_not_before(tmp_path: Path) -> None:
     """Killed between the two, and never run again: its noise could be taken off for ever."""
-    store = Store(tmp_path)
+    store = FileStore(tmp_path)
     store.put("kind", "stored", Built(arrays={"a": np.ones(1)}, privacy="released"))
     store.put("kind", "damaged", Built(arrays={"a": np.ones(1)}, privacy="released"))
     (store.folder("kind", "damaged") / "arrays.safetensors").write_bytes(b"")

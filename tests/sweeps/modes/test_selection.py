@@ -17,7 +17,7 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
-from privimage.stores.store import Store
+from privimage.stores.file import FileStore
 from privimage.sweeps.modes import tuning
 from privimage.sweeps.modes.selection import Selection
 from privimage.sweeps.modes.stand_in import stand_in_sweep
@@ -41,7 +41,7 @@ class Bench:
         self.sweep = parse(Sweep, values)
         self.bill = bill_of(self.sweep, asked_sigma=every(self.sweep, 6.0))
         self.root = Root(path=folder)
-        self.store, self.ledger = Store(self.root.store), Ledger(self.root.ledger("tiny-v1"))
+        self.store, self.ledger = FileStore(self.root.store), Ledger(self.root.ledger("tiny-v1"))
         (study,) = self.bill.studies
         self.selection = Selection(self.sweep, study, self.bill, asked_sigma=every(self.sweep, 6.0))
 
@@ -80,21 +80,21 @@ def charged_without_a_mark(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_draw_is_refused_by_the_ledger_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "has_entropy", lambda self, name: True)
+    monkeypatch.setattr(FileStore, "has_entropy", lambda self, name: True)
     never_drawn_again(bench)
 
 
 def test_a_number_of_trials_that_is_redrawn_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     charged_without_a_mark(monkeypatch)
-    monkeypatch.setattr(Store, "has_entropy", lambda self, name: True)
+    monkeypatch.setattr(FileStore, "has_entropy", lambda self, name: True)
     with pytest.raises(AssertionError, match="drawn again"):
         never_drawn_again(bench)
 
 
 def test_a_fresh_draw_at_every_start_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     charged_without_a_mark(monkeypatch)
-    real = Store.entropy
-    monkeypatch.setattr(Store, "entropy", lambda self, name: (self.forget(name), real(self, name))[1])
+    real = FileStore.entropy
+    monkeypatch.setattr(FileStore, "entropy", lambda self, name: (self.forget(name), real(self, name))[1])
     with pytest.raises(AssertionError):
         for _ in range(4):  # two draws may agree in number
             never_drawn_again(bench)

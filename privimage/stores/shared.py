@@ -1,0 +1,77 @@
+"""SharedStore: the store of a root with a shelf behind it. What may be shown is on both; the rest stays in the root."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from privimage.errors import Damaged, InputError
+from privimage.stores import manifest as manifests
+from privimage.stores.file import ARRAYS, FileStore
+from privimage.stores.manifest import Manifest, parse_manifest
+from privimage.stores.shelf import Shelf
+from privimage.stores.store import Artefact, Built
+
+log = logging.getLogger(__name__)
+
+
+class SharedStore(FileStore):
+    """A FileStore that looks on the shelf for what it does not have, and puts there what is public or released."""
+
+    def __init__(self, root: Path, shelf: Shelf) -> None:
+        super().__init__(root)
+        self._shelf = shelf
+
+    def get(self, kind: str, key: str) -> Artefact | None:
+        """See Store. What is found on the shelf is kept here too; what is damaged there counts as missing."""
+        found = super().get(kind, key)
+        if found is not None:
+            return found
+        try:
+            manifest, raw = self._fetched(kind, key)
+        except Damaged as error:
+            log.warning("%s; taken as missing", error)
+            return None
+        if manifest is None:
+            return None
+        try:
+            self._place(manifest, raw)
+        except InputError:
+            if not self.folder(kind, key).exists():  # else somebody was faster
+                raise
+        return super().get(kind, key)
+
+    def find(self, kind: str = "*") -> Iterator[Manifest]:
+        """See Store: what is here, then what is on the shelf alone."""
+        here = set()
+        for manifest in super().find(kind):
+            here.add((manifest.kind, manifest.key))
+            yield manifest
+        for name in self._shelf.find("" if kind == "*" else f"{kind}/"):
+            of, key, file = name.split("/")
+            if file == manifests.FILE and (of, key) not in here:
+                found = self.get(of, key)
+                if found is not None:
+                    yield found.manifest
+
+    def _write(self, kind: str, key: str, built: Built) -> Artefact:
+        artefact = super()._write(kind, key, built)
+        if artefact.manifest.privacy != "internal":
+            folder = self.folder(kind, key)
+            for file in (ARRAYS, manifests.FILE):  # the manifest last: where it is, the arrays are
+                self._shelf.put(f"{kind}/{key}/{file}", (folder / file).read_bytes())
+        return artefact
+
+    def _fetched(self, kind: str, key: str) -> tuple[Manifest | None, bytes]:
+        """The manifest and the arrays from the shelf. Raises Damaged if they are not what was put under this name."""
+        where = f"{kind}/{key} on the shelf"
+        head = self._shelf.get(f"{kind}/{key}/{manifests.FILE}")
+        if head is None:
+            return None, b""
+        manifest = parse_manifest(head, kind=kind, key=key, where=where)
+        raw = self._shelf.get(f"{kind}/{key}/{ARRAYS}")
+        if raw is None or hashlib.sha256(raw).hexdigest() != manifest.sha256 or manifest.privacy == "internal":
+            raise Damaged(f"{where}: damaged")
+        return manifest, raw

@@ -1,0 +1,174 @@
+"""Every shelf keeps bytes by name, and whatever the shelf, nothing internal is on it and nothing is asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+
+from privimage.errors import InputError, LostAnswer, Unpaid
+from privimage.privacy.ledger import Ledger
+from privimage.stages import Stages
+from privimage.stores.file import FileStore
+from privimage.stores.open import ADDRESS, open_store
+from privimage.stores.shared import SharedStore
+from privimage.stores.shelf import STORES, Shelf
+from privimage.stores.store import Built
+from privimage.trial import run
+from privimage.workers import Workers
+
+NAMES = STORES.names()
+
+
+def mounted(folder: Path) -> str:
+    (folder / "shelf").mkdir(exist_ok=True)
+    return (folder / "shelf").as_uri()
+
+
+ADDRESSES: dict[str, Callable[[Path], str]] = {"file": mounted}
+
+
+@pytest.fixture(params=NAMES)
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty shelf of every member."""
+    return ADDRESSES[request.param](tmp_path)
+
+
+def shelf_at(address: str) -> Shelf:
+    return STORES.load(address.partition("://")[0]).open(address)
+
+
+def root_at(folder: Path, address: str) -> SharedStore:
+    folder.mkdir(exist_ok=True)
+    (folder / ADDRESS).write_text(address + "\n")
+    store = open_store(folder)
+    assert isinstance(store, SharedStore)
+    return store
+
+
+def built(privacy: Any, seed: int = 0) -> Built:
+    return Built(arrays={"x": np.random.default_rng(seed).normal(size=50)}, privacy=privacy)
+
+
+def all_bytes(address: str) -> bytes:
+    shelf = shelf_at(address)
+    return b"".join(shelf.get(name) or b"" for name in shelf.find(""))
+
+
+def test_every_shelf_has_an_address() -> None:
+    assert set(NAMES) == set(ADDRESSES)
+
+
+def test_bytes_come_back_by_name(address: str) -> None:
+    shelf = shelf_at(address)
+    assert shelf.get("a/b/c") is None and list(shelf.find("")) == []
+    for name, raw in {"a/k1/one": b"1", "a/k1/two": b"2", "a/k2/one": b"", "ab/k1/one": bytes(10**6)}.items():
+        shelf.put(name, raw)
+        assert shelf_at(address).get(name) == raw
+    shelf.put("a/k1/one", b"again")
+    assert shelf.get("a/k1/one") == b"again" and shelf.get("a/k1") is None
+    assert list(shelf.find("a/")) == ["a/k1/one", "a/k1/two", "a/k2/one"]
+    assert list(shelf.find("")) == ["a/k1/one", "a/k1/two", "a/k2/one", "ab/k1/one"]
+
+
+@pytest.mark.parametrize("privacy", ["public", "released"])
+def test_what_one_root_made_another_finds(address: str, tmp_path: Path, privacy: Any) -> None:
+    one, other = root_at(tmp_path / "one", address), root_at(tmp_path / "other", address)
+    made = one.put("kind", "k" * 64, built(privacy))
+    artefact, origin = other.fetch("kind", "k" * 64, lambda: pytest.fail("built again"))
+    assert origin == "hit" and artefact.manifest == made.manifest
+    assert (artefact.arrays["x"] == made.arrays["x"]).all()
+    assert FileStore(other.root).get("kind", "k" * 64) is not None, "kept here too"
+    third = root_at(tmp_path / "third", address)
+    assert [manifest.key for manifest in third.find("kind")] == ["k" * 64] and list(third.find("other")) == []
+
+
+def internal_is_not_on_the_shelf(address: str, folder: Path) -> None:
+    store = root_at(folder / "one", address)
+    secret = store.put("kind", "s" * 64, built("internal", seed=1))
+    seed = store.entropy("name").raw
+    store.keep("name", seed + b"checkpoint")
+    store.put("kind", "p" * 64, built("public"))
+    there = all_bytes(address)
+    assert b"checkpoint" not in there and seed not in there and secret.arrays["x"].tobytes() not in there
+    assert b"s" * 64 not in there and built("public").arrays["x"].tobytes() in there
+    assert root_at(folder / "other", address).get("kind", "s" * 64) is None
+
+
+def test_internal_is_not_on_the_shelf(address: str, tmp_path: Path) -> None:
+    internal_is_not_on_the_shelf(address, tmp_path)
+
+
+def test_a_store_that_shows_it_is_seen(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: SharedStore, kind: str, key: str, built: Built) -> Any:
+        artefact = FileStore._write(self, kind, key, built)
+        self._shelf.put(f"{kind}/{key}/arrays", (self.folder(kind, key) / "arrays.safetensors").read_bytes())
+        return artefact
+
+    monkeypatch.setattr(SharedStore, "_write", write)
+    with pytest.raises(AssertionError):
+        internal_is_not_on_the_shelf(address, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "arrays.safetensors"])
+def test_what_is_damaged_on_the_shelf_is_made_again(address: str, tmp_path: Path, file: str) -> None:
+    root_at(tmp_path / "one", address).put("kind", "k" * 64, built("public"))
+    shelf = shelf_at(address)
+    raw = shelf.get(f"kind/{'k' * 64}/{file}")
+    assert raw is not None
+    shelf.put(f"kind/{'k' * 64}/{file}", raw[:-3] + b"xyz")
+    artefact, origin = root_at(tmp_path / "other", address).fetch("kind", "k" * 64, lambda: built("public"))
+    assert origin == "built" and (artefact.arrays["x"] == built("public").arrays["x"]).all()
+    assert root_at(tmp_path / "third", address).get("kind", "k" * 64) is not None, "put there again"
+
+
+def ran(folder: Path, address: str, ledger: Path) -> tuple[Any, dict[str, str]]:
+    store = root_at(folder, address)
+    stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(ledger))
+    record = run(toys.trial(), public=toys.public_set(), sensitive=toys.sensitive_set(), stages=stages, sweep="toy")
+    return record, {stage.name: stage.origin for stage in record.stages}
+
+
+def test_a_trial_is_paid_once_whichever_root_it_runs_in(address: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    one, origins = ran(tmp_path / "one", address, ledger)
+    assert set(origins.values()) == {"built"}
+    charged = [charge.id for charge in Ledger(ledger).charges()]
+    other, origins = ran(tmp_path / "other", address, ledger)
+    assert {name for name, origin in origins.items() if origin != "hit"} == {"reference"} & set(origins)
+    assert other.value("accuracy[lr]") == one.value("accuracy[lr]")
+    assert [charge.id for charge in Ledger(ledger).charges()] == charged
+    with pytest.raises(Unpaid):  # another ledger does not hold the charge
+        ran(tmp_path / "third", address, tmp_path / "another.jsonl")
+
+
+def test_a_paid_answer_that_is_lost_is_not_asked_again(address: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    record, _ = ran(tmp_path / "one", address, ledger)
+    shelf = shelf_at(address)
+    for name in shelf.find("histogram/"):
+        shelf.put(name, b"damaged")
+    with pytest.raises(LostAnswer):
+        ran(tmp_path / "other", address, ledger)
+    assert record.paid
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nfs://x", "store 'nfs': unknown"),
+        ("somewhere", "should hold one URL"),
+        ("file:///nowhere/at/all", "no such folder"),
+        ("file://host/x", "three slashes"),
+        ("\xff\xfe", "should hold one URL"),
+    ],
+)
+def test_a_wrong_address_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / ADDRESS).write_text(text)
+    with pytest.raises(InputError, match=says) as caught:
+        open_store(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path / ADDRESS) in str(caught.value)
