@@ -7,7 +7,7 @@ A file of the folder is a member if it says so at its top level, with its names 
 An installed package adds members without a fork, by entry points of the door's group:
 
     [project.entry-points."privimage.metrics"]
-    kid = "my_package.kid:Kid"
+    kid = "my_package.kid:KID"
 
 Names are known without importing anything; a member is imported when it is asked for.
 """
@@ -38,7 +38,7 @@ class Claim:
     """One that says to be the member of a name: a file of ours, or an entry point of another package."""
 
     name: str
-    where: str  # e.g. privimage.metrics.fid, or my_package.kid:Kid (my-package 0.1)
+    where: str  # e.g. privimage.metrics.fid, or my_package.kid:KID (my-package 0.1)
     load: Callable[[], Any]
     ours: bool
 

@@ -116,8 +116,9 @@ class SensitiveConfig(_InRole):
 
 def division_of(values: Mapping[str, Any]) -> str:
     """The division of a sensitive set, from the values of its configuration: its source need not be installed."""
-    name, validation, test, seed = (values[field] for field in ("name", *SHARES))
-    return f"{name} by content, validation {validation!r}, test {test!r}, split_seed {seed}"
+    fields = SensitiveConfig.model_fields
+    validation, test, seed = (values.get(field, fields[field].default) for field in SHARES)
+    return f"{values['name']} by content, validation {validation!r}, test {test!r}, split_seed {seed}"
 
 
 class PublicConfig(_InRole):
