@@ -27,12 +27,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before 
 
 
 class Queues(LoadFileScheduling):  # type: ignore[misc]
-    """Side by side, a file stays in one process (its fixtures are made once), and so do all files that need Ray."""
+    """Side by side, a file stays in one process (its fixtures are made once), and so do all files that need Ray.
+
+    Files that start processes of their own are one queue too: queues with many tests are begun first, and a file with
+    one test of a minute would else be the last.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         """The queue that a test is in."""
         file = str(super()._split_scope(nodeid))
-        return "ray" if "local_ray" in (Path(self.config.rootpath) / file).read_text(encoding="utf-8") else file
+        text = (Path(self.config.rootpath) / file).read_text(encoding="utf-8")
+        return "ray" if "local_ray" in text else "processes" if "subprocess" in text else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Queues:

@@ -47,7 +47,9 @@ def copies(values: dict[str, Any], root: Path, patch: Patch) -> int:
     return found[0]
 
 
-@pytest.mark.parametrize("fault", [False, True], ids=["as it is", "the whole work is handed on"])
+@pytest.mark.parametrize(
+    "fault", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["as it is", "the whole work is handed on"]
+)
 def test_the_images_are_put_once(
     local_ray: None, tiny_values: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: Patch, fault: bool
 ) -> None:

@@ -140,6 +140,7 @@ def values_of(tiny_values: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return values | {"metrics": ["overlap"], "compare": ["random-selection"]}
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_with_what_a_package_adds(
     site: Path, tiny_values: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
