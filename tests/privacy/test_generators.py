@@ -53,7 +53,7 @@ PUBLIC = {
     "privimage/methods/pipeline.py:build": "the public images on which the codec is fitted",
     "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
     "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
-    "privimage/metrics/features.py:_efficientnet": "keeps the global state where a feature network starts",
+    "privimage/metrics/efficientnet.py:load_efficientnet": "keeps the global state where a feature network starts",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
     "privimage/generators/sizes.py:build": "start of the generator",
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
