@@ -110,7 +110,7 @@ def check(F: nn.Module, draws: Batch, add: Callable[..., Tensor] = layers.add_cl
     assert got.keys() == expected.keys()
     largest = max(float(g.abs().max()) for g in expected.values())
     for name, tensor in expected.items():
-        assert float((got[name] - tensor).abs().max()) <= 1e-5 * largest, name
+        assert float((got[name] - tensor).abs().max()) <= 1e-4 * largest, name  # a factor is as exact as its norm
 
 
 shapes = st.builds(

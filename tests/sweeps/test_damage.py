@@ -61,12 +61,12 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-SLOW = "NULs in the middle of the records, noise in what was begun"
+QUICK = "the tail of the records is cut"
 
 
 @pytest.mark.parametrize(
     "damage",
-    [pytest.param(damage, id=id, marks=[pytest.mark.slow] if id == SLOW else []) for id, damage in DAMAGES.items()],
+    [pytest.param(damage, id=id, marks=[pytest.mark.slow] if id != QUICK else []) for id, damage in DAMAGES.items()],
 )
 def test_the_same_command_again_restores_the_records_at_no_price(
     whole: Path, values: dict[str, Any], damage: Damage

@@ -99,6 +99,7 @@ def test_a_public_search_asks_the_sensitive_set_once_a_budget(
     assert [line.events[0].purpose for line in charges] == ["query", "dp-sgd"]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_sweep_beyond_the_cap_is_refused_before_it_starts(
     local_ray: None, tiny_values: Values, tmp_path: Path
 ) -> None:

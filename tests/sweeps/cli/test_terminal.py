@@ -95,7 +95,7 @@ def test_a_thread_goes_on_without_a_reader() -> None:
     assert code == 7
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_a_terminal_that_lacks_characters_gets_escapes_on_one_line(encoding: str, tmp_path: Path) -> None:
     """Words and file names of any script, in what is printed and in what is refused, also into a narrow pipe."""
     ledger = str(tmp_path / "Ω.jsonl")
