@@ -65,6 +65,27 @@ def local_ray() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def privimage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs one command line: exit code, stdout, stderr."""
+    from privimage.sweeps.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["privimage", *map(str, words)])
+        try:
+            main()
+            code: object = 0
+        except SystemExit as done:
+            code = done.code
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
 def write_folder(root: Path, *, classes: int, images: int, seed: int) -> Path:
     """An image folder of grey 28 x 28 PNG: one random pattern a class, noise on every image."""
     rng = np.random.default_rng(seed)

@@ -10,15 +10,12 @@ value is the same. Fewer than 2 images a side have none.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage.errors import InputError
 from privimage.metrics.context import Context
-from privimage.metrics.metric import Family
-from privimage.metrics.variants import NETWORKS
+from privimage.metrics.distance import FeatureDistance
 
 ROWS = 1000  # of the kernel matrix at a time
 
@@ -42,19 +39,10 @@ def _kernel_sum(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return sum(float(((a[i : i + ROWS] @ b.T / a.shape[1] + 1) ** 3).sum()) for i in range(0, len(a), ROWS))
 
 
-class Kid(Family):
+class Kid(FeatureDistance):
     """kid[NETWORK]. The features of the real images are computed once a set."""
 
     what = "squared maximum mean discrepancy of features"
-    direction = "min"
-    variants = NETWORKS
-    reads = ("test",)
-
-    def check(self, variant: str, *, weights: Path | None) -> None:
-        """Load the network once. Raises InputError if its package or its weights are missing."""
-        from privimage.metrics import features
-
-        features.check(variant, weights=weights)
 
     def measure(self, variant: str, context: Context) -> float:
         """The estimate."""

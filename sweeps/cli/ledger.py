@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
+from privimage.sweeps.cli.options import FileArgument, RootOption, recipe, root_folder
 from privimage.sweeps.cli.terminal import PLAIN, local, out
 
 app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
@@ -127,8 +128,8 @@ def adopt(
 
 @app.command(name="adopt-data", epilog="Example: privimage ledger adopt-data faces.yaml --root runs")
 def adopt_data(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A sweep on the set.")],
-    root: Annotated[Path, typer.Option(help="Folder of all runs, their store and their ledgers.")] = Path("runs"),
+    file: FileArgument,
+    root: RootOption = Path("runs"),
     same: Annotated[bool, typer.Option("--same", help="They are those that were asked; the proof is lost.")] = False,
 ) -> None:
     """Let the id of a set stand for the images as they are now: all is asked anew, and epsilons add for who is in both.
@@ -137,15 +138,14 @@ def adopt_data(
     they are the same: what was paid for stays paid for. Nothing is charged.
     """
     from privimage.data import SensitiveConfig, load_sensitive
-    from privimage.paths import Root
     from privimage.privacy.contents import Contents
     from privimage.sweeps.sweep import load_sweep
 
-    config = load_sweep(file).data.sensitive
+    config = load_sweep(recipe(file)).data.sensitive
     if not isinstance(config, SensitiveConfig):
         raise InputError(f"{file}: data.sensitive: is a public stand-in, whose images may change")
     content = load_sensitive(config).content
-    revision = Contents(Root(path=root), config.id).adopt(content, same=same)
+    revision = Contents(root_folder(root), config.id).adopt(content, same=same)
     _say(f"{config.id}: these images are revision {revision}; nothing was charged")
 
 

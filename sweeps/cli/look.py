@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from privimage.errors import InputError
-from privimage.sweeps.cli.options import RootOption, SetOption, overrides, recipe, root_folder
+from privimage.sweeps.cli.options import FileArgument, RootOption, SetOption, overrides, recipe, root_folder
 from privimage.sweeps.cli.terminal import PLAIN, out
 
 app = typer.Typer()
@@ -19,7 +19,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: privimage look faces.yaml --private-counts")
 def look(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The sweep, or the name of a shipped recipe.")],
+    file: FileArgument,
     root: RootOption = Path("runs"),
     private_counts: Annotated[
         bool, typer.Option("--private-counts", help="Exact counts per class, PRIVATE: on a terminal only.")

@@ -16,6 +16,10 @@ from privimage.sweeps.cli.terminal import PLAIN, complain, err, local, out
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")
 ]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."),
+]
 RootOption = Annotated[
     Path, typer.Option("--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers.")
 ]

@@ -9,6 +9,7 @@ import typer
 
 from privimage.sweeps.cli.options import (
     Bar,
+    FileArgument,
     RootOption,
     RunArgument,
     SetOption,
@@ -18,19 +19,14 @@ from privimage.sweeps.cli.options import (
     run_folder,
     say,
 )
-from privimage.sweeps.cli.terminal import PLAIN, complain, err, local, out
+from privimage.sweeps.cli.terminal import PLAIN, complain, err, out
 
 app = typer.Typer()
 
 
 @app.command(epilog="Example: privimage sweep demo.yaml --set trials=4")
 def sweep(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
-        ),
-    ],
+    file: FileArgument,
     root: RootOption = Path("runs"),
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of a Ray cluster, or auto; this machine if absent.")
@@ -56,12 +52,7 @@ def sweep(
     epilog="Example: privimage plan demo --set tuning.mode=select --set 'objectives={\"dp-accuracy[cnn]\": max}'"
 )
 def plan(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."
-        ),
-    ],
+    file: FileArgument,
     root: RootOption = Path("runs"),
     set_: SetOption = None,
     no_estimate: Annotated[bool, typer.Option("--no-estimate", help="Do not time the stages here.")] = False,

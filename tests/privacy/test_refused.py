@@ -21,20 +21,12 @@ SET = "tiny-v1"
 
 
 @pytest.fixture
-def privimage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+def privimage(privimage: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str]]:
     """Runs one command line: exit code, and all that it said."""
-    from privimage.sweeps.cli import main
 
     def run(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["privimage", *map(str, words)])
-        try:
-            main()
-            code: object = 0
-        except SystemExit as done:
-            code = done.code
-        said = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, (said.out + said.err).replace("\n", " ")
+        code, out, err = privimage(*words)
+        return code, (out + err).replace("\n", " ")
 
     return run
 

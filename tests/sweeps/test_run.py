@@ -98,16 +98,8 @@ def test_nothing_public_is_computed_twice(finished: RunFolder) -> None:
 
 
 def test_labels_have_their_names_from_the_data_to_the_exported_generator(
-    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, privimage: Callable[..., tuple[int, str, str]]
 ) -> None:
-    from privimage.sweeps.cli import main
-
-    def privimage(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["privimage", *words])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), " ".join(capsys.readouterr())
-
     best, images = tmp_path / "best", tmp_path / "images.npz"
     assert privimage("best", str(finished.path), "--to", str(best))[0] == 0
     assert json.loads((best / "config.json").read_text())["classes"] == ["c00", "c01", "c02"]
@@ -115,7 +107,7 @@ def test_labels_have_their_names_from_the_data_to_the_exported_generator(
     assert privimage("sample", str(best), "--label", "c02=3", "--label", "c00=2", "--to", str(images))[0] == 0
     with np.load(images) as drawn:
         assert sorted(drawn["y"].tolist()) == [0, 0, 2, 2, 2] and drawn["x"].shape == (5, 1, 28, 28)
-    code, said = privimage("sample", str(best), "--label", "c03", "--to", str(images))
+    code, _, said = privimage("sample", str(best), "--label", "c03", "--to", str(images))
     assert code == 2 and "the labels are 0 to 2; the nearest names are c" in said
 
 

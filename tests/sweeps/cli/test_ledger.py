@@ -23,25 +23,6 @@ SGD = Event(purpose="dp-sgd", split="train", sigma=2, q=0.25, steps=16)
 
 
 @pytest.fixture
-def privimage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs one command line: exit code, stdout, stderr."""
-    from privimage.sweeps.cli import main
-
-    def run(*words: object) -> Answer:
-        monkeypatch.setattr("sys.argv", ["privimage", *map(str, words)])
-        try:
-            main()
-            code: object = 0
-        except SystemExit as done:
-            code = done.code
-        said = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     found = Ledger(tmp_path / "runs" / "ledgers" / "digits-v1.jsonl")
     found.charge(id="q", what="semantic query [/b] of digits", events=(QUERY,))

@@ -18,7 +18,12 @@ ADDRESSES = ("s3://bucket/runs", "gs://bucket", "file:///tmp/runs", "s3:/bucket"
 VERBS = (
     ("--root", "plan", "FILE", "--root", "ADDRESS"),
     ("--root", "sweep", "FILE", "--root", "ADDRESS"),
+    ("--root", "look", "FILE", "--root", "ADDRESS"),
+    ("--root", "ledger", "adopt-data", "FILE", "--root", "ADDRESS"),
     ("FILE.yaml", "plan", "ADDRESS"),
+    ("FILE.yaml", "look", "ADDRESS"),
+    ("FILE.yaml", "ledger", "adopt-data", "ADDRESS"),
+    ("LEDGER", "ledger", "adopt", "ADDRESS"),
     ("FILE.yaml", "sweep", "ADDRESS"),
     ("RUN", "front", "ADDRESS"),
     ("RUN", "report", "ADDRESS"),
