@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -79,6 +79,15 @@ class FieldType:
     def __call__(self, value: Any) -> Any:
         """The value as this type. Raises ValueError (pydantic's own, with its details) if it is none."""
         return self._adapter.validate_python(as_written(self._annotation, value))
+
+
+def has_field(model: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether a model has a field, or a group of fields, at this path of names."""
+    info = model.model_fields.get(path[0])
+    if info is None or len(path) == 1:
+        return info is not None
+    inner = info.annotation
+    return isinstance(inner, type) and issubclass(inner, BaseModel) and has_field(inner, path[1:])
 
 
 def field_type(model: type[BaseModel], path: list[str]) -> FieldType | None:

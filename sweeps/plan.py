@@ -218,7 +218,8 @@ def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
                 what, split = ("scores", "validation") if scores else ("trainings", "training")
                 yield part(f"all {times} {what} of the search", cost, split=split)
     for row in dict.fromkeys(study.rows):
-        yield part(_rows(study.rows.count(row), row), *study.rows)
+        n = study.rows.count(row)
+        yield part(_rows(n, row), *[row] * n)
 
 
 def _rows(n: int, row: Event) -> str:

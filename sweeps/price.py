@@ -140,7 +140,7 @@ def _trainings(sweep: Sweep) -> Iterator[Access]:
     for name in sweep.methods():
         solved = load(name).declaration.solved
         if solved is not None and solved.asks is not None:
-            fields = fields_of(_method(sweep, {METHOD: name}))
+            fields = fields_of(sweep.configuration({METHOD: name}))
             names = solved.asks.fields
             for values in itertools.product(*(_values(sweep, name, f"method.{field}") for field in names)):
                 yield solved.asks.access({**fields, **dict(zip(names, values, strict=True))})
@@ -153,7 +153,7 @@ def shared_by_all(sweep: Sweep, *, noisiest: bool) -> tuple[Event, ...]:
     """
     found = []
     for name in sweep.methods():
-        fields = fields_of(_method(sweep, {METHOD: name}))
+        fields = fields_of(sweep.configuration({METHOD: name}))
         found.append(tuple(
             ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, ask, fields)))
             for _, ask in _sharing(name)
@@ -260,7 +260,7 @@ def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
         if not sharing:
             continue
         noise = {f"method.{ask.sigma}" for _, ask in sharing}
-        fields = fields_of(_method(sweep, {METHOD: name}))
+        fields = fields_of(sweep.configuration({METHOD: name}))
         least = {
             f"method.{ask.sigma}": min(_sigmas(sweep, ask, fields))
             for _, ask in sharing
@@ -270,12 +270,8 @@ def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
         searched = {dotted: dotted.removeprefix("method.") for dotted in sweep.search if dotted not in noise}
         asking = [d for d, field in searched.items() if any(declaration.decides(field, kind) for kind in kinds)]
         for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)):
-            yield _method(sweep, {METHOD: name, **dict(zip(asking, values, strict=True)), **least})
+            yield sweep.configuration({METHOD: name, **dict(zip(asking, values, strict=True)), **least})
 
 
 def _row_methods(sweep: Sweep) -> Iterator[MethodConfig]:
-    return (_method(sweep, sweep.overrides_of(row)) for row in sweep.compare if load(row.method).shares)
-
-
-def _method(sweep: Sweep, overrides: Mapping[str, Any]) -> MethodConfig:
-    return sweep.example(budget=sweep.budgets[0], overrides=overrides).method
+    return (sweep.configuration(sweep.overrides_of(row)) for row in sweep.compare if load(row.method).shares)

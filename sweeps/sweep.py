@@ -17,9 +17,9 @@ from privimage.cluster.resources import Resources
 from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
-from privimage.field_types import field_type
+from privimage.field_types import field_type, has_field
 from privimage.methods.method import DEFAULT, METHODS, NEVER_SEARCHED, MethodConfig, load
-from privimage.methods.resolve import fitting, has_field
+from privimage.methods.resolve import fitting
 from privimage.metrics import Features
 from privimage.paths import RESERVED
 from privimage.plain_yaml import one_line, read_yaml
@@ -177,14 +177,15 @@ class Sweep(Frozen):
 
     def methods(self) -> tuple[str, ...]:
         """Names of the methods that the search may try."""
-        return _tried(self.search, self.method) or (self._method({}).name,)
+        return _tried(self.search, self.method) or (self.configuration({}).name,)
 
-    def _method(self, overrides: Mapping[str, Any]) -> MethodConfig:
+    def configuration(self, overrides: Mapping[str, Any]) -> MethodConfig:
+        """That of the method, with some dotted fields replaced."""
         return self.example(budget=self.budgets[0], overrides=overrides).method
 
     def overrides_of(self, row: Row) -> dict[str, Any]:
         """Dotted fields of the trial that a comparison row replaces."""
-        suited = load(row.method).settings if row.method != self._method({}).name else {}
+        suited = load(row.method).settings if row.method != self.configuration({}).name else {}
         return {METHOD: row.method, **{f"method.{name}": value for name, value in suited.items()}, **row.set}
 
     def trial(

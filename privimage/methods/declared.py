@@ -131,6 +131,46 @@ class Declaration:
         """The stage whose noise follows from the budget."""
         return next((stage for stage, ask in self.asking if ask.solved), None)
 
+    @property
+    def named(self) -> set[str]:
+        """The fields that it names, or names of groups of fields."""
+        asked = {name for _, ask in self.asking for name in (*ask.fields, ask.sigma) if isinstance(name, str)}
+        return asked.union(*((*stage.fields, *stage.without) for stage in self.stages))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no method can be like this; None if one can."""
+        kinds = [stage.kind for stage in self.stages]
+        if len(set(kinds)) < len(kinds):
+            return f"two stages have one kind: {', '.join(kinds)}"
+        if sum(ask.solved for _, ask in self.asking) > 1:
+            return "only one of its accesses can take its noise from the budget"
+        found = ((stage.kind, self._refusal_of(stage, ask)) for stage, ask in self.asking)
+        return next((f"stage {kind}: {why}" for kind, why in found if why is not None), None)
+
+    def _refusal_of(self, stage: Stage, ask: Ask) -> str | None:
+        known = {on for before in self.upto(stage.kind) for on in before.world}
+        if not ask.shared:
+            # Trials of a private selection have noise of their own, also where their settings are the same.
+            needed = {"sensitive", "draw"} if ask.private else {"sensitive"}
+            if ask.private and not ask.solved:
+                return "an answer that is not shared takes its noise from the budget: leave out sigma"
+            return (
+                f"what it asks depends on {', '.join(sorted(needed - known))}: name it in world"
+                if needed - known
+                else None
+            )
+        noise = [other.sigma for _, other in self.asking if other.shared and isinstance(other.sigma, str)]
+        if ask.solved or not ask.private:
+            return "a shared answer names its noise: a sigma above 0, or the field that holds it"
+        if not known <= {"public", "sensitive"}:
+            return f"what all trials share cannot depend on {', '.join(sorted(known))}"
+        if "sensitive" not in known:
+            return "what it asks depends on sensitive: name it in world"
+        if any(self.decides(name, stage.kind) for name in noise):
+            return "a shared question cannot depend on the noise of a shared answer"
+        return None
+
     def questions(self, fields: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
         """The stages that ask what all trials share -> the digest of the question, the same whatever its noise."""
         world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"]}

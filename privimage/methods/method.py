@@ -19,6 +19,7 @@ from pydantic import Field
 
 from privimage.doors import Door
 from privimage.errors import InputError
+from privimage.field_types import has_field
 from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
@@ -283,19 +284,10 @@ def _refuses(member: object) -> str | None:
         return f"an instance of privimage.methods.method.Method is needed, got {member!r:.60}"
     if not getattr(member, "what", None) or not issubclass(getattr(member, "config", object), MethodConfig):
         return "it has to say `what` it is, and its `config`, a MethodConfig"
-    kinds = [stage.kind for stage in member.declaration.stages]
-    if len(set(kinds)) < len(kinds):
-        return f"two stages have one kind: {', '.join(kinds)}"
-    asks = member.declaration.asking
-    if sum(ask.solved for _, ask in asks) > 1:
-        return "only one of its accesses can take its noise from the budget"
-    for stage, ask in asks:
-        if ask.private and not (ask.solved or ask.shared):
-            return f"stage {stage.kind}: an answer that is not shared takes its noise from the budget: leave out sigma"
-        known = {on for before in member.declaration.upto(stage.kind) for on in before.world}
-        if ask.shared and not known <= {"public", "sensitive"}:
-            return f"stage {stage.kind}: what all trials share cannot depend on {', '.join(sorted(known))}"
-    return None
+    unknown = sorted(name for name in member.declaration.named if not has_field(member.config, name.split(".")))
+    if unknown:
+        return f"its config has no field {', '.join(unknown)}"
+    return member.declaration.refusal
 
 
 METHODS: Door[Method] = Door(kind="method", folder="methods", refuses=_refuses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
@@ -56,15 +56,6 @@ def replaced(config: MethodConfig, fields: Mapping[str, Any]) -> MethodConfig:
     for dotted, value in fields.items():
         values = set_dotted(values, dotted, value)
     return resolve(values)
-
-
-def has_field(config: type[Frozen], path: Sequence[str]) -> bool:
-    """Whether a model has a field at this path of names."""
-    info = config.model_fields.get(path[0])
-    if info is None or len(path) == 1:
-        return info is not None
-    inner = info.annotation
-    return isinstance(inner, type) and issubclass(inner, Frozen) and has_field(inner, path[1:])
 
 
 def fitting(values: Mapping[str, Any], config: type[Frozen]) -> dict[str, Any]:

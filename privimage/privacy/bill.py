@@ -177,7 +177,8 @@ def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost
     spent = epsilon(queries, budget.delta)
     if spent >= budget.epsilon:
         raise BudgetExceeded(
-            f"budget {budget}: the query alone costs epsilon {spent:.3g}; raise method.query.sigma or the budget"
+            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; give them more noise (their sigma, e.g. "
+            "method.query.sigma), or raise the budget"
         )
 
     def total(noise: Noise) -> float:

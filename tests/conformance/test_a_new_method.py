@@ -15,6 +15,7 @@ import toys
 
 from privimage.analysis import methods
 from privimage.errors import InputError
+from privimage.methods.declared import Ask, Declaration, Stage
 from privimage.methods.method import METHODS, load
 from privimage.paths import Root
 from privimage.privacy.bill import Bill
@@ -245,6 +246,10 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a shared seed": ('world=("sensitive", "draw"),\n            asks=Ask(purpose="mean images", steps="rounds")',
                               'world=("sensitive", "seed"),\n            asks=Ask(purpose="mean images", sigma=3, '
                               'shared=True)', "cannot depend on"),
+    "one answer for trials of a selection": ('"sensitive", "draw"', '"sensitive",', "depends on draw"),
+    "a set that no key knows": ('"sensitive", "draw"', '"draw",', "depends on sensitive"),
+    "shared, with noise from the budget": ('steps="rounds")', 'shared=True)', "names its noise"),
+    "a field that is not there": ('steps="rounds")', 'steps="round")', "has no field round"),
     "two stages of one kind": ('kind="samples"', 'kind="means"', "two stages have one kind"),
     "no words": ('    what = "noisy mean images"\n', "", "has to say `what`"),
     "no method": ("mean = Mean()", "mean = MeanConfig(name='mean')", "an instance of"),
@@ -263,6 +268,16 @@ def test_what_is_no_method_is_refused_with_the_reason(
     with pytest.raises(InputError, match=says) as caught:
         load(name)
     assert "\n" not in str(caught.value) and f"method '{name}'" in str(caught.value)
+
+
+def test_a_shared_question_that_hangs_on_the_noise_of_another_is_refused() -> None:
+    """It would be another question at every noise of the first, and the bill counts one."""
+    first = Stage(kind="counts", world=("sensitive",), asks=Ask(purpose="counts", sigma="counts", shared=True))
+    more = Stage(kind="noisier", fields=("counts",))
+    second = Stage(kind="mean", asks=Ask(purpose="mean", sigma="mean", shared=True))
+    assert Declaration(stages=(first, second)).refusal is None
+    refusal = Declaration(stages=(first, more, second)).refusal
+    assert refusal == "stage mean: a shared question cannot depend on the noise of a shared answer"
 
 
 def test_the_file_is_short() -> None:

@@ -29,7 +29,8 @@ def calibrate(*, budget: Budget, access: Access, others: tuple[Cost, ...] = ()) 
     spent = epsilon(others, budget.delta)
     if spent >= budget.epsilon:
         raise BudgetExceeded(
-            f"budget {budget}: the query alone costs epsilon {spent:.3g}; raise method.query.sigma or the budget"
+            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; give them more noise (their sigma, e.g. "
+            "method.query.sigma), or raise the budget"
         )
 
     def total(sigma: float) -> float:
