@@ -57,7 +57,8 @@ def samples_of(store: Store, record: Record) -> Samples | None:
         return None
     if artefact is None or not record.private or artefact.manifest.privacy == "internal":
         return None
-    classes = tuple(map(str, artefact.manifest.meta["classes"]))
+    names = artefact.manifest.meta.get("classes") or range(int(artefact.arrays["y"].max()) + 1)
+    classes = tuple(map(str, names))  # of a method that does not say them: their numbers
     return Samples(x=artefact.arrays["x"], y=artefact.arrays["y"], classes=classes)
 
 

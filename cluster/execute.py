@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import torch
@@ -25,14 +25,12 @@ from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
-from privimage.record import Record, untimed
+from privimage.record import Record, Role, untimed
 from privimage.stages import Stages
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
 from privimage.trial import Trial, ask, run
 from privimage.workers import Workers
-
-Role = Literal["search", "compare"]
 
 
 @dataclass(frozen=True, kw_only=True)

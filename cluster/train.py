@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from ray import train
+from ray.train import WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from privimage.cluster.resources import Resources
+from privimage.errors import PrivImageError
 from privimage.workers import Workers
 
 
@@ -28,7 +30,7 @@ def run_on_workers(
         work(Workers.of_process_group(get_device()))
         train.report({})
 
-    TorchTrainer(
+    trainer = TorchTrainer(
         loop,
         train_loop_config={},
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.gpu > 0 else "gloo", timeout_s=24 * 3600),
@@ -40,4 +42,9 @@ def run_on_workers(
         run_config=train.RunConfig(
             name=name, storage_path=str(storage), failure_config=train.FailureConfig(max_failures=retries)
         ),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:  # Ray's wrapping of what was raised in a worker: what is ours stays ours
+        ours = (e for _, e in sorted(error.worker_failures.items()) if isinstance(e, PrivImageError))
+        raise next(ours, error) from None

@@ -15,6 +15,8 @@ from privimage.privacy.accounting.costs import BestOf, Cost
 from privimage.privacy.budget import Budget, Event
 from privimage.schema import Frozen
 
+Role = Literal["search", "compare"]  # a trial of the search, or a row beside it
+
 
 class Paid(Frozen):
     """One access to the sensitive set as the ledger charged it; trials that share an answer carry the same id."""
@@ -46,7 +48,7 @@ class Record(Frozen):
 
     id: str
     sweep: str
-    role: Literal["search", "compare"]
+    role: Role
     method: str
     config: dict[str, Any]
     budget: Budget

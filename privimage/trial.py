@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
@@ -23,7 +23,7 @@ from privimage.privacy import accounting
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
-from privimage.record import Record, finite
+from privimage.record import Record, Role, finite
 from privimage.schema import Frozen, digest, parse
 from privimage.stages import Stages
 
@@ -155,7 +155,7 @@ def run(
     sensitive: SensitiveData,
     stages: Stages,
     sweep: str,
-    role: Literal["search", "compare"] = "search",
+    role: Role = "search",
     weights: Path | None = None,
 ) -> Record:
     """The record of the trial: its stages computed or found, its images made and measured (`weights`: see Features).

@@ -18,16 +18,16 @@ from ray.tune import TuneError
 from privimage import record as records
 from privimage.cluster.cache import start_cache
 from privimage.cluster.connect import nodes
-from privimage.cluster.execute import Role, Site, execute
+from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
 from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
-from privimage.record import Record
+from privimage.record import Record, Role
 from privimage.schema import digest
 from privimage.sweeps.display import Display
-from privimage.sweeps.failures import Failed, failure
+from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.interrupt import Stopped
 from privimage.sweeps.past import ended
 from privimage.sweeps.price import asked_by
@@ -37,7 +37,6 @@ from privimage.sweeps.work import Terms, Work
 from privimage.trial import Trial
 
 Fixed = tuple[tuple[Trial, Role], ...]
-AGAIN = "run the same command again"
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -12,12 +12,10 @@ from privimage import errors
 from privimage.errors import PrivImageError
 
 AGAIN = "run the same command again"
-KILLED = re.compile(
-    r"ActorDiedError|ActorUnavailableError|WorkerCrashedError|NodeDiedError|OwnerDiedError|WorkerGroupError"
-)
+KILLED = re.compile(r"ActorDiedError|ActorUnavailableError|WorkerCrashedError|NodeDiedError|OwnerDiedError")
 MEMORY = re.compile(r"OutOfMemoryError|out of memory|node running low on memory", re.IGNORECASE)
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
-LAST = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception|Failed|Answer|Exceeded|Interrupt)): (.*)", re.MULTILINE)
+LAST = re.compile(rf"^(?:[\w.]+\.)?({'|'.join(sorted(OURS))}|\w+(?:Error|Exception|Interrupt)): (.*)", re.MULTILINE)
 
 
 class Failed(tune.Callback):  # type: ignore[misc]

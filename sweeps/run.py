@@ -20,7 +20,8 @@ from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
-from privimage.sweeps.drive import AGAIN, Phase, run_phase
+from privimage.sweeps.drive import Phase, run_phase
+from privimage.sweeps.failures import AGAIN
 from privimage.sweeps.interrupt import STOPPING, Stopped
 from privimage.sweeps.look import read_lines
 from privimage.sweeps.looks import looks_of

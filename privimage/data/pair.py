@@ -66,7 +66,7 @@ class DataConfig(Frozen):
         """
         set, public = self.sensitive, self.public.identity
         if isinstance(set, HeldOutConfig):
-            sensitive = {**set.model_dump(mode="json"), "revision": self.revision}
+            sensitive = {**set.model_dump(mode="json"), "revision": self.revision, "of": public}
             return {"sensitive": sensitive, "public": {**public, "without": sensitive}}
         sensitive = {name: value for name, value in set.identity.items() if name not in set.place}
         return {"sensitive": {**sensitive, "revision": self.revision}, "public": public}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,7 @@ class Context:
     x: NDArray[np.uint8]
     y: NDArray[np.int64]
     splits: Mapping[Part, PrivateSet] = field(repr=False)
+    names: tuple[str, ...] | None = None  # of the labels, where there is no split that says them
     source: Literal["synthetic", "private-train"] = "synthetic"
     stand_in: bool = False
     by: Mapping[Part, Event | Seen] = field(default_factory=dict)
@@ -49,10 +50,17 @@ class Context:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the labels, which are public."""
-        return next(iter(self.splits.values())).classes
+        return next(iter(self.splits.values())).classes if self.names is None else self.names
+
+    def only(self, by: Mapping[Part, Event | Seen], **values: Any) -> Context:
+        """The same without every split but those that something allows to read, with some fields replaced."""
+        splits = {split: self.splits[split] for split in by}
+        return replace(self, by=by, splits=splits, names=self.classes, **values)
 
     def real(self, split: Part) -> PrivateSet:
         """That split of the sensitive set. Raises Violation if the metric did not declare that it reads it."""
+        if split not in self.splits:
+            raise Violation(f"the {split} split would be read without noise, and no line of the ledger says so")
         images = self.splits[split]
         images.must_be(split)
         may_read(images, self.by.get(split))

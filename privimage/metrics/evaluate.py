@@ -44,7 +44,7 @@ def evaluate(names: Sequence[str], context: Context, *, look: Callable[[str, Par
     allowed = {name: replace(context, by=by) for name, by in looked.items()}
     for name, own in allowed.items():
         _check(name, own)
-    return [_measured(name, own) for name, own in allowed.items()]
+    return [_measured(name, own.only(own.by)) for name, own in allowed.items()]
 
 
 def _measured(name: str, context: Context) -> Metric:
@@ -59,7 +59,7 @@ def _measured(name: str, context: Context) -> Metric:
 def score(name: str, context: Context, *, event: Event, entropy: Entropy) -> Release[float]:
     """The noisy score of that name, whose event was charged; `entropy` keys the noise."""
     family, variant = family_of(name)
-    own = replace(context, by={event.split: event}, event=event, entropy=entropy)
+    own = context.only({event.split: event}, event=event, entropy=entropy)
     release = family.measure(variant, own)
     if not isinstance(release, Release) or release.events != (event,):
         raise Violation(f"{name}: another access was charged than the one that was made")
@@ -68,12 +68,12 @@ def score(name: str, context: Context, *, event: Event, entropy: Entropy) -> Rel
 
 def scored(name: str, value: float, context: Context, *, event: Event, seconds: float) -> Metric:
     """The metric of a noisy score."""
-    return _metric(name, family_of(name)[0], value, context, seconds=seconds).model_copy(
-        update={"event": event, "largest": None}
-    )
+    return _metric(name, family_of(name)[0], value, context, seconds=seconds, event=event)
 
 
-def _metric(name: str, family: Family, value: float, context: Context, *, seconds: float) -> Metric:
+def _metric(
+    name: str, family: Family, value: float, context: Context, *, seconds: float, event: Event | None = None
+) -> Metric:
     private: dict[Part, Touch] = {split: f"private-{split}" for split in family.reads}  # type: ignore[misc]
     read = tuple(private.values()) if not context.stand_in else ("public",) if private else ()
     real = context.splits[family.reads[0]] if family.reads else None
@@ -91,6 +91,7 @@ def _metric(name: str, family: Family, value: float, context: Context, *, second
         of=None if real is None else len(real),
         classes=None if real is None else len(real.classes),
         largest=largest,
+        event=event,
     )
 
 

@@ -51,9 +51,14 @@ class FileShelf(Shelf):
             make_folder(path.parent)
             handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
             os.close(handle)
-            disk.write(Path(draft), raw)
-            os.chmod(draft, 0o644)
-            os.replace(draft, path)
+            try:
+                disk.write(Path(draft), raw)
+                os.chmod(draft, 0o644)
+                os.replace(draft, path)
+                disk.sync(path.parent)
+            except OSError:
+                os.unlink(draft)
+                raise
 
     def find(self, prefix: str) -> Iterator[str]:
         """See Shelf."""

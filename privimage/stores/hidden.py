@@ -33,7 +33,7 @@ class HiddenStore(FileStore):
     def get(self, kind: str, key: str) -> Artefact | None:
         """The artefact, from here or from the store around it; None if neither has it."""
         with suppress(Damaged):  # whoever it belongs to will say so; here it is made again
-            found = self._outer.get(kind, key)
+            found = FileStore(self._outer.root).get(kind, key)  # never from a shelf: what is fetched lies outside then
             if found is not None:
                 return found
         return super().get(kind, key)

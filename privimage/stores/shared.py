@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from privimage.errors import Damaged, InputError
@@ -12,7 +13,7 @@ from privimage.stores import manifest as manifests
 from privimage.stores.file import ARRAYS, FileStore
 from privimage.stores.manifest import Manifest, parse_manifest
 from privimage.stores.shelf import Shelf
-from privimage.stores.store import Artefact, Built
+from privimage.stores.store import Artefact
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class SharedStore(FileStore):
         if manifest is None:
             return None
         try:
-            self._place(manifest, raw)
+            super()._place(manifest, raw)
         except InputError:
             if not self.folder(kind, key).exists():  # else somebody was faster
                 raise
@@ -52,17 +53,18 @@ class SharedStore(FileStore):
         for name in self._shelf.find("" if kind == "*" else f"{kind}/"):
             of, key, file = name.split("/")
             if file == manifests.FILE and (of, key) not in here:
-                found = self.get(of, key)
-                if found is not None:
-                    yield found.manifest
+                raw = self._shelf.get(name)
+                with suppress(Damaged):  # it counts as missing, as in `get`
+                    if raw is not None:
+                        yield parse_manifest(raw, kind=of, key=key, where=f"{of}/{key} on the shelf")
 
-    def _write(self, kind: str, key: str, built: Built) -> Artefact:
-        artefact = super()._write(kind, key, built)
-        if artefact.manifest.privacy != "internal":
-            folder = self.folder(kind, key)
-            for file in (ARRAYS, manifests.FILE):  # the manifest last: where it is, the arrays are
-                self._shelf.put(f"{kind}/{key}/{file}", (folder / file).read_bytes())
-        return artefact
+    def _place(self, manifest: Manifest, raw: bytes) -> None:
+        """See FileStore. On the shelf first: what is here is never looked for there, nor put there again."""
+        if manifest.privacy != "internal":
+            at = f"{manifest.kind}/{manifest.key}"
+            self._shelf.put(f"{at}/{ARRAYS}", raw)  # the manifest last: where it is, the arrays are
+            self._shelf.put(f"{at}/{manifests.FILE}", manifest.model_dump_json(indent=1).encode())
+        super()._place(manifest, raw)
 
     def _fetched(self, kind: str, key: str) -> tuple[Manifest | None, bytes]:
         """The manifest and the arrays from the shelf. Raises Damaged if they are not what was put under this name."""

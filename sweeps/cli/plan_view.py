@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
 from privimage.privacy.guarantee import sentences
 from privimage.privacy.statement import epsilon as exact
+from privimage.sweeps.cli.terminal import PLAIN
 from privimage.sweeps.modes.tuning import Explore
 from privimage.sweeps.plan import Plan, Quote
-
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 STAGES_OF = {
     "explore": "Stages of the search; the rest are found in the cache. Comparison rows add their own:",

@@ -4,9 +4,10 @@
     python tests/benchmarks/rivals.py --rows pdp-diffusion dpdm --draws 1 --processes 16 --out rivals.jsonl
     python tests/benchmarks/rivals.py --table rivals.jsonl                the table of an earlier run
 
-The stand-in for the sensitive set are glyphs of held-out characters in ten groups (3,600 images), as in `tuning.mode:
-public`. A row is tried with each of its ways of fine-tuning, each with several ways of sampling; figures are means over
-the draws. Nothing sensitive is read. Trials run side by side, one core each, in the order of the list until the time is
+The stand-in for the sensitive set are glyphs of held-out characters in ten groups (2,801 images to train on), as in
+`tuning.mode: public`. A row is tried with each of its ways of fine-tuning, each with several ways of sampling;
+figures are means over the draws. Nothing sensitive is read. Trials run side by side, one core each, in the order of
+the list until the time is
 over, so a short run tries less and says so.
 """
 

@@ -13,6 +13,7 @@ import torch
 from privimage import checkpoint
 from privimage.cluster.resources import Resources
 from privimage.cluster.train import run_on_workers
+from privimage.errors import InputError
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
@@ -98,7 +99,7 @@ def test_a_group_that_dies_in_mid_stage_goes_on_from_its_checkpoint(tmp_path: Pa
 def test_an_error_of_a_worker_reaches_the_caller(tmp_path: Path, local_ray: None) -> None:
     def work(workers: Workers) -> None:
         if workers.rank == 1:
-            raise ValueError("what went wrong")
+            raise InputError("what went wrong")
 
-    with pytest.raises(Exception, match="what went wrong"):
+    with pytest.raises(InputError, match="what went wrong"):
         run_on_workers(work, resources=HALF, name="error", storage=tmp_path / "ray", retries=0)

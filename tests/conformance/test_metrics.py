@@ -151,6 +151,18 @@ class Curious(DpAccuracy):
         return super().measure(variant, context)
 
 
+class Peeking(DpAccuracy):
+    def measure(self, variant: str, context: Context) -> Release[float]:
+        context.splits["test"]  # past the door
+        return super().measure(variant, context)
+
+
+def test_what_was_not_declared_is_not_even_there(instead: Callable[[Family], None]) -> None:
+    instead(Peeking())
+    with pytest.raises(KeyError, match="test"):
+        value("dp-accuracy[lr]", context())
+
+
 class Released(DpAccuracy):
     noisy = False
     reads = ("test",)

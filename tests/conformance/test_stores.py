@@ -14,6 +14,8 @@ from privimage.errors import InputError, LostAnswer, Unpaid
 from privimage.privacy.ledger import Ledger
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
+from privimage.stores.hidden import HiddenStore
+from privimage.stores.manifest import Manifest
 from privimage.stores.open import ADDRESS, open_store
 from privimage.stores.shared import SharedStore
 from privimage.stores.shelf import STORES, Shelf
@@ -104,12 +106,11 @@ def test_internal_is_not_on_the_shelf(address: str, tmp_path: Path) -> None:
 
 
 def test_a_store_that_shows_it_is_seen(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: SharedStore, kind: str, key: str, built: Built) -> Any:
-        artefact = FileStore._write(self, kind, key, built)
-        self._shelf.put(f"{kind}/{key}/arrays", (self.folder(kind, key) / "arrays.safetensors").read_bytes())
-        return artefact
+    def place(self: SharedStore, manifest: Manifest, raw: bytes) -> None:
+        self._shelf.put(f"{manifest.kind}/{manifest.key}/arrays.safetensors", raw)
+        FileStore._place(self, manifest, raw)
 
-    monkeypatch.setattr(SharedStore, "_write", write)
+    monkeypatch.setattr(SharedStore, "_place", place)
     with pytest.raises(AssertionError):
         internal_is_not_on_the_shelf(address, tmp_path)
 
@@ -172,3 +173,35 @@ def test_a_wrong_address_is_one_line(text: str, says: str, tmp_path: Path) -> No
     with pytest.raises(InputError, match=says) as caught:
         open_store(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path / ADDRESS) in str(caught.value)
+
+
+def test_a_hidden_trial_leaves_what_is_on_the_shelf_there(address: str, tmp_path: Path) -> None:
+    """What was fetched would lie outside, and tell which settings a private selection drew."""
+    root_at(tmp_path / "one", address).put("kind", "k" * 64, built("public"))
+    outer = root_at(tmp_path / "other", address)
+    inner = HiddenStore(outer)
+    before = sorted(outer.root.rglob("*"))
+    _, origin = inner.fetch("kind", "k" * 64, lambda: built("public"))
+    outside = [path for path in outer.root.rglob("*") if "internal" not in path.parts]
+    assert origin == "built" and outside == [path for path in before if "internal" not in path.parts]
+
+
+def test_what_is_here_is_on_the_shelf_too(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that is killed between the two leaves it on the shelf, never here alone."""
+    store = root_at(tmp_path / "one", address)
+
+    def killed(self: FileStore, manifest: Manifest, raw: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FileStore, "_place", killed)
+        store.put("kind", "k" * 64, built("public"))
+    assert FileStore(store.root).get("kind", "k" * 64) is None
+    assert root_at(tmp_path / "other", address).get("kind", "k" * 64) is not None
+
+
+def test_looking_for_manifests_fetches_nothing(address: str, tmp_path: Path) -> None:
+    root_at(tmp_path / "one", address).put("kind", "k" * 64, built("public"))
+    other = root_at(tmp_path / "other", address)
+    assert [manifest.key for manifest in other.find("kind")] == ["k" * 64]
+    assert FileStore(other.root).get("kind", "k" * 64) is None
