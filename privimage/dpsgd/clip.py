@@ -1,11 +1,24 @@
-"""The clip of one example's gradient."""
+"""The clip of one example's gradient, and the clipped sum of gradients that are there."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 
 def clip_factor(norm: Tensor, C: float) -> Tensor:
     """min(1, C / norm) for every norm; 1 where the norm is 0. A norm that is not finite gets 0, never more."""
     factor = (C / norm.clamp(min=1e-30)).clamp(max=1.0)
     return factor.where(norm.isfinite(), 0.0)
+
+
+def add_clipped(parameters: Sequence[nn.Parameter], g: Sequence[Tensor], *, C: float) -> Tensor:
+    """Norms [n] of gradients g, one [n, *p.shape] a parameter; their clipped sum is added to every `p.grad`."""
+    norm = torch.stack([part.flatten(1).square().sum(1) for part in g]).sum(0).sqrt()
+    factor = clip_factor(norm, C)
+    for p, part in zip(parameters, g, strict=True):
+        total = torch.tensordot(factor, part.where(part.isfinite(), 0.0), dims=1)
+        p.grad = total if p.grad is None else p.grad + total
+    return norm

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.clip import clip_factor
+from privimage.dpsgd.clip import add_clipped
 from privimage.dpsgd.verify import verify
 
 
@@ -25,13 +26,10 @@ def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, functor
     `functorch` takes Opacus's generic sampler in place of those it has for each layer. Raises ValueError if a
     trainable parameter gets no per-example gradient, or is used in a way that the hooks do not see.
     """
-
-    def add(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
-        return _add(F, batch, loss=loss, C=C, functorch=functorch)
-
+    add = partial(_add, functorch=functorch)
     if batch.shape[0] == 0:
         return torch.zeros(0)
-    verify("opacus", add, F, batch, loss=loss)
+    verify("opacus functorch" if functorch else "opacus", add, F, batch, loss=loss)
     return add(F, batch, loss=loss, C=C)
 
 
@@ -48,12 +46,7 @@ def _add(F: nn.Module, batch: Batch, *, loss: Loss, C: float, functorch: bool) -
         finally:
             for p, old in zip(trainable, before, strict=True):
                 p.grad = old
-    norm = torch.stack([part.flatten(1).square().sum(1) for part in g]).sum(0).sqrt()
-    factor = clip_factor(norm, C)
-    for p, part in zip(trainable, g, strict=True):
-        total = torch.tensordot(factor, part.where(part.isfinite(), 0.0), dims=1)
-        p.grad = total if p.grad is None else p.grad + total
-    return norm
+    return add_clipped(trainable, g, C=C)
 
 
 def _per_example(p: nn.Parameter, n: int, K: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.clip import clip_factor
+from privimage.dpsgd.clip import add_clipped
 
 
 def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
@@ -24,9 +23,4 @@ def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tens
 
     weights = {name: p.detach() for name, p in trainable.items()}
     g = vmap(grad(mean), in_dims=(None, 0, 0))(weights, batch.each, batch.drawn)
-    norm = torch.stack([part.flatten(1).square().sum(1) for part in g.values()]).sum(0).sqrt()
-    factor = clip_factor(norm, C)
-    for name, p in trainable.items():
-        total = torch.tensordot(factor, g[name].where(g[name].isfinite(), 0.0), dims=1)
-        p.grad = total if p.grad is None else p.grad + total
-    return norm
+    return add_clipped(list(trainable.values()), [g[name] for name in trainable], C=C)
