@@ -20,6 +20,8 @@ from privimage.privacy.ledger import Ledger
 from privimage.sweeps import interrupt
 
 Values = Callable[[], dict[str, Any]]
+# A shell without job control starts what it puts into the background, such as this test, deaf to Ctrl-C.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 class Command:
@@ -43,7 +45,7 @@ class Command:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         verb = arguments or ("sweep", str(self.folder / "sweep.yaml"), "--root", str(self.folder / "runs"), "--quiet")
-        script = "from privimage.sweeps.cli import main; main()"
+        script = HEARS + "from privimage.sweeps.cli import main; main()"
         with self.log.open("wb") as log:
             self.started.append(subprocess.Popen([sys.executable, "-c", script, *verb], stdout=log, stderr=log))
         return self.started[-1]
@@ -127,7 +129,7 @@ def test_a_signal_before_the_first_trial_is_one_line(
 
 def test_a_second_signal_ends_at_once() -> None:
     script = (
-        "import time\nfrom privimage.sweeps.interrupt import Interrupts\nInterrupts().install()"
+        HEARS + "import time\nfrom privimage.sweeps.interrupt import Interrupts\nInterrupts().install()"
         "\ntry:\n    print('ready', flush=True); time.sleep(60)"
         "\nexcept KeyboardInterrupt:\n    print('stopping', flush=True); time.sleep(60)"
     )
