@@ -20,7 +20,6 @@ from privimage.cluster.resources import Resources
 from privimage.privacy.statement import epsilon
 from privimage.record import Record
 from privimage.sweeps import progress
-from privimage.sweeps.modes.tuning import Select
 from privimage.sweeps.progress import Progress, Running, Tally, remaining
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.work import Work
@@ -168,7 +167,7 @@ def describe(record: Record, sweep: Sweep) -> str:
     )
     built = sum(stage.origin == "built" for stage in record.stages)
     took = f"({record.seconds:.0f} s, {built}/{len(record.stages)} stages computed)"
-    took = "" if isinstance(sweep.tuning, Select) else took  # trials of the selection run beside it
+    took = "" if sweep.tuning.hidden else took  # trials of the selection run beside it
     return f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}  {took}".rstrip()
 
 

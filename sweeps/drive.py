@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pickle import UnpicklingError
 
@@ -23,20 +22,18 @@ from privimage.cluster.memory import give_back, share_arena
 from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
 from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
-from privimage.privacy.accounting.costs import BestOf
-from privimage.record import Record, Role
+from privimage.record import Record
 from privimage.schema import digest
 from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.interrupt import Stopped
 from privimage.sweeps.past import ended
+from privimage.sweeps.phase import Fixed, Phase, label_of
 from privimage.sweeps.price import asked_by
-from privimage.sweeps.progress import Tally, label_of, load_records
+from privimage.sweeps.progress import Tally, load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
 from privimage.sweeps.work import Terms, Work
-from privimage.trial import Trial
 
-Fixed = tuple[tuple[Trial, Role], ...]
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -45,39 +42,13 @@ TUNE = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """What is run together: trials that are fixed beforehand, and else the search.
-
-    `drawn` are the trials of private selections: nothing that is shown counts them.
-    """
-
-    name: str
-    rows: tuple[Trial, ...] = ()
-    finals: tuple[Trial, ...] = ()
-    drawn: tuple[Trial, ...] = ()
-    searching: bool = False
-
-    @property
-    def fixed(self) -> Fixed:
-        """All trials that are fixed beforehand, comparison rows first."""
-        rows: Fixed = tuple((trial, "compare") for trial in self.rows)
-        return (*rows, *((trial, "search") for trial in (*self.finals, *self.drawn)))
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What may be counted of them: id -> row."""
-        finals = {trial.id: f"final run at epsilon {trial.budget.epsilon:g}" for trial in self.finals}
-        return {trial.id: label_of(trial) for trial in self.rows} | finals
-
-
-def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | None = None) -> tuple[str, ...]:
+def run_phase(phase: Phase) -> tuple[str, ...]:
     """Run the trials of the phase that have no record; one line for every failure, none if every trial has its record.
 
     Raises Stopped, with how far it came, if a signal asks it to end.
     """
-    site = _site(work, selections or {})
-    searcher = _searcher(work, phase, site)
+    work, site = phase.work, _site(phase)
+    searcher = _searcher(phase, site)
     if searcher.jobs_left == 0:
         return ()
     shutil.rmtree(site.ray, ignore_errors=True)  # what Tune left there: no run is gone on with from it
@@ -91,23 +62,24 @@ def run_phase(work: Work, phase: Phase, *, selections: Mapping[str, BestOf] | No
             held = replace(site, data=ray.put((work.public, work.sensitive)))
             failures = _fit(work, searcher, _todo(phase, site), held, at_once=at_once)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped{_counted(work, phase, tally)}; {AGAIN}") from None
-    left = _left(work, phase, site)
+        raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
+    left = _left(phase, site)
     if left and not failures:
         return (f"{'some' if phase.drawn else left} trials ended without a record; {AGAIN}",)
     return failures
 
 
-def _counted(work: Work, phase: Phase, tally: Tally) -> str:
+def _counted(phase: Phase, tally: Tally) -> str:
     """How far it came, where that may be told."""
     if phase.drawn:
         return ""
-    rows = tally.rows(load_records(work.folder.records))
+    rows = tally.rows(load_records(phase.work.folder.records))
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
     return f" after {done} of {total} trials" + ("" if phase.name == "sweep" else f" of the {phase.name}")
 
 
-def _site(work: Work, selections: Mapping[str, BestOf]) -> Site:
+def _site(phase: Phase) -> Site:
+    work, selections = phase.work, phase.selections
     root = work.folder.root.path.resolve()
     return Site(
         folder=RunFolder(path=work.folder.path.resolve()),
@@ -124,7 +96,8 @@ def _todo(phase: Phase, site: Site) -> Fixed:
     return tuple((trial, role) for trial, role in phase.fixed if not site.has(trial))
 
 
-def _searcher(work: Work, phase: Phase, site: Site) -> SweepSearcher:
+def _searcher(phase: Phase, site: Site) -> SweepSearcher:
+    work = phase.work
     found = records.load(work.folder.records) if work.folder.records.exists() else []
     return SweepSearcher(
         work.sweep,
@@ -141,10 +114,10 @@ def _search_trials(work: Work) -> tuple[int, ...]:
     return tuple(len(work.sweep.seeds) * configurations(work.sweep, key) for key in keys)
 
 
-def _left(work: Work, phase: Phase, site: Site) -> int:
+def _left(phase: Phase, site: Site) -> int:
     """How many trials have no record: counted anew, whatever the errors say."""
     fixed = len(_todo(phase, site))
-    return fixed + len(work.sweep.seeds) * (_searcher(work, phase, site).jobs_left - fixed)
+    return fixed + len(phase.work.sweep.seeds) * (_searcher(phase, site).jobs_left - fixed)
 
 
 def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from privimage.privacy.contents import Contents
 from privimage.privacy.statement import describe, sentences
 from privimage.sweeps import count
 from privimage.sweeps.looks import looks_of
-from privimage.sweeps.modes.tuning import Public, Select
 from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of, shared_by_all
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from privimage.sweeps.sweep import METHOD, Sweep
@@ -29,13 +28,6 @@ from privimage.text import count as count_of
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
 QUANTILES = (0.5, 0.9, 0.99)
-
-RULES = {
-    "explore": "any sampler, any objective; everything may be shown, at the price of everything",
-    "select": "independent random configurations, one private score; only the winner is shown and can be pulled; the "
-    "number of trials K, the other trials and the scores stay hidden",
-    "public": "any sampler, any objective, on public data; the sensitive set is asked for one run a budget",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +85,6 @@ class Plan:
     """Everything that `privimage plan` prints."""
 
     sweep: Sweep
-    rules: str
     asked_sigma: Mapping[str, float]  # of every shared question
     quotes: tuple[Quote, ...]
     bill: Bill | None  # None where a budget is refused
@@ -124,7 +115,6 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
     bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
     return Plan(
         sweep=sweep,
-        rules=RULES[sweep.tuning.mode],
         asked_sigma=asked,
         quotes=quotes,
         bill=bill,
@@ -152,13 +142,11 @@ def _refused_by_roots(sweep: Sweep) -> str | None:
     """Why the data could not be read where the sweep says that it is; no image is opened."""
     sensitive = sweep.data.sensitive
     try:
+        check_there(sweep.data.public, key="data.public")
         if isinstance(sensitive, SensitiveConfig):
             check_there(sensitive, key="data.sensitive")
-        check_there(sweep.data.public, key="data.public")
-        if isinstance(sweep.tuning, Public) and isinstance(sensitive, SensitiveConfig):
-            stand_in = sweep.tuning.stand_in.config(sensitive, labels=1)
-            if isinstance(stand_in, SensitiveConfig):
-                check_there(stand_in, key="tuning.stand_in")
+            for key, other in sweep.tuning.other_data(sensitive).items():
+                check_there(other, key=key)
     except InputError as error:
         return str(error)
     return None
@@ -247,9 +235,8 @@ def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterato
     one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, shared=search.shared))
     if not one.trainings:
         return
-    eta = sweep.tuning.eta if isinstance(sweep.tuning, Select) else 0.0
     for trials in sorted({*COUNTS, max(1, sweep.trials)}):
-        law = Law(eta=eta, mean=trials)
+        law = sweep.tuning.law(trials) or Law(eta=0, mean=trials)
         queries = queries_of(sweep, asked_sigma=asked, trials=trials)
         every = price_trials(budget, asking(sweep, search, trials=trials))
         if one.score is None:
@@ -266,11 +253,11 @@ def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterato
 
 def _stages(sweep: Sweep) -> Iterator[StageCount]:
     """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
-    budgets, jobs = len(sweep.budgets), sweep.trials if isinstance(sweep.tuning, Select) else sweep.configurations
+    budgets, jobs = len(sweep.budgets), sweep.tuning.makes(sweep)
     scores, needed = search_of(sweep).scores, budgets * jobs * len(sweep.seeds)
     for kind in dict.fromkeys(s.kind for name in sweep.methods() for s in load(name).declaration.stages):
         reaches = count.reaches(sweep, kind)
-        if isinstance(sweep.tuning, Select) and any(reach.depends("draw") for reach in reaches):
+        if sweep.tuning.hidden and any(reach.depends("draw") for reach in reaches):
             computed = needed
         elif any(reach.budgeted for reach in reaches):
             computed = budgets * count.most(sweep, kind, trials=jobs)

@@ -12,15 +12,12 @@ from privimage.methods.declared import Ask, Stage, fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
 from privimage.privacy.accounting.costs import AnyOf, Cost
-from privimage.privacy.bill import Bill, Covers, Search, Study, price_selection, price_sweep, price_trials
+from privimage.privacy.bill import Bill, Search, Study, price_trials
 from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.noise import Noise
 from privimage.sweeps import count
-from privimage.sweeps.modes.tuning import Explore, Public, Select, Tuning
 from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.trial import Trial
-
-MANY = 10**9  # no bound on what is counted
 
 
 def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
@@ -28,20 +25,9 @@ def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
 
     Raises InputError if the space does not say beforehand what may be asked, BudgetExceeded if no noise is enough.
     """
-    queries = queries_of(sweep, asked_sigma=asked_sigma, trials=_jobs(sweep))
+    queries = queries_of(sweep, asked_sigma=asked_sigma, trials=sweep.tuning.asks(sweep))
     studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
-    return Bill(mode=sweep.tuning.mode, covers=_covers(sweep.tuning), queries=queries, studies=studies)
-
-
-def _covers(tuning: Tuning) -> Covers:
-    """What meets a budget."""
-    match tuning:
-        case Explore():
-            return tuning.covers
-        case Select():
-            return "selection"
-        case Public():
-            return "run"
+    return Bill(mode=sweep.tuning.mode, covers=sweep.tuning.meets, queries=queries, studies=studies)
 
 
 def row_noise(bill: Bill, budget: Budget) -> Noise:
@@ -50,20 +36,12 @@ def row_noise(bill: Bill, budget: Budget) -> Noise:
 
 
 def _study(sweep: Sweep, budget: Budget, queries: tuple[Cost, ...]) -> Study:
-    search, private = search_of(sweep), _trained_rows(sweep, budget)
-    if isinstance(sweep.tuning, Explore):
-        alone = price_trials(budget, search)
-        shared = [trial for trial in private if _asked_anyway(sweep, trial, alone.noise)]
-        private = [trial for trial in private if trial not in shared]
-    if isinstance(sweep.tuning, Explore) and sweep.tuning.covers == "sweep":
-        asked = tuple(_training(trial, Noise()).access for trial in private)
-        return price_sweep(budget, search, queries=queries, rows=asked)
-    priced = tuple(_training(trial, Noise()) for trial in private)
-    if isinstance(sweep.tuning, Public):
-        return price_sweep(budget, search, queries=queries).model_copy(update={"rows": priced})
-    if search.law is not None:
-        return price_selection(budget, search, queries=queries, rows=priced)
-    return price_trials(budget, search, rows=priced)
+    search, rows = search_of(sweep), _trained_rows(sweep, budget)
+    if sweep.tuning.open_rows:
+        noise = price_trials(budget, search).noise
+        rows = [trial for trial in rows if not _asked_anyway(sweep, trial, noise)]
+    asked = tuple(_training(trial, Noise()) for trial in rows)
+    return sweep.tuning.study(budget, search, queries=queries, rows=asked)
 
 
 def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
@@ -78,7 +56,7 @@ def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
 
 def _asked_anyway(sweep: Sweep, row: Trial, noise: Noise) -> bool:
     """Whether the search asks the training of a row: it tries all its settings, and this is one, with equal noise."""
-    if _jobs(sweep) < count.distinct(sweep, count.SOLVED):
+    if sweep.tuning.asks(sweep) < count.distinct(sweep, count.SOLVED):
         return False
     equal = _training(row, Noise()) == _training(row, noise)
     return equal and row.seed in sweep.seeds and count.holds(sweep, count.SOLVED, row.method)
@@ -92,23 +70,18 @@ def _training(trial: Trial, noise: Noise) -> Event:
 
 def search_of(sweep: Sweep) -> Search:
     """What the trials of one study may ask."""
-    law = sweep.tuning.law(sweep.trials) if isinstance(sweep.tuning, Select) else None
+    law = sweep.tuning.law(sweep.trials)
     unsolved = [name for name in sweep.methods() if not load(name).solved]
     if law is not None and unsolved:
         raise InputError(
-            f"method.name: got {', '.join(unsolved)}; in mode select every configuration takes noise from the budget"
+            f"method.name: got {', '.join(unsolved)}; in mode {sweep.tuning.mode} every configuration takes noise from "
+            "the budget"
         )
-    scores = 0 if isinstance(sweep.tuning, Public) else sum(metrics.is_private(name) for name in sweep.measured)
+    scores = sum(metrics.is_private(name) for name in sweep.measured) if sweep.tuning.scored else 0
     accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, noisiest=True)
     search = Search(trainings=accesses, scores=scores, law=law, shared=shared)
-    match sweep.tuning:
-        case Select():
-            return search  # its law hides the number of trials, and each has noise of its own
-        case Public():
-            runs = len(set(sweep.seeds)) if sweep.trials else 0
-            return search.model_copy(update={"trials": runs})
-        case Explore():
-            return asking(sweep, search, trials=_jobs(sweep))
+    # A law hides the number of trials, and each has noise of its own.
+    return search if law is not None else asking(sweep, search, trials=sweep.tuning.asks(sweep))
 
 
 def asking(sweep: Sweep, search: Search, *, trials: int) -> Search:
@@ -122,17 +95,6 @@ def asking(sweep: Sweep, search: Search, *, trials: int) -> Search:
             "law": None,
         }
     )
-
-
-def _jobs(sweep: Sweep) -> int:
-    """Configurations that ask the sensitive set at one budget, at most; a private selection has no such bound."""
-    match sweep.tuning:
-        case Select():
-            return MANY
-        case Public():
-            return min(1, sweep.trials)
-        case Explore():
-            return sweep.configurations
 
 
 def _trainings(sweep: Sweep) -> Iterator[Access]:

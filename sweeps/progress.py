@@ -19,7 +19,6 @@ from privimage.record import Record
 from privimage.schema import Frozen
 from privimage.sweeps.past import searched
 from privimage.sweeps.work import Work
-from privimage.trial import Trial
 
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
 
@@ -83,12 +82,6 @@ def remaining(seconds: float | None) -> str:
     if seconds < 90:
         return f"; about {max(10, round(seconds, -1)):.0f} s left"
     return f"; about {seconds / 60:.0f} min left" if seconds < 5400 else f"; about {seconds / 3600:.1f} h left"
-
-
-def label_of(trial: Trial) -> str:
-    """The row of a comparison trial."""
-    private = trial.method.method.solved
-    return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")
 
 
 class Tally:

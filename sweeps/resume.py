@@ -15,7 +15,6 @@ from privimage.privacy.ledger import Ledger
 from privimage.schema import digest, parse
 from privimage.stores.open import open_store
 from privimage.stores.store import Store
-from privimage.sweeps.modes.tuning import Public, Select
 from privimage.sweeps.price import answer_kinds, least_sigmas, noise_fields
 from privimage.sweeps.sweep import Sweep
 
@@ -28,7 +27,7 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
     More trials or rows are another sweep too: whether they are added may depend on what was seen, and the price that
     is stated was fixed before anything was. A public search may go on: it asks nothing.
     """
-    growing = {"resources"} | ({"trials"} if isinstance(sweep.tuning, Public) else set())
+    growing = {"resources"} | ({"trials"} if sweep.tuning.grows else set())
     resolved = dumped(sweep)
     if folder.sweep.exists():
         before = _begun(folder)
@@ -43,7 +42,7 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
                 f"{folder.path}: holds a sweep with another '{changed[0]}', and its price was fixed before its first "
                 "answer; choose another name (what was answered is not asked again)"
             )
-        if isinstance(sweep.tuning, Public):
+        if sweep.tuning.grows:
             _check_search_goes_on(resolved, before, folder)
 
 
@@ -95,16 +94,11 @@ def reservation_of(sweep: Sweep) -> str:
     return digest({"sweep": dumped(sweep, without={"resources", "trials", "compare"})})
 
 
-def hides(sweep: Sweep) -> bool:
-    """Whether the number of its trials is a secret."""
-    return isinstance(sweep.tuning, Select)
-
-
 def ledger_of(sweep: Sweep, root: Root) -> Ledger:
     """The ledger of the sweep's sensitive set."""
     data, path = sweep.data, root.ledger(sweep.data.sensitive.id)
     return Ledger(
-        path, under=reservation_of(sweep), division=data.division, revision=data.revision, timeless=hides(sweep)
+        path, under=reservation_of(sweep), division=data.division, revision=data.revision, timeless=sweep.tuning.hidden
     )
 
 

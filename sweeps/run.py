@@ -13,23 +13,20 @@ from privimage import lines, reconcile
 from privimage.cluster.connect import connected, hide_sessions, ignored, nodes
 from privimage.cluster.resources import trials_at_once
 from privimage.data.pair import load_data
-from privimage.data.sets import PublicSet, check_apart
-from privimage.disk import private_folder
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
-from privimage.sweeps.drive import Phase, run_phase
+from privimage.sweeps.drive import run_phase
 from privimage.sweeps.failures import AGAIN
 from privimage.sweeps.interrupt import STOPPING, Stopped
 from privimage.sweeps.look import read_lines
 from privimage.sweeps.looks import looks_of
-from privimage.sweeps.modes.selection import Selection, level
-from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
-from privimage.sweeps.modes.tuning import Explore, Public, Select
-from privimage.sweeps.price import bill_of, least_sigmas
-from privimage.sweeps.resume import asked_sigma, at_revision, check_same, hides, ledger_of
+from privimage.sweeps.modes.phases import phases
+from privimage.sweeps.modes.selection import level
+from privimage.sweeps.price import bill_of
+from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.work import Work, warnings
 
@@ -53,18 +50,18 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
         with _claimed(folder):
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
-            search = _stand_in(work) if isinstance(sweep.tuning, Public) else None
+            todo = phases(work)
             for line in () if quiet else _told(work):
                 print(f"privimage: {line}", file=sys.stderr)
             with _levelled(work), connected(address, stopping=STOPPING) as where:
                 if not quiet:
                     _say_where(where, address)
-                if hides(sweep):
+                if sweep.tuning.hidden:
                     hide_sessions()
                 trials_at_once(sweep.resources, nodes())  # or refused, before anything is reserved
                 _reserve(work)
                 work.write()
-                failures = _run(work, search)
+                failures = next(filter(None, map(run_phase, todo)), ())  # those of the first phase that has any
                 if not failures:
                     work.ledger.close(work.reservation)
                 return Outcome(folder=folder, failures=failures)
@@ -113,7 +110,7 @@ def _levelled(work: Work) -> Iterator[None]:
     try:
         yield
     finally:
-        if hides(work.sweep):
+        if work.sweep.tuning.hidden:
             level(work.ledger, work.folder)
 
 
@@ -152,76 +149,3 @@ def _reserve(work: Work) -> None:
         )
     if not work.ledger.settled(id=work.reservation, events=work.bill.costs):
         work.ledger.reserve(id=work.reservation, what=f"sweep {work.sweep.name}", events=work.bill.costs)
-
-
-def _run(work: Work, search: Work | None) -> tuple[str, ...]:
-    """Run all phases of the sweep's mode; one line for every failure."""
-    match work.sweep.tuning:
-        case Explore():
-            return run_phase(work, Phase(name="sweep", rows=work.rows, searching=True))
-        case Select():
-            return _select(work)
-        case Public():
-            if search is None:
-                raise ValueError("a public search needs its stand-in")
-            return _search_then_run(work, search)
-
-
-def _select(work: Work) -> tuple[str, ...]:
-    """All trials of every selection beside the comparison rows; then the winners, if every trial has its record."""
-    ledger, store = work.ledger, open_store(work.folder.root.store)
-    selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
-    private_folder(work.folder.internal_ray.parent)
-    for look in looks_of(work.sweep):  # now, not by the first trial that gets there
-        ledger.look(look)
-    inner = work.folder.root.covered(work.sweep.data.sensitive.id)
-    drawn = [selection.begin(ledger=ledger, store=store, inner=inner) for selection in selections]
-    failures = run_phase(
-        work,
-        Phase(name="selection", rows=work.rows, drawn=tuple(trial for trials in drawn for trial in trials)),
-        selections={selection.id: selection.cost for selection in selections},
-    )
-    if not failures:
-        for selection, trials in zip(selections, drawn, strict=True):
-            selection.finish(trials, folder=work.folder)
-    return failures
-
-
-def _stand_in(work: Work) -> Work:
-    """The same work on the public stand-in, checked like the sensitive one."""
-    sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
-    folder, asked = work.folder.stand_in, least_sigmas(sweep)
-    public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
-    if sensitive.content:  # public, so other images under its id are no mistake
-        contents = Contents(work.folder.root, sweep.data.sensitive.id)
-        sweep = at_revision(sweep, contents.adopt(sensitive.content))
-    for part in (sensitive.train, sensitive.validation, sensitive.test):
-        shown = PublicSet(x=part.x, y=part.y, name=part.name, classes=part.classes)
-        check_apart(shown, work.sensitive, key="tuning.stand_in")
-    search = Work(
-        sweep=sweep,
-        folder=folder,
-        asked=asked,
-        bill=bill_of(sweep, asked_sigma=asked),
-        public=public,
-        sensitive=sensitive,
-        quiet=work.quiet,
-    )
-    id = sweep.data.sensitive.id
-    reconcile.adopt(folder.root, id, reconcile.missing(folder.root, id))  # public data: nothing was paid
-    try:
-        search.check()
-    except InputError as error:
-        raise InputError(f"tuning.stand_in: {error}") from None
-    return search
-
-
-def _search_then_run(work: Work, search: Work) -> tuple[str, ...]:
-    """The search on the stand-in, then its best settings on the sensitive set, beside the comparison rows."""
-    search.folder.path.mkdir(parents=True, exist_ok=True)
-    search.write()
-    failures = run_phase(search, Phase(name="search on the public stand-in", searching=True))
-    if failures:
-        return failures
-    finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
-    return run_phase(work, Phase(name="sweep", rows=work.rows, finals=finals))

@@ -24,7 +24,6 @@ from ray.tune.search.optuna import OptunaSearch
 from privimage.methods.method import DEFAULT
 from privimage.privacy.budget import Budget
 from privimage.schema import get_dotted
-from privimage.sweeps.modes.tuning import Select
 from privimage.sweeps.past import Ended
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tried import Params, Tried
@@ -191,8 +190,7 @@ def _optuna(sweep: Sweep, name: str, *, ended: Sequence[Ended], first: list[Para
     """Optuna's study with everything that has ended; the sampler starts as it did at the first start."""
     logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(sweep.tuning, Select):
-        raise ValueError("the trials of a private selection are drawn beforehand")
+    sampler, seed = sweep.tuning.sampling
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     objectives, storage, space = dict(sorted(sweep.objectives.items())), InMemoryStorage(), space_of(sweep)
     directions = [
@@ -207,7 +205,7 @@ def _optuna(sweep: Sweep, name: str, *, ended: Sequence[Ended], first: list[Para
         space=space,
         metric=list(objectives),
         mode=list(objectives.values()),
-        sampler=samplers[sweep.tuning.sampler](seed=sweep.tuning.seed),
+        sampler=samplers[sampler](seed=seed),
         storage=storage,
         study_name=name,
         points_to_evaluate=first or None,

@@ -35,7 +35,8 @@ from privimage.sweeps.limits import (
     check_asked,
     check_size,
 )
-from privimage.sweeps.modes.tuning import Explore, Public, Select, Tuning
+from privimage.sweeps.modes.explore import Explore
+from privimage.sweeps.modes.tuning import Tuning
 from privimage.sweeps.row import Row
 from privimage.sweeps.space import Dimension
 from privimage.trial import Draw, Trial
@@ -120,15 +121,7 @@ class Sweep(Frozen):
         self._check_private()
         if self.data.stand_in or isinstance(self.data.sensitive, HeldOutConfig):
             raise ValueError("data: a stand-in is named in tuning.stand_in; here, name the sensitive set")
-        if isinstance(self.tuning, Explore) and self.tuning.covers == "sweep" and len(self.budgets) > 1:
-            raise ValueError(
-                f"tuning.covers: sweep means that everything together meets the budget, so there is one; got "
-                f"{len(self.budgets)} budgets; make a sweep of each, or use covers: trial"
-            )
-        if isinstance(self.tuning, Select):
-            self._selection_rules()
-        if isinstance(self.tuning, Public):
-            self.tuning.stand_in.config(self.data.sensitive, labels=1)  # or refused, whatever the number of labels
+        self.tuning.check(self)
         return self
 
     def _check_private(self) -> None:
@@ -139,20 +132,6 @@ class Sweep(Frozen):
         for key, name in tried:
             if isinstance(name, str) and name in METHODS.names() and not load(name).private:
                 raise ValueError(f"{key}: got {name}, {NEVER_SEARCHED}")
-
-    def _selection_rules(self) -> None:
-        """Raise ValueError for what would void the bound of a private selection."""
-        if len(self.objectives) != 1 or not metrics.is_private(next(iter(self.objectives))):
-            raise ValueError(
-                f"objectives: got {', '.join(self.objectives)}; in mode select the score decides what is released, so "
-                f"it must be one private score: {', '.join(metrics.names(noisy=True))}"
-            )
-        if any(metrics.is_private(name) for name in self.metrics if name not in self.objectives):
-            raise ValueError("metrics: in mode select a trial has one private score, its objective; remove the others")
-        if len(self.seeds) > 1:
-            raise ValueError(f"seeds: got {list(self.seeds)}; a trial of a private selection has one seed")
-        if self.trials < 1:
-            raise ValueError("trials: got 0; in mode select it is the mean of the number of trials, at least 1")
 
     @property
     def measured(self) -> tuple[str, ...]:

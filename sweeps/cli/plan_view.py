@@ -8,14 +8,7 @@ from rich.table import Table
 from privimage.privacy.guarantee import sentences
 from privimage.privacy.statement import epsilon as exact
 from privimage.sweeps.cli.terminal import PLAIN
-from privimage.sweeps.modes.tuning import Explore
 from privimage.sweeps.plan import Plan, Quote
-
-STAGES_OF = {
-    "explore": "Stages of the search; the rest are found in the cache. Comparison rows add their own:",
-    "select": "Stages of the search if K is its mean; the rest are found in the cache. Comparison rows add their own:",
-    "public": "Stages of the search on the stand-in; the run at each budget, and comparison rows, add their own:",
-}
 
 
 def show(plan: Plan, out: Console) -> None:
@@ -25,8 +18,7 @@ def show(plan: Plan, out: Console) -> None:
             out.print(sentence, **PLAIN)
         out.print()
     tuning = plan.sweep.tuning
-    covers = f", covers: {tuning.covers}" if isinstance(tuning, Explore) else ""
-    out.print(f"{plan.sweep.name}: mode {tuning.mode}{covers}: {plan.rules}", **PLAIN)
+    out.print(f"{plan.sweep.name}: {tuning.title}: {tuning.rules}", **PLAIN)
     for quote in plan.quotes:
         _quote(quote, out)
     _ledger(plan, out)
@@ -104,7 +96,7 @@ def _settings(plan: Plan, out: Console) -> None:
 
 def _stages(plan: Plan, out: Console) -> None:
     out.print()
-    out.print(STAGES_OF[plan.sweep.tuning.mode], **PLAIN)
+    out.print(plan.sweep.tuning.stages, **PLAIN)
     table = Table("stage", "computed at most", "needed by trials")
     for column in table.columns[1:]:
         column.justify = "right"

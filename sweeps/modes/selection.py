@@ -7,7 +7,7 @@ nothing is drawn again, and none is dropped because it failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from privimage import record as records
+from privimage.disk import private_folder
 from privimage.errors import InputError, LostAnswer, TrialFailed, Violation
 from privimage.methods.method import load
 from privimage.paths import RunFolder
@@ -29,11 +30,35 @@ from privimage.record import Paid, Record, untimed
 from privimage.schema import digest
 from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore, level_times
+from privimage.stores.open import open_store
 from privimage.stores.store import Built, Store
+from privimage.sweeps.looks import looks_of
+from privimage.sweeps.phase import Phase
 from privimage.sweeps.resume import dumped
 from privimage.sweeps.searcher import space_of
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Work
 from privimage.trial import Draw, Trial
+
+
+def selected(work: Work) -> Iterator[Phase]:
+    """All trials of every selection beside the comparison rows; then, if every trial has its record, its winners."""
+    ledger, store = work.ledger, open_store(work.folder.root.store)
+    selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
+    private_folder(work.folder.internal_ray.parent)
+    for look in looks_of(work.sweep):  # now, not by the first trial that gets there
+        ledger.look(look)
+    inner = work.folder.root.covered(work.sweep.data.sensitive.id)
+    drawn = [selection.begin(ledger=ledger, store=store, inner=inner) for selection in selections]
+    yield Phase(
+        work=work,
+        name="selection",
+        rows=work.rows,
+        drawn=tuple(trial for trials in drawn for trial in trials),
+        selections={selection.id: selection.cost for selection in selections},
+    )
+    for selection, trials in zip(selections, drawn, strict=True):
+        selection.finish(trials, folder=work.folder)
 
 
 class Selection:

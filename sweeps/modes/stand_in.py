@@ -4,23 +4,68 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from privimage import metrics
+from privimage import metrics, reconcile
 from privimage import record as records
 from privimage.data import SensitiveConfig
-from privimage.data.pair import DataConfig
+from privimage.data.pair import DataConfig, load_data
+from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import write_whole
 from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
 from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
+from privimage.privacy.contents import Contents
 from privimage.record import Record
 from privimage.schema import digest, get_dotted
-from privimage.sweeps.modes.tuning import Explore, Public
-from privimage.sweeps.resume import RESTORE
+from privimage.sweeps.modes.explore import Explore
+from privimage.sweeps.modes.public import Public
+from privimage.sweeps.phase import Phase
+from privimage.sweeps.price import bill_of, least_sigmas
+from privimage.sweeps.resume import RESTORE, at_revision
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Work
 from privimage.trial import Trial
+
+
+def search_then_run(work: Work) -> Iterator[Phase]:
+    """The search on the stand-in, then its best settings on the sensitive set, beside the comparison rows."""
+    search = _on_stand_in(work)
+
+    def phases() -> Iterator[Phase]:
+        search.folder.path.mkdir(parents=True, exist_ok=True)
+        search.write()
+        yield Phase(work=search, name="search on the public stand-in", searching=True)
+        finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
+        yield Phase(work=work, name="sweep", rows=work.rows, finals=finals)
+
+    return phases()
+
+
+def _on_stand_in(work: Work) -> Work:
+    """The same work on the public stand-in, checked like the sensitive one."""
+    sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
+    folder, asked = work.folder.stand_in, least_sigmas(sweep)
+    public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
+    if sensitive.content:  # public, so other images under its id are no mistake
+        contents = Contents(work.folder.root, sweep.data.sensitive.id)
+        sweep = at_revision(sweep, contents.adopt(sensitive.content))
+    for part in (sensitive.train, sensitive.validation, sensitive.test):
+        shown = PublicSet(x=part.x, y=part.y, name=part.name, classes=part.classes)
+        check_apart(shown, work.sensitive, key="tuning.stand_in")
+    search = replace(
+        work, sweep=sweep, folder=folder, asked=asked, bill=bill_of(sweep, asked_sigma=asked),
+        public=public, sensitive=sensitive,
+    )  # fmt: skip
+    id = sweep.data.sensitive.id
+    reconcile.adopt(folder.root, id, reconcile.missing(folder.root, id))  # public data: nothing was paid
+    try:
+        search.check()
+    except InputError as error:
+        raise InputError(f"tuning.stand_in: {error}") from None
+    return search
 
 
 def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:

@@ -17,6 +17,7 @@ from privimage.record import Record, StageRecord
 from privimage.schema import parse
 from privimage.sweeps import progress
 from privimage.sweeps.past import ended
+from privimage.sweeps.phase import label_of
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.progress import Progress, Row, Running, Tally
 from privimage.sweeps.sweep import Sweep
@@ -80,7 +81,7 @@ def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others
 
 
 def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -> None:
-    tally = Tally(work, fixed={t.id: progress.label_of(t) for t in work.rows}, search=(6, 6), at_once=2)
+    tally = Tally(work, fixed={t.id: label_of(t) for t in work.rows}, search=(6, 6), at_once=2)
     assert tally.left([]) is None
     rows = [t for t in work.rows if t.method.name == "dpdm"]
     found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]

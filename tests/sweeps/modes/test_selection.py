@@ -18,7 +18,7 @@ from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stores.file import FileStore
-from privimage.sweeps.modes import tuning
+from privimage.sweeps.modes.select import Select
 from privimage.sweeps.modes.selection import Selection
 from privimage.sweeps.modes.stand_in import stand_in_sweep
 from privimage.sweeps.price import bill_of
@@ -169,13 +169,13 @@ def test_only_sound_selections_are_accepted(tiny_values: Values) -> None:
 
 
 def test_a_score_without_noise_as_the_objective_is_seen(tiny_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sweep, "_selection_rules", lambda self: None)
+    monkeypatch.setattr(Select, "check", lambda self, sweep: None)
     with pytest.raises(AssertionError, match="objectives"):
         only_sound_selections(tiny_values())
 
 
 def test_an_adaptive_sampler_is_seen(tiny_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "INDEPENDENT", ("random", "tpe"))
+    monkeypatch.setattr("privimage.sweeps.modes.select.INDEPENDENT", ("random", "tpe"))
     with pytest.raises(AssertionError, match="tpe"):
         only_sound_selections(tiny_values())
 

@@ -1,0 +1,59 @@
+"""Explore: anything goes; every trial states its epsilon, the sweep states the price of all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from privimage.privacy.accounting.costs import Cost
+from privimage.privacy.bill import Covers, Search, Study, price_sweep, price_trials
+from privimage.privacy.budget import Budget, Event
+from privimage.sweeps.modes.mode import Mode, Sampler
+
+if TYPE_CHECKING:
+    from privimage.sweeps.sweep import Sweep
+
+
+class Explore(Mode):
+    """Any sampler; `covers` says whether a budget is what one trial costs, or everything that the sweep makes."""
+
+    mode: Literal["explore"] = "explore"
+    covers: Literal["trial", "sweep"] = "trial"
+    sampler: Sampler = "tpe"
+    seed: int = 0  # of the sampler only; private noise never has a seed
+
+    rules = "any sampler, any objective; everything may be shown, at the price of everything"
+    stages = "Stages of the search; the rest are found in the cache. Comparison rows add their own:"
+    open_rows = True
+
+    @property
+    def title(self) -> str:
+        """With what a budget means."""
+        return f"{super().title}, covers: {self.covers}"
+
+    @property
+    def meets(self) -> Covers:
+        """As `covers` says."""
+        return self.covers
+
+    @property
+    def sampling(self) -> tuple[Sampler, int]:
+        """As the file says."""
+        return self.sampler, self.seed
+
+    def check(self, sweep: Sweep) -> None:
+        """Raise ValueError where one total is to meet several budgets."""
+        if self.covers == "sweep" and len(sweep.budgets) > 1:
+            raise ValueError(
+                f"tuning.covers: sweep means that everything together meets the budget, so there is one; got "
+                f"{len(sweep.budgets)} budgets; make a sweep of each, or use covers: trial"
+            )
+
+    def asks(self, sweep: Sweep) -> int:
+        """All of them."""
+        return sweep.configurations
+
+    def study(self, budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Event, ...]) -> Study:
+        """Every trial meets the budget, or everything together."""
+        if self.covers == "sweep":
+            return price_sweep(budget, search, queries=queries, rows=tuple(row.access for row in rows))
+        return price_trials(budget, search, rows=rows)

@@ -1,0 +1,50 @@
+"""Phase: what of a sweep is run together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from privimage.privacy.accounting.costs import BestOf
+from privimage.record import Role
+from privimage.trial import Trial
+
+if TYPE_CHECKING:
+    from privimage.sweeps.work import Work
+
+Fixed = tuple[tuple[Trial, Role], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What is run together: trials that are fixed beforehand, and else the search.
+
+    `drawn` are the trials of private `selections`, which have their price by id: nothing that is shown counts them.
+    """
+
+    work: Work
+    name: str
+    rows: tuple[Trial, ...] = ()
+    finals: tuple[Trial, ...] = ()
+    drawn: tuple[Trial, ...] = ()
+    selections: Mapping[str, BestOf] = field(default_factory=dict)
+    searching: bool = False
+
+    @property
+    def fixed(self) -> Fixed:
+        """All trials that are fixed beforehand, comparison rows first."""
+        rows: Fixed = tuple((trial, "compare") for trial in self.rows)
+        return (*rows, *((trial, "search") for trial in (*self.finals, *self.drawn)))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What may be counted of them: id -> row."""
+        finals = {trial.id: f"final run at epsilon {trial.budget.epsilon:g}" for trial in self.finals}
+        return {trial.id: label_of(trial) for trial in self.rows} | finals
+
+
+def label_of(trial: Trial) -> str:
+    """The row of a comparison trial."""
+    private = trial.method.method.solved
+    return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")
