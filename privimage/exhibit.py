@@ -23,8 +23,10 @@ def arrays_of(chosen: Selection, histogram: NDArray[np.float64], public: PublicS
     `examples` are uint8 [labels, at most SHOWN, C, H, W]: the first public image of each class.
     """
     counts = np.take_along_axis(histogram, chosen.classes, axis=1)
+    shown = chosen.classes[:, :SHOWN]
     first = np.array([np.flatnonzero(public.y == c)[0] for c in range(len(public.classes))])
-    return {"counts": counts, "examples": public.x[first[chosen.classes[:, :SHOWN]]]}
+    examples = np.stack([public.rows(first[row]) for row in shown])
+    return {"counts": counts, "examples": examples}
 
 
 def names_of(chosen: Selection, public: PublicSet, labels: Sequence[str]) -> dict[str, Any]:

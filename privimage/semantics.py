@@ -158,7 +158,7 @@ class QueryFunction:
 
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
-        parts = [self.of(images.rows(slice(i, i + BLOCK)), k1=k1) for i in range(0, len(images), BLOCK)]
+        parts = [self.of(block, k1=k1) for block in images.blocks(BLOCK)]
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from privimage.data.config import HeldOutConfig
-from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
+from privimage.data.sets import PARTS, Images, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
 from privimage.errors import InputError
 
 
@@ -23,20 +23,20 @@ def hold_out(public: PublicSet, config: HeldOutConfig) -> tuple[PublicSet, Sensi
     order = np.random.default_rng(config.seed).permutation(count)
     label_of = np.full(count, -1)
     label_of[order[: each * config.labels]] = np.arange(each * config.labels) % config.labels
-    taken = label_of[public.y] >= 0
+    taken, left = np.flatnonzero(label_of[public.y] >= 0), np.flatnonzero(label_of[public.y] < 0)
     kept = np.flatnonzero(label_of < 0)
     rest = PublicSet(
-        x=public.x[~taken],
-        y=np.searchsorted(kept, public.y[~taken]),
+        x=public.part(left),
+        y=np.searchsorted(kept, public.y[left]),
         name=public.name,
         classes=tuple(public.classes[i] for i in kept),
     )
-    x, y = public.x[taken], label_of[public.y[taken]].astype(np.int64)
+    found = Images(x=public.part(taken), y=label_of[public.y[taken]].astype(np.int64))
     shares = (1 - config.validation - config.test, config.validation, config.test)
-    parts = split_by_content(contents_of(x, y), fractions=shares, seed=config.split_seed)
+    parts = split_by_content(contents_of(found), fractions=shares, seed=config.split_seed)
     names = tuple(f"group {label}" for label in range(config.labels))
     sets = [
-        PrivateSet(x=x[i], y=y[i], name=config.name, id=config.id, split=part, classes=names)
+        PrivateSet(x=found.part(i), y=found.y[i], name=config.name, id=config.id, split=part, classes=names)
         for part, i in zip(PARTS, parts, strict=True)
     ]
     return rest, SensitiveData(train=sets[0], validation=sets[1], test=sets[2])

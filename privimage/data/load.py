@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.config import PublicConfig, SensitiveConfig
-from privimage.data.sets import PARTS, PrivateSet, PublicSet, SensitiveData, content_of, split_by_content
+from privimage.data.sets import (
+    PARTS,
+    Chosen,
+    Index,
+    Pictures,
+    PrivateSet,
+    PublicSet,
+    SensitiveData,
+    content_of,
+    split_by_content,
+)
+from privimage.data.sources.source import Rows, Source
 from privimage.errors import InputError
 
 CHANCE = 1e-6  # that all images of a class fall outside the training split
@@ -25,10 +36,10 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     _check_classes(config, found.y, found.classes)
     seen: list[bytes] = []
     indices = split_by_content(_noted(found.contents(), seen), fractions=fractions, seed=config.split_seed)
-    parts = [(found.rows(index), found.y[index]) for index in indices]
+    parts = [(_held(config, found, index), found.y[index]) for index in indices]
     if config.has_test:
         official = config.open(cache=None, test=True)
-        parts.append((official.rows(np.arange(len(official.y))), official.y))
+        parts.append((_held(config, official, np.arange(len(official.y))), official.y))
         seen += (b"test" + example for example in _digests(official.contents()))
     classes = found.classes
     _check_parts(config, [labels for _, labels in parts], classes)
@@ -39,6 +50,11 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     return SensitiveData(
         train=sets[0], validation=sets[1], test=sets[2], content=content_of((*seen, *map(str.encode, classes)))
     )
+
+
+def _held(source: Source, found: Rows, index: Index) -> NDArray[np.uint8] | Pictures:
+    """The images of these places, or what gives them, where the source is not to be held in memory."""
+    return found.rows(index) if source.in_memory else Chosen(of=found, index=index)
 
 
 def _noted(contents: Iterable[bytes], seen: list[bytes]) -> Iterator[bytes]:
@@ -91,7 +107,7 @@ def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], class
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
     """The public set; what has to be drawn is drawn once and kept under `cache`."""
     found = config.open(cache=cache, limit_classes=config.limit_classes)
-    x = found.rows(np.arange(len(found.y)))
+    x = _held(config, found, np.arange(len(found.y)))
     return PublicSet(x=x, y=found.y, name=config.name, classes=found.classes)
 
 

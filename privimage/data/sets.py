@@ -1,6 +1,7 @@
 """PublicSet and PrivateSet: labelled images as distinct types, so that neither can be taken for the other.
 
-A function that takes a PrivateSet returns a Release. Images are uint8, shape [n, channels, height, width].
+A function that takes a PrivateSet returns a Release. Images are uint8, shape [n, channels, height, width]. They are
+asked for by place, a batch or a block at a time, as not every set is in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,36 +20,85 @@ from privimage.errors import InputError, Violation
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SHARED = 0.01  # of the sensitive images may also be among the public ones
+BLOCK = 256  # images at a time where all are looked at
+Index = NDArray[np.int64]
+
+
+class Pictures(Protocol):
+    """Whatever gives images by place: a set, or what an opened source is."""
+
+    def rows(self, index: Index) -> NDArray[np.uint8]:
+        """The images of these places, uint8 [len(index), channels, height, width]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Pictures: those at the places `index` of others. Nothing is read or copied before it is asked for."""
+
+    of: Pictures
+    index: Index
+
+    def rows(self, index: Index) -> NDArray[np.uint8]:
+        """See Pictures."""
+        return self.of.rows(self.index[index])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Labelled images: `x` uint8 [n, channels, height, width], `y` int64 [n] in 0 .. len(classes)-1."""
+    """Labelled images: `y` int64 [n] in 0 .. len(classes)-1, and `x`, which holds the n images or gives them by place.
 
-    x: NDArray[np.uint8]
+    An array is uint8 [n, channels, height, width]. Ask for images by `rows` or `blocks`, which serve both.
+    """
+
+    x: NDArray[np.uint8] | Pictures
     y: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.x.dtype != np.uint8 or self.x.ndim != 4 or self.y.shape != (len(self.x),):
-            raise ValueError(f"images {self.x.dtype} {self.x.shape} with labels {self.y.shape}")
+        wrong = isinstance(self.x, np.ndarray) and (
+            self.x.dtype != np.uint8 or self.x.ndim != 4 or self.y.shape != (len(self.x),)
+        )
+        if wrong or self.y.ndim != 1:
+            raise ValueError(f"images {getattr(self.x, 'dtype', '')} {self._shape} with labels {self.y.shape}")
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.y)
 
-    def rows(self, index: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
-        """The images of these places. Whoever needs a batch asks for no more: not every set has to be in memory."""
-        return self.x[index]
+    def rows(self, index: Index) -> NDArray[np.uint8]:
+        """The images of these places. Whoever needs a batch asks for no more: not every set is in memory."""
+        return self.x[index] if isinstance(self.x, np.ndarray) else self.x.rows(index)
 
-    @property
+    def blocks(self, size: int = BLOCK) -> Iterator[NDArray[np.uint8]]:
+        """All images in their order, so many at a time."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            yield self.x[start:stop] if isinstance(self.x, np.ndarray) else self.x.rows(np.arange(start, stop))
+
+    def each(self) -> Iterator[NDArray[np.uint8]]:
+        """All images in their order, one by one; read by blocks."""
+        return (image for block in self.blocks() for image in block)
+
+    def part(self, index: Index) -> NDArray[np.uint8] | Pictures:
+        """The images of these places, as `x` of another set."""
+        return self.x[index] if isinstance(self.x, np.ndarray) else Chosen(of=self.x, index=index)
+
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one image."""
-        return self.x.shape[1], self.x.shape[2], self.x.shape[3]
+        _, channels, height, width = self._shape
+        return channels, height, width
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Of all images together."""
+        return self.x.shape if isinstance(self.x, np.ndarray) else (len(self), *self.x.rows(np.zeros(1, int)).shape[1:])
 
     @cached_property
     def fingerprint(self) -> str:
         """Sha-256 of pixels and labels."""
-        h = hashlib.sha256(repr((self.x.shape, self.y.shape)).encode())
-        h.update(np.ascontiguousarray(self.x).tobytes())
+        h = hashlib.sha256(repr(((len(self), *self.shape), self.y.shape)).encode())
+        for block in self.blocks():
+            h.update(np.ascontiguousarray(block).tobytes())
         h.update(np.ascontiguousarray(self.y).tobytes())
         return h.hexdigest()
 
@@ -85,8 +135,8 @@ def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> Non
     A few equal images (blank ones, say) are no reason. How many there are is not told: it is a private number.
     """
     parts = (sensitive.train, sensitive.validation, sensitive.test)
-    mine = {image.tobytes() for part in parts for image in part.x}
-    shared = len(mine & {image.tobytes() for image in public.x})
+    mine = set().union(*(_digests(part) for part in parts))
+    shared = len(mine & _digests(public))
     if shared > SHARED * len(mine):
         raise InputError(
             f"{key}: more than {SHARED:.0%} of the sensitive images are among its images too; a public set may be "
@@ -94,9 +144,14 @@ def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> Non
         )
 
 
-def contents_of(x: NDArray[np.uint8], y: NDArray[np.int64]) -> Iterator[bytes]:
-    """Label and pixels of every image [n, ...] as bytes."""
-    return (b"%d " % label + image.tobytes() for image, label in zip(x, y, strict=True))
+def _digests(images: Images) -> set[bytes]:
+    """One for every different image: all of them need not be in memory."""
+    return {hashlib.sha256(image.tobytes()).digest() for image in images.each()}
+
+
+def contents_of(images: Images) -> Iterator[bytes]:
+    """Label and pixels of every image as bytes."""
+    return (b"%d " % label + image.tobytes() for image, label in zip(images.each(), images.y, strict=True))
 
 
 def content_of(examples: Iterable[bytes]) -> str:

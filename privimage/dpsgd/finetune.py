@@ -202,7 +202,7 @@ def _draw_block(
     entropy, step, block = key
     rows = index.numpy()
     return generator.batch(
-        generator.codec.encode(torch.from_numpy(sensitive.x[rows]).to(workers.device)),
+        generator.codec.encode(torch.from_numpy(sensitive.rows(rows)).to(workers.device)),
         torch.from_numpy(sensitive.y[rows]),
         training=config.training,
         rng=Tensors(entropy.stream(f"draws/{step}/{block}")),

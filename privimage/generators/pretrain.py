@@ -46,7 +46,7 @@ class Seeded:
 
 def pretrain(
     generator: Generator,
-    x: NDArray[np.uint8],
+    rows: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     y: NDArray[np.int64],
     *,
     weights: NDArray[np.float64] | None,
@@ -56,8 +56,9 @@ def pretrain(
     progress: Callable[[int, int], None],
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
-    """The averaged weights of F after `config.images` images drawn from (x, y) with probabilities `weights`.
+    """The averaged weights of F after `config.images` images drawn with probabilities `weights`.
 
+    `rows` gives public images of the places that are asked for, `y` are the labels of all of them.
     Labels are those of the sensitive set; n_classes means "no label". Every worker takes a share of each batch.
     A killed call goes on from `checkpoint`.
     """
@@ -70,15 +71,15 @@ def pretrain(
     rng = torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     average = copy.deepcopy(F)
-    pixels, labels = torch.from_numpy(x), torch.from_numpy(y)
+    labels = torch.from_numpy(y)
     parts: dict[str, Part] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     for step in range(checkpoint.restore(parts), steps):
         for group in adam.param_groups:
             group["lr"] = config.lr * _schedule(step, steps)
-        index = order.choice(len(x), size=config.batch, p=weights)
-        z = generator.codec.encode(pixels[index].to(device))
+        index = order.choice(len(y), size=config.batch, p=weights)
+        z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
         batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
-        each = loss(F, *(rows[workers.rank :: workers.size] for rows in batch.flat()))
+        each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
         adam.zero_grad(set_to_none=True)
         (each.sum() / config.batch).backward()
         workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])

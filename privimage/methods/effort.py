@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from privimage import semantics
-from privimage.data.sets import Part, PrivateSet, PublicSet
+from privimage.data.sets import Images, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
 from privimage.generators import sizes
 from privimage.generators.generator import FIT_IMAGES, Generator
@@ -95,12 +95,13 @@ class DiffusionEffort:
         return np.random.default_rng(0).integers(0, 256, (n, *self.shape), dtype=np.uint8)
 
     def _pretrain(self, whole: DiffusionConfig) -> Cost:
-        x, y, generator = self._pictures(64), np.arange(64) % LABELS, self._generator(whole)
+        y, generator = np.arange(64) % LABELS, self._generator(whole)
+        pool = Images(x=self._pictures(64), y=y)
 
         def steps(n: int, batch: int) -> float:
             config = whole.pretrain.model_copy(update={"images": n * batch, "batch": batch})
             return clock(lambda: pretrain(
-                generator, x, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=_silent
+                generator, pool.rows, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=_silent
             ))  # fmt: skip
 
         return _cost(steps, most=whole.pretrain.batch)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage import exhibit, semantics
+from privimage.data.sets import Chosen, Images, Pictures
 from privimage.dpsgd.finetune import fine_tune
 from privimage.finite import check_images
 from privimage.generators import sampler, sizes
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class Start:
     """What pre-training sees: public images, labels of the sensitive set, weights (None: even)."""
 
-    x: NDArray[np.uint8]
+    x: Pictures
     y: NDArray[np.int64]
     weights: NDArray[np.float64] | None
 
@@ -76,10 +77,10 @@ class Pipeline:
             stages=self.stages,
         )
 
-    def _query(self, x: NDArray[np.uint8], k1: int) -> NDArray[np.int64]:
+    def _query(self, x: NDArray[np.uint8] | Images, k1: int) -> NDArray[np.int64]:
         """What the query function sees in images, for metrics: on the first worker."""
         found = query_function(self.public, query=self.config.query, inputs=self.inputs, stages=self.stages, alone=True)
-        return found.of(x, k1=k1)
+        return found.top(x, k1=k1) if isinstance(x, Images) else found.of(x, k1=k1)
 
     def _selection(self) -> Selection:
         """The selected public images."""
@@ -104,9 +105,9 @@ class Pipeline:
         """What the generator is pre-trained on."""
         if self.method.selects:
             chosen = self._selection()
-            return Start(x=self.public.x[chosen.index], y=chosen.label, weights=chosen.weight)
+            return Start(x=Chosen(of=self.public, index=chosen.index), y=chosen.label, weights=chosen.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
-        return Start(x=self.public.x, y=np.full(len(self.public), null), weights=None)
+        return Start(x=self.public, y=np.full(len(self.public), null), weights=None)
 
     def _pretrain(self, generator: Generator, start: Start) -> None:
         """Load the starting weights into `generator`."""
@@ -118,7 +119,7 @@ class Pipeline:
         def build(progress: Callable[[int, int], None]) -> Built:
             state = pretrain(
                 generator,
-                start.x,
+                start.x.rows,
                 start.y,
                 weights=start.weights,
                 config=self.config.pretrain,
@@ -168,7 +169,7 @@ class Pipeline:
 
         def build(progress: Callable[[int, int], None]) -> Built:
             rng = np.random.default_rng((self.seed, 4))
-            public = start.x[rng.choice(len(start.x), size=FIT_IMAGES, p=start.weights)]
+            public = start.x.rows(rng.choice(len(start.y), size=FIT_IMAGES, p=start.weights))
             sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
             return Built(arrays=numpy_state(generator.state_dict()), privacy=self.context.privacy, events=self.paid)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import Context, Method, MethodConfig, Synthetic
 
@@ -26,7 +28,8 @@ class Real(Method):
         for look in self.looks(context.config):
             context.stages.look(look)
         train: Any = context.sensitive.train
-        return Synthetic(x=train.x, y=train.y, events=context.paid, inputs=context.inputs, source="private-train")
+        x = np.concatenate(list(train.blocks()))  # all in memory, as generated images are
+        return Synthetic(x=x, y=train.y, events=context.paid, inputs=context.inputs, source="private-train")
 
 
 MEMBERS = {"real": Real()}

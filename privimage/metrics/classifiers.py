@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.data.sets import PrivateSet
+from privimage.data.sets import Images, PrivateSet
 from privimage.errors import InputError
 from privimage.metrics.variants import CLASSIFIERS
 from privimage.privacy.budget import Event
 from privimage.privacy.looks import Seen, may_read
 
 STEPS, BATCH, LEARNING_RATE, SHIFT = 225, 128, 4e-3, 2  # of the CNN; SHIFT in pixels each way
+BLOCK = 500  # images that are classified at a time
 LR_ITERATIONS, MLP_EPOCHS = 40, 30
 
 
@@ -47,9 +48,10 @@ def accuracy(
         guess = np.full(len(test), labels[0])
     elif classifier == "cnn":
         net = _train_cnn(x, y, n_classes=len(test.classes), device=torch.device(device), seed=seed)
-        guess = _predict_cnn(net, test.x, device=torch.device(device))
+        guess = _predict_cnn(net, test, device=torch.device(device))
     else:
-        guess = _sklearn(classifier, seed).fit(_flat(x), y).predict(_flat(test.x))
+        model = _sklearn(classifier, seed).fit(_flat(x), y)
+        guess = np.concatenate([model.predict(_flat(block)) for block in test.blocks(BLOCK)])
     return float((guess == test.y).mean())
 
 
@@ -128,8 +130,8 @@ def _shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 
 @torch.no_grad()
-def _predict_cnn(net: nn.Sequential, x: NDArray[np.uint8], *, device: torch.device) -> NDArray[np.int64]:
-    parts = [net(_unit(x[i : i + 500], device)).argmax(1).cpu().numpy() for i in range(0, len(x), 500)]
+def _predict_cnn(net: nn.Sequential, images: Images, *, device: torch.device) -> NDArray[np.int64]:
+    parts = [net(_unit(block, device)).argmax(1).cpu().numpy() for block in images.blocks(BLOCK)]
     return np.concatenate(parts)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.sets import PrivateSet
+from privimage.data.sets import Images, PrivateSet
 from privimage.errors import InputError, Violation
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 Keep = Callable[[Mapping[str, Any], Callable[[], Arrays]], Arrays]  # (what determines them, how) -> the arrays
-Top = Callable[[NDArray[np.uint8], int], NDArray[np.int64]]  # (images, k1) -> public classes [n, k1]
+Top = Callable[[NDArray[np.uint8] | Images, int], NDArray[np.int64]]  # (images, k1) -> public classes [n, k1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ class Context:
 
     def real_features(self, split: Part, network: str) -> NDArray[np.float32]:
         """Features [n, d] of a split that the metric reads. What is made of them can be `kept`."""
-        return self._embed(self.real(split).x, network)
+        return self._embed(self.real(split), network)
 
-    def _embed(self, x: NDArray[np.uint8], network: str) -> NDArray[np.float32]:
+    def _embed(self, x: NDArray[np.uint8] | Images, network: str) -> NDArray[np.float32]:
         from privimage.metrics.features import features  # here, as it imports torch
 
         return features(x, network=network, device=self.device, weights=self.weights)
@@ -89,8 +89,8 @@ class Context:
         self.real(split)
         return compute() if self.keep is None else self.keep({**what, "split": split}, compute)
 
-    def top(self, x: NDArray[np.uint8], *, k1: int = 1) -> NDArray[np.int64]:
-        """The k1 public classes [n, k1] that the query function sees in images uint8 [n, C, H, W], most likely first.
+    def top(self, x: NDArray[np.uint8] | Images, *, k1: int = 1) -> NDArray[np.int64]:
+        """The k1 public classes [n, k1] that the query function sees in images, most likely first.
 
         Raises InputError if the method has no query function.
         """

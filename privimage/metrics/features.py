@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.data.sets import Images
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics.efficientnet import load_efficientnet
@@ -39,7 +40,7 @@ Embed = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32 [b, d]
 
 @torch.no_grad()
 def features(
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Images,
     *,
     network: str,
     device: str | torch.device = "cpu",
@@ -49,13 +50,15 @@ def features(
     """Features float32 [n, d] of images uint8 [n, 1 or 3, h, w]. `weights`: a local file for `inception`."""
     if network not in NETWORKS:
         raise InputError(f"feature network '{network}': unknown; known: {', '.join(NETWORKS)}")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
-        raise InputError(f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}")
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
+            raise InputError(f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}")
+        images = Images(x=images, y=np.zeros(len(images), np.int64))
     embed = _network(network, str(device), weights)
     parts = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
-        for start in range(0, len(images), batch):
-            x = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(device)
+        for block in images.blocks(batch):
+            x = torch.from_numpy(np.ascontiguousarray(block)).to(device)
             parts.append(embed(x.expand(-1, 3, -1, -1)).float().cpu().numpy())
     return np.concatenate(parts)
 

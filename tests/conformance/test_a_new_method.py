@@ -59,8 +59,9 @@ class Mean(Method):
 
         def ask(entropy, progress):
             sums = np.zeros((labels, *train.shape))
-            np.add.at(sums, train.y, train.x / 255)
-            each = [event.perturb(sums, sensitivity=train.x[0].size**0.5, stream=entropy.stream(f"round {i}"))
+            for label, image in zip(train.y, train.each()):
+                sums[label] += image / 255
+            each = [event.perturb(sums, sensitivity=sums[0].size**0.5, stream=entropy.stream(f"round {i}"))
                     for i in range(event.steps)]
             return Built(arrays={"means": np.mean(each, axis=0)}, privacy=context.privacy, events=(event,))
 
@@ -108,7 +109,8 @@ class Two(Method):
 
     def ask(self, context: Context):
         train = context.sensitive.train
-        values = {"counts": np.bincount(train.y, minlength=3), "mean": (train.x > 127).sum(axis=0)}
+        bright = sum((image > 127).astype(int) for image in train.each())
+        values = {"counts": np.bincount(train.y, minlength=3), "mean": bright}
         return {kind: self.answer(context, kind, value) for kind, value in values.items()}
 
     def answer(self, context, kind, value):

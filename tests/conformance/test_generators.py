@@ -198,7 +198,7 @@ def in_public(generator: Generator, seed: int, *, images: int = 16, lr: float = 
     config = PretrainConfig(images=images, batch=8, lr=lr, ema=0.0)
     quiet = lambda done, total: None  # noqa: E731
     return pretrain(
-        generator, x, y, weights=None, config=config, seed=seed, workers=Workers.alone(), progress=quiet
+        generator, x.__getitem__, y, weights=None, config=config, seed=seed, workers=Workers.alone(), progress=quiet
     )  # fmt: skip
 
 

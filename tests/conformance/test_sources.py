@@ -15,6 +15,7 @@ from PIL import Image
 
 from privimage.data import PublicConfig, SensitiveConfig, check_there, load_public, load_sensitive
 from privimage.data.pair import DataConfig
+from privimage.data.sets import PARTS, Chosen, Images
 from privimage.data.sources.source import SOURCES, Rows
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
@@ -183,3 +184,21 @@ def test_where_sensitive_images_lie_is_no_part_of_a_key(sample: dict[str, Any]) 
     assert {"root", "download"}.isdisjoint(one.identity["sensitive"])
     thinner = one.model_copy(update={"sensitive": config(sample, size=24)})
     assert thinner.identity != one.identity
+
+
+def test_a_set_that_is_not_held_in_memory_is_the_same(
+    sample: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`in_memory` is for a source to say: what it opens is then asked for by index, in every process a copy of it."""
+    roles = SOURCES.load(sample["name"]).roles
+
+    def loaded() -> list[Images]:
+        public = [load_public(parse(PublicConfig, sample), cache=tmp_path)] if "public" in roles else []
+        data = load_sensitive(parse(SensitiveConfig, sample | {"id": "s"})) if "sensitive" in roles else None
+        return [*public, *([getattr(data, part) for part in PARTS] if data is not None else [])]
+
+    held = loaded()
+    monkeypatch.setattr(SOURCES.load(sample["name"]), "in_memory", False)
+    for near, far in zip(held, loaded(), strict=True):
+        assert isinstance(near.x, np.ndarray) and isinstance(far.x, Chosen)
+        assert pickle.loads(pickle.dumps(far)).fingerprint == near.fingerprint

@@ -75,7 +75,7 @@ class Bench:
     def pretrained(self, *, kept: bool = True, kill_after: int = 0) -> bytes:
         state = pretrain(
             self.tiny(),
-            self.sensitive.x,
+            self.sensitive.rows,
             self.sensitive.y,
             weights=None,
             config=PretrainConfig(images=STEPS * 8, batch=8),

@@ -16,7 +16,7 @@ from privimage.generators.edm import EDM
 from privimage.methods.method import MethodConfig
 from privimage.methods.resolve import fitting
 from privimage.privacy.ledger import Ledger
-from privimage.record import Record
+from privimage.record import Record, Role
 from privimage.schema import parse, set_dotted
 from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
 from privimage.stages import Stages
@@ -115,7 +115,9 @@ def stages_at(folder: Path) -> Stages:
     return Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(folder / "ledger.jsonl"))
 
 
-def ran(folder: Path, what: Trial, *, public: PublicSet, sensitive: SensitiveData) -> tuple[Record, Stages]:
+def ran(
+    folder: Path, what: Trial, *, public: PublicSet, sensitive: SensitiveData, role: Role = "search"
+) -> tuple[Record, Stages]:
     """The record of the trial, and its stages."""
     stages = stages_at(folder)
-    return run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy"), stages
+    return run(what, public=public, sensitive=sensitive, stages=stages, sweep="toy", role=role), stages

@@ -58,7 +58,7 @@ def pretrained(workers: Workers, sensitive: PrivateSet) -> dict[str, np.ndarray]
     generator = sizes.build("dct-mlp-192", shape=sensitive.shape, n_classes=3, seed=0)
     config = PretrainConfig(images=8 * 15, batch=15)
     state = pretrain(
-        generator, sensitive.x, sensitive.y, weights=None, config=config, seed=3, workers=workers, progress=quiet
+        generator, sensitive.rows, sensitive.y, weights=None, config=config, seed=3, workers=workers, progress=quiet
     )
     return {name: tensor.numpy() for name, tensor in state.items()}
 

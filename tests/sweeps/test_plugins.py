@@ -34,7 +34,7 @@ class Overlap(Family):
     reads = ("test",)
 
     def measure(self, variant: str, context: Context) -> float:
-        real = set(context.top(context.real("test").x)[:, 0].tolist())
+        real = set(context.top(context.real("test"))[:, 0].tolist())
         made = set(context.top(context.x)[:, 0].tolist())
         return len(real & made) / len(real)
 

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +28,6 @@ from PIL import features
 from pydantic import Field
 
 from privimage.data.progress import tracked
-from privimage.data.sets import PublicSet
 from privimage.data.sources.glyph_render import BOX, POINTS, SIDE, Drawn, draw_faces
 from privimage.data.sources.source import InMemory, Role, Source
 from privimage.errors import InputError
@@ -39,9 +39,9 @@ PACKAGE = "pretix-fontpack-free"
 log = logging.getLogger(__name__)
 
 
-def load_glyphs(
+def read_glyphs(
     *, cache: Path, min_images: int, limit_classes: int | None = None, _faces: Sequence[Path] | None = None
-) -> PublicSet:
+) -> InMemory:
     """Grey 28 x 28 images of every character with at least `min_images` distinct ones, classes by code point.
 
     `limit_classes` draws only that many characters, the first; those whose faces are too alike are left out.
@@ -57,7 +57,7 @@ def load_glyphs(
         _write(path, drawn)
     codes, y = np.unique(drawn[0], return_inverse=True)
     classes = tuple(f"{chr(code)} U+{code:04X}" for code in codes)
-    return PublicSet(x=drawn[1][:, None], y=y.astype(np.int64), name="glyphs", classes=classes)
+    return InMemory(x=drawn[1][:, None], y=y.astype(np.int64), classes=classes)
 
 
 class Glyphs(Source):
@@ -73,8 +73,8 @@ class Glyphs(Source):
         """See Source. Drawn once, and kept under `cache`."""
         if cache is None:
             raise InputError("data.public.name: glyphs are drawn into a folder, and none is given")
-        drawn = load_glyphs(cache=cache, min_images=self.min_images, limit_classes=limit_classes)
-        return InMemory(x=drawn.x, y=drawn.y, classes=drawn.classes, size=self.size, channels=self.channels)
+        drawn = read_glyphs(cache=cache, min_images=self.min_images, limit_classes=limit_classes)
+        return replace(drawn, size=self.size, channels=self.channels)
 
 
 MEMBERS = {"glyphs": Glyphs}

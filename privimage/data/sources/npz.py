@@ -33,9 +33,7 @@ class Npz(Source):
         x, y, classes = read_npz(self._file)
         if self.size is None and x.shape[2] != x.shape[3]:
             raise InputError(f"{self._file}: x: {x.shape[2]} x {x.shape[3]} pixels, not square; give size in the YAML")
-        classes = classes[:limit_classes]
-        kept = y < len(classes)
-        return InMemory(x=x[kept], y=y[kept], classes=classes, size=self.size, channels=self.channels)
+        return InMemory(x=x, y=y, classes=classes, size=self.size, channels=self.channels).first(limit_classes)
 
     def check(self) -> None:
         """Raise InputError if there is no such file."""

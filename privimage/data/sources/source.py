@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from privimage.data.fit import Pixels, fit_all
-from privimage.data.sets import contents_of
+from privimage.data.sets import Images, Index, Pictures, contents_of
 from privimage.doors import Door
 from privimage.schema import Frozen
 
 Role = Literal["sensitive", "public"]
 
 
-class Rows(Protocol):
+class Rows(Pictures, Protocol):
     """An opened set of labelled images: `y` int64 [n] in 0 .. len(classes)-1."""
 
     @property
@@ -37,8 +37,8 @@ class Rows(Protocol):
         """The names of the classes, which are public."""
         ...
 
-    def rows(self, index: NDArray[np.int64]) -> Pixels:
-        """The images of these places, uint8 [len(index), channels, height, width], in the size that was asked for."""
+    def rows(self, index: Index) -> Pixels:
+        """See Pictures: in the size that was asked for."""
         ...
 
     def contents(self) -> Iterable[bytes]:
@@ -51,7 +51,9 @@ class Source(Frozen):
 
     `what` says in a few words which images these are. `own_shape` is (channels, side) of a set that always has the
     same, `n_train` how many images it has to train on, `has_test` that it comes with a test split of its own. `place`
-    names the fields that only say where the images lie: of a sensitive set they are no part of any key.
+    names the fields that only say where the images lie: of a sensitive set they are no part of any key. `in_memory`:
+    whether all images are read once and held; else they are asked for by index each time, from what was opened, which
+    every process gets a copy of (by pickle).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source(Frozen):
     n_train: ClassVar[int | None] = None
     has_test: ClassVar[bool] = False
     place: ClassVar[tuple[str, ...]] = ("root",)
+    in_memory: ClassVar[bool] = True
 
     @abstractmethod
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> Rows:
@@ -111,13 +114,20 @@ class InMemory:
     size: int | None = None
     channels: int | None = None
 
-    def rows(self, index: NDArray[np.int64]) -> Pixels:
+    def first(self, limit_classes: int | None) -> InMemory:
+        """The same with the first so many classes only; all of them if None."""
+        if limit_classes is None:
+            return self
+        kept = self.y < limit_classes
+        return replace(self, x=self.x[kept], y=self.y[kept], classes=self.classes[:limit_classes])
+
+    def rows(self, index: Index) -> Pixels:
         """See Rows."""
         return fit_all(self.x[index], size=self.size, channels=self.channels)
 
     def contents(self) -> Iterable[bytes]:
         """See Rows."""
-        return contents_of(self.x, self.y)
+        return contents_of(Images(x=self.x, y=self.y))
 
 
 def _refuses(member: object) -> str | None:

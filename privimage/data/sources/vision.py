@@ -48,9 +48,7 @@ class Vision(Source):
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
         """See Source."""
         x, y, classes = read_vision(self.known, root=self._folder, train=not test, download=self.download)
-        classes = classes[:limit_classes]
-        kept = y < len(classes)
-        return InMemory(x=x[kept], y=y[kept], classes=classes, size=self.size, channels=self.channels)
+        return InMemory(x=x, y=y, classes=classes, size=self.size, channels=self.channels).first(limit_classes)
 
     def check(self) -> None:
         """Raise InputError if there is no such folder, and nothing may be downloaded into it."""

@@ -3,8 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privimage.data import PrivateSet, PublicSet, SensitiveData, check_apart, contents_of, split_by_content
-from privimage.data.sets import Part
+from privimage.data.sets import (
+    Images,
+    Part,
+    PrivateSet,
+    PublicSet,
+    SensitiveData,
+    check_apart,
+    contents_of,
+    split_by_content,
+)
 from privimage.errors import InputError
 
 X = np.full((3, 1, 2, 2), 137, np.uint8)
@@ -49,7 +57,7 @@ def images(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_parts_are_disjoint_complete_and_about_as_large_as_asked() -> None:
     x, y = images(4000)
-    parts = split_by_content(contents_of(x, y), fractions=(0.7, 0.1, 0.2), seed=3)
+    parts = split_by_content(contents_of(Images(x=x, y=y)), fractions=(0.7, 0.1, 0.2), seed=3)
     assert np.sort(np.concatenate(parts)).tolist() == list(range(4000))
     for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
         assert abs(len(part) - 4000 * share) < 4 * (4000 * share * (1 - share)) ** 0.5
@@ -61,8 +69,8 @@ def test_parts_are_disjoint_complete_and_about_as_large_as_asked() -> None:
 def test_one_example_more_or_less_changes_one_part_by_that_example(removed: int, seed: int) -> None:
     x, y = images(60)
     kept = np.delete(np.arange(60), removed)
-    whole = split_by_content(contents_of(x, y), fractions=(0.6, 0.2, 0.2), seed=seed)
-    less = split_by_content(contents_of(x[kept], y[kept]), fractions=(0.6, 0.2, 0.2), seed=seed)
+    whole = split_by_content(contents_of(Images(x=x, y=y)), fractions=(0.6, 0.2, 0.2), seed=seed)
+    less = split_by_content(contents_of(Images(x=x[kept], y=y[kept])), fractions=(0.6, 0.2, 0.2), seed=seed)
     changes = [set(a.tolist()) ^ {int(kept[i]) for i in b} for a, b in zip(whole, less, strict=True)]
     assert sorted(map(len, changes)) == [0, 0, 1] and {removed} in changes
 
@@ -70,16 +78,16 @@ def test_one_example_more_or_less_changes_one_part_by_that_example(removed: int,
 def test_order_does_not_matter_and_copies_stay_together() -> None:
     x, y = images(50)
     x[25:], y[25:] = x[:25], y[:25]
-    parts = split_by_content(contents_of(x, y), fractions=(0.5, 0.5), seed=1)
+    parts = split_by_content(contents_of(Images(x=x, y=y)), fractions=(0.5, 0.5), seed=1)
     assert all(set(part) == {(i + 25) % 50 for i in part} for part in map(np.ndarray.tolist, parts))
-    turned = split_by_content(contents_of(x[::-1], y[::-1]), fractions=(0.5, 0.5), seed=1)
+    turned = split_by_content(contents_of(Images(x=x[::-1], y=y[::-1])), fractions=(0.5, 0.5), seed=1)
     assert [sorted(49 - part) for part in turned] == [part.tolist() for part in parts]
 
 
 def test_split_depends_on_its_seed() -> None:
     x, y = images(50)
     first, again, other = (
-        split_by_content(contents_of(x, y), fractions=(0.5, 0.5), seed=seed)[0] for seed in (0, 0, 1)
+        split_by_content(contents_of(Images(x=x, y=y)), fractions=(0.5, 0.5), seed=seed)[0] for seed in (0, 0, 1)
     )
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
@@ -87,7 +95,7 @@ def test_split_depends_on_its_seed() -> None:
 
 def test_split_refuses_fractions_that_do_not_sum_to_one() -> None:
     with pytest.raises(InputError, match="sum to 1"):
-        split_by_content(contents_of(X, Y), fractions=(0.5, 0.4), seed=0)
+        split_by_content(contents_of(Images(x=X, y=Y)), fractions=(0.5, 0.4), seed=0)
 
 
 def test_a_public_set_that_holds_the_sensitive_images_is_refused() -> None:

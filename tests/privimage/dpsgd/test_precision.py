@@ -136,7 +136,7 @@ def test_fine_tuning_and_pre_training_take_it(tiny: Callable[..., Generator], se
         config = PretrainConfig.model_validate({"images": 256, "batch": 64, "precision": precision})
         state = pretrain(
             tiny(),
-            sensitive.x,
+            sensitive.rows,
             sensitive.y,
             weights=None,
             config=config,

@@ -6,14 +6,20 @@ import pytest
 from privimage.data import PrivateSet, PublicConfig, PublicSet, load_public
 from privimage.data.sources import glyphs
 from privimage.data.sources.glyph_render import draw_face
-from privimage.data.sources.glyphs import font_files, load_glyphs, usable
+from privimage.data.sources.glyphs import font_files, read_glyphs, usable
+from privimage.data.sources.source import InMemory
 from privimage.errors import InputError
 
 FACES = font_files()[::12]
 
 
+def found(cache, **changes) -> InMemory:
+    return read_glyphs(**({"cache": cache, "min_images": 6, "limit_classes": 40, "_faces": FACES} | changes))
+
+
 def small(cache, **changes) -> PublicSet:
-    return load_glyphs(**({"cache": cache, "min_images": 6, "limit_classes": 40, "_faces": FACES} | changes))
+    drawn = found(cache, **changes)
+    return PublicSet(x=drawn.x, y=drawn.y, name="glyphs", classes=drawn.classes)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +118,7 @@ def test_usable(character, expected) -> None:
 
 
 def test_public_config_brings_glyphs_to_another_shape(tmp_path, monkeypatch, drawn) -> None:
-    monkeypatch.setattr("privimage.data.sources.glyphs.load_glyphs", lambda **_: drawn[1])
+    monkeypatch.setattr("privimage.data.sources.glyphs.read_glyphs", lambda **_: found(drawn[0]))
     public = load_public(PublicConfig(name="glyphs", size=32, channels=3), cache=tmp_path)
     assert public.shape == (3, 32, 32)
     assert public.classes == drawn[1].classes and len(public) == len(drawn[1])

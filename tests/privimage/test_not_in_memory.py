@@ -1,0 +1,102 @@
+"""A set need not be in memory: it is asked for a batch or a block at a time, and results are the same to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toys import CLASSES, LABELS, pictures, ran, trial
+
+from privimage.data.config import HeldOutConfig
+from privimage.data.held_out import hold_out
+from privimage.data.sets import PARTS, Chosen, PrivateSet, PublicSet, SensitiveData, check_apart
+from privimage.errors import InputError
+from privimage.privacy.entropy import Entropy
+
+MOST = 500  # images at a time: what the query function and the classifiers look at together
+METRICS = {
+    "privimage+d": ("accuracy[lr]", "accuracy[cnn]", "dp-accuracy[lr]", "fid[efficientnet-lite0]"),
+    "pdp-diffusion": ("accuracy[lr]",),
+    "real": ("accuracy[lr]",),
+}
+
+
+@dataclass
+class Sparing:
+    """Pictures that lie elsewhere: they refuse whoever asks for more than a few of them."""
+
+    x: np.ndarray
+    asked: list[int] = field(default_factory=list)
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        assert isinstance(index, np.ndarray) and index.dtype == np.int64, index
+        assert len(index) <= MOST, f"{len(index)} images at once"
+        self.asked.append(len(index))
+        return self.x[index]
+
+
+def sets() -> tuple[PublicSet, SensitiveData]:
+    """In memory: 600 public images, and a split of more than MOST for every use."""
+    names = {"name": "toy", "id": "toy-v1", "classes": LABELS}
+    parts: dict[str, Any] = {}
+    for part, n, seed in (("train", 560, 1), ("validation", 510, 2), ("test", 540, 3)):
+        x, y = pictures(n, len(LABELS), seed)
+        parts[part] = PrivateSet(x=x, y=y, split=part, **names)  # type: ignore[arg-type]
+    x, y = pictures(50 * CLASSES, CLASSES, seed=4)
+    public = PublicSet(x=x, y=y, name="toy-public", classes=tuple(f"c{i}" for i in range(CLASSES)))
+    return public, SensitiveData(**parts)
+
+
+def elsewhere(public: PublicSet, sensitive: SensitiveData) -> tuple[PublicSet, SensitiveData, list[Sparing]]:
+    """The same sets, out of memory; every split is an index into one heap of pictures, back to front."""
+    parts = [getattr(sensitive, part) for part in PARTS]
+    shown, heap = Sparing(public.x), Sparing(np.concatenate([part.x for part in parts])[::-1])  # type: ignore[arg-type]
+    ends = np.cumsum([0, *(len(part) for part in parts)])
+    moved = {
+        part.split: replace(part, x=Chosen(of=heap, index=ends[-1] - 1 - np.arange(ends[i], ends[i + 1])))
+        for i, part in enumerate(parts)
+    }
+    return replace(public, x=shown), SensitiveData(**moved), [shown, heap]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
+    what = trial(method__name=name, metrics=METRICS[name])
+    public, sensitive = sets()
+    far_public, far_sensitive, pictures = elsewhere(public, sensitive)
+    role: Any = "compare" if name == "real" else "search"
+    near, kept = ran(tmp_path / "near", what, public=public, sensitive=sensitive, role=role)
+    far, stages = ran(tmp_path / "far", what, public=far_public, sensitive=far_sensitive, role=role)
+    assert [(m.name, m.value) for m in far.metrics] == [(m.name, m.value) for m in near.metrics]
+    assert far.artefacts == near.artefacts and far.events == near.events
+    for kind, key in near.artefacts.items():
+        one, other = kept.store.get(kind, key), stages.store.get(kind, key)
+        assert one is not None and other is not None and one.manifest.sha256 == other.manifest.sha256, kind
+    assert all(sum(some.asked) > 500 for some in pictures if some is not pictures[0] or name != "real")
+
+
+def test_what_looks_at_a_whole_set_looks_at_parts_of_it() -> None:
+    public, sensitive = sets()
+    far_public, far_sensitive, _ = elsewhere(public, sensitive)
+    assert far_public.fingerprint == public.fingerprint
+    assert far_sensitive.train.fingerprint == sensitive.train.fingerprint and far_sensitive.train.shape == (1, 16, 16)
+    check_apart(far_public, far_sensitive, key="data.public")
+    twin = replace(far_public, x=far_sensitive.train.x, y=far_sensitive.train.y)
+    with pytest.raises(InputError, match="more than 1% of the sensitive images are among its images too"):
+        check_apart(twin, far_sensitive, key="data.public")
+    config = HeldOutConfig(labels=2, share=0.5)
+    (rest, taken), (far_rest, far_taken) = hold_out(public, config), hold_out(far_public, config)
+    assert isinstance(far_rest.x, Chosen) and far_rest.fingerprint == rest.fingerprint
+    assert far_taken.train.fingerprint == taken.train.fingerprint
+
+
+def test_whoever_asks_for_all_at_once_is_seen() -> None:
+    _, sensitive, _ = elsewhere(*sets())
+    with pytest.raises(AssertionError, match="560 images at once"):
+        sensitive.train.rows(np.arange(560))
