@@ -26,10 +26,11 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record, Role, untimed
+from privimage.run_trial import ask, run
 from privimage.stages import Stages
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
-from privimage.trial import Trial, ask, run
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 

@@ -22,12 +22,6 @@ from privimage.stores.manifest import PrivacyClass
 from privimage.stores.store import Built
 
 
-def looks_of(metric: str) -> tuple[Look, ...]:
-    """What the named metric reads without noise: nothing if it is a noisy score."""
-    family, _ = metrics.family_of(metric)
-    return () if family.noisy else tuple(Look(split=split, what=metric) for split in family.reads)
-
-
 def measured(
     images: Synthetic,
     *,

@@ -20,8 +20,9 @@ from privimage.cluster.resources import Resources
 from privimage.privacy.statement import epsilon
 from privimage.record import Record
 from privimage.sweeps import progress
-from privimage.sweeps.progress import Progress, Running, Tally, remaining
+from privimage.sweeps.progress import Progress, Running, remaining
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup

@@ -30,8 +30,9 @@ from privimage.sweeps.interrupt import Stopped
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import Fixed, Phase, label_of
 from privimage.sweeps.price import asked_by
-from privimage.sweeps.progress import Tally, load_records
+from privimage.sweeps.progress import load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
+from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Terms, Work
 
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from privimage.methods.method import DEFAULT
 from privimage.privacy.budget import Budget
 from privimage.schema import get_dotted
 from privimage.sweeps.past import Ended
+from privimage.sweeps.space import Choice, Dimension, Integers, LogUniform, Uniform
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tried import Params, Tried
 
@@ -134,15 +134,22 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _method(sweep: Sweep) -> str:
-    return str(sweep.method.get("name", DEFAULT))
-
-
 def space_of(sweep: Sweep) -> dict[str, BaseDistribution]:
-    """The searched fields with their distributions; without a search, the method's name as the only choice."""
-    if not sweep.search:
-        return {"method.name": CategoricalDistribution([_method(sweep)])}
-    return {dotted: dimension.distribution() for dotted, dimension in sweep.search.items()}
+    """The space of the sweep, every dimension as Optuna's distribution."""
+    return {dotted: distribution(dimension) for dotted, dimension in sweep.space.items()}
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """A dimension as Optuna's distribution."""
+    match dimension:
+        case Choice(choice=values):
+            return CategoricalDistribution(values)
+        case Uniform(uniform=ends):
+            return FloatDistribution(*ends)
+        case LogUniform(log_uniform=ends):
+            return FloatDistribution(*ends, log=True)
+        case Integers(integers=ends):
+            return IntDistribution(*ends)
 
 
 def base_point(sweep: Sweep) -> list[dict[str, Any]]:
@@ -166,9 +173,7 @@ def configurations(sweep: Sweep, key: Callable[[Params], str]) -> int:
 
 def _listed(sweep: Sweep) -> dict[str, tuple[Any, ...]] | None:
     """All values of every searched field; None if one of them is a range."""
-    if not sweep.search:
-        return {"method.name": (_method(sweep),)}
-    listed = {dotted: dimension.listed() for dotted, dimension in sweep.search.items()}
+    listed = {dotted: dimension.listed() for dotted, dimension in sweep.space.items()}
     return None if None in listed.values() else {dotted: values for dotted, values in listed.items() if values}
 
 

@@ -1,4 +1,4 @@
-"""The search space: dotted fields of the method, each with a distribution, as Optuna understands it."""
+"""The search space: dotted fields of the method, each with the values that it may take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from typing import Annotated, Any, Self
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from privimage.field_types import FieldType
@@ -22,10 +21,6 @@ class Choice(Frozen):
     """One of the listed values."""
 
     choice: tuple[Scalar, ...] = Field(min_length=1, max_length=MOST_CHOICES)
-
-    def distribution(self) -> BaseDistribution:
-        """As Optuna's distribution."""
-        return CategoricalDistribution(self.choice)
 
     def typed(self, field: FieldType) -> Self:
         """With every value as the field's type. Raises ValueError if one is none, or stands twice."""
@@ -113,10 +108,6 @@ class Uniform(_Range):
         """(low, high)."""
         return self.uniform
 
-    def distribution(self) -> BaseDistribution:
-        """As Optuna's distribution."""
-        return FloatDistribution(*self.uniform)
-
 
 class LogUniform(_Range):
     """Positive real numbers between two ends, even on a logarithmic scale."""
@@ -126,10 +117,6 @@ class LogUniform(_Range):
     def bounds(self) -> tuple[float, float]:
         """(low, high)."""
         return self.log_uniform
-
-    def distribution(self) -> BaseDistribution:
-        """As Optuna's distribution."""
-        return FloatDistribution(*self.log_uniform, log=True)
 
 
 class Integers(_Range):
@@ -154,10 +141,6 @@ class Integers(_Range):
     def bounds(self) -> tuple[int, int]:
         """(low, high)."""
         return self.integers
-
-    def distribution(self) -> BaseDistribution:
-        """As Optuna's distribution."""
-        return IntDistribution(*self.integers)
 
 
 KINDS = ("choice", "uniform", "log_uniform", "integers")

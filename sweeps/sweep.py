@@ -38,7 +38,7 @@ from privimage.sweeps.limits import (
 from privimage.sweeps.modes.explore import Explore
 from privimage.sweeps.modes.tuning import Tuning
 from privimage.sweeps.row import Row
-from privimage.sweeps.space import Dimension
+from privimage.sweeps.space import Choice, Dimension
 from privimage.trial import Draw, Trial
 
 MOST_DELTA = 0.01
@@ -137,6 +137,11 @@ class Sweep(Frozen):
     def measured(self) -> tuple[str, ...]:
         """Names of all metrics: the objectives first."""
         return tuple(dict.fromkeys((*self.objectives, *self.metrics)))
+
+    @property
+    def space(self) -> dict[str, Dimension]:
+        """The searched fields; without a search, the method's name as the only choice."""
+        return self.search or {METHOD: Choice(choice=(str(self.method.get("name", DEFAULT)),))}
 
     @property
     def unmeasured(self) -> str | None:

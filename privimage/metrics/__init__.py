@@ -2,7 +2,7 @@
 
 from privimage.metrics.context import Context
 from privimage.metrics.evaluate import check, evaluate, score, scored
-from privimage.metrics.metric import Family, Metric, Touch, direction_of, family_of, is_private, names
+from privimage.metrics.metric import Family, Metric, Touch, direction_of, family_of, is_private, looks_of, names
 from privimage.metrics.weights import Features
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "family_of",
     "is_private",
+    "looks_of",
     "names",
     "score",
     "scored",

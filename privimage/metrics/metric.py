@@ -17,7 +17,7 @@ from pydantic import Field
 from privimage.doors import Door
 from privimage.errors import InputError
 from privimage.privacy.budget import Event, Release
-from privimage.privacy.looks import Part
+from privimage.privacy.looks import Look, Part
 from privimage.schema import Frozen
 
 if TYPE_CHECKING:
@@ -146,3 +146,9 @@ def is_private(name: str) -> bool:
     (True, False)
     """
     return family_of(name)[0].noisy
+
+
+def looks_of(metric: str) -> tuple[Look, ...]:
+    """What the named metric reads without noise: nothing if it is a noisy score."""
+    family, _ = family_of(metric)
+    return () if family.noisy else tuple(Look(split=split, what=metric) for split in family.reads)

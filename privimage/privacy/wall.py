@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_flow
 
 from privimage.privacy.accounting.costs import AnyOf, Cost
 from privimage.privacy.budget import Event
@@ -69,6 +67,9 @@ def _flow(kinds: Counter[tuple[int, ...]], capacities: list[int]) -> int:
     """The most charges that can be placed at once: source -> kinds -> lines of the bill -> sink."""
     if not kinds:
         return 0
+    from scipy.sparse import csr_array  # here: who only reads a ledger needs no matching
+    from scipy.sparse.csgraph import maximum_flow
+
     source, first = 0, 1 + len(kinds)
     sink = first + len(capacities)
     edges = [(source, 1 + k, count) for k, count in enumerate(kinds.values())]

@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
 from privimage import record as records
 from privimage.disk import private_folder
 from privimage.errors import InputError, LostAnswer, TrialFailed, Violation
@@ -35,7 +33,7 @@ from privimage.stores.store import Built, Store
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.phase import Phase
 from privimage.sweeps.resume import dumped
-from privimage.sweeps.searcher import space_of
+from privimage.sweeps.space import Choice, Dimension, Integers, LogUniform, Uniform
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.work import Work
 from privimage.trial import Draw, Trial
@@ -103,8 +101,8 @@ class Selection:
         )
 
     def _configurations(self, entropy: Entropy, count: int) -> list[dict[str, Any]]:
-        """So many independent draws from the space, every field on its own, as Optuna's random sampler makes them."""
-        space = space_of(self._sweep)
+        """So many independent draws from the space, every field on its own."""
+        space = self._sweep.space
         uniforms = entropy.stream("configurations").uniforms(count, len(space)).tolist()
         return [{field: _at(u, space[field]) for field, u in zip(space, row, strict=True)} for row in uniforms]
 
@@ -162,16 +160,17 @@ def level(ledger: Ledger, folder: RunFolder) -> None:
             level_times(folder.path, folder.root.store, ledger.path.parent, at=at)
 
 
-def _at(u: float, distribution: BaseDistribution) -> Any:
-    """The value of the distribution at the share u in [0, 1) of its range."""
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return choices[int(u * len(choices))]
-        case IntDistribution(low=low, high=high, log=False, step=1):
+def _at(u: float, dimension: Dimension) -> Any:
+    """The value of the dimension at the share u in [0, 1) of its range."""
+    match dimension:
+        case Choice(choice=values):
+            return values[int(u * len(values))]
+        case Integers(integers=(low, high)):
             return low + int(u * (high - low + 1))
-        case FloatDistribution(low=low, high=high, log=log, step=None):
-            return min(high, low * (high / low) ** u if log else low + u * (high - low))
-    raise ValueError(f"a private selection cannot draw from {distribution}")
+        case Uniform(uniform=(low, high)):
+            return min(high, low + u * (high - low))
+        case LogUniform(log_uniform=(low, high)):
+            return min(high, low * (high / low) ** u)
 
 
 def _release(selection: str, winner: Record, store: Store) -> dict[str, str]:

@@ -32,10 +32,11 @@ from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import PrivImageError
 from privimage.privacy.ledger import Ledger
+from privimage.run_trial import run
 from privimage.schema import parse
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
-from privimage.trial import Trial, run
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 Settings = dict[str, Any]

@@ -32,12 +32,12 @@ from privimage.privacy.entropy import BYTES, Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 from privimage.record import Record
+from privimage.run_trial import run as execute
 from privimage.schema import Frozen, digest, parse, set_dotted
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.stores.store import Artefact
 from privimage.trial import Trial
-from privimage.trial import run as execute
 from privimage.workers import Workers
 
 SIDE, LABELS, CLASSES = 16, 3, 12

@@ -16,15 +16,14 @@ import toys
 from privimage import metrics
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import Violation
-from privimage.measure import looks_of
-from privimage.metrics import Context, Family, classifiers
+from privimage.metrics import Context, Family, classifiers, looks_of
 from privimage.metrics.dp_accuracy import DpAccuracy
 from privimage.metrics.metric import METRICS
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entries import Charge, LookLine
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
-from privimage.trial import run
+from privimage.run_trial import run
 
 NAMES = tuple(metrics.names())
 FREE, NOISY = tuple(metrics.names(noisy=False)), tuple(metrics.names(noisy=True))

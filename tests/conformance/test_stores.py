@@ -12,6 +12,7 @@ import toys
 
 from privimage.errors import InputError, LostAnswer, Unpaid
 from privimage.privacy.ledger import Ledger
+from privimage.run_trial import run
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore
@@ -20,7 +21,6 @@ from privimage.stores.open import ADDRESS, open_store
 from privimage.stores.shared import SharedStore
 from privimage.stores.shelf import STORES, Shelf
 from privimage.stores.store import Built
-from privimage.trial import run
 from privimage.workers import Workers
 
 NAMES = STORES.names()

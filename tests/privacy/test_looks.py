@@ -21,13 +21,14 @@ from privimage.privacy import looks as looking
 from privimage.privacy.entries import Charge, LookLine
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
+from privimage.run_trial import run
 from privimage.schema import parse
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.plan import make_plan
 from privimage.sweeps.sweep import load_sweep
-from privimage.trial import Trial, run
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 ROOT = Path(__file__).parents[2]

@@ -25,11 +25,12 @@ from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.wall import places
+from privimage.run_trial import context_of
 from privimage.schema import digest, parse
 from privimage.sweeps import count
 from privimage.sweeps.price import bill_of, least_sigmas, row_noise, search_of
 from privimage.sweeps.sweep import Sweep
-from privimage.trial import Trial, context_of
+from privimage.trial import Trial
 
 DELTA = 1e-5
 SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sweep's own method

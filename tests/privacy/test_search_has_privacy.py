@@ -15,10 +15,10 @@ from privimage.errors import InputError
 from privimage.methods.method import METHODS, Method
 from privimage.paths import RunFolder
 from privimage.privacy.noise import Noise
+from privimage.run_trial import run
 from privimage.sweeps.modes.stand_in import final_trials
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.sweep import Sweep, load_sweep
-from privimage.trial import run
 
 Write = Callable[..., Path]
 NAMES = METHODS.names()

@@ -16,7 +16,6 @@ import pytest
 import toys
 
 from privimage import histogram, semantics
-from privimage import trial as trials
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.errors import Violation
@@ -28,7 +27,9 @@ from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
+from privimage.run_trial import context_of
 from privimage.stores.file import FileStore
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
@@ -174,8 +175,8 @@ def scored(folder: Path, sensitive: SensitiveData) -> float:
     return metric.value
 
 
-def a_run(what: trials.Trial, sensitive: SensitiveData, stages: Any) -> Synthetic:
-    context = trials.context_of(what, public=toys.public_set(), sensitive=sensitive, stages=stages)
+def a_run(what: Trial, sensitive: SensitiveData, stages: Any) -> Synthetic:
+    context = context_of(what, public=toys.public_set(), sensitive=sensitive, stages=stages)
     return Synthetic(x=np.zeros((0,)), y=np.zeros((0,)), events=(), inputs=context.inputs)
 
 

@@ -13,10 +13,11 @@ from privimage.data.sets import PublicSet, SensitiveData
 from privimage.finite import Diverged, check_images
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
+from privimage.run_trial import run
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.stores.store import Built
-from privimage.trial import Trial, run
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 BAD = {"a": np.array([0.0, np.nan])}

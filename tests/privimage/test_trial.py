@@ -18,10 +18,11 @@ from privimage.methods.method import Sizes
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
+from privimage.run_trial import run
 from privimage.schema import digest, get_dotted, parse, set_dotted
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
-from privimage.trial import Trial, check, run
+from privimage.trial import Trial, check
 from privimage.workers import Workers
 
 

@@ -17,11 +17,12 @@ from privimage.methods.method import MethodConfig
 from privimage.methods.resolve import fitting
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record, Role
+from privimage.run_trial import run
 from privimage.schema import parse, set_dotted
 from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
-from privimage.trial import Trial, run
+from privimage.trial import Trial
 from privimage.workers import Workers
 
 SIDE, LABELS, CLASSES = 16, ("a", "b", "c"), 12

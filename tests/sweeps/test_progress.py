@@ -19,8 +19,9 @@ from privimage.sweeps import progress
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import label_of
 from privimage.sweeps.price import bill_of
-from privimage.sweeps.progress import Progress, Row, Running, Tally
+from privimage.sweeps.progress import Progress, Row, Running
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
 from privimage.trial import Trial
 

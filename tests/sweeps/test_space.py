@@ -6,13 +6,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter, ValidationError
 
+from privimage.sweeps.searcher import distribution
 from privimage.sweeps.space import Dimension
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Dimension)
 
 
 @pytest.mark.parametrize(
-    ("written", "distribution", "corners"),
+    ("written", "optunas", "corners"),
     [
         ({"choice": ["a", 2, 0.5, True]}, CategoricalDistribution(("a", 2, 0.5, True)), ("a", 2, 0.5, True)),
         ({"uniform": [0.1, 0.9]}, FloatDistribution(0.1, 0.9), (0.1, 0.9)),
@@ -20,9 +21,9 @@ ADAPTER: TypeAdapter[Any] = TypeAdapter(Dimension)
         ({"integers": [1, 8]}, IntDistribution(1, 8), (1, 8)),
     ],
 )
-def test_every_kind(written: dict[str, Any], distribution: Any, corners: tuple[Any, ...]) -> None:
+def test_every_kind(written: dict[str, Any], optunas: Any, corners: tuple[Any, ...]) -> None:
     dimension = ADAPTER.validate_python(written)
-    assert dimension.distribution() == distribution
+    assert distribution(dimension) == optunas
     assert tuple(dimension.corners()) == corners
     assert [type(c) for c in dimension.corners()] == [type(c) for c in corners]
     assert ADAPTER.validate_python(dimension.model_dump()) == dimension  # as it comes back from a run's folder

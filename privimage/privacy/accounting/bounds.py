@@ -55,7 +55,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
 from privimage.errors import Violation
@@ -102,6 +101,8 @@ def _convex(epsilons: Array, deltas: Array) -> tuple[Array, Array]:
     (0, 0) stands for epsilon without end and makes delta fall; (1, 1) is delta 1 at exp(epsilon) = 0. The slopes
     of the greatest convex minorant are the isotonic regression of the slopes between the points.
     """
+    from scipy.optimize import isotonic_regression  # here: its package takes longer to load than all else that accounts
+
     rising = np.all(epsilons >= 0) and np.all(np.diff(epsilons) >= 0)
     if epsilons.shape != deltas.shape or epsilons.ndim != 1 or not rising or not np.all(deltas >= 0):
         raise Violation("a privacy profile needs as many deltas >= 0 as epsilons, which rise from 0 or more")

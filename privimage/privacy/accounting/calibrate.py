@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from scipy.optimize import brentq
-
 from privimage.errors import BudgetExceeded
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.total import epsilon
@@ -57,6 +55,8 @@ def least(total: Callable[[float], float], *, target: float, low: float, high: f
     aim = target - min(1.0, target) * TOLERANCE / 2
     start, end = bracket
     if start < end and total(math.exp(end)) <= aim:
+        from scipy.optimize import brentq  # here: its package takes longer to load than all else that accounts
+
         end = float(brentq(lambda s: total(math.exp(s)) - aim, start, end, xtol=1e-7, maxiter=60))
     x = _round_up(math.exp(end))
     while total(x) > target:  # the grid makes totals slightly stepped: never over target

@@ -10,19 +10,20 @@ array([ 4, 26, 81])
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
-from scipy.optimize import brentq
-from scipy.special import exprel
-from scipy.stats import nbinom
+from scipy.special import betainc, exprel, gammaln
 
 from privimage.privacy.entropy import Entropy
 from privimage.schema import Frozen
 
 LEAST_GAMMA = 1e-6  # K can reach some 40 / gamma: its table must fit in memory, and nobody runs so many trials
+NEAR = 50  # from here on three terms of Stirling's series leave nothing that a double could hold
+LARGEST = 2**31  # beyond any end of that table
 TAIL = 1e-17  # probability beyond the end of the table of K, less than the resolution of a double below 1
 
 
@@ -72,6 +73,8 @@ class Law(Frozen):
         """
         if self.mean == 1:
             return 1.0
+        from scipy.optimize import brentq  # here: its package takes longer to load than all else that accounts
+
         return math.exp(-float(brentq(self._excess, 0.0, -math.log(LEAST_GAMMA), xtol=1e-300, rtol=1e-15)))
 
     def pmf(self, k: ArrayLike) -> NDArray[np.float64]:
@@ -81,7 +84,8 @@ class Law(Frozen):
         array([0.  , 0.1 , 0.09])
         """
         k = np.asarray(k)
-        return np.asarray(self.mean * nbinom.pmf(k - 1, 1 + self.eta, self.gamma) / np.maximum(k, 1))
+        weighted = self.mean * _negative_binomial(np.maximum(k - 1, 0), 1 + self.eta, self.gamma)
+        return np.asarray(np.where(k < 1, 0.0, weighted / np.maximum(k, 1)))
 
     def derivative(self, x: ArrayLike) -> NDArray[np.float64]:
         """f'(x), the sum of k P[K = k] x^(k-1), for x in [0, 1]: how much likelier an output of rank x becomes."""
@@ -92,8 +96,9 @@ class Law(Frozen):
 
         K - 1 is stochastically smaller than the negative binomial law, which is K - 1 weighted by K.
         """
-        end = 1 + int(nbinom.isf(TAIL, 1 + self.eta, self.gamma))
-        total = np.cumsum(self.pmf(np.arange(1, end + 1)))
+        n, gamma = 1 + self.eta, self.gamma
+        beyond = bisect_left(range(LARGEST), True, key=lambda k: bool(betainc(k + 1, n, 1 - gamma) <= TAIL))
+        total = np.cumsum(self.pmf(np.arange(1, beyond + 2)))
         return np.asarray(total / total[-1])
 
     def cdf(self, k: ArrayLike) -> NDArray[np.float64]:
@@ -119,3 +124,23 @@ class Law(Frozen):
         True
         """
         return int(self.quantile(entropy.stream("number of trials").uniforms(1).item()))
+
+
+def _negative_binomial(k: NDArray[np.int64], n: float, p: float) -> NDArray[np.float64]:
+    """Probabilities of k >= 0 under the negative binomial law (n, p), p in (0, 1], to about 1e-13 of themselves.
+
+    They are gamma(k + n) / (gamma(k + 1) gamma(n)) p^n (1 - p)^k. From NEAR on the first quotient is by Stirling's
+    series, as a logarithm whose large parts are subtracted beforehand: logarithms of gamma lose digits there.
+    """
+    if p == 1:
+        return np.asarray(np.where(k == 0, 1.0, 0.0))
+    x, more = np.maximum(k, NEAR) + 1.0, n - 1
+    far = (x - 0.5) * np.log1p(more / x) + more * (np.log(x + more) - 1) + _stirling(x + more) - _stirling(x)
+    low = np.minimum(k, NEAR)
+    near = gammaln(low + n) - gammaln(low + 1.0)
+    return np.asarray(np.exp(np.where(k < NEAR, near, far) - gammaln(n) + n * math.log(p) + k * math.log1p(-p)))
+
+
+def _stirling(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln gamma(x) less (x - 1/2) ln x - x + ln(2 pi) / 2, for x of NEAR and more."""
+    return np.asarray((1 / 12 - (1 / 360 - 1 / (1260 * x**2)) / x**2) / x)

@@ -1,0 +1,96 @@
+"""Run: a trial is made and measured, which gives its record; or what all trials share is asked for it alone."""
+
+from __future__ import annotations
+
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from privimage import measure
+from privimage.data.sets import PublicSet, SensitiveData
+from privimage.errors import InputError
+from privimage.methods.method import NEVER_SEARCHED, Context, MethodConfig
+from privimage.privacy import accounting
+from privimage.record import Record, Role, finite
+from privimage.stages import Stages
+from privimage.trial import Trial
+
+VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
+
+
+def run(
+    trial: Trial,
+    *,
+    public: PublicSet,
+    sensitive: SensitiveData,
+    stages: Stages,
+    sweep: str,
+    role: Role = "search",
+    weights: Path | None = None,
+) -> Record:
+    """The record of the trial: its stages computed or found, its images made and measured (`weights`: see Features).
+
+    Raises InputError if a search would learn from training without privacy, which no price covers.
+    """
+    if role == "search" and not trial.method.method.private:
+        raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
+    started, clock = datetime.now(UTC), time.perf_counter()
+    images = trial.method.method.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
+    values = measure.measured(
+        images,
+        names=trial.metrics,
+        score=trial.events[-1] if trial.scores else None,
+        data=trial.data,
+        secret=trial.draw is not None,
+        sensitive=sensitive,
+        stages=stages,
+        weights=weights,
+        query=images.query,
+    )
+    return Record(
+        id=trial.id,
+        sweep=sweep,
+        role=role,
+        method=trial.method.name,
+        config=trial.model_dump(mode="json"),
+        budget=trial.budget,
+        seed=trial.seed,
+        events=trial.events,
+        paid=tuple(stages.paid.values()),
+        epsilon_alone=finite(accounting.epsilon(trial.events, trial.budget.delta)),
+        epsilon_rdp_alone=finite(accounting.epsilon_rdp(trial.events, trial.budget.delta)),
+        stated_in=None if trial.data.stand_in else "guarantee.json",
+        metrics=values,
+        stages=tuple(stages.records),
+        artefacts=stages.artefacts,
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - clock,
+        versions=_versions(),
+    )
+
+
+def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
+    """Ask what all trials share of this configuration, at the noise that it says, unless it was asked before."""
+    own = trial.model_copy(update={"method": config, "draw": None, "asked_sigma": {}})
+    config.method.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
+
+
+def context_of(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> Context:
+    """What the method of a trial makes its images with."""
+    return Context(
+        config=trial.method,
+        events=trial.asked,
+        draw=None if trial.draw is None else trial.draw.model_dump(),
+        seed=trial.seed,
+        asked_sigma=trial.asked_sigma,
+        public=public,
+        sensitive=sensitive,
+        identity=trial.identity,
+        stages=stages,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
