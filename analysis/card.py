@@ -6,7 +6,6 @@ from privimage.analysis import price, scale, spend, words
 from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.errors import Violation
-from privimage.privacy import guarantee
 from privimage.record import Record
 from privimage.schema import get_dotted
 
@@ -81,47 +80,9 @@ def _alone(record: Record) -> list[str]:
 
 def _choice(found: Facts, record: Record, metric: str) -> str:
     """How this generator came to be chosen, what the search cost, and what no epsilon covers."""
-    lines = {"select": _won, "public": _found_in_public, "explore": _chosen}[found.mode](found, record, metric)
+    lines = found.said.choice(found, record, metric)
     said = [*price.terms(found), *spend.not_covered(found)]
     return "\n".join(["## Privacy of the choice", "", *lines, "", *[f"- {sentence}" for sentence in said]])
-
-
-def _won(found: Facts, record: Record, metric: str) -> list[str]:
-    return ["The guarantee above includes the choice of this generator among K trials.", *_more(found)]
-
-
-def _found_in_public(found: Facts, record: Record, metric: str) -> list[str]:
-    seeds = [r for r in found.records if (r.role, r.budget) == (record.role, record.budget) and r.id != record.id]
-    chosen = _by(found, metric, len(seeds)) if seeds else []
-    return ["Its settings were found on public data, which cost nothing.", *chosen, *_more(found)]
-
-
-def _more(found: Facts) -> list[str]:
-    """What to state beside more than one generator."""
-    return ["", *guarantee.sentences(found.bill)]
-
-
-def _chosen(found: Facts, record: Record, metric: str) -> list[str]:
-    return [
-        *_by(found, metric, len([r for r in found.records if r.private]) - 1),
-        "The guarantee above covers all of them.",
-    ]
-
-
-def _by(found: Facts, metric: str, others: int) -> list[str]:
-    """Among how many this one was chosen, and whether anything covers that."""
-    chosen = found.metrics[metric]
-    said = [
-        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images, by "
-        f"{words.metric(chosen)}."
-    ]
-    if chosen.non_private:
-        touched = words.listed([t for t in chosen.touches if t.startswith("private-")])
-        said.append(
-            f"That touches the {touched} split without noise: the choice is covered by no epsilon, neither by that of "
-            "this trial nor by the total."
-        )
-    return said
 
 
 def _quality(found: Facts, record: Record) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from privimage.analysis import methods, pareto, scale, words
 from privimage.analysis.facts import Facts
+from privimage.analysis.modes.mode import Said
 from privimage.analysis.scale import Estimate
 from privimage.metrics.metric import Metric
 from privimage.privacy.budget import Budget
@@ -52,10 +53,10 @@ def sentences(found: Facts, budget: Budget) -> list[str]:
     table = rows(found, budget)
     main = pareto.main_method(found.records)
     mine = next((row for row in table if row.record.method == main), None)
-    if mine is None or not (pareto.spends_its_budget(mine.record) or found.shared):
+    if mine is None or not (pareto.spends_its_budget(mine.record) or found.bill.beyond_a_trial):
         return [f"At budget {budget.epsilon:g} there is no finished trial of {main} to compare."]
     others = [row for row in table if row is not mine]
-    at = f"Within budget {budget.epsilon:g} for all" if found.shared else f"At budget {budget.epsilon:g}"
+    at = f"Within budget {budget.epsilon:g} for all" if found.bill.beyond_a_trial else f"At budget {budget.epsilon:g}"
     return [*(_sentence(found, mine, row, at) for row in others), *_caution(found, mine, others)]
 
 
@@ -167,18 +168,10 @@ def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
         return ["There is no comparison row at this budget."]
     most = max(len(row.among) for row in others)
     seeds = len({record.seed for record in mine.among})
-    name, n = mine.record.method, len(mine.among)
+    n = len(mine.among)
     rows = f"the comparison rows of at most {words.count(most, 'trial')} each"
-    if mine.record.selection is not None:
-        chosen, favoured = f"{name} is the winner of a private selection, {rows}", True
-    elif found.mode == "public":
-        best = f", the best of {words.count(n, 'run')}" if n > 1 else ""
-        chosen, favoured = f"{name} has settings that a search on public data found{best}, {rows}", True
-    else:
-        chosen, favoured = (
-            f"{name} is the best of {words.count(n, 'trial')} by {words.metric(found.lead)}, {rows}",
-            n > most,
-        )
+    said = found.said if mine.record.role == "search" else Said()
+    chosen, favoured = f"{said.chosen(found, mine.record, n)}, {rows}", said.favoured or n > most
     unfair = ": the search favours it" if favoured else ""
     return [f"Read with care: {chosen}{unfair}.", _spread(found, mine, seeds)]
 

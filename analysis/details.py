@@ -7,7 +7,6 @@ from privimage.analysis.facts import Facts
 from privimage.analysis.page import Column
 from privimage.record import Record
 
-ROLES = {"select": "winner", "public": "final"}
 STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
 
 Parts = list[str]
@@ -76,7 +75,7 @@ def _table(found: Facts, caption: str) -> str:
 def _folded(found: Facts, record: Record) -> str:
     """Settings, effort and price of one trial."""
     config = pareto.flatten(record.config)
-    role = ROLES.get(found.mode, record.role) if record.role == "search" else record.role
+    role = (record.role == "search" and found.said.role) or record.role
     what = methods.what(record)
     pairs = [
         ("what it is", f"{what} ({role})" if what else role),

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from privimage import record as records_file
 from privimage.analysis import pareto
+from privimage.analysis.modes import SAID
+from privimage.analysis.modes.mode import Said
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import STAND_IN, RunFolder
 from privimage.plain_yaml import read_yaml
-from privimage.privacy.bill import Bill, Mode
+from privimage.privacy.bill import Bill
+from privimage.privacy.budget import Budget
 from privimage.record import Record
 from privimage.schema import get_dotted, parse
 from privimage.stores.open import open_store
@@ -41,9 +44,9 @@ class Facts:
     stand_in: Facts | None = None
 
     @property
-    def mode(self) -> Mode:
-        """The tuning mode: it decides what has to be stated."""
-        return self.bill.mode
+    def said(self) -> Said:
+        """What is said of it in the words of its tuning mode."""
+        return SAID[self.bill.mode]
 
     @property
     def store(self) -> Store:
@@ -84,12 +87,11 @@ class Facts:
     @property
     def timed(self) -> bool:
         """Whether times may be shown: beside a private selection, how long things took tells of its other trials."""
-        return self.mode != "select"
+        return self.said.timed
 
-    @property
-    def shared(self) -> bool:
-        """Whether a budget covers more than one trial's own accesses, so that a trial alone costs less than it."""
-        return self.bill.covers in ("sweep", "run")
+    def searched_at(self, budget: Budget) -> list[Record]:
+        """What the search at this budget has made: trials, the winner, or the runs with the settings that it found."""
+        return [r for r in self.records if r.private and r.role == "search" and r.budget == budget]
 
     @property
     def sensitive_ids(self) -> list[str]:
@@ -127,7 +129,7 @@ def begun(folder: RunFolder) -> Facts:
 def _of_run(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:
     found = _facts(folder, records, by=by)
     stand_in = folder.stand_in
-    if found.mode != "public" or not stand_in.records.exists():
+    if not stand_in.records.exists():
         return found
     shown = tuple(map(_on_public_data, records_file.load(stand_in.records)))
     return replace(found, stand_in=_facts(stand_in, shown, by=None))

@@ -26,9 +26,6 @@ STYLES = (
 OPEN = {"diagnostic": ("#555555", "x"), "ceiling": ("#000000", "+")}  # by role: without privacy
 BASE = "#767676"  # of base rates
 DPI = 160
-ONE = {"select": "one generator alone, its selection included", "public": "one generator alone"}
-ENDS = {"select": ", winner", "public": ""}
-NOTES = {"select": "The other trials of a private selection are not shown.", "public": ""}
 FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
 
 
@@ -54,7 +51,7 @@ def draw_front(found: Facts) -> bytes:
     axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for ax, metric in zip(axes, metrics, strict=True):
         _panel(ax, found, metric)
-    axes[-1].set_xlabel(f"epsilon of {ONE.get(found.mode, 'one trial alone')} (log scale)", fontsize=11)
+    axes[-1].set_xlabel(f"epsilon of {found.said.axis} (log scale)", fontsize=11)
     handles = {text: h for ax in axes for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     if handles:
         figure.legend(
@@ -65,7 +62,7 @@ def draw_front(found: Facts) -> bytes:
             frameon=False,
             fontsize=10,
         )
-    notes = [NOTES.get(found.mode, "Faint points: the other trials of the search.")]
+    notes = [found.said.others]
     if any(metric.non_private for metric in metrics):
         notes.append(f"{words.DAGGER} computed from sensitive images without noise; no epsilon covers it.")
     stated = price.opening(found)[0]
@@ -105,7 +102,7 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         points = [
             r for r in mine if (e := pareto.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
         ]
-        _series(ax, points, ENDS.get(found.mode, ", best"), metric, style(method, order))
+        _series(ax, points, found.said.best, metric, style(method, order))
         rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
         if rest is not None:
             own = f"epsilon {words.epsilon(rest.epsilon_alone)} alone" if rest.private else "no privacy"

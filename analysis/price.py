@@ -14,7 +14,6 @@ from privimage.privacy.budget import Budget, Event
 from privimage.privacy.guarantee import Guarantee
 from privimage.privacy.wall import dominates, options, places
 from privimage.record import Record
-from privimage.schema import get_dotted
 
 LINE_NOTE = (
     "TPR at FPR 1%: the share of the images in use that an attacker, whatever else the attacker knows, can at most "
@@ -56,25 +55,15 @@ def _at(found: Facts, study: Study) -> list[Line]:
     """What the search at this budget ends in; in the open, also what its best trial would have cost alone."""
     if not study.search:
         return []
-    budget, best = study.budget, found.best_of(_ended(found, study.budget))
+    budget, best = study.budget, found.best_of(found.searched_at(study.budget))
     at, costs = f"budget {budget.epsilon:g}", (*found.bill.queries, *study.search)
-    whole = {
-        "select": f"the generator at {at}, its selection included",
-        "public": f"the generator at {at}: query and training",
-        "explore": f"the whole search at {at}",
-    }[found.mode]
-    lines = [Line(what=whole, costs=costs, delta=budget.delta)]
+    lines = [Line(what=found.said.priced(at), costs=costs, delta=budget.delta)]
     if best is None:
         return lines if study.law is None else []  # of a selection that has not ended nothing is shown
-    if found.mode == "explore" and costs != best.events:
+    if found.said.alone and costs != best.events:
         alone = f"the best trial at {at}, had it run alone (no guarantee: it was chosen)"
         lines.insert(0, Line(what=alone, costs=best.events, delta=budget.delta))
     return lines
-
-
-def _ended(found: Facts, budget: Budget) -> list[Record]:
-    """What the search at this budget has made: trials, or the winner, or the runs with the settings that it found."""
-    return [r for r in found.records if r.private and r.role == "search" and r.budget == budget]
 
 
 def opening(found: Facts) -> list[str]:
@@ -102,82 +91,7 @@ def _aside(found: Facts) -> list[str]:
 
 def terms(found: Facts) -> list[str]:
     """What the total means and on what it rests, in the words of the mode."""
-    said = {"explore": _explore, "select": _select, "public": _public}[found.bill.mode](found, found.bill)
-    return [*said, *_scores(found)]
-
-
-def _explore(found: Facts, bill: Bill) -> list[str]:
-    said = [*_meets(found, bill), *_unfinished(found, bill)]
-    fixed = (
-        "The bill was written before the first trial and counts whatever a trial may ask, so the total holds although "
-        "the sampler chose settings after it had seen results."
-    )
-    return [*said, fixed]
-
-
-def _meets(found: Facts, bill: Bill) -> list[str]:
-    """What meets a budget. Said only where it is so."""
-    if bill.covers == "sweep":
-        (study,) = bill.studies
-        if bill.epsilon(study.budget.delta) <= study.budget.epsilon:
-            return [f"All of it together meets the budget of epsilon {study.budget.epsilon:g} as a whole."]
-        return [f"WARNING: this exceeds the budget of epsilon {study.budget.epsilon:g} that was to cover all of it."]
-    private = [
-        record.epsilon_alone <= record.budget.epsilon for record in found.records if record.epsilon_alone is not None
-    ]
-    return ["Each trial alone meets its own budget."] if private and all(private) else []
-
-
-def _unfinished(found: Facts, bill: Bill) -> list[str]:
-    declared = sum(study.trials for study in bill.studies)
-    done = sum(record.role == "search" for record in found.records)
-    if done >= declared:
-        return []
-    return [
-        f"So far {done} of {words.count(declared, 'search trial')} {'has' if done == 1 else 'have'} a result; the "
-        "total covers the others too."
-    ]
-
-
-def _select(found: Facts, bill: Bill) -> list[str]:
-    asked = f"{words.count(places(bill.queries), 'noisy query')} and " if bill.queries else ""
-    by = f" by {found.objectives[0]}" if found.objectives else ""
-    said = []
-    for study in bill.studies:
-        at = f"epsilon {study.budget.epsilon:g}"
-        if not _ended(found, study.budget):
-            said.append(f"At {at} the selection has not ended: nothing is released yet.")
-            continue
-        price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
-        said.append(
-            f"The generator released at {at} costs {price} in all: {asked}a private selection{by} among K trials."
-        )
-    laws = dict.fromkeys(words.law(study.law) for study in bill.studies if study.law is not None)
-    hidden = "K, the other trials and their scores are not shown: showing them would void these numbers."
-    return [*said, *(f"{law}; it was drawn in secret before the first trial. {hidden}" for law in laws)]
-
-
-def _public(found: Facts, bill: Bill) -> list[str]:
-    said = [f"The search ran on a public stand-in{_stand_in(found)} and cost nothing."]
-    for study in bill.studies:
-        if not study.search:
-            continue
-        asked = [words.count(places(bill.queries), "query")] if bill.queries else []
-        asked += [words.count(study.trials, "training")]
-        price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
-        said.append(
-            f"At epsilon {study.budget.epsilon:g} the sensitive set is asked for {words.listed(asked)}, together "
-            f"{price}."
-        )
-    return said
-
-
-def _stand_in(found: Facts) -> str:
-    if found.stand_in is None:
-        return ""
-    name = get_dotted(found.stand_in.records[0].config, "data.sensitive.name")
-    names = {"held-out": "classes held out from the public set", "folder": "a folder of public images"}
-    return f" ({names.get(str(name), name)})"
+    return [*found.said.terms(found), *_scores(found)]
 
 
 def _scores(found: Facts) -> list[str]:
@@ -198,7 +112,7 @@ def contradictions(found: Facts) -> list[str]:
     queries = _accesses(found.records, shared=True)
     more = ["the query"] if len(queries) > places(bill.queries) else []
     for study in bill.studies:
-        searched, rows = _ended(found, study.budget), _rows_at(found, study.budget)
+        searched, rows = found.searched_at(study.budget), _rows_at(found, study.budget)
         if study.law is None and len(_accesses(searched)) > study.trials:
             more.append(f"the search at {study.budget}")
         if len(_accesses(rows)) > len(study.rows):

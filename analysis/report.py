@@ -25,7 +25,6 @@ from privimage.paths import RunFolder
 from privimage.privacy.budget import Budget
 
 FPRS = (0.001, 0.01)
-ENDED = {"select": "winner", "public": "final run"}
 
 Parts = list[str]
 
@@ -84,7 +83,7 @@ def _reached(found: Facts) -> str:
     reached = f"; {main} reaches {words.metric(lead)} {words.listed(scores)}{chosen}" if scores else ""
     compared = words.count(len(found.records) - len(searched), "comparison run")
     return (
-        f"{words.count(len(searched), ENDED.get(found.mode, 'search trial'))} and {compared} on "
+        f"{words.count(len(searched), found.said.ended)} and {compared} on "
         f"{words.listed(found.sensitive_ids)} at {words.count(len(budgets), 'budget')}{reached}."
     )
 
@@ -158,9 +157,7 @@ def _comparison_note(found: Facts) -> str:
     said = [f"The best of several is by {words.metric(lead)}."]
     if any(record.value(lead.name) is None for record in found.records):
         said = [f"{said[0][:-1]}, and by the next metric where that one was not measured."]
-    if found.mode == "select":
-        said = ["K is the secret number of trials of a private selection.", *said]
-    return " ".join([*said, "What each trial is and what it took stands under all trials."])
+    return found.said.compared + " ".join([*said, "What each trial is and what it took stands under all trials."])
 
 
 def _comparison_table(found: Facts, budget: Budget) -> str:
@@ -240,7 +237,7 @@ def fine_print(found: Facts) -> Parts:
         "Accountant: PLD, an upper bound on the exact cost; of a selection, and of accesses "
         "that were chosen on the way, the smaller of that and RDP. RDP alone, the accountant of the PrivImage paper, "
         "stands beside it for comparison; a dash means that it has no bound.",
-        f"Tuning mode {found.mode}.",
+        f"Tuning mode {found.bill.mode}.",
         f"Methods: {words.listed(pareto.methods(found.records))}.",
         f"Versions: {', '.join(sorted(versions)) or 'not recorded'}.",
         f"Run: {found.folder.path.name}, {words.count(len(found.records), 'record')}{_started(found)}.",

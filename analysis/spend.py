@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from privimage.analysis import words
 from privimage.analysis.facts import Facts
 from privimage.errors import InputError
-from privimage.metrics.metric import Metric
 from privimage.privacy import accounting, statement
 from privimage.privacy.budget import Event
 from privimage.privacy.entries import Charge
@@ -106,18 +105,17 @@ def covered(found: Facts) -> str:
     """What the total covers."""
     scored = any(metric.event is not None for metric in found.metrics.values())
     splits = "the training or the validation split" if scored else "the training split"
-    shown = "the released generators and all private rows" if found.mode == "select" else "all private trials"
     return (
         f"A guarantee protects {words.UNIT} in {splits} of the sensitive set ({words.ADJACENCY}). The total covers "
-        f"every generator, every synthetic image and every noisy answer of {shown} together, also when they are all "
-        "published."
+        f"every generator, every synthetic image and every noisy answer of {found.said.private} together, also when "
+        "they are all published."
     )
 
 
 def not_covered(found: Facts) -> list[str]:
     """What no epsilon of this run covers, one plain sentence or two each."""
     return [
-        *_numbers(found), *_steering(found), *_rows(found), _public_knowledge(found),
+        *_numbers(found), *found.said.steering(found), *_rows(found), found.said.known(),
         "Not covered: several images of the same person. If one person is in k images, the protection of "
         "that person is weaker than the epsilon says. A copy of an image is another image.",
         "Not covered: the arithmetic is that of floating point; one image more may change how sums round.",
@@ -152,70 +150,10 @@ def _numbers(found: Facts) -> list[str]:
         return []
     names = words.listed([words.metric(metric) for metric in dagger])
     return [
-        f"Not covered: the values of {names}. They were computed from {_touched(dagger)} without noise. "
+        f"Not covered: the values of {names}. They were computed from {words.touched(dagger)} without noise. "
         "They are for the people who may see those images; nothing bounds what such a number reveals about "
         "one of them."
     ]
-
-
-def _touched(metrics: Sequence[Metric]) -> str:
-    touched = dict.fromkeys(t for metric in metrics for t in metric.touches if t.startswith("private-"))
-    return words.listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in touched])
-
-
-def _steering(found: Facts) -> list[str]:
-    """Whether the choice of trials depended on sensitive images that no noise protects."""
-    if found.mode == "public":
-        return _steered_in_public(found)
-    if not any(record.role == "search" for record in found.records):
-        return []
-    names = [name for name in found.objectives if name in found.metrics] or list(found.metrics)
-    by = [found.metrics[name] for name in names if found.metrics[name].non_private]
-    which = words.listed([words.metric(found.metrics[name]) for name in names])
-    if not by and any(found.metrics[name].event is not None for name in names):
-        return [f"The search was steered by {which}, computed with noise: the choice is paid for in the total."]
-    if not by:
-        return [f"The search was steered by {which}, computed without sensitive images: the choice costs nothing more."]
-    said = "" if found.objectives else " (the sweep file names no objective, so any metric may have been)"
-    reading = "which" if len(by) == len(names) else f"of which {words.listed([words.metric(m) for m in by])}"
-    sentences = [
-        f"Not covered: the choice itself. The search was steered by {which}{said}, {reading} "
-        f"read{'s' * (len(by) == 1)} {_touched(by)} without noise. Which settings were tried, and which "
-        "trial is called the best, therefore reveals something about those images that has no epsilon."
-    ]
-    if any("private-train" in metric.touches for metric in by):
-        sentences.append(
-            "WARNING: one of these reads the training split, so the adaptive choice also weakens the "
-            "guarantee of the training images; the total above does not account for it."
-        )
-    return sentences
-
-
-def _steered_in_public(found: Facts) -> list[str]:
-    """In mode public the sensitive set takes no part in the choice of settings; only seeds are left to choose."""
-    if found.stand_in is None:
-        return ["WARNING: the search on the public stand-in is not beside this run, so it cannot be shown."]
-    names = [name for name in found.objectives if name in found.stand_in.metrics] or list(found.stand_in.metrics)
-    said = f"The search was steered by {words.listed(names)} on the public stand-in: the choice costs nothing more."
-    runs = [record.budget for record in found.records if record.role == "search"]
-    if len(set(runs)) == len(runs) or not found.lead.non_private:
-        return [said]
-    return [said, f"Not covered: which of several seeds is called the best, by {words.metric(found.lead)}."]
-
-
-KNOWN = (
-    "the names of the labels, the number of sensitive images (of the training, the validation and the test split), "
-    "their size and channels"
-)
-
-
-def _public_knowledge(found: Facts) -> str:
-    if found.mode == "select":
-        return (
-            f"Not covered: {KNOWN} are treated as public knowledge. "
-            "How long the selection runs, and what else tells of K, is not: it must stay with those who run the sweep."
-        )
-    return f"Not covered: {KNOWN}, how long a trial took and how much memory it used are treated as public knowledge."
 
 
 def _rows(found: Facts) -> list[str]:

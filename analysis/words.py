@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from privimage.metrics.metric import Metric
 from privimage.privacy.accounting.law import Law
@@ -66,3 +67,9 @@ def law(of: Law) -> str:
 def metric(example: Metric) -> str:
     """The name of a metric, with the dagger if its value is a non-private number."""
     return example.name + (DAGGER if example.non_private else "")
+
+
+def touched(metrics: Sequence[Metric]) -> str:
+    """The splits of the sensitive set that these metrics read."""
+    found = dict.fromkeys(t for metric in metrics for t in metric.touches if t.startswith("private-"))
+    return listed([f"the {touch.removeprefix('private-')} split of the sensitive set" for touch in found])

@@ -32,7 +32,7 @@ def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
 
 def row_noise(bill: Bill, budget: Budget) -> Noise:
     """The noise of comparison rows at a budget: that of the search where one total covers both, else their own."""
-    return bill.study(budget).noise if bill.covers == "sweep" else Noise()
+    return bill.study(budget).noise if bill.together else Noise()
 
 
 def _study(sweep: Sweep, budget: Budget, queries: tuple[Cost, ...]) -> Study:

@@ -19,7 +19,6 @@ The query is asked once for all studies. Comparison rows are fixed beforehand an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from pydantic import Field
 
@@ -28,11 +27,10 @@ from privimage.privacy.accounting import epsilon, epsilon_rdp, least
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Access, Budget, Event
+from privimage.privacy.modes import Covers, Mode
 from privimage.privacy.noise import Noise
 from privimage.schema import Frozen
 
-Mode = Literal["explore", "select", "public"]
-Covers = Literal["trial", "sweep", "selection", "run"]  # what meets the budget
 MOST_NOISE = 1e4  # as a multiple of what one trial alone would need
 
 
@@ -101,6 +99,16 @@ class Bill(Frozen):
     covers: Covers
     queries: tuple[Cost, ...]  # questions that all trials share; AnyOf where there are more than trials
     studies: tuple[Study, ...]
+
+    @property
+    def together(self) -> bool:
+        """Whether everything together meets the budget, comparison rows included."""
+        return self.covers == "sweep"
+
+    @property
+    def beyond_a_trial(self) -> bool:
+        """Whether a budget covers more than one trial's own accesses, so that a trial alone costs less than it."""
+        return self.covers in ("sweep", "run")
 
     @property
     def costs(self) -> tuple[Cost, ...]:

@@ -1,11 +1,7 @@
 """Guarantee: the one epsilon to state beside what is published of a run, by its bill, and why it is that one.
 
 A run has many epsilons: of its budgets, of a trial had it run alone, of a search, of everything. Which of them is a
-promise to the people in the images depends on what was seen before something was chosen:
-
-explore   whoever chooses a generator has seen all of them, so that one alone already costs everything
-select    the choice among the trials is part of a generator's price
-public    the choice was made on public data: a generator costs the query and the runs at its budget
+promise to the people in the images depends on its mode (see `modes`).
 
 Anything more than one generator whose budget was named beforehand costs everything that the sweep asks. The one owner
 of that choice and of its words: the plan, the status, the report, the card and every file say what is said here.
@@ -15,8 +11,9 @@ from __future__ import annotations
 
 import json
 
-from privimage.privacy.bill import Bill, Mode, Study
+from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget
+from privimage.privacy.modes import MEANINGS, Mode
 from privimage.privacy.statement import epsilon as shown
 from privimage.privacy.wall import places
 from privimage.schema import Frozen
@@ -52,15 +49,13 @@ class Guarantee(Frozen):
 
 def of_everything(bill: Bill, delta: float) -> Guarantee:
     """What to state beside all that the run makes, or more of it than one generator whose budget was named before."""
-    covers = "anything of the run, be it one generator alone"
-    if bill.mode != "explore":
-        covers = "everything that the run makes, together"
+    covers = MEANINGS[bill.mode].everything
     return Guarantee(epsilon=bill.epsilon(delta), delta=delta, covers=covers, why=_why(bill), mode=bill.mode)
 
 
 def of_generator(bill: Bill, budget: Budget) -> Guarantee:
     """What to state beside the one generator that the search at this budget ended in, if nothing else was looked at."""
-    if bill.mode == "explore":
+    if MEANINGS[bill.mode].seen:
         return of_everything(bill, budget.delta)
     study = bill.study(budget)
     return Guarantee(
@@ -106,9 +101,9 @@ def _why(bill: Bill) -> str:
     asked = listed(asked_for(bill))
     budgets = [f"{study.budget.epsilon:g}" for study in bill.studies]
     named = f"the budget{'s' * (len(budgets) > 1)} of epsilon {listed(budgets)}"
-    if bill.covers == "sweep":
+    if bill.together:
         return f"It pays for {asked}, which meet {named} together."
-    if bill.mode == "explore":
+    if MEANINGS[bill.mode].seen:
         return (
             f"It pays for {asked}: {named} {'are' if len(budgets) > 1 else 'is'} met by each trial alone, but whoever "
             "chooses one has seen all."
@@ -119,10 +114,9 @@ def _why(bill: Bill) -> str:
 def _why_alone(bill: Bill, study: Study) -> str:
     """Why one generator costs what it costs. One sentence."""
     query = [count(places(bill.queries), "noisy query")] if bill.queries else []
-    if bill.mode == "select":
-        return f"One generator pays for {listed([*query, 'the private choice among K trials'])}."
-    paid = listed([*query, count(study.trials, "training")])
-    return f"One generator pays for {paid}; its settings were found on public data."
+    meaning = MEANINGS[bill.mode]
+    paid = listed([*query, meaning.choice or count(study.trials, "training")])
+    return f"One generator pays for {paid}{meaning.found}."
 
 
 def asked_for(bill: Bill) -> list[str]:
@@ -134,11 +128,11 @@ def asked_for(bill: Bill) -> list[str]:
 
 
 def _searched(bill: Bill) -> list[str]:
-    searches = _searches(bill)
+    searches, meaning = _searches(bill), MEANINGS[bill.mode]
     if not searches:
         return []
-    if bill.mode == "select":
-        return [f"{count(len(searches), 'private selection')} among K trials"]
+    if any(study.law is not None for study in searches):
+        return [f"{count(len(searches), meaning.searched)} among K trials"]
     n = sum(study.trials for study in searches)
     scored = " with their noisy scores" if any(study.score is not None for study in searches) else ""
-    return [count(n, "training" if bill.mode == "public" else "search trial") + scored]
+    return [count(n, meaning.searched) + scored]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from privimage.privacy.accounting.costs import Cost
-from privimage.privacy.bill import Covers, Search, Study, price_sweep, price_trials
+from privimage.privacy.bill import Search, Study, price_sweep, price_trials
 from privimage.privacy.budget import Budget, Event
+from privimage.privacy.modes import Covers
 from privimage.sweeps.modes.mode import Mode, Sampler
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.bill import Covers, Search, Study
+from privimage.privacy.bill import Search, Study
 from privimage.privacy.budget import Budget, Event
+from privimage.privacy.modes import Covers
 from privimage.schema import Frozen
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from privimage.data import HeldOutConfig, SensitiveConfig
 from privimage.data.sources.source import SOURCES
 from privimage.plain_yaml import short
 from privimage.privacy.accounting.costs import Cost
-from privimage.privacy.bill import Covers, Search, Study, price_sweep
+from privimage.privacy.bill import Search, Study, price_sweep
 from privimage.privacy.budget import Budget, Event
+from privimage.privacy.modes import Covers
 from privimage.schema import Frozen, parse
 from privimage.sweeps.modes.mode import Mode, Sampler
 

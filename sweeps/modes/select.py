@@ -10,8 +10,9 @@ from privimage import metrics
 from privimage.errors import Violation
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.law import Law
-from privimage.privacy.bill import Covers, Search, Study, price_selection
+from privimage.privacy.bill import Search, Study, price_selection
 from privimage.privacy.budget import Budget, Event
+from privimage.privacy.modes import Covers
 from privimage.sweeps.modes.mode import Mode, Sampler
 
 if TYPE_CHECKING:

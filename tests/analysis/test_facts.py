@@ -12,7 +12,7 @@ def test_objectives_lead_in_their_order(make_run, make_record):
     found = facts.read(folder)
     assert list(found.metrics) == [CNN, FID]
     assert found.lead.name == CNN
-    assert found.mode == "explore"
+    assert found.bill.mode == "explore"
     assert found.sensitive_ids == ["digits-v1"]
     assert facts.read(folder, by=FID).lead.name == FID
 

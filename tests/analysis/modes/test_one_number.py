@@ -96,7 +96,7 @@ def test_a_bundle_says_the_same_number_everywhere(run, tmp_path):
     numbers = dict(named(config))
     assert shown(numbers.pop(("guarantee", "epsilon"))) == number
     assert set(numbers) <= {("alone", "epsilon")}
-    assert config["guarantee"]["mode"] == found.mode and "one image" in config["guarantee"]["unit"]
+    assert config["guarantee"]["mode"] == found.bill.mode and "one image" in config["guarantee"]["unit"]
     card = (tmp_path / "best" / "card.md").read_text()
     assert re.search(r"epsilon (\d[\d.]*\d)", card)[1] == number
     check_text(card, found)
