@@ -1,34 +1,30 @@
-"""The noisy histogram as stages: the query function once per public set, the query once per sensitive set.
-
-A sweep asks at the smallest sigma_s it needs; every larger sigma_s is derived from that answer by adding noise.
-"""
+"""The noisy histogram as stages: the query function once per public set, the query once per sensitive set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.methods.declared import Ask, Inputs, Stage
-from privimage.privacy.budget import Event
+from privimage.methods.declared import Inputs, Stage
+from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.semantics import QueryConfig, QueryFunction
+from privimage.shared_answer import shared_answer, stages_of
 from privimage.stages import Stages
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
+if TYPE_CHECKING:
+    from privimage.methods.method import Context
+
 STAGES = (
     Stage(kind="query-function", fields=("query.function",), world=("public",)),
-    Stage(
-        kind="histogram",
-        fields=("query.k1",),
-        world=("sensitive",),
-        asks=Ask(purpose="query", sigma="query.sigma", shared=True),
-    ),
-    Stage(kind="histogram-derived", fields=("query.sigma",)),  # skipped where it is the noise that was asked
+    *stages_of("histogram", purpose="query", sigma="query.sigma", fields=("query.k1",), after=("query-function",)),
 )
 
 
@@ -49,39 +45,12 @@ def query_function(
 
 
 def noisy_histogram(
-    public: PublicSet,
-    sensitive: PrivateSet,
-    *,
-    query: QueryConfig,
-    own: Event,
-    asked: Event,
-    inputs: Inputs,
-    stages: Stages,
+    public: PublicSet, sensitive: PrivateSet, *, query: QueryConfig, context: Context
 ) -> NDArray[np.float64]:
-    """S~ [labels, public classes] with the noise of `own`; the data is asked as `asked` says, unless it was before."""
-    function = query_function(public, query=query, inputs=inputs, stages=stages)
+    """S~ [labels, public classes] with the noise that the trial needs; the data is asked unless it was before."""
+    function = query_function(public, query=query, inputs=context.inputs, stages=context.stages)
 
-    def ask(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
-        release = semantics.ask(function, sensitive, k1=query.k1, event=asked, entropy=entropy)
-        return Built(arrays={"histogram": release.value}, privacy="released", events=release.events)
+    def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
+        return semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
 
-    answer = stages.private("histogram", inputs.of("histogram"), what=asked.purpose, events=(asked,), build=ask)
-    if own.sigma == asked.sigma:
-        return answer.arrays["histogram"]
-
-    name = f"derived-{answer.manifest.key}-{own.sigma!r}"
-
-    def derive(progress: Callable[[int, int], None]) -> Built:
-        wider = semantics.noisier(
-            answer.arrays["histogram"],
-            k1=query.k1,
-            asked=asked.sigma,
-            wanted=own.sigma,
-            entropy=stages.workers.of_first(lambda: stages.store.entropy(name)),
-        )
-        return Built(arrays={"histogram": wider}, privacy="released", events=(own,))
-
-    derived = stages.public("histogram-derived", inputs.of("histogram-derived"), derive)
-    if stages.workers.first:
-        stages.store.forget(name)  # or its noise could be taken off again
-    return derived.arrays["histogram"]
+    return shared_answer("histogram", context, sensitivity=query.k1**0.5, ask=ask)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.data.sets import Images, PrivateSet, PublicSet
-from privimage.errors import InputError, Violation
-from privimage.privacy.budget import Event, Release, grid_step, on_grid
+from privimage.errors import InputError
+from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.schema import Frozen
 
@@ -182,21 +182,6 @@ def ask(
         np.add.at(S, (sensitive.y, semantics), 1)
     noisy = event.perturb(S, sensitivity=k1**0.5, stream=entropy.stream("histogram"))
     return Release(value=noisy, events=(event,))
-
-
-def noisier(
-    histogram: NDArray[np.float64], *, k1: int, asked: float, wanted: float, entropy: Entropy
-) -> NDArray[np.float64]:
-    """An answer of noise multiplier `wanted` derived from one of `asked` <= wanted, at no further cost.
-
-    Adds N(0, k1 (wanted^2 - asked^2)), rounded to the grid that the answer is on: the sum has the law of a query at
-    `wanted` (post-processing). Raises Violation if `wanted` is below `asked`.
-    """
-    if wanted < asked:
-        raise Violation(f"noise can be added and not taken away: wanted {wanted:g}, asked {asked:g}")
-    std = (k1 * (wanted**2 - asked**2)) ** 0.5
-    extra = on_grid(entropy.stream("noisier").normals(*histogram.shape) * std, grid_step(k1**0.5))
-    return histogram + extra
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from privimage.methods.declared import Stage, fields_of
+from privimage.methods.declared import Stage, World, fields_of
 from privimage.methods.method import Method, MethodConfig, load
 from privimage.sweeps.sweep import METHOD, Sweep
 
@@ -60,6 +60,11 @@ def settings(method: MethodConfig, kind: str) -> tuple[tuple[Stage, ...], frozen
     declaration, kind = method.method.declaration, kind_of(method.method, kind)
     deciding = ((field, value) for field, value in fields_of(method).items() if declaration.decides(field, kind))
     return declaration.upto(kind), frozenset(deciding)
+
+
+def depends(method: MethodConfig, kind: str, on: World) -> bool:
+    """Whether that stage of a configuration depends on something that is no field of the method."""
+    return method.method.declaration.depends(kind_of(method.method, kind), on)
 
 
 def _reach(sweep: Sweep, method: MethodConfig, kind: str) -> Reach | None:

@@ -50,7 +50,8 @@ def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
     for row, seed, at in sweep.rows():
         trial = sweep.row_trial(row, seed, at, noise=Noise())
         if at == budget and trial.method.method.solved:
-            found.setdefault((count.settings(trial.method, count.SOLVED), seed), trial)
+            own = seed if count.depends(trial.method, count.SOLVED, "seed") else None
+            found.setdefault((count.settings(trial.method, count.SOLVED), own), trial)
     return list(found.values())
 
 
@@ -59,7 +60,8 @@ def _asked_anyway(sweep: Sweep, row: Trial, noise: Noise) -> bool:
     if sweep.tuning.asks(sweep) < count.distinct(sweep, count.SOLVED):
         return False
     equal = _training(row, Noise()) == _training(row, noise)
-    return equal and row.seed in sweep.seeds and count.holds(sweep, count.SOLVED, row.method)
+    seeded = row.seed in sweep.seeds or not count.depends(row.method, count.SOLVED, "seed")
+    return equal and seeded and count.holds(sweep, count.SOLVED, row.method)
 
 
 def _training(trial: Trial, noise: Noise) -> Event:

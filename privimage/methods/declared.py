@@ -1,8 +1,8 @@
 """What determines each stage of a method, and what it asks: the one declaration behind cache keys, `plan` and the bill.
 
-A stage is determined by the stages before it, by fields of the method, by what the trial finds (`World`), and by the
-noise of what it asks of the sensitive set (`Ask`). Two trials in which all these agree share the stage: it is computed,
-and paid, once. So fields that come in behind the last stage that asks are post-processing and cost nothing.
+A stage is determined by the stages that it comes after, by fields of the method, by what the trial finds (`World`), and
+by what it asks of the sensitive set (`Ask`) with which noise. Two trials in which all these agree share the stage: it
+is computed, and paid, once. So fields that come in behind the last stage that asks are post-processing, and are free.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def _value(declared: Any, fields: Mapping[str, Any]) -> Any:
 class Stage:
     """One stage. A name in `fields` (dotted, of the method) stands for all fields below it but those in `without`.
 
+    `after` are the kinds of the stages that it follows from, beside those that they follow from; None: all before it.
     `asks` is what it asks of the sensitive set. Its fields and its noise determine the stage without being named here.
     """
 
@@ -82,6 +83,7 @@ class Stage:
     fields: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     world: tuple[World, ...] = ()
+    after: tuple[str, ...] | None = None
     asks: Ask | None = None
 
     def names(self, field: str) -> bool:
@@ -96,18 +98,25 @@ def _below(field: str, names: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """The stages of a method in their order; each depends on all before it."""
+    """The stages of a method in their order; each depends on all before it, unless it says on which."""
 
     stages: tuple[Stage, ...]
 
     def upto(self, kind: str) -> tuple[Stage, ...]:
-        """The stage of that kind and all before it; none if the method has no such stage."""
-        kinds = [stage.kind for stage in self.stages]
-        return self.stages[: kinds.index(kind) + 1] if kind in kinds else ()
+        """The stage of that kind and all that it follows from, in order; none if the method has no such stage."""
+        kinds, needed = [stage.kind for stage in self.stages], {kind}
+        for at, stage in reversed(list(enumerate(self.stages))):
+            if stage.kind in needed:
+                needed.update(kinds[:at] if stage.after is None else stage.after)
+        return tuple(stage for stage in self.stages if stage.kind in needed)
 
     def decides(self, field: str, kind: str) -> bool:
-        """Whether the field determines that stage, by itself or through a stage before it."""
-        return any(stage.names(field) for stage in self.upto(kind))
+        """Whether the field determines that stage, by itself or through a stage before it.
+
+        Noise that follows from the budget depends on how much of the budget shared answers leave.
+        """
+        spent = (ask.sigma for _, ask in self.asking if ask.shared) if self.budgeted(kind) else ()
+        return field in spent or any(stage.names(field) for stage in self.upto(kind))
 
     def uses(self, field: str) -> bool:
         """Whether the field determines anything that is made."""
@@ -143,6 +152,10 @@ class Declaration:
         kinds = [stage.kind for stage in self.stages]
         if len(set(kinds)) < len(kinds):
             return f"two stages have one kind: {', '.join(kinds)}"
+        for at, stage in enumerate(self.stages):
+            unknown = sorted(set(stage.after or ()) - set(kinds[:at]))
+            if unknown:
+                return f"stage {stage.kind}: comes after {', '.join(unknown)}, which is no stage before it"
         if sum(ask.solved for _, ask in self.asking) > 1:
             return "only one of its accesses can take its noise from the budget"
         found = ((stage.kind, self._refusal_of(stage, ask)) for stage, ask in self.asking)
@@ -174,8 +187,8 @@ class Declaration:
     def questions(self, fields: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
         """The stages that ask what all trials share -> the digest of the question, the same whatever its noise."""
         world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"]}
-        shared = [stage.kind for stage, ask in self.asking if ask.shared]
-        known = Inputs(declaration=self, fields=fields, world=world, asked=dict.fromkeys(shared))
+        shared = {stage.kind: ask.access(fields).model_dump() for stage, ask in self.asking if ask.shared}
+        known = Inputs(declaration=self, fields=fields, world=world, asked=shared)
         return {kind: digest(known.of(kind)) for kind in shared}
 
 
@@ -183,8 +196,8 @@ class Declaration:
 class Inputs:
     """The inputs of every stage of one trial: what its keys are made of.
 
-    `asked` is what stands for the noise of every stage that asks: of a shared answer the noise multiplier at which the
-    sweep asks, else the event.
+    `asked` is what every stage that asks asks, as plain values: its event as it is asked, of a shared answer with the
+    noise of the sweep.
     """
 
     declaration: Declaration

@@ -258,10 +258,7 @@ class Context:
             "seed": self.seed,
             "draw": self.draw,
         }
-        asked = {
-            kind: self.asked(kind).sigma if event.shared is not None else event.model_dump()
-            for kind, event in self.events.items()
-        }
+        asked = {kind: self.asked(kind).model_dump() for kind in self.events}
         fields = {**fields_of(self.config), **self.fields}
         return Inputs(declaration=self.method.declaration, fields=fields, world=world, asked=asked)
 

@@ -71,10 +71,7 @@ class Pipeline:
             self.public,
             self.sensitive.train,
             query=self.config.query,
-            own=self.context.events["histogram"],
-            asked=self.context.asked("histogram"),
-            inputs=self.inputs,
-            stages=self.stages,
+            context=self.context,
         )
 
     def _query(self, x: NDArray[np.uint8] | Images, k1: int) -> NDArray[np.int64]:

@@ -31,6 +31,11 @@ def on_grid(value: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.round(value / step) * step
 
 
+def rounded(sensitivity: float, *, entries: int) -> float:
+    """That of an answer of so many entries, each rounded to the grid."""
+    return sensitivity + grid_step(sensitivity) * math.sqrt(entries)
+
+
 class Budget(Frozen):
     """A total (epsilon, delta) under adding or removing one example (an image with its label)."""
 
@@ -103,7 +108,7 @@ class Event(Frozen):
         step = grid_step(sensitivity)
         exact = value.astype(np.float64)
         if np.issubdtype(value.dtype, np.floating):
-            sensitivity += step * value.size**0.5
+            sensitivity = rounded(sensitivity, entries=value.size)
             exact = on_grid(exact, step)
         return exact + on_grid(stream.normals(*value.shape) * (sensitivity * self.sigma), step)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from toy_packages import install
 
 from privimage.analysis import methods
 from privimage.errors import InputError
@@ -19,9 +20,7 @@ from privimage.methods.declared import Ask, Declaration, Stage
 from privimage.methods.method import METHODS, load
 from privimage.paths import Root
 from privimage.privacy.bill import Bill
-from privimage.privacy.budget import Event
 from privimage.sweeps.plan import make_plan
-from privimage.sweeps.price import asked_by, bill_of, least_sigmas
 from privimage.sweeps.sweep import load_sweep
 
 METHOD = '''
@@ -80,72 +79,6 @@ class Mean(Method):
 
 mean = Mean()
 '''
-
-
-TWO = '''
-"""Two questions that all trials share: how many images a label has, and their mean."""
-
-import numpy as np
-
-from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import Context, Method, MethodConfig, Synthetic
-from privimage.semantics import noisier
-from privimage.stores.store import Built
-
-
-class TwoConfig(MethodConfig):
-    counts: float = 4.0
-    mean: float = 9.0
-
-
-class Two(Method):
-    what = "two shared answers"
-    config = TwoConfig
-    stages = (
-        Stage(kind="counts", world=("sensitive",), asks=Ask(purpose="label counts", sigma="counts", shared=True)),
-        Stage(kind="mean", world=("sensitive",), asks=Ask(purpose="mean image", sigma="mean", shared=True)),
-        Stage(kind="samples", fields=("counts", "mean", "samples"), world=("seed",)),
-    )
-
-    def ask(self, context: Context):
-        train = context.sensitive.train
-        bright = sum((image > 127).astype(int) for image in train.each())
-        values = {"counts": np.bincount(train.y, minlength=3), "mean": bright}
-        return {kind: self.answer(context, kind, value) for kind, value in values.items()}
-
-    def answer(self, context, kind, value):
-        own, asked, k = context.events[kind], context.asked(kind), 1 if kind == "counts" else value.size
-        found = context.stages.private(
-            kind, context.inputs.of(kind), what=own.purpose, events=(asked,),
-            build=lambda entropy, progress: Built(
-                arrays={"a": asked.perturb(value, sensitivity=k**0.5, stream=entropy.stream(kind))},
-                privacy="released", events=(asked,)),
-        ).arrays["a"]
-        name = f"derived-{kind}-{own.sigma!r}"
-        entropy = context.stages.store.entropy(name)
-        return found if own == asked else noisier(found, k1=k, asked=asked.sigma, wanted=own.sigma, entropy=entropy)
-
-    def images(self, context: Context) -> Synthetic:
-        answers, n = self.ask(context), context.config.samples
-        x = np.broadcast_to((answers["mean"] > answers["mean"].mean()) * 255, (n, *answers["mean"].shape))
-        built = Built(arrays={"x": x.astype(np.uint8), "y": np.arange(n) % 3}, privacy="released", events=context.paid)
-        made = context.stages.public("samples", context.inputs.of("samples"), lambda progress: built).arrays
-        return Synthetic(x=made["x"], y=made["y"], events=context.paid, inputs=context.inputs)
-
-
-two = Two()
-'''
-
-
-def install(folder: Path, text: str, patch: pytest.MonkeyPatch, *, name: str = "mean") -> None:
-    """As pip does it: a module, and beside it what the package says of itself."""
-    folder.mkdir()
-    (folder / f"{name}_method.py").write_text(text)
-    about = folder / f"{name}_method-0.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-method\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text(f"[privimage.methods]\n{name} = {name}_method:{name}\n")
-    patch.syspath_prepend(str(folder))
 
 
 @pytest.fixture
@@ -209,38 +142,6 @@ def test_one_trial_asks_what_it_declares_and_a_second_only_draws(installed: None
     assert again.id != record.id and len(stages.ledger.charges()) == 1
     arrays = stages.store.get("samples", again.artefacts["samples"])
     assert arrays is not None and np.bincount(arrays.arrays["y"]).tolist() == [10, 10, 10]
-
-
-def test_a_second_shared_question_needs_no_other_code(
-    write_sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each is asked once, at the least noise that anything needs of it, whatever the other one needs."""
-    install(tmp_path / "site", TWO, monkeypatch, name="two")
-    rows: list[Any] = [{"method": "two", "set": {"method.mean": 7}}]
-    search = {"method.counts": {"choice": [3, 5]}}
-    sweep = load_sweep(write_sweep(method={"name": "two", "samples": 40}, search=search, compare=rows, trials=2))
-    asked = least_sigmas(sweep)
-    bill = bill_of(sweep, asked_sigma=asked)
-    assert {event.purpose: event.sigma for event in bill.queries if isinstance(event, Event)} == {
-        "label counts": 3, "mean image": 7
-    }  # fmt: skip
-    assert bill.costs == bill.queries, "there is nothing else to pay"
-    assert sorted(asked_by(sweep, asked_sigma=asked)[0].model_dump().items()) == [
-        ("counts", 3), ("mean", 7), ("name", "two"), ("samples", 40)
-    ]  # fmt: skip
-    for counts in (3.0, 5.0):
-        what = toys.Trial.model_validate({**toys.VALUES, "method": {"name": "two", "samples": 30, "counts": counts}})
-        purposes = {event.shared or "": event.purpose for event in what.asked.values()}
-        least = {question: {"label counts": 3.0, "mean image": 7.0}[purpose] for question, purpose in purposes.items()}
-        record, stages = toys.ran(
-            tmp_path / "run", what.asking(least), public=toys.public_set(), sensitive=toys.sensitive_set()
-        )
-        assert [event.sigma for event in record.events] == [counts, 9.0], "what it pays alone"
-        assert [event.sigma for charge in stages.ledger.charges() for event in charge.events] == [3.0, 7.0]
-    with pytest.raises(InputError, match="above the 3 that the trial needs"):
-        what.model_copy(update={"method": what.method.model_copy(update={"counts": 3.0})}).asking(
-            dict.fromkeys(least, 4.0)
-        )
 
 
 WRONG: dict[str, tuple[str, str, str]] = {

@@ -23,7 +23,7 @@ from known import entropy
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from privimage import semantics
+from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
@@ -151,7 +151,7 @@ def query(train: PrivateSet) -> None:
 
 
 def derived(train: PrivateSet) -> None:
-    semantics.noisier(np.zeros((3, 12)), k1=2, asked=3, wanted=5, entropy=entropy(1))
+    shared_answer.noisier(np.zeros((3, 12)), sensitivity=2**0.5, asked=3, wanted=5, entropy=entropy(1))
 
 
 def score(train: PrivateSet) -> None:

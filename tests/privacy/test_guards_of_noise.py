@@ -12,7 +12,7 @@ import toys
 from known import entropy
 from small_networks import LOSS, Shape, draws_of, net
 
-from privimage import semantics
+from privimage import shared_answer
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import layers
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
@@ -74,7 +74,9 @@ GUARDS: dict[str, Callable[[], object]] = {
     "training on another split": lambda: tune(DATA.validation),
     "a score on another split": lambda: score(DATA.train),
     "splits that change places": lambda: SensitiveData(train=DATA.test, validation=DATA.validation, test=DATA.train),
-    "less noise than was asked with": lambda: semantics.noisier(np.zeros((2, 3)), k1=1, asked=5, wanted=3, entropy=ONE),
+    "less noise than was asked with": lambda: shared_answer.noisier(
+        np.zeros((2, 3)), sensitivity=1, asked=5, wanted=3, entropy=ONE
+    ),
     "a seed for an entropy": lambda: Entropy(7),  # type: ignore[arg-type]
     "an impossible share of the law": lambda: Law(mean=3).quantile(1.0),
     "noise for a second sum": noise_for_a_second_sum,

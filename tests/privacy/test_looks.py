@@ -49,7 +49,7 @@ VALUES: dict[str, Any] = {
     },
     "metrics": METRICS,
 }
-SHAPE = {"__len__", "shape", "__post_init__", "__repr__", "__init__"}  # what asks for the size only
+SHAPE = {"__len__", "shape", "_shape", "__post_init__", "__repr__", "__init__"}  # what asks for the size only
 
 
 class Watched(PrivateSet):
@@ -194,7 +194,7 @@ READERS = {
     "_add_clipped_sums": "inside fine_tune, which was given the event",
     "_draw_block": "inside fine_tune, which was given the event",
 }
-REASONS = ("Event", "Seen", "Stages")
+REASONS = ("Event", "Seen", "Stages", "Context")
 
 
 def readers(tree: ast.AST) -> Iterator[str]:

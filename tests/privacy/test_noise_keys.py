@@ -20,7 +20,7 @@ import toys
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from privimage import semantics
+from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
 from privimage.dpsgd.noise import StepNoise
@@ -119,7 +119,9 @@ def released_minus_exact_has_the_declared_std(function: QueryFunction, train: Pr
     noise: dict[str, list[np.ndarray]] = {"query": [], "derived": [], "score": []}
     for number in range(60):
         asked = semantics.ask(function, train, k1=k1, event=query, entropy=of("a", f"{number}"))
-        wider = semantics.noisier(asked.value, k1=k1, asked=6.0, wanted=10.0, entropy=of("b", f"{number}"))
+        wider = shared_answer.noisier(
+            asked.value, sensitivity=k1**0.5, asked=6.0, wanted=10.0, entropy=of("b", f"{number}")
+        )
         noise["query"].append(asked.value - exact)
         noise["derived"].append(wider - asked.value)
         got = dp_accuracy(x, y, classifier="lr", validation=validation, event=score, entropy=of("c", f"{number}"))
@@ -156,7 +158,9 @@ def no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
     wide = QueryFunction(net=function.net, n_classes=n // 3)
     many["query"] = semantics.ask(wide, empty, k1=1, event=fine, entropy=one).value.ravel() / 2**20
     zeros = np.zeros((3, n // 3))
-    many["derived"] = semantics.noisier(zeros, k1=1, asked=0.0, wanted=2.0**20, entropy=one).ravel() / 2**20
+    many["derived"] = (
+        shared_answer.noisier(zeros, sensitivity=1, asked=0.0, wanted=2.0**20, entropy=one).ravel() / 2**20
+    )
     for (a, x), (b, y) in itertools.combinations(many.items(), 2):
         assert abs(np.corrcoef(x[:n], y[:n])[0, 1]) < 0.3, f"{a} and {b} are correlated"
         assert np.isclose(x[:n], y[:n], rtol=0, atol=1e-6).mean() < 0.05, f"{a} and {b} share numbers"
@@ -223,7 +227,7 @@ def a_score_by_a_public_seed(patch: Patch) -> None:
 
 
 def a_derived_answer_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, semantics, "noisier")
+    _public_key(patch, shared_answer, "noisier")
 
 
 def a_query_by_a_public_seed(patch: Patch) -> None:
@@ -235,19 +239,19 @@ def training_by_a_public_seed(patch: Patch) -> None:
 
 
 def a_derived_answer_without_noise(patch: Patch) -> None:
-    patch.setattr(semantics, "noisier", lambda histogram, **rest: histogram + 0.0)
+    patch.setattr(shared_answer, "noisier", lambda histogram, **rest: histogram + 0.0)
 
 
 def the_entropy_of_the_query_for_the_derived_answer(patch: Patch) -> None:
     kept: list[Entropy] = []
-    ask, noisier = semantics.ask, semantics.noisier
+    ask, noisier = semantics.ask, shared_answer.noisier
 
     def keep(*args: Any, entropy: Entropy, **rest: Any) -> Any:
         kept.append(entropy)
         return ask(*args, entropy=entropy, **rest)
 
     patch.setattr(semantics, "ask", keep)
-    patch.setattr(semantics, "noisier", lambda *args, **rest: noisier(*args, **rest | {"entropy": kept[-1]}))
+    patch.setattr(shared_answer, "noisier", lambda *args, **rest: noisier(*args, **rest | {"entropy": kept[-1]}))
 
 
 def the_entropy_is_a_public_constant(patch: Patch) -> None:
@@ -359,7 +363,7 @@ def test_a_seed_in_the_place_of_an_entropy_is_an_error(call: str, train: Private
         "query": lambda seed: semantics.ask(
             function, train, k1=1, event=Event(purpose="query", split="train", sigma=5), entropy=seed
         ),
-        "derived": lambda seed: semantics.noisier(np.zeros((2, 3)), k1=1, asked=1, wanted=2, entropy=seed),
+        "derived": lambda seed: shared_answer.noisier(np.zeros((2, 3)), sensitivity=1, asked=1, wanted=2, entropy=seed),
         "score": lambda seed: dp_accuracy(
             x, y, classifier="lr", validation=toys.sensitive_set().validation,
             event=Event(purpose="score", split="validation", sigma=1), entropy=seed,

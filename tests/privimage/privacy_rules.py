@@ -21,7 +21,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from privimage import record as records
-from privimage import semantics
+from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.batch import Batch
@@ -301,7 +301,7 @@ def rule_6_a_derived_answer_has_the_wanted_noise(world: World) -> None:
     for k1 in (1, 4):
         zeros, stream = np.zeros((100, 150), np.int64), entropy(0).stream("histogram")
         asked = Event(purpose="query", split="train", sigma=3.0).perturb(zeros, sensitivity=k1**0.5, stream=stream)
-        wider = semantics.noisier(asked, k1=k1, asked=3.0, wanted=5.0, entropy=entropy(9))
+        wider = shared_answer.noisier(asked, sensitivity=k1**0.5, asked=3.0, wanted=5.0, entropy=entropy(9))
         assert math.isclose(wider.std(), k1**0.5 * 5.0, rel_tol=0.02)
         assert math.isclose((wider - asked).std(), k1**0.5 * 4.0, rel_tol=0.02)
         assert abs(np.corrcoef((wider - asked).ravel(), asked.ravel())[0, 1]) < 0.03

@@ -22,7 +22,7 @@ from privacy_rules import RULES, World, forget_epsilons
 from torch import Tensor
 
 from privimage import record as records
-from privimage import semantics
+from privimage import shared_answer
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune, layers, rules
 from privimage.dpsgd.batch import Batch, Loss
@@ -277,17 +277,17 @@ def charged_again_after_a_crash(patch: Patch) -> None:
 
 
 def the_difference_of_the_stds_is_added(patch: Patch) -> None:
-    real = semantics.noisier
+    real = shared_answer.noisier
 
-    def wrong(histogram: Any, *, k1: int, asked: float, wanted: float, entropy: Entropy) -> Any:
-        return real(histogram, k1=k1, asked=0.0, wanted=wanted - asked, entropy=entropy)
+    def wrong(answer: Any, *, sensitivity: float, asked: float, wanted: float, entropy: Entropy) -> Any:
+        return real(answer, sensitivity=sensitivity, asked=0.0, wanted=wanted - asked, entropy=entropy)
 
-    patch.setattr(semantics, "noisier", wrong)
+    patch.setattr(shared_answer, "noisier", wrong)
 
 
 def derived_noise_without_sqrt_k1(patch: Patch) -> None:
-    real = semantics.noisier
-    patch.setattr(semantics, "noisier", lambda histogram, *, k1, **rest: real(histogram, k1=1, **rest))
+    real = shared_answer.noisier
+    patch.setattr(shared_answer, "noisier", lambda answer, *, sensitivity, **rest: real(answer, sensitivity=1, **rest))
 
 
 def only_the_best_trial_is_counted(patch: Patch) -> None:

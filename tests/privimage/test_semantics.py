@@ -16,7 +16,8 @@ from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.errors import InputError, Violation
 from privimage.privacy.budget import Event
-from privimage.semantics import QueryFunction, SelectConfig, noisier, select, select_at_random
+from privimage.semantics import QueryFunction, SelectConfig, select, select_at_random
+from privimage.shared_answer import noisier
 
 QUERY = Event(purpose="query", split="train", sigma=7.0)
 
@@ -85,7 +86,7 @@ def test_noisier_has_the_variance_of_the_wanted_sigma_in_all(k1: int) -> None:
     true = np.zeros((100, 200))
     asked = QUERY.perturb(np.zeros((100, 200), np.int64), sensitivity=k1**0.5, stream=entropy(0).stream("histogram"))
     for wanted in (7.0, 10.0, 50.0):
-        wider = noisier(asked, k1=k1, asked=7.0, wanted=wanted, entropy=entropy(9))
+        wider = noisier(asked, sensitivity=k1**0.5, asked=7.0, wanted=wanted, entropy=entropy(9))
         assert (wider - true).std() == pytest.approx(k1**0.5 * wanted, rel=0.02)
         if wanted > 7:
             extra = wider - asked
@@ -94,7 +95,7 @@ def test_noisier_has_the_variance_of_the_wanted_sigma_in_all(k1: int) -> None:
 
 def test_an_answer_is_never_made_less_noisy() -> None:
     with pytest.raises(Violation, match="not taken away"):
-        noisier(np.zeros((2, 3)), k1=1, asked=7.0, wanted=5.0, entropy=entropy(1))
+        noisier(np.zeros((2, 3)), sensitivity=1, asked=7.0, wanted=5.0, entropy=entropy(1))
 
 
 def test_different_entropies_ask_with_different_noise(query_function: QueryFunction, sensitive: PrivateSet) -> None:
