@@ -10,22 +10,18 @@ from numpy.typing import NDArray
 
 from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.methods.declared import Inputs, Stage
+from privimage.methods.declared import Inputs
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
-from privimage.semantics import QueryConfig, QueryFunction
-from privimage.shared_answer import shared_answer, stages_of
+from privimage.query import QueryConfig
+from privimage.semantics import QueryFunction
+from privimage.shared_answer import shared_answer
 from privimage.stages import Stages
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
 if TYPE_CHECKING:
     from privimage.methods.method import Context
-
-STAGES = (
-    Stage(kind="query-function", fields=("query.function",), world=("public",)),
-    *stages_of("histogram", purpose="query", sigma="query.sigma", fields=("query.k1",), after=("query-function",)),
-)
 
 
 def query_function(

@@ -9,15 +9,14 @@ must agree with it. A trainable parameter that an engine cannot see is an error,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.batch import Batch, Loss
+from privimage.dpsgd.config import EngineName
 
 Engine = Callable[..., Tensor]  # (F, batch, *, loss, C) -> norms before clipping [n]
-EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 
 ENGINES: dict[str, Engine] = {
     "layers": layers.add_clipped_sum,
@@ -34,4 +33,4 @@ def choose(name: EngineName, F: nn.Module) -> Engine:
     return ENGINES[name]
 
 
-__all__ = ["ENGINES", "Batch", "Engine", "EngineName", "Loss", "choose"]
+__all__ = ["ENGINES", "Batch", "Engine", "Loss", "choose"]

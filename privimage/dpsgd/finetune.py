@@ -16,62 +16,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Self
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.batch import Batch
-from privimage.dpsgd.engine import EngineName, choose
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.engine import choose
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
-from privimage.generators.generator import Generator, Precision, Training
+from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen, may_read
-from privimage.schema import Frozen
 from privimage.workers import Workers
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 BLOCK = 64  # examples that share one stream of draws
 NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, finite so that 0 * C is 0
-
-
-class FinetuneConfig(Frozen):
-    """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
-
-    q: float = Field(default=0.25, gt=0, le=1)
-    steps: int = Field(default=16, ge=1, le=10**8)
-    C: float = Field(default=0.05, gt=0, le=1e6)
-    K: int = Field(default=4, ge=1, le=1000)
-    optimizer: Literal["spectral", "adam"] = "spectral"
-    lr: float = Field(default=0.3, gt=0)
-    final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
-    momentum: float = Field(default=0.8, ge=0, lt=1)
-    edge: float = Field(default=1.0, ge=0)  # of the noise, for `spectral`: below 1 keeps more directions
-    averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
-    P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; None: as in pre-training
-    label_dropout: float = Field(default=0.0, ge=0, le=1)
-    precision: Precision = "fp32"
-    engine: EngineName = "auto"
-    physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
-
-    @property
-    def training(self) -> Training:
-        """What of this the generator's loss has to know."""
-        return Training(K=self.K, label_dropout=self.label_dropout, precision=self.precision, P_mean=self.P_mean)
-
-    @model_validator(mode="after")
-    def _opacus_is_float32(self) -> Self:
-        if self.engine == "opacus" and self.precision != "fp32":
-            raise ValueError(f"engine: 'opacus' works in fp32 only, precision is {self.precision}; use auto")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)

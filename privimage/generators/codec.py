@@ -67,10 +67,11 @@ class DctCodec(Codec):
     def __init__(self, *, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.shape = shape
-        self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
-        self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
-        self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
-        self.register_buffer("tones", torch.linspace(0, 1, TONES))
+        with torch.device("cpu"):  # also where the network has no storage ("meta"): torch would load its compiler there
+            self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
+            self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
+            self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
+            self.register_buffer("tones", torch.linspace(0, 1, TONES))
 
     def encode(self, x: Tensor) -> Tensor:
         """Coefficients of 2 * x / 255."""

@@ -33,7 +33,8 @@ class DctMLP(nn.Module):
         super().__init__()
         size, d = channels * k * k, width
         self.n_classes = n_classes
-        self.register_buffer("frequencies", torch.logspace(-2, 4, 16, base=2.0) * (math.pi / 2))
+        octaves = torch.logspace(-2, 4, 16, base=2.0, device="cpu")  # see DctCodec
+        self.register_buffer("frequencies", octaves * (math.pi / 2))
         self.noise_1 = nn.Linear(32, embedding)
         self.noise_2 = nn.Linear(embedding, embedding)
         self.label = nn.Linear(n_classes + 1, embedding, bias=False)  # of a one-hot label; last column = none
@@ -42,7 +43,8 @@ class DctMLP(nn.Module):
         self.inner = nn.ModuleList(nn.Linear(d, d) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(d, d) for _ in range(blocks))
         self.last = nn.Linear(d, size)
-        nn.init.normal_(self.label.weight, std=0.5)
+        if not self.label.weight.is_meta:
+            nn.init.normal_(self.label.weight, std=0.5)
         for layer in (*self.outer, self.last):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)

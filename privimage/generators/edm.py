@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from privimage.dpsgd.batch import Network
-from privimage.generators.generator import Precision, SampleConfig
+from privimage.generators.config import Precision, SampleConfig
 
 
 @dataclass(frozen=True, kw_only=True)

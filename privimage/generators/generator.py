@@ -8,41 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.generators import Shape
 from privimage.generators.codec import Codec
-from privimage.schema import Frozen
+from privimage.generators.config import SampleConfig, Training
+
+__all__ = ["FIT_IMAGES", "Generator", "Numbers", "SampleConfig", "Training"]
 
 FIT_IMAGES = 500  # public images that `fit` gets
-Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
-
-
-class SampleConfig(Frozen):
-    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
-
-    solver: Literal["dpm++2m", "euler"] = "dpm++2m"
-    steps: int = Field(default=16, ge=2, le=2000)
-    sigma_max: float = Field(default=20.0, gt=0, le=1e6)
-    sigma_min: float = Field(default=0.6, gt=0)
-    rho: float = Field(default=5.0, ge=1, le=100)  # beyond, the grid leaves float64 or has one level
-    guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
-    detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
-    batch: int = Field(default=500, ge=1, le=100_000)
-
-    @model_validator(mode="after")
-    def _falls(self) -> SampleConfig:
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
-        return self
 
 
 class Numbers(Protocol):
@@ -55,19 +35,6 @@ class Numbers(Protocol):
     def normals(self, *shape: int) -> Tensor:
         """Standard normals, on the CPU."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What one training asks of a generator's loss: K draws an example, the share of labels that are left out.
-
-    `precision` is that of the activations. A diffusion draws ln sigma around `P_mean`; None: around its own.
-    """
-
-    K: int = 1
-    label_dropout: float = 0.0
-    precision: Precision = "fp32"
-    P_mean: float | None = None
 
 
 class Generator(nn.Module, ABC):

@@ -9,24 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
-from privimage.generators.generator import Generator, Precision, Training
-from privimage.schema import Frozen
+from privimage.generators.config import PretrainConfig, Training
+from privimage.generators.generator import Generator
 from privimage.workers import Workers
-
-
-class PretrainConfig(Frozen):
-    """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
-
-    images: int = Field(default=150_000, ge=0)
-    batch: int = Field(default=256, ge=1, le=100_000)
-    lr: float = Field(default=1e-3, gt=0)
-    ema: float = Field(default=0.998, ge=0, lt=1)
-    label_dropout: float = Field(default=0.1, ge=0, le=1)
-    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)

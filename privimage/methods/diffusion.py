@@ -15,18 +15,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from privimage.dpsgd.finetune import FinetuneConfig
+from privimage.dpsgd.config import FinetuneConfig
 from privimage.errors import InputError
 from privimage.generators import sizes
-from privimage.generators.generator import SampleConfig
-from privimage.generators.pretrain import PretrainConfig
-from privimage.histogram import STAGES as QUERY
+from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.effort import DiffusionEffort
 from privimage.methods.method import DEFAULT, Context, Effort, Method, MethodConfig, Role, Shape, Sizes, Synthetic
-from privimage.methods.pipeline import Pipeline
+from privimage.query import STAGES as QUERY
+from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
-from privimage.semantics import QueryConfig, SelectConfig
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 
@@ -117,14 +114,20 @@ class Diffusion(Method):
 
     def images(self, context: Context) -> Synthetic:
         """See Method."""
+        from privimage.methods.pipeline import Pipeline  # here, as it imports torch: what is declared needs none
+
         return Pipeline(self, context).images()
 
     def ask(self, context: Context) -> None:
         """See Method."""
+        from privimage.methods.pipeline import Pipeline  # as above
+
         Pipeline(self, context).histogram()
 
     def effort(self, shape: Shape, n: float) -> Effort:
         """See Method."""
+        from privimage.methods.effort import DiffusionEffort  # as above
+
         return DiffusionEffort(shape, n)
 
     @property

@@ -59,7 +59,6 @@ def plan(
 ) -> None:
     """What a sweep would ask, cost and take, before anything is asked: opens no sensitive data, charges nothing."""
     from privimage.sweeps.cli.plan_view import show
-    from privimage.sweeps.estimate import estimate
     from privimage.sweeps.plan import make_plan
     from privimage.sweeps.sweep import load_sweep
 
@@ -68,6 +67,8 @@ def plan(
         made = make_plan(loaded, root=root_folder(root))
     show(made, out)
     if not made.refused and not no_estimate:
+        from privimage.sweeps.estimate import estimate
+
         with Bar("timing a few steps of every stage on random images") as advance:
             told = estimate(made, tell=advance)
         out.print()

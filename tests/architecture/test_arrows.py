@@ -38,8 +38,8 @@ FOLDERS = {
     "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers"},
     "metrics": {"privacy", "data"},
     "methods": {
-        "privacy", "data", "stores", "generators", "dpsgd", "stages", "semantics", "shared_answer", "histogram",
-        "exhibit", "workers", "metrics.context",
+        "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
+        "histogram", "exhibit", "workers", "metrics.context",
     },
 }  # fmt: skip
 ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools

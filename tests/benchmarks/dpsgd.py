@@ -35,13 +35,15 @@ from rich.table import Table
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.calibration import explain
 from privimage.generators import edm, sizes
+from privimage.generators.config import Precision
 from privimage.generators.diffusion import EdmLoss
-from privimage.generators.generator import Generator, Precision, SampleConfig, Training
+from privimage.generators.generator import Generator, SampleConfig, Training
 from privimage.generators.pretrain import Seeded
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy

@@ -15,12 +15,14 @@ from toy_family import Means, Square
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.batch import Batch, Loss
+from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.engine import choose
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import InputError
 from privimage.generators import Shape, sampler, sizes
+from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import FIT_IMAGES, Generator, SampleConfig, Training
-from privimage.generators.pretrain import PretrainConfig, Seeded, pretrain
+from privimage.generators.pretrain import Seeded, pretrain
 from privimage.generators.sampler import draw_images
 from privimage.privacy.budget import Event
 from privimage.stores.tensors import numpy_state, torch_state

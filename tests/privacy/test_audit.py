@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.generators.codec import PixelCodec
 from privimage.generators.diffusion import Diffusion

@@ -25,7 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators import diffusion

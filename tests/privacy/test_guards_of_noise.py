@@ -15,7 +15,8 @@ from small_networks import LOSS, Shape, draws_of, net
 from privimage import shared_answer
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import layers
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.spectral import SpectralDescent

@@ -22,7 +22,8 @@ from scipy.stats import chi2
 
 from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.methods import pipeline
 from privimage.metrics import dp_score

@@ -17,7 +17,8 @@ import toys
 
 from privimage import histogram, semantics
 from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import Violation
 from privimage.measure import measured
 from privimage.methods import pipeline

@@ -27,7 +27,8 @@ import torch.distributed as dist
 from privimage import checkpoint, disk
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import PrivImageError
 from privimage.generators import sizes
 from privimage.methods.method import Context

@@ -25,7 +25,8 @@ from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet, SensitiveData
 from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.batch import Batch
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.normals import Tensors
 from privimage.errors import InputError, LostAnswer

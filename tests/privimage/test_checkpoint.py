@@ -20,11 +20,13 @@ from privimage import checkpoint as module
 from privimage.checkpoint import Checkpoint
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.errors import InputError
+from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import Generator
-from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.generators.pretrain import pretrain
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.stores.file import FileStore

@@ -16,7 +16,8 @@ from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.errors import InputError, Violation
 from privimage.privacy.budget import Event
-from privimage.semantics import QueryFunction, SelectConfig, select, select_at_random
+from privimage.query import SelectConfig, SemanticsConfig
+from privimage.semantics import QueryFunction, select, select_at_random
 from privimage.shared_answer import noisier
 
 QUERY = Event(purpose="query", split="train", sigma=7.0)
@@ -107,7 +108,7 @@ def test_training_is_public_and_a_function_of_its_seed(public: PublicSet, query_
     before = torch.get_rng_state()
     again = semantics.train_query_function(
         public,
-        config=semantics.SemanticsConfig(steps=6, batch=24),
+        config=SemanticsConfig(steps=6, batch=24),
         seed=0,
         device=torch.device("cpu"),
         progress=lambda done, total: None,

@@ -16,10 +16,11 @@ from privimage.generators.edm import EDM
 from privimage.methods.method import MethodConfig
 from privimage.methods.resolve import fitting
 from privimage.privacy.ledger import Ledger
+from privimage.query import SemanticsConfig
 from privimage.record import Record, Role
 from privimage.run_trial import run
 from privimage.schema import parse, set_dotted
-from privimage.semantics import QueryFunction, SemanticsConfig, train_query_function
+from privimage.semantics import QueryFunction, train_query_function
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.trial import Trial

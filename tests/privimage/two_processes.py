@@ -14,10 +14,12 @@ import torch
 import torch.distributed as dist
 
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import BudgetExceeded
 from privimage.generators import sizes
-from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.generators.config import PretrainConfig
+from privimage.generators.pretrain import pretrain
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger

@@ -12,7 +12,8 @@ import torch
 from known import entropy
 
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.finetune import FinetuneConfig, _optimizer, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import _optimizer, fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches

@@ -13,7 +13,8 @@ from torch import nn
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import finetune
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.normals import Tensors
 from privimage.errors import Violation

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd import layers, loop, vmap
 from privimage.dpsgd.batch import Batch
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.rules import calibration, conv2d, linear, rule
 from privimage.dpsgd.rules.rule import Plan
+from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import Generator
-from privimage.generators.pretrain import PretrainConfig, pretrain
+from privimage.generators.pretrain import pretrain
 from privimage.privacy.budget import Event
 from privimage.workers import Workers
 

@@ -14,7 +14,8 @@ from known import entropy
 
 from privimage import doors
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd.finetune import FinetuneConfig, fine_tune
+from privimage.dpsgd.config import FinetuneConfig
+from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images

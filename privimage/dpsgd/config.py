@@ -1,0 +1,43 @@
+"""What a file says of fine-tuning; free of torch, so that it is read at once."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from privimage.generators.config import Precision, Training
+from privimage.schema import Frozen
+
+EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
+
+
+class FinetuneConfig(Frozen):
+    """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
+
+    q: float = Field(default=0.25, gt=0, le=1)
+    steps: int = Field(default=16, ge=1, le=10**8)
+    C: float = Field(default=0.05, gt=0, le=1e6)
+    K: int = Field(default=4, ge=1, le=1000)
+    optimizer: Literal["spectral", "adam"] = "spectral"
+    lr: float = Field(default=0.3, gt=0)
+    final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
+    momentum: float = Field(default=0.8, ge=0, lt=1)
+    edge: float = Field(default=1.0, ge=0)  # of the noise, for `spectral`: below 1 keeps more directions
+    averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
+    P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; None: as in pre-training
+    label_dropout: float = Field(default=0.0, ge=0, le=1)
+    precision: Precision = "fp32"
+    engine: EngineName = "auto"
+    physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
+
+    @property
+    def training(self) -> Training:
+        """What of this the generator's loss has to know."""
+        return Training(K=self.K, label_dropout=self.label_dropout, precision=self.precision, P_mean=self.P_mean)
+
+    @model_validator(mode="after")
+    def _opacus_is_float32(self) -> Self:
+        if self.engine == "opacus" and self.precision != "fp32":
+            raise ValueError(f"engine: 'opacus' works in fp32 only, precision is {self.precision}; use auto")
+        return self
