@@ -15,9 +15,9 @@ DRIVER_CPU = 0.01  # of a trial whose work is done by Ray Train workers: it only
 class Resources(Frozen):
     """What one trial gets: `workers` processes, each with `cpu` cores and `gpu` GPUs."""
 
-    workers: int = Field(default=1, ge=1)
-    cpu: float = Field(default=1, gt=0)
-    gpu: float = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1)  # processes of one trial
+    cpu: float = Field(default=1, gt=0)  # cores of each
+    gpu: float = Field(default=0, ge=0)  # GPUs of each; a part of one is allowed
 
     @property
     def device(self) -> str:

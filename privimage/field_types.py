@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import ast
+import inspect
+import io
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -102,3 +107,28 @@ def field_type(model: type[BaseModel], path: list[str]) -> FieldType | None:
     if info is None or (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
         return None
     return FieldType(info)
+
+
+def one_of(names: Callable[[], Iterable[str]]) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra` of a field: the names that it takes, as they are when a schema is made."""
+    return lambda schema: schema.update(enum=sorted(names()))
+
+
+def comments(model: type[BaseModel]) -> dict[str, str]:
+    """The comments beside a model's fields in its file, by field: their help in an editor."""
+    ours = (one for one in reversed(model.__mro__) if issubclass(one, BaseModel) and one is not BaseModel)
+    return {field: told for one in ours for field, told in _own_comments(one).items()}
+
+
+@lru_cache(maxsize=256)
+def _own_comments(model: type[BaseModel]) -> dict[str, str]:
+    try:
+        source = inspect.cleandoc("\n" + inspect.getsource(model))
+    except (OSError, TypeError):  # made while the program runs
+        return {}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    beside = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    (tree,) = ast.parse(source).body
+    fields = [node for node in tree.body if isinstance(node, ast.AnnAssign)] if isinstance(tree, ast.ClassDef) else []
+    lines = {node.target.id: node.end_lineno for node in fields if isinstance(node.target, ast.Name)}
+    return {field: beside[line] for field, line in lines.items() if line in beside}

@@ -18,24 +18,24 @@ STAGES = (
 class SemanticsConfig(Frozen):
     """How the query function is trained on the public set."""
 
-    steps: int = Field(default=450, ge=1)
-    batch: int = Field(default=256, ge=2, le=100_000)
-    lr: float = Field(default=2e-3, gt=0)
+    steps: int = Field(default=450, ge=1)  # of its training
+    batch: int = Field(default=256, ge=2, le=100_000)  # images a step
+    lr: float = Field(default=2e-3, gt=0)  # learning rate
     augment: bool = True  # affine, elastic and stroke-width changes: for glyphs and handwriting
 
 
 class QueryConfig(Frozen):
     """The private query: noise multiplier sigma_s and how many semantics an image names."""
 
-    sigma: float = Field(default=5.0, ge=0.01, le=1e6)  # below, an answer costs epsilon 5,000 and more
-    k1: int = Field(default=1, ge=1)
+    sigma: float = Field(default=5.0, ge=0.01, le=1e6)  # of the noise: sigma_s; at 0.01 it costs epsilon 5,000
+    k1: int = Field(default=1, ge=1)  # public classes that one image names
     function: SemanticsConfig = SemanticsConfig()
 
 
 class SelectConfig(Frozen):
     """N: the share of the public classes that is selected, over all sensitive labels together."""
 
-    ratio: float = Field(default=0.05, gt=0, le=1)
+    ratio: float = Field(default=0.05, gt=0, le=1)  # N
 
     def k2(self, *, n_public: int, n_labels: int) -> int:
         """Classes per sensitive label. Raises InputError if the ratio selects none.

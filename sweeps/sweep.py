@@ -43,25 +43,24 @@ from privimage.trial import Draw, Trial
 
 MOST_DELTA = 0.01
 METHOD = "method.name"
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
-    name: str = Field(max_length=80)
+    name: str = Field(max_length=80)  # of the run, and of its folder
     data: DataConfig
-    budgets: tuple[Budget, ...] = Field(min_length=1, max_length=MOST_BUDGETS)
-    tuning: Tuning = Explore()
-    method: dict[str, Any] = Field(default_factory=dict)
-    search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)
-    compare: tuple[Row, ...] = Field(
-        default=(), max_length=MOST_ROWS
-    )  # rows run beside the search, with the fixed part of the method
-    objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)
+    budgets: tuple[Budget, ...] = Field(min_length=1, max_length=MOST_BUDGETS)  # each is searched
+    tuning: Tuning = Explore()  # how it is searched, and what that lets you state
+    method: dict[str, Any] = Field(default_factory=dict)  # which, and its fixed fields
+    search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)  # by dotted field
+    compare: tuple[Row, ...] = Field(default=(), max_length=MOST_ROWS)  # rows beside the search
+    objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)  # by metric; the first decides
     metrics: tuple[str, ...] = Field(default=(), max_length=20)  # measured beside the objectives
     features: Features = Features()
-    trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
+    trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget; in mode select their mean
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)  # of what is public
     resources: Resources = Resources()
 
     @field_validator("name")

@@ -87,10 +87,10 @@ class SensitiveConfig(_InRole):
 
     role: ClassVar[Role] = "sensitive"
 
-    id: str = Field(max_length=100)
-    validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)
-    test: float = Field(default=TEST_SHARE, gt=0, lt=1)
-    split_seed: int = Field(default=0, ge=0)
+    id: str = Field(max_length=100)  # names its ledger: the same images, the same id, for ever
+    validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)  # share that scores the search, if it is private
+    test: float = Field(default=TEST_SHARE, gt=0, lt=1)  # share that is only measured against
+    split_seed: int = Field(default=0, ge=0)  # another seed, another split
 
     @field_validator("id")
     @classmethod
@@ -129,7 +129,7 @@ class PublicConfig(_InRole):
 
     role: ClassVar[Role] = "public"
 
-    limit_classes: int | None = Field(default=None, ge=2)
+    limit_classes: int | None = Field(default=None, ge=2)  # the first ones only: for quick runs
 
 
 class HeldOutConfig(Frozen):

@@ -33,10 +33,10 @@ class DataConfig(Frozen):
     sensitive: Annotated[
         Annotated[SerializeAsAny[SensitiveConfig], Tag("set")] | Annotated[HeldOutConfig, Tag("held-out")],
         Discriminator(_kind),
-    ]
-    public: SerializeAsAny[PublicConfig]
+    ]  # the images that may not be shared
+    public: SerializeAsAny[PublicConfig]  # labelled images that anybody may see
     stand_in: bool = False  # whether `sensitive` is public data in the place of the sensitive set
-    revision: int = Field(default=0, ge=0)
+    revision: int = Field(default=0, ge=0)  # found when the images are read
 
     @model_validator(mode="after")
     def _alike(self) -> DataConfig:

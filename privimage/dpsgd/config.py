@@ -15,20 +15,20 @@ EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 class FinetuneConfig(Frozen):
     """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
 
-    q: float = Field(default=0.25, gt=0, le=1)
-    steps: int = Field(default=16, ge=1, le=10**8)
-    C: float = Field(default=0.05, gt=0, le=1e6)
-    K: int = Field(default=4, ge=1, le=1000)
-    optimizer: Literal["spectral", "adam"] = "spectral"
-    lr: float = Field(default=0.3, gt=0)
+    q: float = Field(default=0.25, gt=0, le=1)  # share of the images in a batch, each drawn by itself
+    steps: int = Field(default=16, ge=1, le=10**8)  # of DP-SGD: more steps need more noise
+    C: float = Field(default=0.05, gt=0, le=1e6)  # the norm that the gradient of one image is clipped to
+    K: int = Field(default=4, ge=1, le=1000)  # draws of noise an image and step, averaged before clipping
+    optimizer: Literal["spectral", "adam"] = "spectral"  # what is done with the noisy gradient
+    lr: float = Field(default=0.3, gt=0)  # learning rate, at first
     final_lr: float = Field(default=0.1, gt=0, le=1)  # the learning rate falls linearly to this share of it
-    momentum: float = Field(default=0.8, ge=0, lt=1)
+    momentum: float = Field(default=0.8, ge=0, lt=1)  # of the noisy gradients
     edge: float = Field(default=1.0, ge=0)  # of the noise, for `spectral`: below 1 keeps more directions
     averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
-    P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; None: as in pre-training
-    label_dropout: float = Field(default=0.0, ge=0, le=1)
-    precision: Precision = "fp32"
-    engine: EngineName = "auto"
+    P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; null: as in pre-training
+    label_dropout: float = Field(default=0.0, ge=0, le=1)  # share of labels that are left out
+    precision: Precision = "fp32"  # of activations
+    engine: EngineName = "auto"  # what clips; all agree but for rounding
     physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
 
     @property

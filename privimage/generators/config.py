@@ -15,14 +15,14 @@ Precision = Literal["fp32", "bf16"]  # of the network's activations in training;
 class SampleConfig(Frozen):
     """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
 
-    solver: Literal["dpm++2m", "euler"] = "dpm++2m"
-    steps: int = Field(default=16, ge=2, le=2000)
-    sigma_max: float = Field(default=20.0, gt=0, le=1e6)
-    sigma_min: float = Field(default=0.6, gt=0)
-    rho: float = Field(default=5.0, ge=1, le=100)  # beyond, the grid leaves float64 or has one level
+    solver: Literal["dpm++2m", "euler"] = "dpm++2m"  # of the diffusion
+    steps: int = Field(default=16, ge=2, le=2000)  # more are slower and finer
+    sigma_max: float = Field(default=20.0, gt=0, le=1e6)  # the noise level of the first step
+    sigma_min: float = Field(default=0.6, gt=0)  # the noise level of the last step
+    rho: float = Field(default=5.0, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
-    batch: int = Field(default=500, ge=1, le=100_000)
+    batch: int = Field(default=500, ge=1, le=100_000)  # images at a time
 
     @model_validator(mode="after")
     def _falls(self) -> SampleConfig:
@@ -34,12 +34,12 @@ class SampleConfig(Frozen):
 class PretrainConfig(Frozen):
     """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
 
-    images: int = Field(default=150_000, ge=0)
-    batch: int = Field(default=256, ge=1, le=100_000)
-    lr: float = Field(default=1e-3, gt=0)
-    ema: float = Field(default=0.998, ge=0, lt=1)
-    label_dropout: float = Field(default=0.1, ge=0, le=1)
-    precision: Precision = "fp32"
+    images: int = Field(default=150_000, ge=0)  # seen, over all epochs
+    batch: int = Field(default=256, ge=1, le=100_000)  # images a step
+    lr: float = Field(default=1e-3, gt=0)  # learning rate
+    ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
+    label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance
+    precision: Precision = "fp32"  # of activations
 
 
 @dataclass(frozen=True, kw_only=True)

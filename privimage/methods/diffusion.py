@@ -13,10 +13,11 @@ from functools import cached_property
 from math import log, sqrt
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.errors import InputError
+from privimage.field_types import one_of
 from privimage.generators import sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.methods.declared import Ask, Stage
@@ -31,7 +32,7 @@ ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights 
 class ModelConfig(Frozen):
     """Which generator, by the name of its size."""
 
-    size: str = sizes.DEFAULT
+    size: str = Field(default=sizes.DEFAULT, json_schema_extra=one_of(sizes.DOOR.names))  # a network
 
     @field_validator("size")
     @classmethod

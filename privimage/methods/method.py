@@ -52,7 +52,7 @@ class MethodConfig(Frozen):
     """What every method can be told: its name, and how many images it makes."""
 
     name: str
-    samples: int = Field(default=2000, ge=10, le=1_000_000)  # all are in memory at once
+    samples: int = Field(default=2000, ge=10, le=1_000_000)  # images that are made; all are in memory at once
 
     @property
     def method(self) -> Method:

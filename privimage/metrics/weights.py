@@ -22,7 +22,7 @@ class Features(Frozen):
     Its content is fixed by the network's name, so the place is no part of any id or key.
     """
 
-    inception: LocalPath | None = None
+    inception: LocalPath | None = None  # the file of its weights
 
     @property
     def weights(self) -> Path | None:

@@ -13,7 +13,7 @@ import typer
 from privimage import __version__
 from privimage.errors import InputError, PrivImageError
 from privimage.sweeps import interrupt
-from privimage.sweeps.cli import ledger, look, results, sweep
+from privimage.sweeps.cli import ledger, look, results, schema, sweep
 from privimage.sweeps.cli.terminal import PLAIN, Refused, complain, out, outlive_reader
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the system names no file then
@@ -41,7 +41,7 @@ def _options(
     pass
 
 
-for verbs in (sweep, results, look):
+for verbs in (sweep, results, look, schema):
     app.add_typer(verbs.app)
 app.add_typer(ledger.app, name="ledger")
 

@@ -18,8 +18,8 @@ class Explore(Mode):
     """Any sampler; `covers` says whether a budget is what one trial costs, or everything that the sweep makes."""
 
     mode: Literal["explore"] = "explore"
-    covers: Literal["trial", "sweep"] = "trial"
-    sampler: Sampler = "tpe"
+    covers: Literal["trial", "sweep"] = "trial"  # what a budget is: of one trial, or of everything together
+    sampler: Sampler = "tpe"  # tpe learns from scores, random does not
     seed: int = 0  # of the sampler only; private noise never has a seed
 
     rules = "any sampler, any objective; everything may be shown, at the price of everything"

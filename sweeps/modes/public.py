@@ -68,8 +68,8 @@ class Public(Mode):
 
     mode: Literal["public"]
     stand_in: StandIn = StandIn()
-    sampler: Sampler = "tpe"
-    seed: int = 0
+    sampler: Sampler = "tpe"  # tpe learns from scores, random does not
+    seed: int = 0  # of the sampler only
 
     rules = "any sampler, any objective, on public data; the sensitive set is asked for one run a budget"
     stages = "Stages of the search on the stand-in; the run at each budget, and comparison rows, add their own:"

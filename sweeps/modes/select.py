@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from privimage import metrics
 from privimage.errors import Violation
+from privimage.field_types import one_of
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Search, Study, price_selection
@@ -27,7 +28,7 @@ class Select(Mode):
 
     mode: Literal["select"]
     eta: float = Field(default=0, gt=-1, le=10)  # 0 logarithmic, 1 geometric
-    sampler: str = "random"
+    sampler: str = Field(default="random", json_schema_extra=one_of(lambda: INDEPENDENT))
 
     rules = (
         "independent random configurations, one private score; only the winner is shown and can be pulled; the number "

@@ -7,12 +7,16 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from privimage.sweeps.modes.explore import Explore
+from privimage.sweeps.modes.mode import Mode
 from privimage.sweeps.modes.public import Public
 from privimage.sweeps.modes.select import Select
 
+MODES: dict[str, type[Mode]] = {"explore": Explore, "select": Select, "public": Public}
+USUAL = "explore"  # where a file names none
+
 
 def _mode(value: Any) -> str | None:
-    return value.get("mode", "explore") if isinstance(value, dict) else getattr(value, "mode", None)
+    return value.get("mode", USUAL) if isinstance(value, dict) else getattr(value, "mode", None)
 
 
 Tuning = Annotated[

@@ -81,7 +81,7 @@ def test_the_wheel_holds_every_module_under_one_name(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"privimage"}
     packages = ("privimage", *OTHERS)
     ours = {path.relative_to(ROOT) for package in packages for path in (ROOT / package).rglob("*.py")}
-    recipes = {path.relative_to(ROOT) for path in (ROOT / "sweeps" / "recipes").glob("*.yaml")}
+    recipes = {path.relative_to(ROOT) for path in (ROOT / "sweeps" / "recipes").iterdir()}
     expected = {path if path.parts[0] == "privimage" else "privimage" / path for path in ours | recipes}
     expected |= {Path("privimage/py.typed")}
     assert names == {path.as_posix() for path in expected}

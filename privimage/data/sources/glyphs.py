@@ -63,7 +63,7 @@ def read_glyphs(
 class Glyphs(Source):
     """Characters drawn from the fonts of the package; below `min_images` distinct pictures one is left out."""
 
-    min_images: int = Field(default=10, ge=1)
+    min_images: int = Field(default=10, ge=1)  # distinct pictures of a character, at least
 
     what: ClassVar[str] = "characters drawn from free fonts, one character a class"
     roles: ClassVar[tuple[Role, ...]] = ("public",)

@@ -57,8 +57,8 @@ class Source(Frozen):
     """
 
     name: str
-    size: int | None = Field(default=None, ge=8, le=1024)
-    channels: Literal[1, 3] | None = None
+    size: int | None = Field(default=None, ge=8, le=1024)  # pixels a side; null: as they are
+    channels: Literal[1, 3] | None = None  # 1 grey, 3 colour; null: as they are
 
     what: ClassVar[str]
     roles: ClassVar[tuple[Role, ...]] = ("sensitive", "public")

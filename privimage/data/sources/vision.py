@@ -40,7 +40,7 @@ class Vision(Source):
     """A set in the files that torchvision keeps under `root`, which has a test split of its own."""
 
     root: LocalPath = Field(description="the path of the folder that holds the files that torchvision keeps")
-    download: bool = False
+    download: bool = False  # fetch what is missing
 
     has_test: ClassVar[bool] = True
     known: ClassVar[VisionName]
