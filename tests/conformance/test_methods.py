@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from privimage import histogram
+from privimage import histogram, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.noise import StreamNoiseOptimizer
 from privimage.methods import pipeline
@@ -28,7 +28,7 @@ from privimage.methods.diffusion import ROUNDING
 from privimage.methods.method import METHODS, Context, MethodConfig, load
 from privimage.methods.resolve import fitting, resolve
 from privimage.privacy.budget import Access, Budget, Event
-from privimage.privacy.entropy import BYTES, Entropy
+from privimage.privacy.entropy import BYTES, Entropy, Stream
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 from privimage.record import Record
@@ -180,12 +180,13 @@ def moved(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) ->
 
 
 def keys_are_as_declared(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) -> None:
-    after, declared = False, set[str]()
-    for stage in load(name).declaration.stages:
+    declaration, own = load(name).declaration, set[str]()
+    for stage in declaration.stages:
         fields = (*stage.fields, *(stage.asks.fields if stage.asks is not None else ()))
-        own = any(dotted == f or dotted.startswith(f"{f}.") for f in fields) and dotted not in stage.without
-        after = after or own
-        declared |= {stage.kind} if after else set()
+        if any(dotted == f or dotted.startswith(f"{f}.") for f in fields) and dotted not in stage.without:
+            own.add(stage.kind)
+    kinds = (stage.kind for stage in declaration.stages)
+    declared = {kind for kind in kinds if own & {stage.kind for stage in declaration.upto(kind)}}
     assert moved(name, dotted, baselines, root) == declared & baselines[name].keys.keys(), (name, dotted)
 
 
@@ -261,13 +262,29 @@ def test_images_do_not_depend_on_what_no_stage_uses(name: str, baselines: dict[s
 
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
-    """(noise multiplier, how often) of all noise that is drawn, in order; answers that are derived left out."""
+    """(noise multiplier, how often) of all noise that is drawn, in order; answers that are derived left out.
+
+    Noise that is drawn from a stream past the event has none: it counts as one of multiplier -1.
+    """
     found: list[tuple[float, int]] = []
+    inside: list[str] = []
+    normals, derive = Stream.normals, shared_answer.noisier
     perturb, begin, init = Event.perturb, StreamNoiseOptimizer.step, StreamNoiseOptimizer.__init__
 
     def perturbed(self: Event, value: Any, **rest: Any) -> Any:
         found.append((self.sigma, 1))
-        return perturb(self, value, **rest)
+        return within("perturb", perturb, self, value, **rest)
+
+    def within(what: str, draw: Callable[..., Any], *rest: Any, **named: Any) -> Any:
+        inside.append(what)
+        try:
+            return draw(*rest, **named)
+        finally:
+            inside.pop()
+
+    def drawn(self: Stream, *shape: int) -> Any:
+        found.extend([] if inside else [(-1.0, 1)])
+        return normals(self, *shape)
 
     def made(self: Any, *rest: Any, **named: Any) -> None:
         found.append((named["noise_multiplier"], 0))
@@ -278,6 +295,8 @@ def draws(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         return begin(self, *rest, **named)
 
     monkeypatch.setattr(Event, "perturb", perturbed)
+    monkeypatch.setattr(Stream, "normals", drawn)
+    monkeypatch.setattr(shared_answer, "noisier", lambda *rest, **named: within("noisier", derive, *rest, **named))
     monkeypatch.setattr(StreamNoiseOptimizer, "__init__", made)
     monkeypatch.setattr(StreamNoiseOptimizer, "step", stepped)
     return found
@@ -397,6 +416,22 @@ def test_an_access_that_is_not_declared_is_seen(
     monkeypatch.setattr("privimage.methods.pipeline.noisy_histogram", twice)
     with pytest.raises(AssertionError):
         asks_what_it_declares("privimage+d", tmp_path, draws)
+
+
+def test_noise_past_an_event_is_seen(
+    tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that adds noise of its own, and declares none of it."""
+    real = pipeline.fine_tune
+
+    def noisy(generator: Any, sensitive: Any, *, entropy: Entropy, **rest: Any) -> Any:
+        mean = sensitive.rows(np.arange(3)).mean(axis=0)
+        assert (mean + entropy.stream("mean").normals(*mean.shape)).shape == mean.shape
+        return real(generator, sensitive, entropy=entropy, **rest)
+
+    monkeypatch.setattr(pipeline, "fine_tune", noisy)
+    with pytest.raises(AssertionError):
+        asks_what_it_declares("dpdm", tmp_path, draws)
 
 
 def test_half_of_the_declared_steps_is_seen(

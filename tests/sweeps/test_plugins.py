@@ -1,4 +1,4 @@
-"""A package that a user installed adds a metric, a source and a store, and a sweep runs with them.
+"""A package that a user installed adds a method, a generator, a metric, a source and a store; a sweep runs with all.
 
 What pip would leave is written by hand: the package's modules, and a .dist-info with its entry points.
 """
@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_family
+import toy_two_questions
 import yaml
 
 from privimage import doors
 from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import Root
+from privimage.privacy.ledger import Ledger
+from privimage.schema import set_dotted
+from privimage.stores.file import FileStore
 from privimage.sweeps.sweep import load_sweep
 
 METRIC = '''
@@ -34,6 +39,8 @@ class Overlap(Family):
     reads = ("test",)
 
     def measure(self, variant: str, context: Context) -> float:
+        if context.query is None:  # of a method that trains none
+            return 0.0
         real = set(context.top(context.real("test"))[:, 0].tolist())
         made = set(context.top(context.x)[:, 0].tolist())
         return len(real & made) / len(real)
@@ -108,6 +115,10 @@ overlap = adds_doors.metric:OVERLAP
 stripes = adds_doors.source:Stripes
 [privimage.stores]
 flat = adds_doors.store:Flat
+[privimage.methods]
+two = adds_doors.method:two
+[privimage.generators]
+means-of-labels = adds_doors.generator:Means
 """
 
 
@@ -118,7 +129,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     package, info = site / "adds_doors", site / "adds_doors-0.1.dist-info"
     package.mkdir()
     info.mkdir()
-    for name, text in {"__init__": "", "metric": METRIC, "source": SOURCE, "store": STORE}.items():
+    method, family = (Path(toy.__file__).read_text() for toy in (toy_two_questions, toy_family))
+    modules = {"metric": METRIC, "source": SOURCE, "store": STORE, "method": method, "generator": family}
+    for name, text in {"__init__": "", **modules}.items():
         (package / f"{name}.py").write_text(text)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adds-doors\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(POINTS)
@@ -137,7 +150,9 @@ def values_of(tiny_values: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     values = tiny_values()
     values["data"]["public"] = {"name": "stripes", "n": 12}
     values["budgets"] = values["budgets"][1:]
-    return values | {"metrics": ["overlap", "fid[efficientnet-lite0]"], "compare": ["random-selection"]}
+    values["method"]["model"]["size"] = "means-of-labels"
+    rows = [{"method": "two", "set": {"method.counts": 3}}, {"method": "two", "set": {"method.mean": 7}}]
+    return values | {"metrics": ["overlap", "fid[efficientnet-lite0]"], "compare": rows}
 
 
 @pytest.mark.slow
@@ -152,16 +167,29 @@ def test_a_sweep_runs_with_what_a_package_adds(
     file.write_text(yaml.safe_dump(values_of(tiny_values)))
     command = [sys.executable, "-m", "privimage.sweeps.cli", "sweep", str(file), "--root", str(root.path), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 1 and "needs the query function" in done.stderr, done.stderr[-2000:]
-    (found,) = records.load(root.run("tiny").records)  # random-selection asks nothing, so it has no query function
-    overlap = next(metric for metric in found.metrics if metric.name == "overlap")
-    assert 0 <= overlap.value <= 1 and overlap.touches == ("synthetic", "private-test") and overlap.non_private
-    assert found.config["data"]["public"] == {
-        "name": "stripes", "n": 12, "size": None, "channels": None, "limit_classes": None,
-    }  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = records.load(root.run("tiny").records)
+    assert sorted(record.method for record in found) == ["privimage+d", "two", "two"]
+    for record in found:
+        overlap = next(metric for metric in record.metrics if metric.name == "overlap")
+        assert 0 <= overlap.value <= 1 and overlap.touches == ("synthetic", "private-test") and overlap.non_private
+        assert record.config["data"]["public"] == {
+            "name": "stripes", "n": 12, "size": None, "channels": None, "limit_classes": None,
+        }  # fmt: skip
     kinds = {path.name.partition("=")[0] for path in shelf.iterdir()}
-    assert {"query-function", "histogram", "selection", "generator", "samples"} <= kinds
+    assert {"query-function", "histogram", "selection", "generator", "samples", "counts", "mean-derived"} <= kinds
     assert "reference" not in kinds and (root.store / "artefacts" / "reference").is_dir(), "it is internal"
+    charges = Ledger(root.ledger("tiny-v1")).charges()
+    once = {(charge.what, event.sigma) for charge in charges for event in charge.events if charge.what != "dp-sgd"}
+    assert once == {("query", 6.0), ("label counts", 3.0), ("mean image", 7.0)} and len(charges) == 4
+    weights = FileStore(root.store).get("generator", generated(found).artefacts["generator"])
+    assert weights is not None and weights.arrays["weight"].shape[1] == 28 * 28, "the generator of the package"
+    again = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert again.returncode == 0 and Ledger(root.ledger("tiny-v1")).charges() == charges, again.stderr[-2000:]
+
+
+def generated(found: list[records.Record]) -> records.Record:
+    return next(record for record in found if record.method == "privimage+d")
 
 
 @pytest.mark.parametrize(
@@ -170,6 +198,8 @@ def test_a_sweep_runs_with_what_a_package_adds(
         ("data.public", {"name": "stripes", "root": "/x"}, "data.public.root: unknown key; allowed: channels, limit"),
         ("data.public", {"name": "stripes", "n": 1}, "data.public.n: got 1; should be greater than or equal to 2"),
         ("data.public", {"name": "stripe"}, "data.public.name: got 'stripe'; unknown, did you mean 'stripes'?"),
+        ("method.model.size", "means-of-label", "method.model.size: got 'means-of-label'; allowed: dct-mlp"),
+        ("method.name", "twoo", "method.name: got 'twoo'; allowed: dpdm,"),
         ("metrics", ["overlapp"], "metric 'overlapp': unknown, did you mean 'overlap'?"),
         ("metrics", ["overlap[x]"], "metric 'overlap[x]': unknown, did you mean 'overlap'?"),
     ],
@@ -178,8 +208,7 @@ def test_what_is_misspelt_is_told_with_what_the_package_adds(
     site: Path, tiny_values: Callable[[], dict[str, Any]], tmp_path: Path, path: str, value: Any, says: str
 ) -> None:
     values, file = values_of(tiny_values), tmp_path / "sweep.yaml"
-    head, _, rest = path.partition(".")
-    values[head] = {**values[head], rest: value} if rest else value
+    values = set_dotted(values, path, value)
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(InputError) as caught:
         load_sweep(file)
