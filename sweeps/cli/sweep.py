@@ -35,6 +35,9 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: the same command after a crash goes on where it was."""
+    from privimage.sweeps.extra import check_installed
+
+    check_installed()
     from privimage.sweeps.run import run_sweep
     from privimage.sweeps.sweep import load_sweep
 

@@ -9,9 +9,14 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
+import numpy as np
 import pytest
+from packaging.requirements import Requirement
+
+from privimage import __version__
 
 ROOT = Path(__file__).parents[2]
 OUTER = Path(sysconfig.get_path("purelib"))
@@ -21,6 +26,7 @@ TRIAL = [  # a sweep of one trial and no comparison rows, as small as a trial ca
     "search={method.query.sigma: {choice: [50]}}", "metrics=['accuracy[lr]']", "method.samples=40",
     "method.query.function.steps=3", "method.pretrain.images=256", "method.finetune.steps=1",
 ]  # fmt: skip
+SETS = [word for value in TRIAL for word in ("--set", value)]
 
 
 def run(*command: object, at: Path, **also: str) -> str:
@@ -87,6 +93,81 @@ def test_the_wheel_holds_every_module_under_one_name(wheel: Path) -> None:
     assert names == {path.as_posix() for path in expected}
 
 
+@pytest.fixture(scope="module")
+def complete(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with the wheel and all that it may need."""
+    python, site = environment(tmp_path_factory.mktemp("complete") / "env")
+    (site / "outer.pth").write_text(f"{OUTER}\n")  # torch and Ray; what .pth files there add does not count here
+    pip(python, "install", "--ignore-installed", "--no-deps", "--no-index", wheel, at=site)
+    return python
+
+
+@pytest.fixture(scope="module")
+def bundle(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `best` pulls of one real trial, in a folder that knows nothing of this checkout."""
+    privimage, here = complete.with_name("privimage"), tmp_path_factory.mktemp("first")
+    assert run(privimage, "--version", at=here).split() == ["privimage", __version__]
+    assert "epsilon" in run(privimage, "plan", "demo", "--no-estimate", at=here)
+    run(privimage, "sweep", "demo", "--quiet", *SETS, at=here, RAY_USAGE_STATS_ENABLED="0")
+    run(privimage, "best", "runs/demo", "--to", "best", at=here)
+    return here / "best"
+
+
+def needed(by: Distribution) -> dict[str, Distribution]:
+    """The distributions that one requires, itself left out, and what those require, by name."""
+    found: dict[str, Distribution] = {}
+    waiting = [(by, Requirement("privimage"))]
+    while waiting:
+        of, wanted = waiting.pop()
+        for requirement in map(Requirement, of.requires or ()):
+            marker = requirement.marker
+            if marker is not None and not any(marker.evaluate({"extra": e}) for e in ("", *wanted.extras)):
+                continue
+            if requirement.name not in found or requirement.extras:
+                found[requirement.name] = distribution(requirement.name)
+                waiting.append((found[requirement.name], requirement))
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with the wheel and what that requires without an extra, and nothing else."""
+    python, site = environment(tmp_path_factory.mktemp("bare") / "env")
+    pip(python, "install", "--no-deps", "--no-index", wheel, at=site)
+    (info,) = site.glob("privimage-*.dist-info")
+    for found in needed(Distribution.at(info)).values():
+        for top in {Path(str(file)).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(found.locate_file(top))
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_bundle_is_sampled_where_it_was_made_and_where_there_is_no_ray(
+    complete: Path, bare: Path, bundle: Path, tmp_path: Path
+) -> None:
+    drawn = []
+    for number, python in enumerate((complete, bare)):
+        run(python.with_name("privimage"), "sample", bundle, "--n", 20, "--to", f"{number}.npz", at=tmp_path)
+        drawn.append(np.load(tmp_path / f"{number}.npz")["x"])
+    assert len(drawn[0]) == 20 and (drawn[0] == drawn[1]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_was_written_is_read_without_ray_and_a_sweep_is_refused_in_one_line(bare: Path, bundle: Path) -> None:
+    privimage, here = bare.with_name("privimage"), bundle.parent
+    done = subprocess.run([privimage, "sweep", "demo"], cwd=here, capture_output=True, text=True, timeout=100)
+    said = "privimage: ray and optuna: not installed, and a sweep runs on it; pip install 'privimage[sweep]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    for words in (
+        ("plan", "demo", "--root", "plans"), ("status", "runs/demo"), ("front", "runs/demo"), ("report", "runs/demo"),
+        ("best", "runs/demo", "--to", "again"), ("ledger", "verify", "runs/ledgers/digits-v1.jsonl"),
+    ):  # fmt: skip
+        assert run(privimage, *words, at=here), words
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_packages_of_others_with_the_names_of_our_folders_are_no_trouble(wheel: Path, tmp_path: Path) -> None:
@@ -101,8 +182,7 @@ def test_packages_of_others_with_the_names_of_our_folders_are_no_trouble(wheel: 
         (here / name / "__init__.py").write_text("raise ImportError('a folder of the user')\n")
     plan = [privimage, "plan", "demo", "--no-estimate", "--root", "plans"]
     assert "epsilon" in run(*plan, at=here)
-    sets = [word for value in TRIAL for word in ("--set", value)]
-    run(privimage, "sweep", "demo", "--quiet", *sets, at=here, RAY_USAGE_STATS_ENABLED="0")
+    run(privimage, "sweep", "demo", "--quiet", *SETS, at=here, RAY_USAGE_STATS_ENABLED="0")
     records = (here / "runs" / "demo" / "records.jsonl").read_text().splitlines()
     assert len(records) == 1 and json.loads(records[0])["metrics"][0]["name"] == "accuracy[lr]"
     pip(python, "uninstall", "-y", *(f"other-{name}" for name in OTHERS), at=tmp_path)

@@ -275,6 +275,14 @@ def test_help_and_unknown_words_need_no_ray(
         assert caught.value.code == code and says in said.out + said.err
 
 
+def test_a_sweep_without_its_extra_is_refused_in_one_line(
+    privimage: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
+    said = "privimage: optuna: not installed, and a sweep runs on it; pip install 'privimage[sweep]'\n"
+    assert privimage("sweep", "demo") == (2, "", said)
+
+
 def test_a_root_that_is_no_folder_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
