@@ -11,7 +11,7 @@ from typing import Literal
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from privimage.analysis.spend import Look
+from privimage.analysis.spend import LooksShown
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.generator import Generator, SampleConfig
@@ -43,7 +43,7 @@ class BundleConfig(Frozen):
 
     format: Literal[1] = 1
     guarantee: Guarantee
-    without_noise: tuple[Look, ...]
+    without_noise: tuple[LooksShown, ...]
     alone: Alone
     trial: str
     sweep: str

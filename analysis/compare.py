@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from privimage.analysis import methods, pareto, scale, words
 from privimage.analysis.facts import Facts
 from privimage.analysis.modes.mode import Said
-from privimage.analysis.scale import Estimate
+from privimage.analysis.scale import MeanValue
 from privimage.metrics.metric import Metric
 from privimage.privacy.budget import Budget
 from privimage.record import Record
@@ -18,14 +18,14 @@ BEHIND = ("rival", "control")  # roles of what is expected to be behind at the s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Compared:
     """The best record of a method at a budget, and the records that it was chosen from."""
 
     record: Record
     among: tuple[Record, ...]
 
 
-def rows(found: Facts, budget: Budget) -> list[Row]:
+def rows(found: Facts, budget: Budget) -> list[Compared]:
     """One row a method at this budget, the searched one first, each chosen by the first objective.
 
     Rows that do not spend a budget (no guarantee, or the query alone) were perhaps run once and stand in each table.
@@ -37,7 +37,7 @@ def rows(found: Facts, budget: Budget) -> list[Row]:
         here = here or [record for record in mine if _fits(record, budget)]
         best = found.best_of(here)
         if best is not None:
-            chosen.append(Row(record=best, among=tuple(here)))
+            chosen.append(Compared(record=best, among=tuple(here)))
     return chosen
 
 
@@ -65,8 +65,8 @@ class Difference:
     """One metric of two rows: `told` is whether they can be told apart, and neither by a guess."""
 
     metric: Metric
-    mine: Estimate
-    other: Estimate
+    mine: MeanValue
+    other: MeanValue
     guesses: bool  # whether the searched method is no better than naming one class
 
     @property
@@ -80,7 +80,7 @@ class Difference:
         return (self.mine.value > self.other.value) == (self.metric.direction == "max")
 
 
-def _differences(found: Facts, mine: Row, other: Row) -> list[Difference]:
+def _differences(found: Facts, mine: Compared, other: Compared) -> list[Difference]:
     found_ = []
     for name, metric in found.metrics.items():
         a = scale.estimate(scale.same_settings(mine.record, mine.among), name)
@@ -92,7 +92,7 @@ def _differences(found: Facts, mine: Row, other: Row) -> list[Difference]:
     return found_
 
 
-def _sentence(found: Facts, mine: Row, other: Row, at: str) -> str:
+def _sentence(found: Facts, mine: Compared, other: Compared, at: str) -> str:
     main, rival = mine.record, other.record
     pairs = _differences(found, mine, other)
     if not pairs:
@@ -155,7 +155,7 @@ def _error(pair: Difference) -> str:
     return f" ± {100 * math.hypot(pair.mine.error, pair.other.error):.2g}"
 
 
-def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
+def _caution(found: Facts, mine: Compared, others: Sequence[Compared]) -> list[str]:
     """How the two sides were chosen, which the numbers alone do not say."""
     if not others:
         if any(record.role == "compare" for record in found.records) and not any(
@@ -176,7 +176,7 @@ def _caution(found: Facts, mine: Row, others: Sequence[Row]) -> list[str]:
     return [f"Read with care: {chosen}{unfair}.", _spread(found, mine, seeds)]
 
 
-def _spread(found: Facts, mine: Row, seeds: int) -> str:
+def _spread(found: Facts, mine: Compared, seeds: int) -> str:
     """What the margins hold of chance, and what they do not."""
     others = [words.metric(metric) for metric in found.metrics.values() if not metric.share]
     bars = "± is two standard errors of the number of test images" + (" and of the seeds" if seeds > 1 else "")

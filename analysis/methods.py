@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from privimage.errors import InputError
-from privimage.methods.method import METHODS, Method, Role
+from privimage.methods.method import METHODS, Method, MethodRole
 from privimage.record import Record
 
 
@@ -26,7 +26,7 @@ def what(record: Record) -> str:
     return "" if method is None else method.what
 
 
-def role(name: str) -> Role:
+def role(name: str) -> MethodRole:
     """What the method of that name stands for."""
     method = _of(name)
     return "method" if method is None else method.role
@@ -38,6 +38,6 @@ def lacks(record: Record) -> str:
     return "" if method is None else method.lacks
 
 
-def of_role(wanted: Role) -> list[str]:
+def of_role(wanted: MethodRole) -> list[str]:
     """The names of all methods that are installed here and stand for that."""
     return [name for name in METHODS.names() if role(name) == wanted]

@@ -11,16 +11,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from privimage.analysis import methods as roles
 from privimage.errors import InputError
-from privimage.metrics.metric import Metric
+from privimage.metrics.metric import Direction, Metric
 from privimage.privacy.accounting import TOLERANCE
 from privimage.privacy.budget import Budget
 from privimage.record import Record
-
-Direction = Literal["min", "max"]
 
 
 def undominated(points: Sequence[Sequence[float]], *, directions: Sequence[Direction]) -> list[int]:

@@ -24,7 +24,7 @@ from privimage.errors import Damaged
 from privimage.record import Record
 from privimage.stores.store import Store
 
-Pixels = NDArray[np.uint8]
+Canvas = NDArray[np.uint8]
 GAP = 1  # white pixels between images
 ROWS = 20  # labels that a grid shows
 LONGEST = 14  # characters of a label's name
@@ -34,7 +34,7 @@ LONGEST = 14  # characters of a label's name
 class Samples:
     """Synthetic images uint8 [n, C, H, W] with labels, and the names of all labels, which the samples of a run keep."""
 
-    x: Pixels
+    x: Canvas
     y: NDArray[Any]
     classes: tuple[str, ...] = ()
 
@@ -62,7 +62,7 @@ def samples_of(store: Store, record: Record) -> Samples | None:
     return Samples(x=artefact.arrays["x"], y=artefact.arrays["y"], classes=classes)
 
 
-def grid(samples: Samples, *, columns: int = 10, rows: int | None = 20, scale: int = 1) -> Pixels:
+def grid(samples: Samples, *, columns: int = 10, rows: int | None = 20, scale: int = 1) -> Canvas:
     """One picture uint8 [H, W, 3]: a row a label (the first `rows`), its first `columns` images, white where none."""
     labels = np.unique(samples.y)[:rows]
     _, channels, height, width = samples.x.shape
@@ -77,7 +77,7 @@ def grid(samples: Samples, *, columns: int = 10, rows: int | None = 20, scale: i
     return colour.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def named(picture: Pixels, names: Sequence[str], *, height: int) -> Pixels:
+def named(picture: Canvas, names: Sequence[str], *, height: int) -> Canvas:
     """The grid [H, W, 3] with the names of its rows, of `height` pixels each, in a white margin on the left."""
     font = ImageFont.load_default(size=max(11, min(18, height // 3)))
     short = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "." for name in names]
@@ -90,7 +90,7 @@ def named(picture: Pixels, names: Sequence[str], *, height: int) -> Pixels:
     return np.asarray(whole)
 
 
-def png(picture: Pixels, *, stated: str | None = None) -> bytes:
+def png(picture: Canvas, *, stated: str | None = None) -> bytes:
     """The picture as a PNG file; what is stated of it travels inside, as the file's description."""
     buffer, described = io.BytesIO(), PngInfo()
     if stated is not None:
@@ -111,7 +111,7 @@ def enlarged(
     return png(_enlarged(samples, columns=columns, rows=rows, names=names), stated=stated)
 
 
-def _enlarged(samples: Samples, *, columns: int, rows: int | None, names: Sequence[str]) -> Pixels:
+def _enlarged(samples: Samples, *, columns: int, rows: int | None, names: Sequence[str]) -> Canvas:
     scale = max(1, 56 // samples.x.shape[2])
     picture = grid(samples, columns=columns, rows=rows, scale=scale)
     if not names:
@@ -160,7 +160,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 8, across: int = 3, s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selected:
+class SelectedClasses:
     """The public classes that a trial was pre-trained on: their names, noisy counts, and one image of the first few."""
 
     record: Record
@@ -168,7 +168,7 @@ class Selected:
     labels: tuple[str, ...]
     classes: tuple[tuple[str, ...], ...]  # of every label, the largest noisy count first
     counts: NDArray[np.float64]
-    examples: Pixels  # [labels, shown, C, H, W]
+    examples: Canvas  # [labels, shown, C, H, W]
 
     def described(self, row: int, *, most: int = 12) -> list[str]:
         """The classes of a label with their noisy counts, at most so many of them."""
@@ -185,7 +185,7 @@ class Selected:
         return found
 
 
-def selection_of(found: Facts) -> Selected | None:
+def selection_of(found: Facts) -> SelectedClasses | None:
     """What the best private trial of the search was pre-trained on, if it asked the query; never of an internal one."""
     searched = [r for r in found.records if r.private and r.role == "search" and "selection" in r.artefacts]
     record = found.best_of(searched)
@@ -195,7 +195,7 @@ def selection_of(found: Facts) -> Selected | None:
     meta, arrays = artefact.manifest.meta, artefact.arrays
     if not {"counts", "examples"} <= arrays.keys():
         return None
-    return Selected(
+    return SelectedClasses(
         record=record, public=str(meta["public"]), labels=tuple(meta["labels"]),
         classes=tuple(map(tuple, meta["selected"])), counts=arrays["counts"], examples=arrays["examples"],
     )  # fmt: skip

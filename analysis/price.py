@@ -22,7 +22,7 @@ LINE_NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class PricedLine:
     """Something that can be shown, and everything that it cost."""
 
     what: str
@@ -44,25 +44,25 @@ class Line:
         return accounting.tpr(self.costs, fpr)
 
 
-def lines(found: Facts) -> list[Line]:
+def lines(found: Facts) -> list[PricedLine]:
     """Every generator that the run is about, every search, and everything together, with their prices."""
     named = [line for study in found.bill.studies for line in _at(found, study)]
     bill = found.bill
-    return [*named, *(Line(what="everything together", costs=bill.costs, delta=delta) for delta in bill.deltas)]
+    return [*named, *(PricedLine(what="everything together", costs=bill.costs, delta=delta) for delta in bill.deltas)]
 
 
-def _at(found: Facts, study: Study) -> list[Line]:
+def _at(found: Facts, study: Study) -> list[PricedLine]:
     """What the search at this budget ends in; in the open, also what its best trial would have cost alone."""
     if not study.search:
         return []
     budget, best = study.budget, found.best_of(found.searched_at(study.budget))
     at, costs = f"budget {budget.epsilon:g}", (*found.bill.queries, *study.search)
-    lines = [Line(what=found.said.priced(at), costs=costs, delta=budget.delta)]
+    lines = [PricedLine(what=found.said.priced(at), costs=costs, delta=budget.delta)]
     if best is None:
         return lines if study.law is None else []  # of a selection that has not ended nothing is shown
     if found.said.alone and costs != best.events:
         alone = f"the best trial at {at}, had it run alone (no guarantee: it was chosen)"
-        lines.insert(0, Line(what=alone, costs=best.events, delta=budget.delta))
+        lines.insert(0, PricedLine(what=alone, costs=best.events, delta=budget.delta))
     return lines
 
 

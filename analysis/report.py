@@ -18,6 +18,7 @@ from privimage.analysis import (
     tables,
     words,
 )
+from privimage.analysis.details import Parts
 from privimage.analysis.facts import Facts
 from privimage.analysis.page import Column
 from privimage.disk import write_whole
@@ -25,8 +26,6 @@ from privimage.paths import RunFolder
 from privimage.privacy.budget import Budget
 
 FPRS = (0.001, 0.01)
-
-Parts = list[str]
 
 
 def write_report(folder: RunFolder) -> Path:

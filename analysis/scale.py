@@ -25,13 +25,13 @@ FAR = 3.0  # times the FID of real images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class MeanValue:
     """A value, and twice its standard error as far as that is known (None: not at all)."""
 
     value: float
     error: float | None
 
-    def told_from(self, other: Estimate) -> bool:
+    def told_from(self, other: MeanValue) -> bool:
         """Whether a difference between the two can be told from chance."""
         gap = abs(self.value - other.value)
         if self.error is None or other.error is None:
@@ -39,7 +39,7 @@ class Estimate:
         return gap > math.hypot(self.error, other.error)
 
 
-def estimate(records: Sequence[Record], name: str) -> Estimate | None:
+def estimate(records: Sequence[Record], name: str) -> MeanValue | None:
     """The mean of a metric over records that differ in their seed only; None if none of them has it."""
     metrics = [metric for record in records for metric in record.metrics if metric.name == name]
     if not metrics:
@@ -49,8 +49,8 @@ def estimate(records: Sequence[Record], name: str) -> Estimate | None:
     spread = variance(values) / len(values) if len(values) > 1 else None
     drawn = _drawn(metrics[0], mean)
     if drawn is None and spread is None:
-        return Estimate(value=mean, error=None)
-    return Estimate(value=mean, error=Z * math.sqrt((drawn or 0.0) + (spread or 0.0)))
+        return MeanValue(value=mean, error=None)
+    return MeanValue(value=mean, error=Z * math.sqrt((drawn or 0.0) + (spread or 0.0)))
 
 
 def _drawn(metric: Metric, mean: float) -> float | None:

@@ -122,7 +122,7 @@ def not_covered(found: Facts) -> list[str]:
     ]  # fmt: skip
 
 
-class Look(Frozen):
+class LooksShown(Frozen):
     """Values of a metric that were computed from a split without noise, and how many of them the run shows."""
 
     metric: str
@@ -130,7 +130,7 @@ class Look(Frozen):
     values: int
 
 
-def looks(found: Facts) -> tuple[Look, ...]:
+def looks(found: Facts) -> tuple[LooksShown, ...]:
     """Everything without noise that a reader of the run sees: a line a metric and split, and one a row without privacy.
 
     Of a private selection the winner only: how many were looked at would tell K.
@@ -141,7 +141,7 @@ def looks(found: Facts) -> tuple[Look, ...]:
         for touch in metric.touches if touch.startswith("private-")
     )  # fmt: skip
     rows = Counter((f"images of {record.method}", "train") for record in found.records if not record.private)
-    return tuple(Look(metric=name, split=split, values=n) for (name, split), n in [*seen.items(), *rows.items()])
+    return tuple(LooksShown(metric=name, split=split, values=n) for (name, split), n in [*seen.items(), *rows.items()])
 
 
 def _numbers(found: Facts) -> list[str]:

@@ -38,7 +38,7 @@ from privimage.stores.store import Arrays, Store
 from privimage.stores.tensors import numpy_state, torch_state
 from privimage.workers import Workers
 
-Part = nn.Module | torch.optim.Optimizer | torch.Generator | np.random.Generator
+Stateful = nn.Module | torch.optim.Optimizer | torch.Generator | np.random.Generator
 SECONDS = 20.0  # between two checkpoints, at least
 SHARE = 0.01  # of a stage's time that checkpoints may take
 VERSIONS = ("privimage", "torch", "opacus")
@@ -70,7 +70,7 @@ class Checkpoint:
         self._key = digest(identity).encode()
         self._due = time.monotonic() + SECONDS
 
-    def restore(self, parts: Mapping[str, Part]) -> int:
+    def restore(self, parts: Mapping[str, Stateful]) -> int:
         """The number of steps that are done, with `parts` as they were after them, on every worker; 0 without a file.
 
         The first worker reads for all, so a stage may go on with more or fewer workers than it had.
@@ -85,7 +85,7 @@ class Checkpoint:
             _load(part, {key.removeprefix(start): found[key] for key in found if key.startswith(start)})
         return int(found["step"])
 
-    def save(self, step: int, parts: Mapping[str, Part]) -> None:
+    def save(self, step: int, parts: Mapping[str, Stateful]) -> None:
         """Write `parts` as they are after `step` steps, if it is time to. The first worker does: replicas are equal.
 
         Raises InputError if the file cannot be written.
@@ -120,7 +120,7 @@ class Checkpoint:
 NO_CHECKPOINT = Checkpoint()
 
 
-def _state(part: Part) -> Arrays:
+def _state(part: Stateful) -> Arrays:
     """Everything of `part` that training changes (of an optimizer: not its settings, they are in the config)."""
     match part:
         case nn.Module():
@@ -140,7 +140,7 @@ def _state(part: Part) -> Arrays:
             return {"state": np.frombuffer(json.dumps(part.bit_generator.state).encode(), np.uint8)}
 
 
-def _load(part: Part, state: Arrays) -> None:
+def _load(part: Stateful, state: Arrays) -> None:
     """Put `part` into a state that `_state` has read."""
     match part:
         case nn.Module():

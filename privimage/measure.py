@@ -13,7 +13,7 @@ from privimage import metrics
 from privimage.data.pair import DataConfig
 from privimage.data.sets import Part, SensitiveData
 from privimage.methods.method import Synthetic
-from privimage.metrics.context import Arrays, Context, Top
+from privimage.metrics.context import Arrays, MetricContext, Top
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Look, Seen
@@ -49,7 +49,7 @@ def measured(
         inputs = {"sensitive": data.identity["sensitive"], **what}
         return stages.alone("reference", inputs, lambda progress: Built(arrays=compute(), privacy="internal")).arrays
 
-    context = Context(
+    context = MetricContext(
         x=images.x,
         y=images.y,
         splits={"train": sensitive.train, "validation": sensitive.validation, "test": sensitive.test},
@@ -71,7 +71,7 @@ def measured(
 
 
 def _score(
-    name: str, images: Synthetic, context: Context, stages: Stages, *, event: Event, secret: bool
+    name: str, images: Synthetic, context: MetricContext, stages: Stages, *, event: Event, secret: bool
 ) -> metrics.Metric:
     """A noisy score, charged before the validation split is read."""
     started = time.perf_counter()

@@ -21,8 +21,9 @@ from privimage.cluster.resources import trials_at_once
 from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import InputError
+from privimage.generators import Shape
 from privimage.methods.effort import clock
-from privimage.methods.method import Effort, Method, MethodConfig, Shape, Tell
+from privimage.methods.method import Effort, Method, MethodConfig, Tell
 from privimage.privacy.looks import Seen
 from privimage.sweeps import count
 from privimage.sweeps.plan import Plan
@@ -177,7 +178,7 @@ class _Work:
         total = 0.0
         for name in (name for name in self.sweep.measured if not metrics.is_private(name)):
             family, variant = metrics.family_of(name)
-            context = metrics.Context(
+            context = metrics.MetricContext(
                 x=self._pictures(), y=test.y, splits={"train": train, "validation": validation, "test": test},
                 weights=self.sweep.features.weights,
             )  # fmt: skip

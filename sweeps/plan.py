@@ -31,7 +31,7 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PricePart:
     """One line of a study's price: what is asked of which split, and its epsilon if nothing else were asked."""
 
     what: str
@@ -44,13 +44,13 @@ class Quote:
     """The price of the study at one budget, or the reason why it is refused."""
 
     budget: Budget
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PricePart, ...] = ()
     total: float = 0.0
     refusal: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SizePrice:
     """What `trials` trials cost that each meet the budget alone: all of them shown, or only the best of about so many.
 
     `quantiles` are those of K (half of the time at most, 9 times of 10, 99 of 100) where only the best is shown.
@@ -90,7 +90,7 @@ class Plan:
     bill: Bill | None  # None where a budget is refused
     refusal: str | None  # of the sweep as a whole: by its folder, or by the ledger
     paid: tuple[str, ...]  # what the ledger says of the set so far
-    totals: tuple[Row, ...]
+    totals: tuple[SizePrice, ...]
     stages: tuple[StageCount, ...]
     settings: tuple[Settings, ...]
     ignored: tuple[str, ...]  # searched fields that change nothing
@@ -187,9 +187,9 @@ def _quote(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Quote:
     return Quote(budget=budget, parts=tuple(_parts(sweep, bill, study)), total=bill.epsilon_of(study))
 
 
-def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[Part]:
-    def part(what: str, *costs: Cost, split: str = "training") -> Part:
-        return Part(what=what, epsilon=epsilon(costs, study.budget.delta), split=split)
+def _parts(sweep: Sweep, bill: Bill, study: Study) -> Iterator[PricePart]:
+    def part(what: str, *costs: Cost, split: str = "training") -> PricePart:
+        return PricePart(what=what, epsilon=epsilon(costs, study.budget.delta), split=split)
 
     for query in bill.queries:
         yield part(f"{describe([query])}, asked once", query)
@@ -214,7 +214,7 @@ def _rows(n: int, row: Event) -> str:
     return f"{count_of(n, 'comparison row')}, {row}{' each' if n > 1 else ''}"
 
 
-def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., Part]) -> Iterator[Part]:
+def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., PricePart]) -> Iterator[PricePart]:
     """The training of a trial, and a trial with what it uses of shared answers: less noise there asks for more here."""
     most_noise, least_noise = (shared_by_all(sweep, noisiest=noisiest) for noisiest in (True, False))
     if not most_noise or study.noise.training is not None:
@@ -229,7 +229,7 @@ def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., 
     yield part("one trial, its shared answers included", *least_noise, dearest)
 
 
-def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterator[Row]:
+def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterator[SizePrice]:
     """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
     search = search_of(sweep)
     one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, shared=search.shared))
@@ -242,7 +242,7 @@ def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterato
         if one.score is None:
             raise Violation("a trial that is priced with a score has one")
         best = BestOf(law=law, events=one.trainings, score=one.score)
-        yield Row(
+        yield SizePrice(
             budget=budget,
             trials=trials,
             all_shown=epsilon((*queries, *every.search), budget.delta),

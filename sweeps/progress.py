@@ -21,7 +21,7 @@ from privimage.schema import Frozen
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
 
 
-class Row(Frozen):
+class RowDone(Frozen):
     """So many trials of one kind: the search at a budget, or a comparison row."""
 
     label: str
@@ -42,7 +42,7 @@ class Progress(Frozen):
 
     at: float
     phase: str
-    rows: tuple[Row, ...]
+    rows: tuple[RowDone, ...]
     running: tuple[Running, ...]
     left: float | None
     ended: bool = False

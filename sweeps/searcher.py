@@ -31,7 +31,7 @@ from privimage.sweeps.tried import Params, Tried
 REDRAWS = 20
 LARGE = 100_000  # so many configurations are as good as endless
 Job = dict[str, Any]  # {"budget": index, "params": {...}} or {"fixed": index}
-Key = Callable[[int, Params], str]  # (number of the budget, values) -> the trial that they make
+TrialKey = Callable[[int, Params], str]  # (number of the budget, values) -> the trial that they make
 
 
 def study_name(budget: Budget) -> str:
@@ -39,7 +39,7 @@ def study_name(budget: Budget) -> str:
     return f"epsilon={budget.epsilon!r} delta={budget.delta!r}"
 
 
-class Study:
+class OpenStudy:
     """The search at one budget: which configurations are left, and Optuna's study that chooses them."""
 
     def __init__(
@@ -85,13 +85,13 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
     """
 
     def __init__(
-        self, sweep: Sweep, *, tried: Path, n_fixed: int, key: Key, ended: Sequence[Sequence[Ended]] | None
+        self, sweep: Sweep, *, tried: Path, n_fixed: int, key: TrialKey, ended: Sequence[Sequence[Ended]] | None
     ) -> None:
         super().__init__(metric=list(sweep.objectives), mode=list(sweep.objectives.values()))
         self._fixed = list(range(n_fixed))
-        self._asked: dict[str, tuple[Study, str]] = {}
+        self._asked: dict[str, tuple[OpenStudy, str]] = {}
         self._studies = [
-            Study(sweep, budget, tried=Tried(tried), ended=ended[index], key=partial(key, index))
+            OpenStudy(sweep, budget, tried=Tried(tried), ended=ended[index], key=partial(key, index))
             for index, budget in enumerate(sweep.budgets if ended is not None else ())
             if ended is not None
         ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from privimage.record import Record
 from privimage.sweeps.past import searched
-from privimage.sweeps.progress import Row
+from privimage.sweeps.progress import RowDone
 from privimage.sweeps.work import Work
 
 
@@ -25,11 +25,11 @@ class Tally:
             self._totals[f"search at epsilon {budget.epsilon:g}"] += trials
         self._rows: dict[str, str | None] = {}  # id of a record -> its row
 
-    def rows(self, found: Sequence[Record]) -> tuple[Row, ...]:
+    def rows(self, found: Sequence[Record]) -> tuple[RowDone, ...]:
         """Trials done of every row."""
         done = Counter(self._row(record) for record in found)
         return tuple(
-            Row(label=label, done=min(done[label], total), total=total)
+            RowDone(label=label, done=min(done[label], total), total=total)
             for label, total in self._totals.items()
             if total
         )

@@ -6,7 +6,7 @@ from privimage.analysis.modes import explore, public, select
 from privimage.analysis.modes.mode import Said
 from privimage.privacy import modes
 
-SAID: dict[modes.Mode, Said] = {
+SAID: dict[modes.ModeName, Said] = {
     "explore": explore.Explored(),
     "select": select.Selected(),
     "public": public.InPublic(),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from privimage.data.sources.source import SOURCES, Role, Source
+from privimage.data.sources.source import SOURCES, SetRole, Source
 from privimage.errors import InputError
 from privimage.schema import Frozen
 
@@ -22,7 +22,7 @@ SHARES = ("validation", "test", "split_seed")
 class _InRole(Source):
     """A source in a role. Made from the values of a file, it is of the class that has the fields of both."""
 
-    role: ClassVar[Role]
+    role: ClassVar[SetRole]
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
         made: Self = super().__new__(cls.chosen(values))
@@ -71,7 +71,7 @@ def _model(role: type[_InRole], name: str, source: type[Source]) -> Any:
     return types.new_class(f"{role.__name__}[{name}]", (source, role), exec_body=lambda space: space.update(told))
 
 
-def _revived(role: Role, name: str, state: Any) -> Any:
+def _revived(role: SetRole, name: str, state: Any) -> Any:
     base = {"sensitive": SensitiveConfig, "public": PublicConfig}[role]
     made = Frozen.__new__(_model(base, name, SOURCES.load(name)))
     made.__setstate__(state)
@@ -85,7 +85,7 @@ class SensitiveConfig(_InRole):
     test split of its own keeps that, and validation is cut from its train split.
     """
 
-    role: ClassVar[Role] = "sensitive"
+    role: ClassVar[SetRole] = "sensitive"
 
     id: str = Field(max_length=100)  # names its ledger: the same images, the same id, for ever
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)  # share that scores the search, if it is private
@@ -127,7 +127,7 @@ class PublicConfig(_InRole):
     `limit_classes` keeps at most this many classes, the first ones in class order: for quick runs.
     """
 
-    role: ClassVar[Role] = "public"
+    role: ClassVar[SetRole] = "public"
 
     limit_classes: int | None = Field(default=None, ge=2)  # the first ones only: for quick runs
 

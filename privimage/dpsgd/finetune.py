@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
@@ -75,7 +75,7 @@ def fine_tune(
     count = sum(p.numel() for p in F.parameters() if p.requires_grad)
     with step_noise(entropy, count=count, device=workers.device, private=event.private) as noise:
         optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
-        parts: dict[str, Part] = {"F": F, "optimizer": optimizer, "average": average}
+        parts: dict[str, Stateful] = {"F": F, "optimizer": optimizer, "average": average}
         # A checkpoint keeps no state of a stream, so nothing in it is secret but what it was computed from: the noise
         # and the draws of a step have keys of their own, and batches that are done are drawn again, n numbers each.
         for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):

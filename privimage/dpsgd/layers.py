@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.clip import clip_factor
 from privimage.dpsgd.rules import RULES
-from privimage.dpsgd.rules.rule import Factors, Plan, Rule
+from privimage.dpsgd.rules.rule import BatchPlan, Factors, Rule
 from privimage.dpsgd.tape import Tape
 from privimage.dpsgd.verify import verify
 
@@ -59,7 +59,7 @@ def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tens
 
 def _sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, timed: bool = True) -> Tensor:
     n, K = batch.shape
-    tape = Tape(_rules(F), Plan(n=n, K=K, timed=timed), batch.each[0].device)
+    tape = Tape(_rules(F), BatchPlan(n=n, K=K, timed=timed), batch.each[0].device)
     with tape.recording():
         each = loss(F, *batch.by_draw())
     tape.backward(each.sum() / K)

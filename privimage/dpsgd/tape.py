@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from privimage.dpsgd.rules.rule import Plan, Rule, Summary, Use
+from privimage.dpsgd.rules.rule import BatchPlan, Rule, Summary, Use
 
 
 class Tape:
     """The calls of the layers in one pass over n examples x K draws, and their summaries."""
 
-    def __init__(self, rules: Mapping[nn.Module, Rule], plan: Plan, device: torch.device) -> None:
+    def __init__(self, rules: Mapping[nn.Module, Rule], plan: BatchPlan, device: torch.device) -> None:
         self.rules, self.plan = rules, plan
         self.anchor = torch.zeros((), device=device, requires_grad=True)  # makes every call a node of autograd
         self.calls: dict[nn.Module, int] = dict.fromkeys(rules, 0)

@@ -66,7 +66,7 @@ class DctMLP(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class DctMlpSize:
     """Width and number of residual blocks."""
 
     width: int
@@ -81,4 +81,4 @@ class Size:
         return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=n_classes)
 
 
-MEMBERS: dict[str, Make] = {"dct-mlp-192": Size(width=192), "dct-mlp-512": Size(width=512)}
+MEMBERS: dict[str, Make] = {"dct-mlp-192": DctMlpSize(width=192), "dct-mlp-512": DctMlpSize(width=512)}

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Part
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.config import PretrainConfig, Training
 from privimage.generators.generator import Generator
 from privimage.workers import Workers
@@ -60,7 +60,7 @@ def pretrain(
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
     average = copy.deepcopy(F)
     labels = torch.from_numpy(y)
-    parts: dict[str, Part] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
+    parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     for step in range(checkpoint.restore(parts), steps):
         for group in adam.param_groups:
             group["lr"] = config.lr * _schedule(step, steps)

@@ -37,7 +37,7 @@ Resample = Literal["keep", "down", "up"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Size:
+class UNetSize:
     """Width, channel multiplier of each level, and attention resolutions of a UNet."""
 
     width: int
@@ -59,13 +59,13 @@ class Size:
 # PrivImage, Table 5, CIFAR-10. CelebA: the same with attention (8, 16), and at 64 pixels one level more,
 # multipliers (1, *multipliers). The last two are ours, for two cores: 0.11M and 0.30M.
 MEMBERS: dict[str, Make] = {
-    "unet-1.75m": Size(width=32, multipliers=(1, 2, 2)),
-    "unet-3.96m": Size(width=32, multipliers=(1, 2, 4)),
-    "unet-6.08m": Size(width=32, multipliers=(1, 4, 4)),
-    "unet-15.7m": Size(width=96, multipliers=(1, 2, 2)),
-    "unet-27.9m": Size(width=128, multipliers=(1, 2, 2)),
-    "unet-xs": Size(width=8, multipliers=(1, 2, 2)),
-    "unet-s": Size(width=16, multipliers=(1, 1, 2)),
+    "unet-1.75m": UNetSize(width=32, multipliers=(1, 2, 2)),
+    "unet-3.96m": UNetSize(width=32, multipliers=(1, 2, 4)),
+    "unet-6.08m": UNetSize(width=32, multipliers=(1, 4, 4)),
+    "unet-15.7m": UNetSize(width=96, multipliers=(1, 2, 2)),
+    "unet-27.9m": UNetSize(width=128, multipliers=(1, 2, 2)),
+    "unet-xs": UNetSize(width=8, multipliers=(1, 2, 2)),
+    "unet-s": UNetSize(width=16, multipliers=(1, 1, 2)),
 }
 
 

@@ -18,10 +18,10 @@ from pydantic import Field, field_validator
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.errors import InputError
 from privimage.field_types import one_of
-from privimage.generators import sizes
+from privimage.generators import Shape, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import DEFAULT, Context, Effort, Method, MethodConfig, Role, Shape, Sizes, Synthetic
+from privimage.methods.method import DEFAULT, Context, Effort, Method, MethodConfig, MethodRole, Sizes, Synthetic
 from privimage.query import STAGES as QUERY
 from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
@@ -55,13 +55,13 @@ class DiffusionConfig(MethodConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Diffusion(Method):
+class DiffusionMethod(Method):
     """A row of the paper's table, or a control beside it. Its settings were found on public data (docs/rivals.md)."""
 
     what: str
     pretrain_on: Literal["selected", "random", "public", "nothing"]
     finetune: Literal["private", "none", "nonprivate"] = "private"
-    role: Role = "method"
+    role: MethodRole = "method"
     lacks: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -165,27 +165,27 @@ class Diffusion(Method):
 
 
 MEMBERS = {
-    "privimage+d": Diffusion(pretrain_on="selected", what="PrivImage with a diffusion model"),
-    "pdp-diffusion": Diffusion(
+    "privimage+d": DiffusionMethod(pretrain_on="selected", what="PrivImage with a diffusion model"),
+    "pdp-diffusion": DiffusionMethod(
         pretrain_on="public",
         what="pre-trained on all public images",
         role="rival",
         settings={"sample.guidance": 0.0, "sample.detail_below": 0.0},
     ),
-    "dpdm": Diffusion(
+    "dpdm": DiffusionMethod(
         pretrain_on="nothing", what="DP-SGD from scratch", role="rival", settings={"sample.guidance": 0.0}
     ),
-    "selection-only": Diffusion(
+    "selection-only": DiffusionMethod(
         pretrain_on="selected",
         finetune="none",
         what="PrivImage without fine-tuning",
         role="ablation",
         lacks="fine-tuning",
     ),
-    "random-selection": Diffusion(
+    "random-selection": DiffusionMethod(
         pretrain_on="random", what="random labelled classes in place of the query", role="control"
     ),
-    "nonprivate-tune": Diffusion(
+    "nonprivate-tune": DiffusionMethod(
         pretrain_on="selected",
         finetune="nonprivate",
         what="fine-tuned without noise or clipping",

@@ -14,11 +14,11 @@ import torch
 from privimage import semantics
 from privimage.data.sets import Images, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
-from privimage.generators import sizes
+from privimage.generators import Shape, sizes
 from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
-from privimage.methods.method import Shape, Tell
+from privimage.methods.method import Tell
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.workers import Workers
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class StepSeconds:
     """Seconds of a step, and of every unit in it beside that: noise and optimizer cost the same for any batch."""
 
     step: float
@@ -47,7 +47,7 @@ class DiffusionEffort:
 
     def __init__(self, shape: Shape, n: float) -> None:
         self.shape, self.n = shape, n
-        self._speed: dict[str, Cost] = {}  # by stage, and by model size where that decides
+        self._speed: dict[str, StepSeconds] = {}  # by stage, and by model size where that decides
 
     def measure(self, configs: Sequence[DiffusionConfig], tell: Tell) -> None:
         """Time what these configurations need; `tell` is told how much of it is done."""
@@ -94,7 +94,7 @@ class DiffusionEffort:
     def _pictures(self, n: int) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, (n, *self.shape), dtype=np.uint8)
 
-    def _pretrain(self, whole: DiffusionConfig) -> Cost:
+    def _pretrain(self, whole: DiffusionConfig) -> StepSeconds:
         y, generator = np.arange(64) % LABELS, self._generator(whole)
         pool = Images(x=self._pictures(64), y=y)
 
@@ -106,7 +106,7 @@ class DiffusionEffort:
 
         return _cost(steps, most=whole.pretrain.batch)
 
-    def _private(self, whole: DiffusionConfig) -> Cost:
+    def _private(self, whole: DiffusionConfig) -> StepSeconds:
         """Of one draw of one example, by the engine, the noise included."""
         q_n, K = max(1, round(whole.finetune.q * self.n)), whole.finetune.K
 
@@ -119,9 +119,9 @@ class DiffusionEffort:
             ))  # fmt: skip
 
         cost = _cost(steps, most=min(q_n, whole.finetune.physical_batch))
-        return Cost(step=cost.step, unit=cost.unit / K)
+        return StepSeconds(step=cost.step, unit=cost.unit / K)
 
-    def _sample(self, whole: DiffusionConfig) -> Cost:
+    def _sample(self, whole: DiffusionConfig) -> StepSeconds:
         config = whole.sample.model_copy(update={"guidance": 0.0})
         generator = self._generator(whole)
 
@@ -131,7 +131,7 @@ class DiffusionEffort:
 
         return _cost(steps, most=min(whole.samples, config.batch))
 
-    def _query(self, whole: DiffusionConfig) -> Cost:
+    def _query(self, whole: DiffusionConfig) -> StepSeconds:
         x, y = self._pictures(64), np.arange(64) % CLASSES
         public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
 
@@ -149,7 +149,7 @@ def _sensitive(x: np.ndarray, split: Part) -> PrivateSet:
     return PrivateSet(x=x, y=y, name="random", id="random", classes=classes, split=split)
 
 
-def _cost(steps: Callable[[int, int], float], *, most: int) -> Cost:
+def _cost(steps: Callable[[int, int], float], *, most: int) -> StepSeconds:
     """What a step costs, by two batches: the larger one as large as keeps this short."""
 
     def step(batch: int) -> float:
@@ -158,7 +158,7 @@ def _cost(steps: Callable[[int, int], float], *, most: int) -> Cost:
     small, least = min(8, most), step(min(8, most))
     large = min(most, 256 if least < 0.02 else 64 if least < 0.1 else 16)
     unit = max(0.0, (step(large) - least) / (large - small)) if large > small else least / small
-    return Cost(step=max(0.0, least - unit * small), unit=unit)
+    return StepSeconds(step=max(0.0, least - unit * small), unit=unit)
 
 
 def clock(work: Callable[[], object]) -> float:

@@ -20,6 +20,7 @@ from pydantic import Field
 from privimage.doors import Door
 from privimage.errors import InputError
 from privimage.field_types import has_field
+from privimage.generators import Shape
 from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     from privimage.metrics.context import Top
     from privimage.stages import Stages
 
-Shape = tuple[int, int, int]  # (channels, height, width)
 Tell = Callable[[int, int], None]  # (done, in all)
 DEFAULT = "privimage+d"  # where a file names no method
-Role = Literal[
+MethodRole = Literal[
     "method",  # what a sweep searches, and a report is about
     "rival",  # expected to be behind it at the same epsilon
     "control",  # the same with its idea taken out by chance: expected to be behind as well
@@ -108,7 +108,7 @@ class Method(ABC):
     """
 
     what: str
-    role: Role = "method"
+    role: MethodRole = "method"
     lacks: str = ""  # of an ablation: the part that it is without
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}

@@ -26,7 +26,7 @@ from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
 if TYPE_CHECKING:
-    from privimage.methods.diffusion import Diffusion, DiffusionConfig
+    from privimage.methods.diffusion import DiffusionConfig, DiffusionMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Start:
 class Pipeline:
     """One trial of it. Ratios that select equally many classes are one selection: in keys, k2 stands for the ratio."""
 
-    def __init__(self, method: Diffusion, context: Context) -> None:
+    def __init__(self, method: DiffusionMethod, context: Context) -> None:
         config: DiffusionConfig = context.config
         if method.selects:
             n_public, n_labels = len(context.public.classes), len(context.sensitive.train.classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privimage.metrics.context import Context
+from privimage.metrics.context import MetricContext
 from privimage.metrics.metric import Family
 from privimage.metrics.variants import CLASSIFIERS
 
@@ -16,7 +16,7 @@ class Accuracy(Family):
     reads = ("test",)
     share = True
 
-    def measure(self, variant: str, context: Context) -> float:
+    def measure(self, variant: str, context: MetricContext) -> float:
         """The share."""
         from privimage.metrics.classifiers import accuracy  # here, as it imports torch
 

@@ -25,7 +25,7 @@ Top = Callable[[NDArray[np.uint8] | Images, int], NDArray[np.int64]]  # (images,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class MetricContext:
     """Synthetic images `x` uint8 [n, C, H, W] with labels `y` [n], and what else a metric may use.
 
     `source` is what the images are: "private-train" for real ones in their place. `stand_in`: the splits are public.
@@ -52,7 +52,7 @@ class Context:
         """The names of the labels, which are public."""
         return next(iter(self.splits.values())).classes if self.names is None else self.names
 
-    def only(self, by: Mapping[Part, Event | Seen], **values: Any) -> Context:
+    def only(self, by: Mapping[Part, Event | Seen], **values: Any) -> MetricContext:
         """The same without every split but those that something allows to read, with some fields replaced."""
         splits = {split: self.splits[split] for split in by}
         return replace(self, by=by, splits=splits, names=self.classes, **values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privimage.metrics.context import Context
+from privimage.metrics.context import MetricContext
 from privimage.metrics.metric import Family
 from privimage.metrics.variants import CLASSIFIERS
 from privimage.privacy.budget import Release
@@ -18,7 +18,7 @@ class DpAccuracy(Family):
     noisy = True
     share = True
 
-    def measure(self, variant: str, context: Context) -> Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> Release[float]:
         """The noisy share."""
         from privimage.metrics import dp_score  # here, as it imports torch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from privimage.errors import InputError, Violation
-from privimage.metrics.context import Context
+from privimage.metrics.context import MetricContext
 from privimage.metrics.metric import Family, Metric, Touch, direction_of, family_of
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -29,7 +29,7 @@ def check(names: Sequence[str], *, n_test: int = 2, weights: Path | None = None)
         family.check(variant, weights=weights)
 
 
-def evaluate(names: Sequence[str], context: Context, *, look: Callable[[str, Part], Seen]) -> list[Metric]:
+def evaluate(names: Sequence[str], context: MetricContext, *, look: Callable[[str, Part], Seen]) -> list[Metric]:
     """The named metrics that are no noisy scores, in the order of `names`.
 
     `look` writes down that a metric reads a split without noise, and returns the proof: called for all of them before
@@ -47,7 +47,7 @@ def evaluate(names: Sequence[str], context: Context, *, look: Callable[[str, Par
     return [_measured(name, own.only(own.by)) for name, own in allowed.items()]
 
 
-def _measured(name: str, context: Context) -> Metric:
+def _measured(name: str, context: MetricContext) -> Metric:
     family, variant = family_of(name)
     start = time.perf_counter()
     value = family.measure(variant, context)
@@ -56,7 +56,7 @@ def _measured(name: str, context: Context) -> Metric:
     return _metric(name, family, float(value), context, seconds=time.perf_counter() - start)
 
 
-def score(name: str, context: Context, *, event: Event, entropy: Entropy) -> Release[float]:
+def score(name: str, context: MetricContext, *, event: Event, entropy: Entropy) -> Release[float]:
     """The noisy score of that name, whose event was charged; `entropy` keys the noise."""
     family, variant = family_of(name)
     own = context.only({event.split: event}, event=event, entropy=entropy)
@@ -66,13 +66,13 @@ def score(name: str, context: Context, *, event: Event, entropy: Entropy) -> Rel
     return release
 
 
-def scored(name: str, value: float, context: Context, *, event: Event, seconds: float) -> Metric:
+def scored(name: str, value: float, context: MetricContext, *, event: Event, seconds: float) -> Metric:
     """The metric of a noisy score."""
     return _metric(name, family_of(name)[0], value, context, seconds=seconds, event=event)
 
 
 def _metric(
-    name: str, family: Family, value: float, context: Context, *, seconds: float, event: Event | None = None
+    name: str, family: Family, value: float, context: MetricContext, *, seconds: float, event: Event | None = None
 ) -> Metric:
     private: dict[Part, Touch] = {split: f"private-{split}" for split in family.reads}  # type: ignore[misc]
     read = tuple(private.values()) if not context.stand_in else ("public",) if private else ()
@@ -95,7 +95,7 @@ def _metric(
     )
 
 
-def _check(name: str, context: Context) -> None:
+def _check(name: str, context: MetricContext) -> None:
     """Raise InputError if the images cannot be measured, Violation if a split is not what it is taken for."""
     x, y, splits = context.x, context.y, [context.real(split) for split in context.by]
     if x.dtype != np.uint8 or x.ndim != 4 or y.shape != (len(x),):

@@ -35,7 +35,7 @@ from privimage.metrics.weights import inception_weights
 
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 
-Embed = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32 [b, d]
+FeatureMap = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32 [b, d]
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ def check(network: str, *, weights: Path | None = None) -> None:
 
 
 @lru_cache(maxsize=4)
-def _network(network: str, device: str, weights: Path | None) -> Embed:
+def _network(network: str, device: str, weights: Path | None) -> FeatureMap:
     made = _inception(weights) if network == "inception" else _EfficientNet(load_efficientnet())
     made = made.eval().requires_grad_(False).to(device)
 

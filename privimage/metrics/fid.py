@@ -5,7 +5,7 @@ It is biased upwards for few images: compare only at equal n.
 
 from __future__ import annotations
 
-from privimage.metrics.context import Context
+from privimage.metrics.context import MetricContext
 from privimage.metrics.distance import FeatureDistance
 
 
@@ -14,7 +14,7 @@ class Fid(FeatureDistance):
 
     what = "Frechet distance of features"
 
-    def measure(self, variant: str, context: Context) -> float:
+    def measure(self, variant: str, context: MetricContext) -> float:
         """The distance."""
         from privimage.metrics.frechet import Statistics, distance  # here, as it imports torch
 

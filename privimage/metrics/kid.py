@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage.errors import InputError
-from privimage.metrics.context import Context
+from privimage.metrics.context import MetricContext
 from privimage.metrics.distance import FeatureDistance
 
 ROWS = 1000  # of the kernel matrix at a time
@@ -44,7 +44,7 @@ class Kid(FeatureDistance):
 
     what = "squared maximum mean discrepancy of features"
 
-    def measure(self, variant: str, context: Context) -> float:
+    def measure(self, variant: str, context: MetricContext) -> float:
         """The estimate."""
         kept = context.kept(
             "test",

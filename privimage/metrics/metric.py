@@ -21,7 +21,7 @@ from privimage.privacy.looks import Look, Part
 from privimage.schema import Frozen
 
 if TYPE_CHECKING:
-    from privimage.metrics.context import Context
+    from privimage.metrics.context import MetricContext
 
 Touch = Literal["synthetic", "public", "private-train", "private-validation", "private-test"]
 Direction = Literal["min", "max"]
@@ -70,7 +70,7 @@ class Family(ABC):
     share: ClassVar[bool] = False  # of real images that were answered right
 
     @abstractmethod
-    def measure(self, variant: str, context: Context) -> float | Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> float | Release[float]:
         """The value; of a noisy family the release that `context.event` noised. Raises InputError for bad images."""
 
     def check(self, variant: str, *, weights: Path | None) -> None:  # noqa: B027 - most need nothing

@@ -27,7 +27,7 @@ from privimage.privacy.accounting import epsilon, epsilon_rdp, least
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Access, Budget, Event
-from privimage.privacy.modes import Covers, Mode
+from privimage.privacy.modes import Covers, ModeName
 from privimage.privacy.noise import Noise
 from privimage.schema import Frozen
 
@@ -95,7 +95,7 @@ class Study(Frozen):
 class Bill(Frozen):
     """The price of a sweep: `queries` are asked once for all studies, each at the least noise that one needs."""
 
-    mode: Mode
+    mode: ModeName
     covers: Covers
     queries: tuple[Cost, ...]  # questions that all trials share; AnyOf where there are more than trials
     studies: tuple[Study, ...]

@@ -10,8 +10,7 @@ from privimage.privacy import tally
 from privimage.privacy.accounting import epsilon, epsilon_rdp
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.cap import Cap
-from privimage.privacy.chain import Chain, Found, HeadState
-from privimage.privacy.chain import Line as Raw
+from privimage.privacy.chain import Chain, Found, HeadState, RawLine
 from privimage.privacy.entries import ENTRY, Charge, Line, Lines, LookLine, Reserve
 from privimage.privacy.receipt import Receipt
 from privimage.privacy.tally import Spending
@@ -31,7 +30,7 @@ class Book:
     def _parsed(self, found: Found) -> Lines:
         return tuple(self._entry(number, line) for number, line in enumerate(found.lines))
 
-    def _entry(self, number: int, line: Raw) -> Line:
+    def _entry(self, number: int, line: RawLine) -> Line:
         try:
             return ENTRY.validate_python(line)
         except ValueError:

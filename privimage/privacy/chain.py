@@ -29,7 +29,7 @@ from privimage.schema import Frozen, digest
 
 GENESIS = "0" * 64
 
-Line = dict[str, Any]
+RawLine = dict[str, Any]
 HeadState = Literal["agrees", "lags", "missing"]
 
 
@@ -44,7 +44,7 @@ class Head(Frozen):
 class Found:
     """The lines of a chain, verified; how many bytes they take; and how the head compares with them."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[RawLine, ...]
     size: int
     head: HeadState
 
@@ -53,7 +53,7 @@ class Found:
         """The hash that the next line has to name."""
         return str(self.lines[-1]["hash"]) if self.lines else GENESIS
 
-    def sealed(self, fields: Mapping[str, Any]) -> Line:
+    def sealed(self, fields: Mapping[str, Any]) -> RawLine:
         """The line that would come next: these fields, its number, the time or theirs, its hash. Writes nothing."""
         at = fields.get("at", datetime.now(UTC).isoformat(timespec="seconds"))
         line = {"number": len(self.lines), **fields, "at": at, "previous": self.last}
@@ -98,7 +98,7 @@ class Chain:
                     self._replace_head()
             yield found
 
-    def append(self, found: Found, line: Line) -> None:
+    def append(self, found: Found, line: RawLine) -> None:
         """Add a line that `found.sealed` made, while the chain is held. It is on disk when this returns.
 
         Raises InputError if the file system refuses: then nothing may rest on the line.
@@ -144,9 +144,9 @@ class Chain:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
-    def _verified(self, whole: bytes) -> tuple[Line, ...]:
+    def _verified(self, whole: bytes) -> tuple[RawLine, ...]:
         """The lines. The hash covers what stands in the file, so lines of older versions keep verifying."""
-        lines: list[Line] = []
+        lines: list[RawLine] = []
         previous = GENESIS
         for number, raw in enumerate(whole.split(b"\n")[:-1]):
             where = f"{self.path}: line {number + 1}"
@@ -160,7 +160,7 @@ class Chain:
             previous = line["hash"]
         return tuple(lines)
 
-    def _compared(self, lines: tuple[Line, ...], head: Head | None) -> HeadState:
+    def _compared(self, lines: tuple[RawLine, ...], head: Head | None) -> HeadState:
         if head is None:
             return "missing" if lines else "agrees"
         if head.lines > len(lines):
@@ -196,7 +196,7 @@ class Chain:
             ) from error
 
 
-def _follows(line: Line, number: int, previous: str) -> bool:
+def _follows(line: RawLine, number: int, previous: str) -> bool:
     """Whether a line is the one with this number, after the line with that hash, and unchanged."""
     fields = {name: value for name, value in line.items() if name != "hash"}
     return (line.get("number"), line.get("previous"), line.get("hash")) == (number, previous, digest(fields))

@@ -13,7 +13,7 @@ import json
 
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget
-from privimage.privacy.modes import MEANINGS, Mode
+from privimage.privacy.modes import MEANINGS, ModeName
 from privimage.privacy.statement import epsilon as shown
 from privimage.privacy.wall import places
 from privimage.schema import Frozen
@@ -31,7 +31,7 @@ class Guarantee(Frozen):
     delta: float
     covers: str
     why: str
-    mode: Mode
+    mode: ModeName
     unit: str = UNIT
     adjacency: str = ADJACENCY
     accountant: str = ACCOUNTANT

@@ -21,8 +21,7 @@ from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.book import Book
 from privimage.privacy.budget import Budget
 from privimage.privacy.cap import Cap
-from privimage.privacy.chain import Found
-from privimage.privacy.chain import Line as Raw
+from privimage.privacy.chain import Found, RawLine
 from privimage.privacy.entries import ENTRY, Charge, Lines, LookLine, NoLooks, Reserve
 from privimage.privacy.looks import Look, Seen
 from privimage.privacy.receipt import Receipt
@@ -201,7 +200,7 @@ class Ledger(Book):
         """Write the line with these fields, unless with it more would count than the cap admits."""
         self.chain.append(found, self._admitted(found, before, fields))
 
-    def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> Raw:
+    def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> RawLine:
         """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""
         begun = self._begun(before) if self.timeless else None
         line = found.sealed(fields if begun is None else {**fields, "at": begun})

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["explore", "select", "public"]
+ModeName = Literal["explore", "select", "public"]
 Covers = Literal["trial", "sweep", "selection", "run"]  # what meets the budget
 TOGETHER = "everything that the run makes, together"
 
@@ -33,7 +33,7 @@ class Meaning:
     searched: str
 
 
-MEANINGS: dict[Mode, Meaning] = {
+MEANINGS: dict[ModeName, Meaning] = {
     "explore": Meaning(everything="anything of the run, be it one generator alone", seen=True, searched="search trial"),
     "select": Meaning(everything=TOGETHER, choice="the private choice among K trials", searched="private selection"),
     "public": Meaning(everything=TOGETHER, found="; its settings were found on public data", searched="training"),

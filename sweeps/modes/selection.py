@@ -42,7 +42,7 @@ from privimage.trial import Draw, Trial
 def selected(work: Work) -> Iterator[Phase]:
     """All trials of every selection beside the comparison rows; then, if every trial has its record, its winners."""
     ledger, store = work.ledger, open_store(work.folder.root.store)
-    selections = [Selection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
+    selections = [PrivateSelection(work.sweep, study, work.bill, asked_sigma=work.asked) for study in work.bill.studies]
     private_folder(work.folder.internal_ray.parent)
     for look in looks_of(work.sweep):  # now, not by the first trial that gets there
         ledger.look(look)
@@ -59,7 +59,7 @@ def selected(work: Work) -> Iterator[Phase]:
         selection.finish(trials, folder=work.folder)
 
 
-class Selection:
+class PrivateSelection:
     """The selection of a sweep at one budget: what it costs, its trials, and how it ends."""
 
     def __init__(self, sweep: Sweep, study: Study, bill: Bill, *, asked_sigma: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ import toys
 from privimage import metrics
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import Violation
-from privimage.metrics import Context, Family, classifiers, looks_of
+from privimage.metrics import Family, MetricContext, classifiers, looks_of
 from privimage.metrics.dp_accuracy import DpAccuracy
 from privimage.metrics.metric import METRICS
 from privimage.privacy.budget import Event, Release
@@ -28,24 +28,24 @@ from privimage.run_trial import run
 NAMES = tuple(metrics.names())
 FREE, NOISY = tuple(metrics.names(noisy=False)), tuple(metrics.names(noisy=True))
 SCORE = Event(purpose="score", split="validation", sigma=1.0)
-REAL_EMBED = Context._embed
+REAL_EMBED = MetricContext._embed
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short trainings; Inception's weights are not shipped, so that the other network stands in for it."""
     monkeypatch.setattr(classifiers, "STEPS", 40)
-    monkeypatch.setattr(Context, "_embed", lambda self, x, network: REAL_EMBED(self, x, "efficientnet-lite0"))
+    monkeypatch.setattr(MetricContext, "_embed", lambda self, x, network: REAL_EMBED(self, x, "efficientnet-lite0"))
 
 
-def context(x: np.ndarray | None = None) -> Context:
+def context(x: np.ndarray | None = None) -> MetricContext:
     """Images like those of the splits, or `x`."""
     data = toys.sensitive_set()
     like, y = toys.pictures(60, 3, seed=9)
-    return Context(x=like if x is None else x, y=y, splits={part: getattr(data, part) for part in PARTS})
+    return MetricContext(x=like if x is None else x, y=y, splits={part: getattr(data, part) for part in PARTS})
 
 
-def value(name: str, of: Context, *, entropy: int = 0) -> float:
+def value(name: str, of: MetricContext, *, entropy: int = 0) -> float:
     if name in NOISY:
         return metrics.score(name, of, event=SCORE, entropy=Entropy(bytes([entropy] * 32))).value
     (metric,) = metrics.evaluate([name], of, look=lambda name, split: Seen(split=split))
@@ -135,23 +135,23 @@ def test_a_noisy_score_draws_its_noise_from_the_entropy(name: str) -> None:
 
 
 class Unpaid(DpAccuracy):
-    def measure(self, variant: str, context: Context) -> Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> Release[float]:
         return Release(value=super().measure(variant, context).value, events=())
 
 
 class Plain(DpAccuracy):
-    def measure(self, variant: str, context: Context) -> float:  # type: ignore[override]
+    def measure(self, variant: str, context: MetricContext) -> float:  # type: ignore[override]
         return float((context.real("validation").y == 0).mean())
 
 
 class Curious(DpAccuracy):
-    def measure(self, variant: str, context: Context) -> Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> Release[float]:
         context.real("test")
         return super().measure(variant, context)
 
 
 class Peeking(DpAccuracy):
-    def measure(self, variant: str, context: Context) -> Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> Release[float]:
         context.splits["test"]  # past the door
         return super().measure(variant, context)
 
@@ -166,7 +166,7 @@ class Released(DpAccuracy):
     noisy = False
     reads = ("test",)
 
-    def measure(self, variant: str, context: Context) -> Release[float]:
+    def measure(self, variant: str, context: MetricContext) -> Release[float]:
         return Release(value=0.5, events=(SCORE,))
 
 
@@ -199,12 +199,12 @@ def test_the_query_function_is_there_for_a_metric(tmp_path: Path) -> None:
     """The share of synthetic images whose first semantics is the most frequent one of the public set, say."""
     seen: list[np.ndarray] = []
 
-    def spy(self: Context, x: np.ndarray, network: str) -> np.ndarray:
+    def spy(self: MetricContext, x: np.ndarray, network: str) -> np.ndarray:
         seen.append(self.top(self.x, k1=2))
         return REAL_EMBED(self, x, "efficientnet-lite0")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Context, "_embed", spy)
+        patch.setattr(MetricContext, "_embed", spy)
         toys.ran(
             tmp_path, toys.trial(metrics=["fid[efficientnet-lite0]"]),
             public=toys.public_set(), sensitive=toys.sensitive_set(),

@@ -10,7 +10,7 @@ import toys
 
 from privimage import doors, metrics
 from privimage.data.sets import PARTS
-from privimage.metrics import Context
+from privimage.metrics import MetricContext
 from privimage.privacy.looks import Seen
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def test_its_metric_is_found_and_measures(tmp_path: Path, monkeypatch: pytest.Mo
     doors._theirs.cache_clear()
     data = toys.sensitive_set()
     x, y = toys.pictures(60, 3, seed=9)
-    context = Context(x=x, y=y, splits={part: getattr(data, part) for part in PARTS})
+    context = MetricContext(x=x, y=y, splits={part: getattr(data, part) for part in PARTS})
     (found,) = metrics.evaluate(["brightness"], context, look=lambda name, split: Seen(split=split))
     assert found.value == pytest.approx(abs(x.mean() - data.test.x.mean())) and found.touches[1:] == ("private-test",)
     doors._theirs.cache_clear()

@@ -196,7 +196,7 @@ def configurations(values: dict[str, Any]) -> list[dict[str, Any]]:
     """Of a selection, by the real function; it needs the sweep alone."""
     from privimage.schema import parse
 
-    bare = selection.Selection.__new__(selection.Selection)
+    bare = selection.PrivateSelection.__new__(selection.PrivateSelection)
     bare._sweep = parse(Sweep, values)
     return bare._configurations(entropy(3), 400)
 

@@ -23,7 +23,7 @@ from privimage.errors import Violation
 from privimage.measure import measured
 from privimage.methods import pipeline
 from privimage.methods.method import Synthetic
-from privimage.metrics import Context, dp_score, evaluate
+from privimage.metrics import MetricContext, dp_score, evaluate
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -76,13 +76,13 @@ def score(sensitive: PrivateSet) -> object:
 
 def measure(sensitive: PrivateSet, seen: Seen) -> object:
     x, y = toys.pictures(30, 3, seed=9)
-    context = Context(x=x, y=y, splits={"train": SETS["train"], "test": sensitive})
+    context = MetricContext(x=x, y=y, splits={"train": SETS["train"], "test": sensitive})
     return evaluate(["accuracy[lr]"], context, look=lambda name, split: seen)
 
 
 def statistics(sensitive: PrivateSet, seen: Seen) -> object:
     x, y = toys.pictures(30, 3, seed=9)
-    context = Context(x=x, y=y, splits={"test": sensitive}, by={"test": seen})
+    context = MetricContext(x=x, y=y, splits={"test": sensitive}, by={"test": seen})
     return context.kept("test", {}, lambda: {"features": context.real_features("test", "efficientnet-lite0")})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from privimage.methods.effort import Cost, _cost
+from privimage.methods.effort import StepSeconds, _cost
 from privimage.paths import Root
 from privimage.schema import parse
 from privimage.sweeps.estimate import Estimate, estimate
@@ -38,9 +38,9 @@ def estimated(folder: Path, **changed: Any) -> Any:
 def fixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One second a step, a thousandth a unit, whatever the machine does; everything is run once, as it is."""
 
-    def measure(steps: Any, *, most: int) -> Cost:
+    def measure(steps: Any, *, most: int) -> StepSeconds:
         assert steps(1, min(2, most)) >= 0
-        return Cost(step=1.0, unit=0.001)
+        return StepSeconds(step=1.0, unit=0.001)
 
     monkeypatch.setattr("privimage.methods.effort._cost", measure)
     yield

@@ -30,7 +30,7 @@ from privimage.sweeps.sweep import load_sweep
 METRIC = '''
 """How many of the semantics that the query function sees in the test split it sees in the synthetic images too."""
 
-from privimage.metrics import Context, Family
+from privimage.metrics import MetricContext, Family
 
 
 class Overlap(Family):
@@ -38,7 +38,7 @@ class Overlap(Family):
     direction = "max"
     reads = ("test",)
 
-    def measure(self, variant: str, context: Context) -> float:
+    def measure(self, variant: str, context: MetricContext) -> float:
         if context.query is None:  # of a method that trains none
             return 0.0
         real = set(context.top(context.real("test"))[:, 0].tolist())

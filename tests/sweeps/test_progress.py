@@ -19,7 +19,7 @@ from privimage.sweeps import progress
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import label_of
 from privimage.sweeps.price import bill_of
-from privimage.sweeps.progress import Progress, Row, Running
+from privimage.sweeps.progress import Progress, RowDone, Running
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
@@ -87,11 +87,11 @@ def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -
     rows = [t for t in work.rows if t.method.name == "dpdm"]
     found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]
     assert tally.rows(found) == (
-        Row(label="selection-only", done=0, total=2),
-        Row(label="dpdm at epsilon 1", done=1, total=2),
-        Row(label="dpdm at epsilon 10", done=0, total=2),
-        Row(label="search at epsilon 1", done=1, total=6),
-        Row(label="search at epsilon 10", done=0, total=6),
+        RowDone(label="selection-only", done=0, total=2),
+        RowDone(label="dpdm at epsilon 1", done=1, total=2),
+        RowDone(label="dpdm at epsilon 10", done=0, total=2),
+        RowDone(label="search at epsilon 1", done=1, total=6),
+        RowDone(label="search at epsilon 10", done=0, total=6),
     )
     mean = 17.5
     assert tally.left(found) == pytest.approx((2 * mean + 5 + 2 * mean + 5 * 30 + 6 * mean) / 2)
@@ -106,7 +106,7 @@ def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path
     now = Progress(
         at=time.time(),
         phase="sweep",
-        rows=(Row(label="dpdm", done=1, total=2),),
+        rows=(RowDone(label="dpdm", done=1, total=2),),
         running=(Running(label="dpdm", stage="generator", percent=45),),
         left=200.0,
     )
@@ -115,7 +115,7 @@ def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path
     assert read == now and read.lines() == ["dpdm  1 of 2 trials", "sweep: dpdm: generator 45%; about 3 min left"]
     for stale in (now.model_copy(update={"at": now.at - 100}), now.model_copy(update={"ended": True})):
         assert stale.lines()[-1] == "not running now; run the sweep's command again to go on"
-    done = now.model_copy(update={"ended": True, "rows": (Row(label="dpdm", done=2, total=2),)})
+    done = now.model_copy(update={"ended": True, "rows": (RowDone(label="dpdm", done=2, total=2),)})
     assert done.lines() == ["dpdm  2 of 2 trials"]
     folder.progress.write_bytes(b"\0" * 10)
     assert progress.read(folder) is None

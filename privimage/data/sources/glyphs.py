@@ -29,7 +29,7 @@ from pydantic import Field
 
 from privimage.data.progress import tracked
 from privimage.data.sources.glyph_render import BOX, POINTS, SIDE, Drawn, draw_faces
-from privimage.data.sources.source import InMemory, Role, Source
+from privimage.data.sources.source import InMemory, SetRole, Source
 from privimage.errors import InputError
 from privimage.schema import digest
 
@@ -66,7 +66,7 @@ class Glyphs(Source):
     min_images: int = Field(default=10, ge=1)  # distinct pictures of a character, at least
 
     what: ClassVar[str] = "characters drawn from free fonts, one character a class"
-    roles: ClassVar[tuple[Role, ...]] = ("public",)
+    roles: ClassVar[tuple[SetRole, ...]] = ("public",)
     own_shape: ClassVar[tuple[int, int] | None] = (1, SIDE)
 
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:

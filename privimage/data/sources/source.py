@@ -21,7 +21,7 @@ from privimage.data.sets import Images, Index, Pictures, contents_of
 from privimage.doors import Door
 from privimage.schema import Frozen
 
-Role = Literal["sensitive", "public"]
+SetRole = Literal["sensitive", "public"]
 
 
 class Rows(Pictures, Protocol):
@@ -61,7 +61,7 @@ class Source(Frozen):
     channels: Literal[1, 3] | None = None  # 1 grey, 3 colour; null: as they are
 
     what: ClassVar[str]
-    roles: ClassVar[tuple[Role, ...]] = ("sensitive", "public")
+    roles: ClassVar[tuple[SetRole, ...]] = ("sensitive", "public")
     own_shape: ClassVar[tuple[int, int] | None] = None
     n_train: ClassVar[int | None] = None
     has_test: ClassVar[bool] = False

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, weight_gradient
-from privimage.dpsgd.rules.rule import Plan, wide
+from privimage.dpsgd.rules.rule import BatchPlan, wide
 
 LARGEST = 8  # examples that are timed
 ROUNDS = 4
@@ -27,7 +27,7 @@ ROUGHLY = 5e-2  # the same where results have less than 32 bits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class KernelKey:
     """What a choice depends on: shapes, examples (in buckets), draws, and where it runs."""
 
     geometry: Geometry
@@ -41,21 +41,21 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class KernelChoice:
     """The chosen kernel, and the seconds of every candidate."""
 
     kernel: str
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-CHOICES: dict[Key, Choice] = {}
+CHOICES: dict[KernelKey, KernelChoice] = {}
 
 
-def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: Plan) -> str:
+def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: BatchPlan) -> str:
     """The name of the kernel for this shape: one of `KERNELS`, or "gram". Timed at the first call of a shape."""
     if not plan.timed:
         return "grouped"
-    key = Key(
+    key = KernelKey(
         geometry=geometry,
         image=tuple(x.shape[2:]),
         examples=min(LARGEST, 1 << (plan.n.bit_length() - 1)),
@@ -70,12 +70,12 @@ def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: Plan) -> str:
     return CHOICES[key].kernel
 
 
-def explain() -> list[tuple[Key, Choice]]:
+def explain() -> list[tuple[KernelKey, KernelChoice]]:
     """Every choice made in this process, the most expensive shape first."""
     return sorted(CHOICES.items(), key=lambda item: -min(item[1].seconds.values(), default=0.0))
 
 
-def _measure(key: Key, out: tuple[int, ...]) -> Choice:
+def _measure(key: KernelKey, out: tuple[int, ...]) -> KernelChoice:
     """Time every candidate on random data, in turns: what else the machine does hits all alike.
 
     Raises ValueError if a kernel disagrees with the ordinary gradient.
@@ -98,10 +98,10 @@ def _measure(key: Key, out: tuple[int, ...]) -> Choice:
         for name, run in runs.items():
             if turn < 2 or seconds[name] <= HOPELESS * min(seconds.values()):
                 seconds[name] = min(seconds[name], _seconds(run, key.device))
-    return Choice(kernel=min(seconds, key=lambda name: seconds[name]), seconds=seconds)
+    return KernelChoice(kernel=min(seconds, key=lambda name: seconds[name]), seconds=seconds)
 
 
-def _candidates(key: Key, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[str, Callable[[], Tensor]]:
+def _candidates(key: KernelKey, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[str, Callable[[], Tensor]]:
     names = ["grouped", "columns", "looped"]
     if key.geometry.stride == (1, 1) and not key.geometry.pointwise:
         names.append("shifted")
@@ -114,7 +114,7 @@ def _candidates(key: Key, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[s
     return runs
 
 
-def _gram(x: Tensor, gy: Tensor, key: Key) -> Tensor:
+def _gram(x: Tensor, gy: Tensor, key: KernelKey) -> Tensor:
     """The norms, and the second pass that they need."""
     norms = gram_norms(x, gy, key.geometry, key.examples)
     x, gy = (t.to(wide(key.dtype)) for t in (x, gy))

@@ -12,8 +12,8 @@ from torch.nn import functional
 from privimage.dpsgd.rules import calibration
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
 from privimage.dpsgd.rules.rule import (
+    BatchPlan,
     Factors,
-    Plan,
     Summary,
     Use,
     add_to_grad,
@@ -53,7 +53,7 @@ class Conv2dRule:
         gx = input_gradient(x, gy, layer.weight.to(x.dtype), Geometry.of(layer)) if needs_x else None
         return gx, (x, gy)
 
-    def summary(self, layer: nn.Conv2d, uses: list[Use], plan: Plan) -> Summary:
+    def summary(self, layer: nn.Conv2d, uses: list[Use], plan: BatchPlan) -> Summary:
         """Of the weight by the calibrated kernel, kept or recomputed; the bias gradients [n, O] are kept."""
         weight, bias = trained(layer, "weight"), trained(layer, "bias")
         parts = []
@@ -65,7 +65,7 @@ class Conv2dRule:
         return joined(parts)
 
 
-def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Plan) -> Summary:
+def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: BatchPlan) -> Summary:
     kernels = [calibration.choose(x, gy, geometry, plan) for x, gy in uses]
 
     def recompute(factors: Factors) -> None:
@@ -94,13 +94,13 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Pla
         return Summary(squared=torch.cat(squared), add=recompute)
 
 
-def _part(rows: Tensor, examples: Tensor, plan: Plan) -> Tensor:
+def _part(rows: Tensor, examples: Tensor, plan: BatchPlan) -> Tensor:
     """The rows of some of the examples, in the precision of sums."""
     return plan.by_example(rows)[examples.to(rows.device)].transpose(0, 1).flatten(0, 1).to(wide(rows.dtype))
 
 
 def _add_weighted(
-    weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: Plan
+    weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: BatchPlan
 ) -> None:
     """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
     x, gy = (t.to(wide(t.dtype)) for t in (x, gy))

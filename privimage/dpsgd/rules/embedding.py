@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules.rule import Factors, Plan, Summary, Use, add_to_grad, trained, wide
+from privimage.dpsgd.rules.rule import BatchPlan, Factors, Summary, Use, add_to_grad, trained, wide
 
 
 class EmbeddingRule:
@@ -27,7 +27,7 @@ class EmbeddingRule:
         """No gradient of the indices; (indices, output gradients)."""
         return None, (*saved, gy.to(wide(gy.dtype)))
 
-    def summary(self, layer: nn.Embedding, uses: list[Use], plan: Plan) -> Summary:
+    def summary(self, layer: nn.Embedding, uses: list[Use], plan: BatchPlan) -> Summary:
         """Output gradients are summed over equal (example, index) pairs; these sums are kept."""
         V, D = layer.weight.shape
         index = torch.cat([plan.by_example(x).reshape(plan.n, -1) for x, _ in uses], dim=1)

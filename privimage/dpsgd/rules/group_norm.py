@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from privimage.dpsgd.rules.rule import Plan, Summary, Use, kept, trained, wide
+from privimage.dpsgd.rules.rule import BatchPlan, Summary, Use, kept, trained, wide
 
 
 class GroupNormRule:
@@ -56,7 +56,7 @@ class GroupNormRule:
         )
         return gx.view(x.shape) if needs_x else None, (gscale.view(B, C), gshift.view(B, C))
 
-    def summary(self, layer: nn.GroupNorm, uses: list[Use], plan: Plan) -> Summary:
+    def summary(self, layer: nn.GroupNorm, uses: list[Use], plan: BatchPlan) -> Summary:
         """Gradients of scale and shift, summed over draws and calls, are kept: n*C numbers each."""
         pairs = zip(("weight", "bias"), zip(*uses, strict=True), strict=True)
         summed = [

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.dpsgd.rules.rule import (
+    BatchPlan,
     Factors,
-    Plan,
     Summary,
     Use,
     add_to_grad,
@@ -47,7 +47,7 @@ class LinearRule:
         (x,) = saved
         return gy @ layer.weight.to(x.dtype) if needs_x else None, (x, gy)
 
-    def summary(self, layer: nn.Linear, uses: list[Use], plan: Plan) -> Summary:
+    def summary(self, layer: nn.Linear, uses: list[Use], plan: BatchPlan) -> Summary:
         """Norms of the weight by Gram matrices where an example has few rows, else by its gradient."""
         x = torch.cat([plan.by_example(x).reshape(plan.n, -1, layer.in_features) for x, _ in uses], dim=1)
         g = torch.cat([plan.by_example(g).reshape(plan.n, -1, layer.out_features) for _, g in uses], dim=1)
@@ -61,7 +61,7 @@ class LinearRule:
         return joined(parts)
 
 
-def _weight(weight: nn.Parameter, x: Tensor, g: Tensor, plan: Plan) -> Summary:
+def _weight(weight: nn.Parameter, x: Tensor, g: Tensor, plan: BatchPlan) -> Summary:
     a, b, bytes_ = x.shape[2], g.shape[2], x.element_size()
     if x.shape[1] * (a + b) <= a * b or x.shape[1] == 1:
         with without_tf32():

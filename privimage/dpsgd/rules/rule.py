@@ -54,7 +54,7 @@ class Summary:
 
 
 @dataclass(kw_only=True)
-class Plan:
+class BatchPlan:
     """n examples x K draws, the bytes of per-example gradients that are kept, and whether kernels are timed."""
 
     n: int
@@ -95,7 +95,7 @@ class Rule(Protocol):
     ) -> tuple[Tensor | None, Use]:
         """The gradient of x (None unless needed) from that of the output, and what `summary` needs."""
 
-    def summary(self, layer: Any, uses: list[Use], plan: Plan) -> Summary:
+    def summary(self, layer: Any, uses: list[Use], plan: BatchPlan) -> Summary:
         """Norms and weighted sum of the layer's gradient; its calls in one pass are summed before the norm."""
 
 

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from privimage.privacy.accounting import bounds, gaussian
 from privimage.privacy.accounting.costs import BestOf, Cost
+from privimage.privacy.accounting.gaussian import Pair
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.accounting.losses import Losses, compose, from_curve, points
 from privimage.privacy.budget import Event, Split
 
 Array = NDArray[np.float64]
-Pair = tuple[Losses, Losses]  # (remove, add)
 
 FINE = 0.03
 COARSE = 2.0**-18  # least step over the range of one access's loss: where large losses are rare, this is fine enough

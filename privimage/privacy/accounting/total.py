@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from privimage.errors import InputError
 from privimage.privacy.accounting import pld, rdp
 from privimage.privacy.accounting.costs import Cost
-from privimage.privacy.accounting.pld import Pair
+from privimage.privacy.accounting.gaussian import Pair
 from privimage.privacy.budget import Event, Split
 
 LEAST_DELTA = 1e-15  # what is rounded and cut off may come to a twentieth of it

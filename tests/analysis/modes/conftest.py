@@ -29,7 +29,7 @@ from privimage.schema import digest, parse
 from privimage.stores.file import FileStore
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state
-from privimage.sweeps.modes.selection import Selection
+from privimage.sweeps.modes.selection import PrivateSelection
 from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
 from privimage.sweeps.price import bill_of, row_noise
 from privimage.sweeps.sweep import Sweep
@@ -84,7 +84,7 @@ class Maker:
 
     def selections(self) -> None:
         for study in self.bill.studies:
-            selection = Selection(self.sweep, study, self.bill, asked_sigma=self.asked)
+            selection = PrivateSelection(self.sweep, study, self.bill, asked_sigma=self.asked)
             trials = selection.begin(
                 ledger=self.ledger, store=self.store, inner=self.folder.root.covered(self.ledger.path.stem)
             )

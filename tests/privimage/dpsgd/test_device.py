@@ -11,7 +11,7 @@ from torch import Tensor
 
 from privimage.dpsgd import clip, layers
 from privimage.dpsgd.rules import calibration
-from privimage.dpsgd.rules.rule import Factors, Plan
+from privimage.dpsgd.rules.rule import BatchPlan, Factors
 
 Patch = pytest.MonkeyPatch
 
@@ -22,7 +22,7 @@ def on_meta(patch: Patch, kernel: str, *, keep: bool) -> set[str]:
     moved = draws.map(lambda t: t.to("meta"))
     patch.setattr(layers, "verify", lambda *args, **rest: None)
     patch.setattr(calibration, "choose", lambda x, gy, geometry, plan: "grouped" if geometry.pointwise else kernel)
-    patch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: keep)
+    patch.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: keep)
     patch.setattr(Factors, "of", staticmethod(lambda value: Factors(value=value, alive=None)))
     patch.setattr(
         Tensor, "unique", lambda self, return_inverse: (torch.empty_like(self), torch.empty_like(self)), raising=True

@@ -21,7 +21,7 @@ from privimage.generators.diffusion import EdmLoss, draw
 from privimage.generators.edm import EDM
 from privimage.generators.generator import Generator
 from privimage.generators.pretrain import Seeded
-from privimage.generators.unet import Size
+from privimage.generators.unet import UNetSize
 
 EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
 LOSS = EdmLoss(edm=EDM_)
@@ -72,7 +72,7 @@ def test_engines_agree_on_dct_mlp(tiny: Callable[..., Generator], engine: str, K
 def unet() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        F = Size(width=4, multipliers=(1, 2), attention=(4,)).make(channels=1, image_size=8, n_classes=3).double()
+        F = UNetSize(width=4, multipliers=(1, 2), attention=(4,)).make(channels=1, image_size=8, n_classes=3).double()
         with torch.no_grad():
             for p in F.parameters():
                 p.add_(0.1 * torch.randn_like(p))

@@ -19,7 +19,7 @@ from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.rules import calibration, conv2d, linear, rule
-from privimage.dpsgd.rules.rule import Plan
+from privimage.dpsgd.rules.rule import BatchPlan
 from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import Generator
 from privimage.generators.pretrain import pretrain
@@ -61,11 +61,11 @@ def one_by_one(n: int, K: int) -> Iterator[Batch]:
 def forced(patch: Patch, kernel: str, *, keep: bool) -> Iterator[None]:
     with patch.context() as inside:
         inside.setattr(calibration, "choose", lambda *args: kernel if kernel != "shifted" else pointless(*args))
-        inside.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: keep)
+        inside.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: keep)
         yield
 
 
-def pointless(x: Tensor, gy: Tensor, geometry: Any, plan: Plan) -> str:
+def pointless(x: Tensor, gy: Tensor, geometry: Any, plan: BatchPlan) -> str:
     """Shifts are for stride 1 only."""
     return "shifted" if geometry.stride == (1, 1) and not geometry.pointwise else "looped"
 

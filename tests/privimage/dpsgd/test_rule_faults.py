@@ -15,7 +15,7 @@ from privimage.dpsgd import layers
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.rules import calibration, conv2d, embedding, group_norm, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
-from privimage.dpsgd.rules.rule import Plan
+from privimage.dpsgd.rules.rule import BatchPlan
 
 Patch = pytest.MonkeyPatch
 
@@ -107,7 +107,7 @@ def rows_of_an_embedding_are_overwritten(patch: Patch) -> None:
 def the_norm_of_an_embedding_is_per_draw(patch: Patch) -> None:
     real = embedding.EmbeddingRule.summary
 
-    def summary(self: Any, layer: nn.Embedding, uses: list[rule.Use], plan: Plan) -> rule.Summary:
+    def summary(self: Any, layer: nn.Embedding, uses: list[rule.Use], plan: BatchPlan) -> rule.Summary:
         one = real(self, layer, uses, plan)
         per_draw = torch.stack([g.double().square().sum(1) for _, g in uses]).sum(0)
         return replace(one, squared=plan.over_draws(per_draw))

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from privimage.dpsgd import layers, opacus_hooks
 from privimage.dpsgd.rules import calibration, conv2d, conv2d_kernels, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
-from privimage.dpsgd.rules.rule import Plan
+from privimage.dpsgd.rules.rule import BatchPlan
 from privimage.dpsgd.tape import Tape
-from privimage.generators.unet import Size
+from privimage.generators.unet import UNetSize
 
 Patch = pytest.MonkeyPatch
 
@@ -31,7 +31,7 @@ def test_the_clipped_sum_is_that_of_the_loop(shape: Shape, K: int, n: int, seed:
 @given(shapes, st.sampled_from([1, 3]), st.sampled_from(["looped", "columns", "shifted", "gram"]))
 @settings(max_examples=25, deadline=None)
 def test_whatever_kernel_is_chosen(shape: Shape, K: int, kernel: str) -> None:
-    def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: Plan) -> str:
+    def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: BatchPlan) -> str:
         return "columns" if kernel == "shifted" and geometry.stride != (1, 1) else kernel
 
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def test_whatever_kernel_is_chosen(shape: Shape, K: int, kernel: str) -> None:
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_without_memory_for_gradients_they_are_made_again(twice: bool, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: False)
+    monkeypatch.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: False)
     monkeypatch.setattr(conv2d, "CHUNK", 1)
     monkeypatch.setattr(linear, "CHUNK", 1)
     check(net(Shape(twice=twice)), draws_of(5, 3))
@@ -71,7 +71,7 @@ def test_opacus_is_wrong_where_inputs_are_not_made_contiguous(monkeypatch: Patch
 def test_the_papers_unet(K: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        F = Size(width=4, multipliers=(1, 2), attention=(4,)).make(channels=1, image_size=8, n_classes=NULL)
+        F = UNetSize(width=4, multipliers=(1, 2), attention=(4,)).make(channels=1, image_size=8, n_classes=NULL)
         with torch.no_grad():
             for p in F.parameters():
                 p.add_(0.1 * torch.randn_like(p))
@@ -87,7 +87,7 @@ def left_in_memory() -> list[object]:
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_step_leaves_nothing_in_memory(kept: bool, monkeypatch: Patch) -> None:
     """A cycle through autograd's graph is out of the garbage collector's sight: it would stay for ever."""
-    monkeypatch.setattr(Plan, "keeps", lambda self, bytes_, *, instead_of: kept)
+    monkeypatch.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: kept)
     for F in (net(Shape()), net(Shape(twice=True))):
         for K in (1, 3):
             run(layers.add_clipped_sum, F, draws_of(4, K), 1.0)
@@ -106,13 +106,13 @@ def test_a_refused_network_leaves_nothing_in_memory() -> None:
 
 
 def test_what_is_kept_never_exceeds_the_budget() -> None:
-    plan = Plan(n=4, K=1, recorded=100 * 2**20)
+    plan = BatchPlan(n=4, K=1, recorded=100 * 2**20)
     kept = [plan.keeps(30 * 2**20, instead_of=40 * 2**20) for _ in range(5)]  # the lesser is kept in any case
     assert kept == [True] * 5
-    plan = Plan(n=4, K=1, recorded=100 * 2**20)
+    plan = BatchPlan(n=4, K=1, recorded=100 * 2**20)
     assert [plan.keeps(30 * 2**20, instead_of=2**20) for _ in range(5)] == [True, True, True, False, False]
     assert plan.kept == 92 * 2**20
-    assert Plan(n=4, K=1).keeps(60 * 2**20, instead_of=0), "small networks keep all"
+    assert BatchPlan(n=4, K=1).keeps(60 * 2**20, instead_of=0), "small networks keep all"
 
 
 def test_batches_of_all_sizes_share_a_few_choices() -> None:

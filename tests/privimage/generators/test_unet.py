@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from privimage.errors import InputError
-from privimage.generators.unet import MEMBERS, Size, UNet, attention_levels, positional
+from privimage.generators.unet import MEMBERS, UNet, UNetSize, attention_levels, positional
 
 PAPER = {  # name: millions of parameters for CIFAR-10, CelebA at 32 pixels, CelebA at 64 pixels
     "unet-1.75m": (1.754, 1.804, 2.000),
@@ -27,16 +27,16 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "channels_last": lambda z: z.to(memory_format=torch.channels_last),
     "transposed": lambda z: z.transpose(2, 3),
 }
-TINY = Size(width=4, multipliers=(1, 2), attention=(4,))
+TINY = UNetSize(width=4, multipliers=(1, 2), attention=(4,))
 
 
-def count(size: Size, *, channels: int, image_size: int, n_classes: int) -> int:
+def count(size: UNetSize, *, channels: int, image_size: int, n_classes: int) -> int:
     with torch.device("meta"):
         unet = size.make(channels=channels, image_size=image_size, n_classes=n_classes)
     return sum(p.numel() for p in unet.parameters())
 
 
-def perturbed(size: Size, *, channels: int = 1, image_size: int = 8, n_classes: int = 3) -> UNet:
+def perturbed(size: UNetSize, *, channels: int = 1, image_size: int = 8, n_classes: int = 3) -> UNet:
     """A UNet in double precision with no zero weights, as after some training."""
     torch.manual_seed(0)
     unet = size.make(channels=channels, image_size=image_size, n_classes=n_classes).double()
@@ -79,7 +79,7 @@ def test_small_sizes_are_small() -> None:
 
 @pytest.mark.parametrize(("channels", "image_size", "levels"), [(1, 28, 3), (3, 32, 3), (3, 64, 4), (2, 8, 1)])
 def test_output_has_the_shape_of_the_input(channels: int, image_size: int, levels: int) -> None:
-    unet = Size(width=4, multipliers=(1, 2, 2, 3)[:levels], attention=(8, 16)).make(
+    unet = UNetSize(width=4, multipliers=(1, 2, 2, 3)[:levels], attention=(8, 16)).make(
         channels=channels, image_size=image_size, n_classes=10
     )
     z = torch.randn(2, channels, image_size, image_size)

@@ -6,7 +6,7 @@ import pytest
 from privimage.data.sets import PrivateSet
 from privimage.data.sources.digits import read_digits
 from privimage.errors import InputError, Violation
-from privimage.metrics import Context, direction_of, evaluate
+from privimage.metrics import MetricContext, direction_of, evaluate
 from privimage.privacy.looks import Seen
 
 NET = "efficientnet-lite0"
@@ -28,7 +28,7 @@ def context():
     index = np.random.default_rng(0).permutation(len(y))
     x, y = x[index], y[index]
     splits = {"train": private(x[60:120], y[60:120], "train"), "test": private(x[120:180], y[120:180], "test")}
-    return Context(x=x[:60], y=y[:60], splits=splits)
+    return MetricContext(x=x[:60], y=y[:60], splits=splits)
 
 
 def with_test(context, **changed):
@@ -88,7 +88,7 @@ def test_features_of_the_synthetic_images_are_computed_once(context, monkeypatch
     own = replace(context, _features={})
     names = [FID, f"kid[{NET}]"]
     evaluate(names[:1], own, look=look)
-    monkeypatch.setattr(Context, "_embed", lambda self, x, network: pytest.fail("computed again"))
+    monkeypatch.setattr(MetricContext, "_embed", lambda self, x, network: pytest.fail("computed again"))
     own.features(NET)
 
 

@@ -19,7 +19,7 @@ from privimage.privacy.ledger import Ledger
 from privimage.schema import parse
 from privimage.stores.file import FileStore
 from privimage.sweeps.modes.select import Select
-from privimage.sweeps.modes.selection import Selection
+from privimage.sweeps.modes.selection import PrivateSelection
 from privimage.sweeps.modes.stand_in import stand_in_sweep
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.sweep import Sweep
@@ -43,7 +43,7 @@ class Bench:
         self.root = Root(path=folder)
         self.store, self.ledger = FileStore(self.root.store), Ledger(self.root.ledger("tiny-v1"))
         (study,) = self.bill.studies
-        self.selection = Selection(self.sweep, study, self.bill, asked_sigma=every(self.sweep, 6.0))
+        self.selection = PrivateSelection(self.sweep, study, self.bill, asked_sigma=every(self.sweep, 6.0))
 
     def begin(self) -> tuple[Trial, ...]:
         return self.selection.begin(ledger=self.ledger, store=self.store, inner=self.root.covered("tiny-v1"))
@@ -182,7 +182,7 @@ def test_an_adaptive_sampler_is_seen(tiny_values: Values, monkeypatch: pytest.Mo
 
 def test_another_asked_sigma_is_another_selection(bench: Bench) -> None:
     (study,) = bench.bill.studies
-    other = Selection(bench.sweep, study, bench.bill, asked_sigma=every(bench.sweep, 5.0))
+    other = PrivateSelection(bench.sweep, study, bench.bill, asked_sigma=every(bench.sweep, 5.0))
     assert other.id != bench.selection.id, "its trials would be other accesses under the same charge"
 
 
