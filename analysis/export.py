@@ -18,6 +18,7 @@ from privimage import reconcile
 from privimage.analysis import bundle, card, facts, pareto, pictures, price, scale, spend
 from privimage.analysis.bundle import Alone, BundleConfig
 from privimage.analysis.facts import Facts
+from privimage.disk import refusal
 from privimage.errors import Damaged, InputError
 from privimage.generators.generator import SampleConfig
 from privimage.paths import RunFolder
@@ -96,7 +97,7 @@ def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: P
         to.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=".draft-"))
     except OSError as error:
-        raise InputError(f"{to}: cannot be written ({error.strerror}); name another folder") from None
+        raise refusal(error, to, "written", fix="name another folder") from None
     try:
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -105,7 +106,7 @@ def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: P
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
     except OSError as error:
-        raise InputError(f"{to}: cannot be written ({error.strerror})") from error
+        raise refusal(error, to, "written") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from privimage.analysis import bundle, pictures, wanted
 from privimage.analysis.bundle import BundleConfig
+from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.generators.sampler import draw_images
 
@@ -105,4 +106,4 @@ def _writing(to: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{to}: cannot be written ({error.strerror}); name another file") from None
+        raise refusal(error, to, "written", fix="name another file") from None

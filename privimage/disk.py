@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,14 +11,28 @@ from pathlib import Path
 
 from privimage.errors import InputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the system often names no file then
+FIXES = {
+    **dict.fromkeys(FULL, "make room, and run the same command again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "see that it may be read and written"),
+    errno.EROFS: "give another place",
+    errno.ENOENT: "give one that exists",
+}
+
+
+def refusal(error: OSError, path: object, what: str, *, fix: str | None = None) -> InputError:
+    """What the system refused at a path that cannot be `what` (read, written), as one line with what mends it."""
+    fix = fix or FIXES.get(error.errno or 0, "give another place, or see that it may be read and written")
+    return InputError(f"{path}: cannot be {what} ({error.strerror or error}); {fix}")
+
 
 @contextmanager
-def on_disk(path: Path) -> Iterator[None]:
+def on_disk(path: Path, *, fix: str = "nothing was lost") -> Iterator[None]:
     """Raise InputError, naming the path, where the disk is full or may not be written."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); nothing was lost") from error
+        raise refusal(error, path, "written", fix=fix) from error
 
 
 def sync(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from privimage import lines
+from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.privacy.accounting import epsilon
@@ -105,7 +106,7 @@ def load(path: Path) -> list[Record]:
     except FileNotFoundError:
         raise InputError(f"{path}: no records; is this the folder of a run, and has a trial finished?") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the records of a run") from None
+        raise refusal(error, path, "read", fix="expected the records of a run") from None
     records: dict[str, Record] = {}
     for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines()):
         text = lines.parse(line)

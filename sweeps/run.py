@@ -13,6 +13,7 @@ from privimage import lines, reconcile
 from privimage.cluster.connect import connected, hide_sessions, ignored, nodes
 from privimage.cluster.resources import trials_at_once
 from privimage.data.pair import load_data
+from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
@@ -90,7 +91,7 @@ def _claimed(folder: RunFolder) -> Iterator[None]:
     except Timeout:
         raise InputError(f"{folder.path}: another process is running this sweep; wait for it or stop it") from None
     except OSError as error:
-        raise InputError(f"{folder.path}: cannot be written ({error.strerror or error}); give another --root") from None
+        raise refusal(error, folder.path, "written", fix="give another --root") from None
     try:
         yield
     finally:

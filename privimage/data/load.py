@@ -23,6 +23,7 @@ from privimage.data.sets import (
     split_by_content,
 )
 from privimage.data.sources.source import Rows, Source
+from privimage.disk import refusal
 from privimage.errors import InputError
 
 CHANCE = 1e-6  # that all images of a class fall outside the training split
@@ -117,8 +118,7 @@ def check_there(config: SensitiveConfig | PublicConfig, *, key: str) -> None:
     try:
         config.check()
     except OSError as error:
-        where = getattr(config, place)
-        raise InputError(f"{key}.{place}: {where}: cannot be read ({error.strerror})") from None
+        raise refusal(error, f"{key}.{place}: {getattr(config, place)}", "read") from None
     except InputError as error:
         raise InputError(f"{key}.{place}: {error}") from None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from privimage.disk import refusal
 from privimage.errors import InputError
 
 NAME = "efficientnet-lite0"
@@ -41,7 +42,7 @@ def _check(path: Path) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"feature network {NAME}: {path}: {error.strerror}; install its package anew") from None
+        raise refusal(error, f"feature network {NAME}: {path}", "read", fix="install its package anew") from None
     if found != SHA256:
         raise InputError(
             f"feature network {NAME}: {path}: damaged, or of another network: its sha256 begins with {found[:8]}, that "

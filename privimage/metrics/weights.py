@@ -6,6 +6,7 @@ import hashlib
 from http.client import HTTPException
 from pathlib import Path
 
+from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.local import LocalPath
 from privimage.metrics.variants import NETWORKS
@@ -45,8 +46,7 @@ def inception_weights(named: Path | None) -> Path:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        why = "no such file" if not path.exists() else "no file" if not path.is_file() else f"{error.strerror}"
-        raise InputError(f"{where}: {path}: {why}; give the path of {URL}") from None
+        raise refusal(error, f"{where}: {path}", "read", fix=f"give the path of {URL}") from None
     if found != SHA256:
         fix = f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}"
         raise InputError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from pydantic import Field
 
-from privimage.disk import make_folder, sync
+from privimage.disk import make_folder, on_disk, refusal, sync
 from privimage.errors import InputError
 from privimage.schema import Frozen, digest
 
@@ -142,7 +142,7 @@ class Chain:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+            raise refusal(error, path, "read") from None
 
     def _verified(self, whole: bytes) -> tuple[RawLine, ...]:
         """The lines. The hash covers what stands in the file, so lines of older versions keep verifying."""
@@ -186,14 +186,8 @@ class Chain:
         os.replace(self._draft, self.head)
         sync(self.head.parent)
 
-    @contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror or error}), so nothing may be asked of the data"
-            ) from error
+    def _on_disk(self) -> AbstractContextManager[None]:
+        return on_disk(self.path, fix="nothing may be asked of the data before it can be")
 
 
 def _follows(line: RawLine, number: int, previous: str) -> bool:

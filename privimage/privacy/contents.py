@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from privimage import disk
-from privimage.disk import exclusive, make_folder, on_disk
+from privimage.disk import exclusive, make_folder, on_disk, refusal
 from privimage.errors import InputError
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
@@ -132,7 +132,7 @@ class Contents:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+            raise refusal(error, self.path, "read") from None
         except ValueError:
             kept = None
         if kept is None or kept.check != _check(kept.key, kept.digests) or not kept.digests:

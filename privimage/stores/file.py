@@ -26,7 +26,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from privimage import disk
-from privimage.disk import exclusive, make_folder, on_disk, sync
+from privimage.disk import exclusive, make_folder, on_disk, refusal, sync
 from privimage.errors import Damaged, InputError, LostAnswer
 from privimage.finite import diverged, is_finite
 from privimage.stores import manifest as manifests
@@ -61,7 +61,7 @@ class FileStore(Unfinished):
         except manifests.GONE:
             raise Damaged(f"{path}: missing") from None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+            raise refusal(error, path, "read") from None
         if hashlib.sha256(raw).hexdigest() != manifest.sha256:
             raise Damaged(f"{path}: damaged")
         try:

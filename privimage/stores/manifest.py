@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from privimage.errors import Damaged, InputError
+from privimage.disk import refusal
+from privimage.errors import Damaged
 from privimage.privacy.budget import Event
 from privimage.privacy.receipt import Receipt
 from privimage.schema import Frozen, digest
@@ -58,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
     except GONE:
         raise Damaged(f"{path}: missing") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise refusal(error, path, "read") from None
     return parse_manifest(raw, kind=folder.parent.name, key=folder.name, where=str(path))
 
 

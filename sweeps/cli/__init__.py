@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from contextlib import suppress
@@ -11,12 +10,11 @@ from typing import Annotated
 import typer
 
 from privimage import __version__
+from privimage.disk import FULL, refusal
 from privimage.errors import InputError, PrivImageError
 from privimage.sweeps import interrupt
 from privimage.sweeps.cli import ledger, look, results, schema, sweep
 from privimage.sweeps.cli.terminal import PLAIN, Refused, complain, out, outlive_reader
-
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the system names no file then
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,14 +62,10 @@ def main() -> None:
         complain(f"privimage: {error}")
         sys.exit(2)
     except OSError as error:
-        if error.errno in FULL:
-            complain(f"privimage: cannot write ({error.strerror}); make room, and run the same command again")
-            sys.exit(2)
-        if error.filename is None:  # about no file of the user's
+        if error.filename is None and error.errno not in FULL:  # about no file of the user's
             raise
-        where = error.filename2 or error.filename  # of a file that takes the place of another: that place
-        said = f"{where}: {error.strerror}; give another place, or see that it may be read and written"
-        complain(f"privimage: {said}")
+        where = error.filename2 or error.filename or "the disk"  # of a file that takes the place of another: that place
+        complain(f"privimage: {refusal(error, where, 'read or written')}")
         sys.exit(2)
     except PrivImageError as error:
         complain(f"privimage: {error}")

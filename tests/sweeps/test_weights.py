@@ -41,7 +41,7 @@ def test_a_file_that_is_wrong_is_refused_before_anything(
 ) -> None:
     wrong = tmp_path / "wrong.pth"
     wrong.write_bytes(b"no weights")
-    for name, why in (("none.pth", "no such file"), ("wrong.pth", "damaged, or of another network")):
+    for name, why in (("none.pth", "No such file"), ("wrong.pth", "damaged, or of another network")):
         path, root = tmp_path / name, tmp_path / "runs"
         argv = [command[0], write_sweep(), "--root", root, *command[1:], *FID]
         assert run(*argv, "--set", f"features.inception={path}") == 2

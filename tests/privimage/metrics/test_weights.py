@@ -109,7 +109,7 @@ def test_without_weights_the_key_is_the_fix(cache: Path) -> None:
 
 
 WRONG = {
-    "missing": "no such file",
+    "missing": "No such file",
     "folder": "no file",
     "cut": "damaged",
     "other": "of another network",
