@@ -7,7 +7,6 @@ from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.errors import Violation
 from privimage.record import Record
-from privimage.schema import get_dotted
 
 
 def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: str) -> str:
@@ -20,8 +19,8 @@ def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: st
 
 
 def _head(found: Facts, record: Record, config: BundleConfig) -> str:
-    public = get_dotted(record.config, "data.public.name") or "(not recorded)"
-    sensitive = get_dotted(record.config, "data.sensitive.id") or "(not recorded)"
+    public = record.public_source or "(not recorded)"
+    sensitive = record.sensitive_id or "(not recorded)"
     channels, height, width = config.shape
     return "\n".join(
         [

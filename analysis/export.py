@@ -10,7 +10,6 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors.numpy import save as save_arrays
 
@@ -25,7 +24,7 @@ from privimage.paths import RunFolder
 from privimage.privacy.guarantee import Guarantee
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
-from privimage.schema import get_dotted, parse
+from privimage.schema import parse
 from privimage.stores.store import Artefact
 
 
@@ -137,13 +136,12 @@ def releasable(found: Facts, record: Record) -> Artefact:
 
 
 def _config(found: Facts, record: Record, samples: pictures.Samples, raw: bytes, stated: Guarantee) -> BundleConfig:
-    sample: Any = get_dotted(record.config, "method.sample") or {}
     channels, height, width = samples.x.shape[1:]
     return BundleConfig(
         trial=record.id, sweep=record.sweep, method=record.method,
-        size=str(get_dotted(record.config, "method.model.size")), shape=(channels, height, width),
+        size=record.size, shape=(channels, height, width),
         classes=samples.classes,
-        sample=parse(SampleConfig, sample, where=f"trial {record.id}: method.sample"),
+        sample=parse(SampleConfig, record.sampling, where=f"trial {record.id}: method.sample"),
         guarantee=stated, without_noise=spend.looks(found), alone=_alone(record),
         model_sha256=hashlib.sha256(raw).hexdigest(),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from privimage.plain_yaml import read_yaml
 from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.record import Record
-from privimage.schema import get_dotted, parse
+from privimage.schema import parse
 from privimage.stores.open import open_store
 from privimage.stores.store import Store
 
@@ -96,8 +96,7 @@ class Facts:
     @property
     def sensitive_ids(self) -> list[str]:
         """Names of the sensitive sets (one, unless runs were merged by hand)."""
-        ids = [get_dotted(record.config, "data.sensitive.id") for record in self.records]
-        return list(dict.fromkeys(id for id in ids if isinstance(id, str)))
+        return list(dict.fromkeys(record.sensitive_id for record in self.records if record.sensitive_id))
 
 
 def read(folder: RunFolder, *, by: str | None = None) -> Facts:

@@ -13,7 +13,7 @@ from privimage.privacy.budget import Event
 from privimage.privacy.entries import Charge
 from privimage.privacy.ledger import Ledger
 from privimage.record import Paid, Record
-from privimage.schema import Frozen, get_dotted
+from privimage.schema import Frozen
 
 
 def budget_line(record: Record) -> str:
@@ -77,12 +77,8 @@ def _ledger(found: Facts, id: str) -> list[str]:
         charges = ledger.charges()
     except InputError as error:
         return [f"WARNING: the ledger of {id} does not verify: {error}"]
-    mine = [r for r in found.records if _set_of(r) == id]
+    mine = [r for r in found.records if r.sensitive_id == id]
     return [_checked(id, charges, accesses(mine)), *_all_runs(id, ledger, mine)]
-
-
-def _set_of(record: Record) -> object:
-    return get_dotted(record.config, "data.sensitive.id")
 
 
 def _checked(id: str, charges: list[Charge], paid: list[Paid]) -> str:

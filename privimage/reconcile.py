@@ -17,7 +17,6 @@ from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.receipt import Receipt
 from privimage.record import Record
-from privimage.schema import get_dotted
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.manifest import read_manifest
 from privimage.stores.open import open_store
@@ -88,13 +87,13 @@ def adopt(root: Root, set: str, receipts: Iterable[Receipt]) -> int:
 def paid_for(record: Record) -> Iterator[Receipt]:
     """What a record says was charged for it."""
     data = record.config["data"]
-    public = data.get("stand_in") or data["sensitive"]["name"] == "held-out"  # whose ledger keeps no division
+    public = data.get("stand_in") or record.sensitive_source == "held-out"  # whose ledger keeps no division
     division = None if public else division_of(data["sensitive"])
     for access in record.paid:
         yield Receipt(
-            set=str(get_dotted(record.config, "data.sensitive.id")),
+            set=record.sensitive_id,
             division=division,
-            revision=get_dotted(record.config, "data.revision") or 0,
+            revision=record.revision,
             id=access.id,
             what=access.what,
             events=access.events,

@@ -14,7 +14,7 @@ from privimage.metrics.metric import Metric
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.accounting.costs import BestOf, Cost
 from privimage.privacy.budget import Budget, Event
-from privimage.schema import Frozen
+from privimage.schema import Frozen, get_dotted
 
 Role = Literal["search", "compare"]  # a trial of the search, or a row beside it
 
@@ -71,6 +71,40 @@ class Record(Frozen):
     def private(self) -> bool:
         """Whether this trial's generator and images have a privacy guarantee."""
         return self.epsilon_alone is not None
+
+    def setting(self, dotted: str) -> Any:
+        """The value of a dotted field of its configuration, e.g. one that was searched; None if it has none."""
+        return get_dotted(self.config, dotted)
+
+    @property
+    def sensitive_id(self) -> str:
+        """The name of its sensitive set, and of the ledger of that."""
+        return str(self.setting("data.sensitive.id") or "")
+
+    @property
+    def sensitive_source(self) -> str:
+        """The source of its sensitive set; of a stand-in, that of the stand-in."""
+        return str(self.setting("data.sensitive.name") or "")
+
+    @property
+    def public_source(self) -> str:
+        """The source of its public set."""
+        return str(self.setting("data.public.name") or "")
+
+    @property
+    def revision(self) -> int:
+        """Which images its sensitive set had."""
+        return self.setting("data.revision") or 0
+
+    @property
+    def size(self) -> str:
+        """The name of its generator's size."""
+        return str(self.setting("method.model.size") or "")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How its images were drawn."""
+        return self.setting("method.sample") or {}
 
     def value(self, metric: str) -> float | None:
         """The value of the metric of that name, or None if it was not measured."""

@@ -162,7 +162,7 @@ def describe(record: Record, sweep: Sweep) -> str:
     price = f"alone epsilon {epsilon(record.epsilon_alone)}" if record.epsilon_alone is not None else "NOT private"
     values = "  ".join(f"{m.name} {m.value:.3f}" for m in record.metrics)
     searched = (
-        "  ".join(f"{dotted.removeprefix('method.')}={_at(record.config, dotted)}" for dotted in sweep.search)
+        "  ".join(f"{dotted.removeprefix('method.')}={record.setting(dotted)}" for dotted in sweep.search)
         if record.role == "search"
         else ""
     )
@@ -170,9 +170,3 @@ def describe(record: Record, sweep: Sweep) -> str:
     took = f"({record.seconds:.0f} s, {built}/{len(record.stages)} stages computed)"
     took = "" if sweep.tuning.hidden else took  # trials of the selection run beside it
     return f"  {record.id[:4]}  {record.method:<17} {price:<15} {values}  {searched}  {took}".rstrip()
-
-
-def _at(config: dict[str, Any], dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = config[part]
-    return config

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from privimage.record import Record
-from privimage.schema import get_dotted
 from privimage.sweeps.tried import Params
 from privimage.sweeps.work import Work
 
@@ -27,7 +26,7 @@ def searched(work: Work, record: Record) -> tuple[int, Params] | None:
     if record.budget not in work.sweep.budgets:
         return None
     fields = list(work.sweep.search) or ["method.name"]
-    params = {dotted: get_dotted(record.config, dotted) for dotted in fields}
+    params = {dotted: record.setting(dotted) for dotted in fields}
     if work.searched_id(params, record.budget, record.seed) != record.id:
         return None
     return work.sweep.budgets.index(record.budget), params

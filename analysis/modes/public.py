@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from privimage.analysis import words
 from privimage.analysis.modes.mode import Said, chosen_by, more
 from privimage.privacy.wall import places
-from privimage.schema import get_dotted
 
 if TYPE_CHECKING:
     from privimage.analysis.facts import Facts
@@ -67,5 +66,5 @@ class InPublic(Said):
 def _stand_in(found: Facts) -> str:
     if found.stand_in is None:
         return ""
-    name = str(get_dotted(found.stand_in.records[0].config, "data.sensitive.name"))
+    name = found.stand_in.records[0].sensitive_source
     return f" ({STAND_INS.get(name, name)})"

@@ -19,7 +19,7 @@ from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.privacy.contents import Contents
 from privimage.record import Record
-from privimage.schema import digest, get_dotted
+from privimage.schema import digest
 from privimage.sweeps.modes.explore import Explore
 from privimage.sweeps.modes.public import Public
 from privimage.sweeps.phase import Phase
@@ -117,7 +117,7 @@ def _best_settings(sweep: Sweep, found: list[Record], budget: Budget) -> dict[st
     for record in found:
         value = record.value(objective)
         if record.budget == budget and value is not None:
-            params = {dotted: get_dotted(record.config, dotted) for dotted in sweep.search}
+            params = {dotted: record.setting(dotted) for dotted in sweep.search}
             settings[digest(params)] = params
             scores.setdefault(digest(params), []).append(value)
     if not scores:

@@ -111,7 +111,7 @@ def test_a_place_that_cannot_be_written_is_one_line(make_run, make_record, monke
     for place in ("front.png", "report.html"):
         (folder.path / place / "in the way").mkdir(parents=True)
     for verb, *options, says in (
-        ("front", "front.png: Is a directory; give another place"),
+        ("front", "front.png: cannot be read or written (Is a directory); give another place"),
         ("report", "report.html: "),
         ("best", "--to", "/dev/null/x", "/dev/null/x: cannot be written (File exists); name another folder"),
     ):

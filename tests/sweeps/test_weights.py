@@ -15,6 +15,7 @@ from privimage.privacy.budget import Budget
 from privimage.privacy.noise import Noise
 from privimage.sweeps import drive
 from privimage.sweeps.cli import main
+from privimage.sweeps.phase import Phase
 from privimage.sweeps.resume import check_same, reservation_of
 from privimage.sweeps.sweep import Sweep, load_sweep
 
@@ -41,7 +42,7 @@ def test_a_file_that_is_wrong_is_refused_before_anything(
 ) -> None:
     wrong = tmp_path / "wrong.pth"
     wrong.write_bytes(b"no weights")
-    for name, why in (("none.pth", "No such file"), ("wrong.pth", "damaged, or of another network")):
+    for name, why in (("none.pth", "cannot be read (No such file"), ("wrong.pth", "damaged, or of another network")):
         path, root = tmp_path / name, tmp_path / "runs"
         argv = [command[0], write_sweep(), "--root", root, *command[1:], *FID]
         assert run(*argv, "--set", f"features.inception={path}") == 2
@@ -76,4 +77,4 @@ def test_workers_get_the_absolute_path(
     work: Any = SimpleNamespace(
         sweep=loaded(write_sweep, "w.pth"), folder=folder, public=None, sensitive=None, reservation="r"
     )
-    assert drive._site(work, {}).weights == tmp_path / "w.pth"
+    assert drive._site(Phase(work=work, name="x")).weights == tmp_path / "w.pth"

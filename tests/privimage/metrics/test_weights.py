@@ -110,7 +110,7 @@ def test_without_weights_the_key_is_the_fix(cache: Path) -> None:
 
 WRONG = {
     "missing": "No such file",
-    "folder": "no file",
+    "folder": "Is a directory",
     "cut": "damaged",
     "other": "of another network",
     "empty": "damaged",
