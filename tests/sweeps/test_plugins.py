@@ -30,7 +30,7 @@ from privimage.sweeps.sweep import load_sweep
 METRIC = '''
 """How many of the semantics that the query function sees in the test split it sees in the synthetic images too."""
 
-from privimage.metrics import MetricContext, Family
+from privimage.metrics import Family, MetricContext
 
 
 class Overlap(Family):
