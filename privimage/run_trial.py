@@ -34,10 +34,10 @@ def run(
 
     Raises InputError if a search would learn from training without privacy, which no price covers.
     """
-    if role == "search" and not trial.method.method.private:
+    if role == "search" and not trial.method.member.private:
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
-    images = trial.method.method.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
+    images = trial.method.member.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
     values = measure.measured(
         images,
         names=trial.metrics,
@@ -74,7 +74,7 @@ def run(
 def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
     """Ask what all trials share of this configuration, at the noise that it says, unless it was asked before."""
     own = trial.model_copy(update={"method": config, "draw": None, "asked_sigma": {}})
-    config.method.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
+    config.member.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
 
 
 def context_of(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> Context:

@@ -62,7 +62,7 @@ class Trial(Frozen):
         sensitive = self.data.sensitive
         shape = self.data.public.shape if isinstance(sensitive, HeldOutConfig) else sensitive.shape
         if shape is not None:
-            self.method.method.check_shape(self.method, shape)
+            self.method.member.check_shape(self.method, shape)
         return self
 
     @property
@@ -78,7 +78,7 @@ class Trial(Frozen):
     @property
     def questions(self) -> dict[str, float]:
         """The questions of this trial that all trials share, each with the noise multiplier that it needs itself."""
-        shared = self.method.method.shared(self.method, self.identity).values()
+        shared = self.method.member.shared(self.method, self.identity).values()
         return {event.shared: event.sigma for event in shared if event.shared is not None}
 
     def asking(self, sigmas: Mapping[str, float]) -> Trial:
@@ -101,7 +101,7 @@ class Trial(Frozen):
         if self.data.stand_in:
             return ()
         return (
-            *self.method.method.looks(self.method),
+            *self.method.member.looks(self.method),
             *(look for name in self.metrics for look in metrics.looks_of(name)),
         )
 
@@ -115,7 +115,7 @@ class Trial(Frozen):
     @property
     def asked(self) -> dict[str, Event]:
         """What its method asks, by stage."""
-        return self.method.method.events(self.method, self.budget, self.noise, identity=self.identity)
+        return self.method.member.events(self.method, self.budget, self.noise, identity=self.identity)
 
 
 def check(
@@ -126,7 +126,7 @@ def check(
     weights: Path | None = None,
 ) -> None:
     """Raise InputError for what can be known to be impossible before anything is charged."""
-    n_train, method = sizes.n_train, trial.method.method
+    n_train, method = sizes.n_train, trial.method.member
     if trial.budget.delta * n_train >= 1 and not trial.data.stand_in:  # it guarantees nothing
         raise InputError(
             f"budgets: delta {trial.budget.delta:g}: with {n_train} training images use at most {0.1 / n_train:.0e}; "

@@ -57,14 +57,14 @@ def reaches(sweep: Sweep, kind: str) -> frozenset[Reach]:
 
 def settings(method: MethodConfig, kind: str) -> tuple[tuple[Stage, ...], frozenset[tuple[str, Hashable]]]:
     """The stages up to that one and every field that determines it: equal for configurations that share it."""
-    declaration, kind = method.method.declaration, kind_of(method.method, kind)
+    declaration, kind = method.member.declaration, kind_of(method.member, kind)
     deciding = ((field, value) for field, value in fields_of(method).items() if declaration.decides(field, kind))
     return declaration.upto(kind), frozenset(deciding)
 
 
 def depends(method: MethodConfig, kind: str, on: World) -> bool:
     """Whether that stage of a configuration depends on something that is no field of the method."""
-    return method.method.declaration.depends(kind_of(method.method, kind), on)
+    return method.member.declaration.depends(kind_of(method.member, kind), on)
 
 
 def _reach(sweep: Sweep, method: MethodConfig, kind: str) -> Reach | None:
@@ -99,8 +99,8 @@ def holds(sweep: Sweep, kind: str, method: MethodConfig) -> bool:
     mine = _reach(sweep, method, kind)
     if mine is None or mine not in reaches(sweep, kind):
         return False
-    values, kind = fields_of(method), kind_of(method.method, kind)
-    decides = method.method.declaration.decides
+    values, kind = fields_of(method), kind_of(method.member, kind)
+    decides = method.member.declaration.decides
     searched = [(name.removeprefix(METHOD_PART), dimension) for name, dimension in sweep.search.items()]
     return all(dimension.contains(values[field]) for field, dimension in searched if decides(field, kind))
 

@@ -115,16 +115,16 @@ class _Work:
         rows = [self.sweep.row_trial(r, s, b, noise=plan.sweep.example(budget=b).noise)
                 for r, s, b in self.sweep.rows()]  # fmt: skip
         configs = [*searched, *(trial.method for trial in rows)]
-        of = self._measured([config for config in configs if config.method.generates], tell)
+        of = self._measured([config for config in configs if config.member.generates], tell)
         seconds, disk = dict[str, float](), 0.0
         for stage in plan.stages:
-            seen = [(of[type(m.method)], m) for m in searched if m.method.declaration.upto(stage.stage)]
+            seen = [(of[type(m.member)], m) for m in searched if m.member.declaration.upto(stage.stage)]
             if seen:
                 each = statistics.fmean(effort.seconds(stage.stage, m) for effort, m in seen)
                 seconds[stage.stage] = seconds.get(stage.stage, 0.0) + stage.computed * each
                 disk += stage.computed * statistics.fmean(effort.bytes(stage.stage, m) for effort, m in seen)
         for kind, config in self._alone(rows):
-            effort = of[type(config.method)]
+            effort = of[type(config.member)]
             seconds[kind] = seconds.get(kind, 0.0) + effort.seconds(kind, config)
             disk += effort.bytes(kind, config)
         trials = max((stage.needed for stage in plan.stages), default=0) + len(rows)
@@ -134,10 +134,10 @@ class _Work:
     def _measured(self, configs: list[MethodConfig], tell: Tell) -> dict[type[Method], Effort]:
         """What the methods say that they take, of one family the same."""
         found: dict[type[Method], Effort] = {}
-        families = list(dict.fromkeys(type(config.method) for config in configs))
+        families = list(dict.fromkeys(type(config.member) for config in configs))
         for number, family in enumerate(families):
-            mine = [config for config in configs if type(config.method) is family]
-            effort = mine[0].method.effort(self.shape, self.n)
+            mine = [config for config in configs if type(config.member) is family]
+            effort = mine[0].member.effort(self.shape, self.n)
             if effort is None:
                 raise InputError(f"{mine[0].name} does not say how long its stages take")
             effort.measure(mine, partial(_tell, tell, number, len(families)))
@@ -148,8 +148,8 @@ class _Work:
         """The stages of comparison rows that neither the search nor an earlier row has made."""
         done: set[object] = set()
         for trial in rows:
-            declaration = trial.method.method.declaration
-            for kind in (stage.kind for stage in declaration.stages) if trial.method.method.generates else ():
+            declaration = trial.method.member.declaration
+            for kind in (stage.kind for stage in declaration.stages) if trial.method.member.generates else ():
                 budget = trial.budget if declaration.budgeted(kind) else None
                 key = (count.settings(trial.method, kind), trial.seed, budget)
                 if key not in done and not count.holds(self.sweep, kind, trial.method):

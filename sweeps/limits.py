@@ -72,6 +72,6 @@ def _deciding(sweep: Sweep) -> tuple[list[str], list[str], list[str]]:
 
 def _asked(trial: Trial) -> tuple[object, ...]:
     """What a trial asks, but for noise that follows from the budget."""
-    method, fields = trial.method.method, fields_of(trial.method)
+    method, fields = trial.method.member, fields_of(trial.method)
     accesses = (ask.access(fields) for _, ask in method.declaration.asking)
     return (*accesses, *trial.questions.items())

@@ -178,7 +178,7 @@ def _quote(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Quote:
     try:
         bill = bill_of(alone, asked_sigma=asked)
         for _, trial in alone.corner_trials():
-            asks = trial.method.method.declaration.asking
+            asks = trial.method.member.declaration.asking
             if asks and not trial.events:  # calibrates: raises if the budget cannot be met
                 raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
     except InputError as error:
@@ -274,7 +274,7 @@ def _settings(sweep: Sweep) -> Iterator[Settings]:
     others = [{METHOD: name} for name in sweep.methods()]
     for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):
         method = sweep.example(budget=sweep.budgets[0], overrides=overrides).method
-        uses = method.method.declaration.uses
+        uses = method.member.declaration.uses
         values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base.get(k, v) and uses(k)}
         if values:
             yield Settings(method=method.name, values=values)

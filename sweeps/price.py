@@ -49,7 +49,7 @@ def _trained_rows(sweep: Sweep, budget: Budget) -> list[Trial]:
     found: dict[object, Trial] = {}
     for row, seed, at in sweep.rows():
         trial = sweep.row_trial(row, seed, at, noise=Noise())
-        if at == budget and trial.method.method.solved:
+        if at == budget and trial.method.member.solved:
             own = seed if count.depends(trial.method, count.SOLVED, "seed") else None
             found.setdefault((count.settings(trial.method, count.SOLVED), own), trial)
     return list(found.values())
@@ -67,7 +67,7 @@ def _asked_anyway(sweep: Sweep, row: Trial, noise: Noise) -> bool:
 def _training(trial: Trial, noise: Noise) -> Event:
     """What a trial asks with noise that follows from its budget."""
     asked = trial.model_copy(update={"noise": noise}).asked
-    return asked[count.kind_of(trial.method.method, count.SOLVED)]
+    return asked[count.kind_of(trial.method.member, count.SOLVED)]
 
 
 def search_of(sweep: Sweep) -> Search:
@@ -196,7 +196,7 @@ def asked_by(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> tuple[MethodC
     """A configuration for every shared question that the search may ask, with the noise that it is asked at."""
     identity, found = sweep.data.identity, dict[str, MethodConfig]()
     for config in _searched_methods(sweep):
-        asked = config.method.declaration.questions(fields_of(config), identity)
+        asked = config.member.declaration.questions(fields_of(config), identity)
         noise = {
             ask.sigma: asked_sigma[asked[stage.kind]]
             for stage, ask in _sharing(config.name)
@@ -210,7 +210,7 @@ def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]
     """The shared questions of these configurations, each with the least noise that any of them needs."""
     found: dict[str, Event] = {}
     for config in configs:
-        for event in config.method.shared(config, sweep.data.identity).values():
+        for event in config.member.shared(config, sweep.data.identity).values():
             question = event.shared or ""
             if question not in found or event.sigma < found[question].sigma:
                 found[question] = event

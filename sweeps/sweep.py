@@ -199,7 +199,7 @@ class Sweep(Frozen):
             if not self._foreign(dotted, str(values["method"].get("name", DEFAULT))):
                 values = set_dotted(values, dotted, value)
         trial = parse(Trial, values).asking(asked_sigma)
-        if search and not trial.method.method.private:
+        if search and not trial.method.member.private:
             raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
         return trial
 

@@ -55,7 +55,7 @@ class MethodConfig(Frozen):
     samples: int = Field(default=2000, ge=10, le=1_000_000)  # images that are made; all are in memory at once
 
     @property
-    def method(self) -> Method:
+    def member(self) -> Method:
         """The method of that name."""
         return load(self.name)
 

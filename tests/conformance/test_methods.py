@@ -119,7 +119,7 @@ def run(root: Path, config: MethodConfig, canned: dict[str, Artefact] | None = N
     """The pipeline of this configuration up to its images."""
     stages = Recorder(root, canned, world.get("until", ""))
     identity = {"sensitive": world.get("sensitive", "toy"), "public": world.get("public", "toy-public")}
-    own = config.method
+    own = config.member
     questions = (event.shared or "" for event in own.shared(config, identity).values())
     context = Context(
         config=config,

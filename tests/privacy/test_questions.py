@@ -73,11 +73,11 @@ def priced(sweep: Sweep) -> Bill:
 
 def keys(trial: Trial, kind: str, **more: Any) -> Iterator[str]:
     """The key under which the trial asks this, if it does."""
-    if trial.method.method.declaration.upto(kind):
+    if trial.method.member.declaration.upto(kind):
         stages: Any = None  # nothing is run
         context = context_of(trial, public=PUBLIC, sensitive=SENSITIVE, stages=stages)
         config, k2 = trial.method, {}
-        if config.method.selects:
+        if config.member.selects:
             k2 = {"select.ratio": config.select.k2(n_public=20, n_labels=3)}
         yield digest(replace(context, fields=k2).inputs.knowing(more).of(kind))  # type: ignore[arg-type]
 
@@ -102,7 +102,7 @@ def rows(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
 
 
 def trainings(trials: list[Trial]) -> set[str]:
-    return {key for t in trials if t.method.method.solved for key in keys(t, "generator")}
+    return {key for t in trials if t.method.member.solved for key in keys(t, "generator")}
 
 
 def scores(trials: list[Trial]) -> set[str]:
@@ -118,7 +118,7 @@ def counted(sweep: Sweep) -> None:
         searched, compared = everything(sweep, bill, study), rows(sweep, bill, study)
         assert study.trainings_asked + len(study.rows) == len(trainings(searched) | trainings(compared))
         assert study.scores_asked == len(scores(searched))
-        used = {t.events[-1 - len(t.scores)] for t in searched if t.method.method.solved}
+        used = {t.events[-1 - len(t.scores)] for t in searched if t.method.member.solved}
         for event in used:
             assert any(e.sigma <= event.sigma and e == event.model_copy(update={"sigma": e.sigma})
                        for e in study.trainings)  # fmt: skip

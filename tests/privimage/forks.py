@@ -103,7 +103,7 @@ def images(root: Path, sensitive: PrivateSet) -> None:
     config, identity = resolve(METHOD), {"sensitive": "toy", "public": "toy-public"}
     context = Context(
         config=config,
-        events=config.method.events(config, BUDGET, Noise(), identity=identity),
+        events=config.member.events(config, BUDGET, Noise(), identity=identity),
         draw=None,
         seed=1,
         asked_sigma={},
@@ -114,7 +114,7 @@ def images(root: Path, sensitive: PrivateSet) -> None:
         identity=identity,
         stages=stages,
     )
-    config.method.images(context)
+    config.member.images(context)
 
 
 ON_DISK = ((os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (os, "fsync"))
@@ -168,7 +168,7 @@ def outcome(root: Path) -> dict[str, Any]:
 def killed(folder: Path, stride: int, moments: int) -> dict[str, Any]:
     sensitive = private_set(folder)
     config, identity = resolve(METHOD), {"sensitive": "toy", "public": "toy-public"}
-    config.method.events(config, BUDGET, Noise(), identity=identity)  # calibrated once, here
+    config.member.events(config, BUDGET, Noise(), identity=identity)  # calibrated once, here
     whole, count = folder / "whole", folder / "count"
     whole.mkdir()
 
