@@ -15,20 +15,31 @@ from privimage.data.sets import PublicSet
 from privimage.disk import make_folder, write_whole
 from privimage.errors import InputError
 from privimage.schema import digest
+from privimage.stores.open import open_shelf
 
 
 def check_public(public: PublicSet, *, identity: Mapping[str, Any], store: Path) -> None:
     """Keep in the store's folder which images `identity` describes, or see that they are still the same.
 
-    Raises InputError if they are others.
+    The same on the shelf behind it: what other roots made of other images is there by the same names. Raises
+    InputError if they are others.
     """
-    path = store / "public" / f"{digest(identity)[:32]}.sha256"
-    content = digest({"images": public.fingerprint, "classes": public.classes})
+    key, content = digest(identity)[:32], digest({"images": public.fingerprint, "classes": public.classes})
+    path, name, shelf = store / "public" / f"{key}.sha256", f"public/{key}/sha256", open_shelf(store)
+    if path.exists() and path.read_text().strip() != content:
+        raise _others(public, identity, f"{store} knows", "another --root")
+    if shelf is not None:
+        if shelf.get(name) is None:
+            shelf.put(name, content.encode())
+        if shelf.get(name) != content.encode():
+            raise _others(public, identity, f"the shelf of {store} knows", "a root without it")
     if not path.exists():
         make_folder(path.parent)
         write_whole(path, content)
-    elif path.read_text().strip() != content:
-        raise InputError(
-            f"data.public: the images of {identity.get('root') or public.name} are others than those that {store} "
-            "knows by this description; put them back, give the changed set a folder of its own, or use another --root"
-        )
+
+
+def _others(public: PublicSet, identity: Mapping[str, Any], known: str, other: str) -> InputError:
+    return InputError(
+        f"data.public: the images of {identity.get('root') or public.name} are others than those that {known} by this "
+        f"description; put them back, give the changed set a folder of its own, or use {other}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.manifest import Manifest
 from privimage.stores.open import ADDRESS, open_store
+from privimage.stores.public_content import check_public
 from privimage.stores.shared import SharedStore
 from privimage.stores.shelf import STORES, Shelf
 from privimage.stores.store import Built
@@ -205,3 +207,18 @@ def test_looking_for_manifests_fetches_nothing(address: str, tmp_path: Path) -> 
     other = root_at(tmp_path / "other", address)
     assert [manifest.key for manifest in other.find("kind")] == ["k" * 64]
     assert FileStore(other.root).get("kind", "k" * 64) is None
+
+
+def test_other_public_images_of_one_description_are_refused_in_every_root(address: str, tmp_path: Path) -> None:
+    """Keys know a public set by its description: another root's artefacts of other images would be served."""
+    images, identity = toys.public_set(), {"name": "folder", "root": "/public"}
+    roots = [root_at(tmp_path / name, address).root for name in ("one", "other", "third")]
+    check_public(images, identity=identity, store=roots[0])
+    check_public(images, identity=identity, store=roots[1])
+    changed = replace(images, y=images.y[::-1].copy())
+    with pytest.raises(InputError, match=r"data\.public: the images of /public are others than those that the shelf"):
+        check_public(changed, identity=identity, store=roots[2])
+    assert not (roots[2] / "public").exists(), "it may take the right ones yet"
+    check_public(images, identity=identity, store=roots[2])
+    check_public(changed, identity={**identity, "root": "/other"}, store=roots[2])
+    assert list(root_at(tmp_path / "one", address).find()) == [], "it is no artefact"
