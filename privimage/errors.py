@@ -1,5 +1,9 @@
 """The errors a caller may catch. Each carries one message and survives pickling across processes."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class PrivImageError(Exception):
     """Root of every error that privimage raises on purpose."""
@@ -11,6 +15,14 @@ class InputError(PrivImageError, ValueError):
 
 class BudgetExceeded(InputError):
     """What was asked for costs more privacy than the budget or the ledger's cap allows."""
+
+
+class SharedTooDear(BudgetExceeded):
+    """Answers that all trials share spend a budget alone."""
+
+    def naming(self, fields: Iterable[str]) -> BudgetExceeded:
+        """The same with the fields that hold their noise, for whoever knows them."""
+        return BudgetExceeded(f"{self}: {', '.join(fields)}")
 
 
 class Damaged(InputError):

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from privimage.errors import TrialFailed
 
-KNOBS = {  # what to turn when a stage blows up
-    "query-function": "lower method.query.function.lr",
-    "pretrained": "lower method.pretrain.lr",
-    "generator": "lower method.finetune.lr",
-    "model": "lower method.sample.guidance or method.sample.sigma_max, or method.pretrain.lr and method.finetune.lr",
-    "samples": "lower method.finetune.lr, method.pretrain.lr or method.sample.guidance",
-}
 DIVERGED = "diverged"  # in the meta data of an answer that was paid for, and was not finite: in place of its arrays
 
 
 class Diverged(TrialFailed):
-    """A stage made numbers that are not finite, or images that are all the same. The message names the fix."""
+    """The stage `kind` made numbers that are not finite, or images that are all the same.
+
+    What to turn is for its method to say (`Stage.fix`), where the method is known.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def is_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
@@ -34,14 +34,10 @@ def is_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
 
 def diverged(kind: str) -> Diverged:
     """The failure of a stage whose numbers are not finite."""
-    return Diverged(f"{kind}: training blew up, its numbers are not finite; {_knob(kind)}")
+    return Diverged(f"{kind}: training blew up, its numbers are not finite", kind)
 
 
 def check_images(x: NDArray[np.uint8]) -> None:
     """Raise Diverged if all images [n, ...] are equal: whatever made them, it has learned nothing to draw."""
     if (x == x[:1]).all():
-        raise Diverged(f"samples: all {len(x)} images are the same; training blew up; {_knob('samples')}")
-
-
-def _knob(kind: str) -> str:
-    return KNOBS.get(kind, "lower the learning rates")
+        raise Diverged(f"samples: all {len(x)} images are the same; training blew up", "samples")

@@ -10,7 +10,7 @@ from privimage.schema import Frozen
 from privimage.shared_answer import stages_of
 
 STAGES = (
-    Stage(kind="query-function", fields=("query.function",), world=("public",)),
+    Stage(kind="query-function", fields=("query.function",), world=("public",), fix="lower method.query.function.lr"),
     *stages_of("histogram", purpose="query", sigma="query.sigma", fields=("query.k1",), after=("query-function",)),
 )
 

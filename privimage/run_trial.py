@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from privimage import measure
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
+from privimage.finite import Diverged
 from privimage.methods.method import NEVER_SEARCHED, Context, MethodConfig
 from privimage.privacy import accounting
 from privimage.record import Record, Role, finite
@@ -37,7 +40,8 @@ def run(
     if role == "search" and not trial.method.member.private:
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
     started, clock = datetime.now(UTC), time.perf_counter()
-    images = trial.method.member.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
+    with _naming_the_fix(trial.method):
+        images = trial.method.member.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
     values = measure.measured(
         images,
         names=trial.metrics,
@@ -74,7 +78,17 @@ def run(
 def ask(trial: Trial, config: MethodConfig, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> None:
     """Ask what all trials share of this configuration, at the noise that it says, unless it was asked before."""
     own = trial.model_copy(update={"method": config, "draw": None, "asked_sigma": {}})
-    config.member.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
+    with _naming_the_fix(config):
+        config.member.ask(context_of(own, public=public, sensitive=sensitive, stages=stages))
+
+
+@contextmanager
+def _naming_the_fix(config: MethodConfig) -> Iterator[None]:
+    """Adds to the failure of a stage what its method says to do."""
+    try:
+        yield
+    except Diverged as error:
+        raise Diverged(f"{error}; {config.member.declaration.fix(error.kind)}", error.kind) from None
 
 
 def context_of(trial: Trial, *, public: PublicSet, sensitive: SensitiveData, stages: Stages) -> Context:

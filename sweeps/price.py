@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from privimage import metrics
-from privimage.errors import InputError
+from privimage.errors import InputError, SharedTooDear
 from privimage.methods.declared import Ask, Stage, fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
@@ -26,7 +26,10 @@ def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
     Raises InputError if the space does not say beforehand what may be asked, BudgetExceeded if no noise is enough.
     """
     queries = queries_of(sweep, asked_sigma=asked_sigma, trials=sweep.tuning.asks(sweep))
-    studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
+    try:
+        studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
+    except SharedTooDear as error:
+        raise error.naming(noise_fields(sweep)) from None
     return Bill(mode=sweep.tuning.mode, covers=sweep.tuning.meets, queries=queries, studies=studies)
 
 
@@ -179,8 +182,7 @@ def least_sigmas(sweep: Sweep) -> dict[str, float]:
 
 def noise_fields(sweep: Sweep) -> tuple[str, ...]:
     """The dotted fields that say how much noise a shared answer has, of all methods of the sweep."""
-    asks = (ask for name in _all_methods(sweep) for _, ask in _sharing(name))
-    return tuple(dict.fromkeys(f"method.{ask.sigma}" for ask in asks if isinstance(ask.sigma, str)))
+    return tuple(dict.fromkeys(f"method.{field}" for name in _all_methods(sweep) for field in load(name).noise_fields))
 
 
 def answer_kinds(sweep: Sweep) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ class Stage:
 
     `after` are the kinds of the stages that it follows from, beside those that they follow from; None: all before it.
     `asks` is what it asks of the sensitive set. Its fields and its noise determine the stage without being named here.
+    `fix` says what to do where its numbers are not finite.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class Stage:
     world: tuple[World, ...] = ()
     after: tuple[str, ...] | None = None
     asks: Ask | None = None
+    fix: str = "lower the learning rates"
 
     def names(self, field: str) -> bool:
         """Whether this stage itself depends on the field."""
@@ -129,6 +131,10 @@ class Declaration:
     def budgeted(self, kind: str) -> bool:
         """Whether that stage depends on noise that follows from the budget."""
         return any(stage.asks is not None and stage.asks.solved for stage in self.upto(kind))
+
+    def fix(self, kind: str) -> str:
+        """What to do where that stage made numbers that are not finite."""
+        return next((stage.fix for stage in self.stages if stage.kind == kind), Stage.fix)
 
     @property
     def asking(self) -> tuple[tuple[Stage, Ask], ...]:

@@ -27,6 +27,7 @@ from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
+DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
 
 
 class ModelConfig(Frozen):
@@ -79,7 +80,10 @@ class DiffusionMethod(Method):
             "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "labels", "seed")),),
         }
         pretrained = Stage(
-            kind="pretrained", fields=("model.size", "pretrain"), world=("public", "shape", "labels", "seed")
+            kind="pretrained",
+            fields=("model.size", "pretrain"),
+            world=("public", "shape", "labels", "seed"),
+            fix="lower method.pretrain.lr",
         )
         return () if self.pretrain_on == "nothing" else (*selection.get(self.pretrain_on, ()), pretrained)
 
@@ -93,6 +97,7 @@ class DiffusionMethod(Method):
                 fields=("model.size", "finetune"),
                 without=ROUNDING if private else (*ROUNDING, "finetune.C"),
                 world=("sensitive", "shape", "labels", "seed", "draw"),
+                fix="lower method.finetune.lr",
                 asks=Ask(
                     purpose="dp-sgd" if private else "training",
                     q="finetune.q",
@@ -110,8 +115,9 @@ class DiffusionMethod(Method):
             fields=("sample",),
             without=() if two else ("sample.detail_below",),
             world=("public", "seed"),
+            fix=f"{DRAWN} or method.sample.sigma_max",
         )
-        return (model, Stage(kind="samples", fields=("samples",), world=("seed",)))
+        return (model, Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN))
 
     def images(self, context: Context) -> Synthetic:
         """See Method."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from privimage.doors import Door
-from privimage.errors import InputError
+from privimage.errors import InputError, SharedTooDear
 from privimage.field_types import has_field
 from privimage.generators import Shape
 from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
@@ -162,6 +162,12 @@ class Method(ABC):
         return any(ask.shared for _, ask in self.declaration.asking)
 
     @property
+    def noise_fields(self) -> tuple[str, ...]:
+        """The fields of its configuration that say how much noise shared answers have."""
+        sigmas = (ask.sigma for _, ask in self.declaration.asking if ask.shared)
+        return tuple(dict.fromkeys(sigma for sigma in sigmas if isinstance(sigma, str)))
+
+    @property
     def solved(self) -> bool:
         """Whether some of its noise follows from the budget."""
         return self.declaration.solved is not None
@@ -187,7 +193,10 @@ class Method(ABC):
         found: dict[str, Event] = {}
         for stage, ask in self.declaration.asking:
             if ask.solved:
-                found[stage.kind] = noise.solve(budget, ask.access(fields), others=tuple(shared.values()))
+                try:
+                    found[stage.kind] = noise.solve(budget, ask.access(fields), others=tuple(shared.values()))
+                except SharedTooDear as error:
+                    raise error.naming(f"method.{name}" for name in self.noise_fields) from None
             else:
                 found[stage.kind] = shared[stage.kind] if ask.shared else ask.event(fields)
         return found

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
-from privimage.errors import BudgetExceeded, Violation
+from privimage.errors import BudgetExceeded, SharedTooDear, Violation
 from privimage.privacy.accounting import epsilon, epsilon_rdp, least
 from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
@@ -184,9 +184,8 @@ def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost
     """The study with the least noise that meets the budget: factors of training and score, each for its own split."""
     spent = epsilon(queries, budget.delta)
     if spent >= budget.epsilon:
-        raise BudgetExceeded(
-            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; give them more noise (their sigma, e.g. "
-            "method.query.sigma), or raise the budget"
+        raise SharedTooDear(
+            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more noise"
         )
 
     def total(noise: Noise) -> float:

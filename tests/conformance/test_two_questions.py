@@ -12,7 +12,7 @@ import toy_two_questions
 import toys
 from toy_packages import install
 
-from privimage.errors import InputError
+from privimage.errors import BudgetExceeded, InputError
 from privimage.methods.declared import Ask, Declaration, Stage
 from privimage.methods.method import MethodConfig, load
 from privimage.privacy.budget import Event
@@ -161,6 +161,19 @@ def test_noise_from_the_budget_is_another_with_every_noise_of_a_shared_answer(
         for counts in (3, 5, 8)
     ]
     assert solved[0] > solved[1] > solved[2]
+
+
+def test_shared_answers_that_spend_a_budget_name_their_fields(
+    spent: type[MethodConfig], write_sweep: Callable[..., Path]
+) -> None:
+    what = toys.Trial.model_validate({**toys.VALUES, "method": {"name": "spent", "counts": 0.5}})
+    with pytest.raises(BudgetExceeded, match=r"raise the budget, or give them more noise: method\.counts$"):
+        what.asked  # noqa: B018
+    tuning = {"mode": "explore", "covers": "sweep"}
+    own: dict[str, Any] = {"method": {"name": "spent", "counts": 0.5}, "budgets": [{"epsilon": 1, "delta": 1e-5}]}
+    sweep = load_sweep(write_sweep(**own, tuning=tuning, search={}, trials=1))
+    with pytest.raises(BudgetExceeded, match=r"give them more noise: method\.counts"):
+        bill_of(sweep, asked_sigma=least_sigmas(sweep))
 
 
 def test_a_row_whose_training_no_seed_changes_is_billed_once(

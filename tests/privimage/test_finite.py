@@ -77,7 +77,7 @@ def test_an_answer_that_is_not_finite_is_remembered_as_failed(tmp_path: Path) ->
 def test_no_stage_stores_what_is_not_finite(kind: str, tmp_path: Path) -> None:
     stages = stages_at(tmp_path)
     for way in (stages.public, stages.alone):
-        with pytest.raises(Diverged, match=f"{kind}: .*; lower"):
+        with pytest.raises(Diverged, match=f"{kind}: training blew up"):
             way(kind, {}, lambda progress: Built(arrays=BAD, privacy="public"))
     with pytest.raises(Diverged):
         stages.store.put(kind, "0" * 64, Built(arrays=BAD, privacy="public"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from privimage.errors import BudgetExceeded
+from privimage.errors import BudgetExceeded, SharedTooDear
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.accounting.total import epsilon
 from privimage.privacy.budget import Access, Budget, Event
@@ -26,9 +26,8 @@ def calibrate(*, budget: Budget, access: Access, others: tuple[Cost, ...] = ()) 
     """
     spent = epsilon(others, budget.delta)
     if spent >= budget.epsilon:
-        raise BudgetExceeded(
-            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; give them more noise (their sigma, e.g. "
-            "method.query.sigma), or raise the budget"
+        raise SharedTooDear(
+            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more noise"
         )
 
     def total(sigma: float) -> float:

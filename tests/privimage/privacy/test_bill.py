@@ -100,7 +100,7 @@ def test_two_budgets_share_the_query() -> None:
 
 
 def test_what_no_noise_can_meet_is_refused_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BudgetExceeded, match=r"shared answers alone cost .*method\.query\.sigma"):
+    with pytest.raises(BudgetExceeded, match=r"shared answers alone cost .*give them more noise"):
         price_sweep(budget(0.3), search(), queries=(QUERY,))
     monkeypatch.setattr(bill, "MOST_NOISE", 1.5)
     with pytest.raises(BudgetExceeded, match=r"fewer trials or a larger budget"):

@@ -131,7 +131,7 @@ BAD = (
     Bad(
         id="a sweep whose query is beyond its budget",
         set=("tuning.covers=sweep", "budgets=[{epsilon: 0.2, delta: 1.0e-5}]"),
-        says=("epsilon 0.2", "shared answers alone cost"),
+        says=("epsilon 0.2", "shared answers alone cost", "give them more noise: method.query.sigma"),
     ),
     Bad(id="set without =", set=("method.query.sigma",), says=("--set", "method.query.sigma", "KEY=VALUE")),
     Bad(id="set not YAML", set=("trials=[",), says=("--set trials", "YAML")),
