@@ -13,7 +13,7 @@ from privimage import metrics
 from privimage.data.pair import DataConfig
 from privimage.data.sets import Part, SensitiveData
 from privimage.methods.method import Synthetic
-from privimage.metrics.context import Arrays, MetricContext, Top
+from privimage.metrics.context import Arrays, MetricContext
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Look, Seen
@@ -32,12 +32,11 @@ def measured(
     sensitive: SensitiveData,
     stages: Stages,
     weights: Path | None,
-    query: Top | None = None,
 ) -> tuple[metrics.Metric, ...]:
     """The metrics of these names, in that order; on all workers but the first none.
 
     `score` is what each noisy score of them asks; what it answers stays internal if the trial is `secret`. `weights`:
-    see Features. `query` is the method's query function, where it has one.
+    see Features.
     """
     if not stages.workers.first:
         return ()
@@ -56,7 +55,7 @@ def measured(
         source=images.source,
         stand_in=data.stand_in,
         keep=keep,
-        query=query,
+        query=images.query,
         device=stages.workers.device,
         weights=weights,
     )

@@ -51,7 +51,6 @@ def run(
         sensitive=sensitive,
         stages=stages,
         weights=weights,
-        query=images.query,
     )
     return Record(
         id=trial.id,

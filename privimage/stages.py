@@ -249,12 +249,15 @@ def _reset_peak() -> None:
 
 
 def _peak_mib() -> float:
-    """Peak resident memory of this process since `_reset_peak` (GPU memory where there is one), MiB.
+    """Peak memory of this process since `_reset_peak` (of the GPU where there is one), MiB."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else peak_resident_mib()
+
+
+def peak_resident_mib() -> float:
+    """Peak memory of this process, MiB.
 
     Without what it shares with others: the pages of Ray's object store that it has looked at are counted there.
     """
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
     try:
         kib = dict(line.split()[:2] for line in Path("/proc/self/status").read_text().splitlines() if "kB" in line)
         return (int(kib["VmHWM:"]) - int(kib["RssShmem:"])) / 1024

@@ -134,5 +134,10 @@ def check(
         )
     method.check_all(trial.method, sizes)
     metrics.check(trial.metrics, n_test=n_test, weights=weights)
-    if method.declaration.asking and not trial.events:  # calibrates: raises if the budget cannot be met
+    check_events(trial)
+
+
+def check_events(trial: Trial) -> None:
+    """Raise BudgetExceeded if its budget cannot be met with any noise."""
+    if trial.method.method.declaration.asking and not trial.events:  # calibrates
         raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")

@@ -24,8 +24,8 @@ from privimage.sweeps.progress import Progress, Running, remaining
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
+from privimage.text import PLAIN
 
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 EVERY = 30.0  # seconds between two lines where there is no terminal
 WAITING = 60.0  # seconds without a running trial after which the reason is said
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +21,17 @@ from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import InputError
 from privimage.generators import Shape
-from privimage.methods.effort import clock
+from privimage.methods.effort import clock, pictures, random_set
 from privimage.methods.method import Effort, Method, MethodConfig, Tell
 from privimage.privacy.looks import Seen
+from privimage.stages import peak_resident_mib
 from privimage.sweeps import count
 from privimage.sweeps.plan import Plan
 from privimage.sweeps.sweep import Sweep
+from privimage.text import duration
 from privimage.trial import Trial
 
-LABELS, SAMPLED, FEW, TICKS = 10, 40, 300, 100
+SAMPLED, FEW, TICKS = 40, 300, 100
 SPREAD = (0.5, 1.3)  # of the estimate: small batches are timed, which cost a little more; other programs, start-up
 
 
@@ -46,18 +47,12 @@ class Estimate:
 
     def sentence(self) -> str:
         """What `plan` says."""
-        low, high = (_time(self.seconds * factor) for factor in SPREAD)
+        low, high = (duration(self.seconds * factor) for factor in SPREAD)
         trials = "1 trial" if self.at_once == 1 else f"{self.at_once} trials"
         return (
             f"Here, with {trials} at a time: about {low} to {high}, most of it {self.dearest}; about "
             f"{self.mib / 1024:.1f} GiB of memory and {max(1, round(self.disk))} MiB of disk"
         )
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
@@ -83,7 +78,7 @@ def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
         return f"Not estimated: {error}"
     finally:
         torch.set_num_threads(threads)
-    memory = at_once * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = at_once * peak_resident_mib()
     return Estimate(
         seconds=sum(seconds.values()) / at_once / sweep.resources.workers,
         at_once=at_once,
@@ -164,13 +159,13 @@ class _Work:
             yield self.sweep.example(budget=budget, overrides=point).method
 
     def _pictures(self) -> np.ndarray:
-        return np.random.default_rng(0).integers(0, 256, (FEW, *self.shape), dtype=np.uint8)
+        return pictures(self.shape, FEW)
 
     def _sensitive(self, split: Part) -> PrivateSet:
         """Random images in the shape of the sensitive ones."""
-        classes, x, y = tuple(map(str, range(LABELS))), self._pictures(), np.arange(FEW) % LABELS
+        x = self._pictures()
         x[:, :, 0, 0] = len(split)  # so that two splits differ
-        return PrivateSet(x=x, y=y, name="random", id="random", classes=classes, split=split)
+        return random_set(x, split)
 
     def _metrics(self, method: MethodConfig) -> float:
         """Seconds of all metrics of one trial: those that go by images are timed on few."""

@@ -25,6 +25,7 @@ from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, se
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.text import count as count_of
+from privimage.trial import check_events
 
 COUNTS = (1, 2, 5, 10, 50)  # numbers of trials that are compared
 QUANTILES = (0.5, 0.9, 0.99)
@@ -178,9 +179,7 @@ def _quote(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Quote:
     try:
         bill = bill_of(alone, asked_sigma=asked)
         for _, trial in alone.corner_trials():
-            asks = trial.method.member.declaration.asking
-            if asks and not trial.events:  # calibrates: raises if the budget cannot be met
-                raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")
+            check_events(trial)
     except InputError as error:
         return Quote(budget=budget, refusal=str(error))
     (study,) = bill.studies

@@ -17,6 +17,7 @@ from privimage.errors import InputError
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import Frozen
+from privimage.text import duration
 
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
 
@@ -77,9 +78,7 @@ def remaining(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    if seconds < 90:
-        return f"; about {max(10, round(seconds, -1)):.0f} s left"
-    return f"; about {seconds / 60:.0f} min left" if seconds < 5400 else f"; about {seconds / 3600:.1f} h left"
+    return f"; about {duration(seconds if seconds >= 90 else max(10, round(seconds, -1)))} left"
 
 
 def write(path: Path, progress: Progress) -> None:

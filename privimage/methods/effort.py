@@ -91,12 +91,9 @@ class DiffusionEffort:
     def _generator(self, whole: DiffusionConfig) -> Generator:
         return sizes.build(whole.model.size, shape=self.shape, n_classes=LABELS, seed=0)
 
-    def _pictures(self, n: int) -> np.ndarray:
-        return np.random.default_rng(0).integers(0, 256, (n, *self.shape), dtype=np.uint8)
-
     def _pretrain(self, whole: DiffusionConfig) -> StepSeconds:
         y, generator = np.arange(64) % LABELS, self._generator(whole)
-        pool = Images(x=self._pictures(64), y=y)
+        pool = Images(x=pictures(self.shape, 64), y=y)
 
         def steps(n: int, batch: int) -> float:
             config = whole.pretrain.model_copy(update={"images": n * batch, "batch": batch})
@@ -111,7 +108,7 @@ class DiffusionEffort:
         q_n, K = max(1, round(whole.finetune.q * self.n)), whole.finetune.K
 
         def steps(n: int, batch: int) -> float:
-            sensitive = _sensitive(self._pictures(batch), "train")
+            sensitive = random_set(pictures(self.shape, batch), "train")
             event = Event(purpose="dp-sgd", sigma=1.0, steps=n, split="train")
             return clock(lambda: fine_tune(
                 self._generator(whole), sensitive, config=whole.finetune, event=event, entropy=Entropy.fresh(),
@@ -132,7 +129,7 @@ class DiffusionEffort:
         return _cost(steps, most=min(whole.samples, config.batch))
 
     def _query(self, whole: DiffusionConfig) -> StepSeconds:
-        x, y = self._pictures(64), np.arange(64) % CLASSES
+        x, y = pictures(self.shape, 64), np.arange(64) % CLASSES
         public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
 
         def steps(n: int, batch: int) -> float:
@@ -144,7 +141,13 @@ class DiffusionEffort:
         return _cost(steps, most=whole.query.function.batch)
 
 
-def _sensitive(x: np.ndarray, split: Part) -> PrivateSet:
+def pictures(shape: Shape, n: int) -> np.ndarray:
+    """Random images uint8 [n, C, H, W], each time the same: they take as long as real ones."""
+    return np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def random_set(x: np.ndarray, split: Part) -> PrivateSet:
+    """These images as a split of a sensitive set, with all labels."""
     classes, y = tuple(map(str, range(LABELS))), np.arange(len(x)) % LABELS
     return PrivateSet(x=x, y=y, name="random", id="random", classes=classes, split=split)
 

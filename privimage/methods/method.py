@@ -72,7 +72,7 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Synthetic:
-    """Images uint8 [n, C, H, W] with labels, the events behind them, and what they are (real ones of a ceiling).
+    """Images uint8 [n, C, H, W] with labels, and what they are (real ones of a ceiling).
 
     `inputs` are those of the stages that made them, and of what follows. `query` is the method's query function, where
     it has one and metrics may use it.
@@ -80,7 +80,6 @@ class Synthetic:
 
     x: NDArray[np.uint8]
     y: NDArray[np.int64]
-    events: tuple[Event, ...]
     inputs: Inputs
     source: Literal["synthetic", "private-train"] = "synthetic"
     query: Top | None = None

@@ -188,4 +188,4 @@ class Pipeline:
 
         arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
         query = self._query if self.method.shares else None
-        return Synthetic(x=arrays["x"], y=arrays["y"], events=self.paid, inputs=self.inputs, query=query)
+        return Synthetic(x=arrays["x"], y=arrays["y"], inputs=self.inputs, query=query)

@@ -29,7 +29,7 @@ class Real(Method):
             context.stages.look(look)
         train: Any = context.sensitive.train
         x = np.concatenate(list(train.blocks()))  # all in memory, as generated images are
-        return Synthetic(x=x, y=train.y, events=context.paid, inputs=context.inputs, source="private-train")
+        return Synthetic(x=x, y=train.y, inputs=context.inputs, source="private-train")
 
 
 MEMBERS = {"real": Real()}

@@ -145,7 +145,7 @@ class Chain:
             raise refusal(error, path, "read") from None
 
     def _verified(self, whole: bytes) -> tuple[RawLine, ...]:
-        """The lines. The hash covers what stands in the file, so lines of older versions keep verifying."""
+        """The lines. The hash covers what stands in the file."""
         lines: list[RawLine] = []
         previous = GENESIS
         for number, raw in enumerate(whole.split(b"\n")[:-1]):

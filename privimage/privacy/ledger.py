@@ -190,9 +190,9 @@ class Ledger(Book):
         """Raise InputError if the set was split in another way: what was validation there would be training here."""
         for line in lines:
             if isinstance(line, Charge) and self.division and line.division != self.division:
-                before = line.division or "by an older version"
+                before = "in a way that is not written down" if line.division is None else f"as '{line.division}'"
                 raise InputError(
-                    f"{self.path}: the set was split as '{before}' when it was first asked, and its splits are charged "
+                    f"{self.path}: the set was split {before} when it was first asked, and its splits are charged "
                     f"in parallel; got '{self.division}'; split it as before"
                 )
 

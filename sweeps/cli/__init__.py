@@ -14,7 +14,8 @@ from privimage.disk import FULL, refusal
 from privimage.errors import InputError, PrivImageError
 from privimage.sweeps import interrupt
 from privimage.sweeps.cli import ledger, look, results, schema, sweep
-from privimage.sweeps.cli.terminal import PLAIN, Refused, complain, out, outlive_reader
+from privimage.sweeps.cli.terminal import Refused, complain, out, outlive_reader
+from privimage.text import PLAIN
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from privimage.errors import InputError
 from privimage.sweeps.cli.options import FileArgument, RootOption, recipe, root_folder
-from privimage.sweeps.cli.terminal import PLAIN, local, out
+from privimage.sweeps.cli.terminal import local, out
+from privimage.text import PLAIN
 
 app = typer.Typer(no_args_is_help=True, help="What was paid on a sensitive set, by any run, and the cap on it.")
 

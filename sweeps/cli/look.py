@@ -12,7 +12,8 @@ from rich.table import Table
 
 from privimage.errors import InputError
 from privimage.sweeps.cli.options import FileArgument, RootOption, SetOption, overrides, recipe, root_folder
-from privimage.sweeps.cli.terminal import PLAIN, out
+from privimage.sweeps.cli.terminal import out
+from privimage.text import PLAIN
 
 app = typer.Typer()
 

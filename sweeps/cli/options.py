@@ -11,7 +11,8 @@ import typer
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_value
-from privimage.sweeps.cli.terminal import PLAIN, complain, err, local, out
+from privimage.sweeps.cli.terminal import complain, err, local, out
+from privimage.text import PLAIN
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")

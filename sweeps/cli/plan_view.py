@@ -7,8 +7,8 @@ from rich.table import Table
 
 from privimage.privacy.guarantee import sentences
 from privimage.privacy.statement import epsilon as exact
-from privimage.sweeps.cli.terminal import PLAIN
 from privimage.sweeps.plan import Plan, Quote
+from privimage.text import PLAIN
 
 
 def show(plan: Plan, out: Console) -> None:

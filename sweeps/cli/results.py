@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from privimage.sweeps.cli.options import Bar, RunArgument, run_folder, say, warns
-from privimage.sweeps.cli.terminal import PLAIN, local, out
+from privimage.sweeps.cli.terminal import local, out
+from privimage.text import PLAIN
 
 app = typer.Typer()
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from privimage.disk import write_whole
-from privimage.sweeps.cli.terminal import PLAIN, local, out
+from privimage.sweeps.cli.terminal import local, out
+from privimage.text import PLAIN
 
 app = typer.Typer()
 FIRST = "# yaml-language-server: $schema="  # of a sweep file, for editors

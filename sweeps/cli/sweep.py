@@ -19,7 +19,8 @@ from privimage.sweeps.cli.options import (
     run_folder,
     say,
 )
-from privimage.sweeps.cli.terminal import PLAIN, complain, err, out
+from privimage.sweeps.cli.terminal import complain, err, out
+from privimage.text import PLAIN
 
 app = typer.Typer()
 

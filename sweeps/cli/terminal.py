@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from privimage.local import refusal
 from privimage.plain_yaml import one_line
+from privimage.text import PLAIN
 
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}  # "[" in a name is no markup
 MOST = 2000  # characters of a line that says what went wrong
 
 

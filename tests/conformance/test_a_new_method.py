@@ -74,7 +74,7 @@ class Mean(Method):
         asked = stages.private("means", inputs.of("means"), what=event.purpose, events=(event,), build=ask)
         means = asked.arrays["means"]
         made = stages.public("samples", inputs.of("samples"), draw).arrays
-        return Synthetic(x=made["x"], y=made["y"], events=context.paid, inputs=inputs)
+        return Synthetic(x=made["x"], y=made["y"], inputs=inputs)
 
 
 mean = Mean()

@@ -178,7 +178,7 @@ def scored(folder: Path, sensitive: SensitiveData) -> float:
 
 def a_run(what: Trial, sensitive: SensitiveData, stages: Any) -> Synthetic:
     context = context_of(what, public=toys.public_set(), sensitive=sensitive, stages=stages)
-    return Synthetic(x=np.zeros((0,)), y=np.zeros((0,)), events=(), inputs=context.inputs)
+    return Synthetic(x=np.zeros((0,)), y=np.zeros((0,)), inputs=context.inputs)
 
 
 def training_reads_the_training_split_alone(folder: Path) -> None:

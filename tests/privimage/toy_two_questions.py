@@ -62,7 +62,7 @@ class Two(Method):
             return Built(arrays={"x": x, "y": y}, privacy=context.privacy, events=context.paid)
 
         made = context.stages.public("samples", context.inputs.of("samples"), draw).arrays
-        return Synthetic(x=made["x"], y=made["y"], events=context.paid, inputs=context.inputs)
+        return Synthetic(x=made["x"], y=made["y"], inputs=context.inputs)
 
 
 two = Two()

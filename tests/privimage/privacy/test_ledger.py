@@ -70,8 +70,8 @@ def test_a_set_is_split_in_one_way_for_its_lifetime(tmp_path: Path) -> None:
             refused()
     assert path.read_bytes() == before
     assert first.charge(id="b", what="sgd", events=[SGD]) and not silent.charge(id="b", what="sgd", events=[SGD])
-    assert silent.charge(id="c", what="by an older version", events=[SGD])
-    with pytest.raises(InputError, match="split as 'by an older version'"):
+    assert silent.charge(id="c", what="of a set without splits", events=[SGD])
+    with pytest.raises(InputError, match="split in a way that is not written down"):
         first.check(id="r", what="sweep", events=[SGD])
 
 
