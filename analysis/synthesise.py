@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from privimage.analysis.bundle import BundleConfig
 from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.generators.sampler import draw_images
+from privimage.progress import Tell, silent
 
-Progress = Callable[[int, int], None]  # (images done, images in all)
 SEEDS = 2**63 - 1  # the largest
 PNG_COLUMNS = 100  # images a label that a picture may show
 
@@ -30,7 +30,7 @@ def sample_from(
     labels: Sequence[str] = (),
     seed: int,
     device: str = "cpu",
-    progress: Progress = lambda done, total: None,
+    progress: Tell = silent,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """n images uint8 [n, C, H, W] with labels in turn, all of them or those asked for (see `analysis.wanted`).
 

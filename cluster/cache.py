@@ -22,6 +22,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from privimage.progress import Progress
 from privimage.stores.manifest import Manifest
 from privimage.stores.store import Artefact, Built, Origin, Store
 
@@ -85,7 +86,7 @@ class CacheActor:
     def __init__(self) -> None:
         self._state = CacheState()
         self._changed = asyncio.Condition()
-        self._board: dict[str, tuple[str, int, int]] = {}
+        self._board: dict[str, Progress] = {}
 
     async def claim(self, key: str, wait_seconds: float) -> tuple[str, Any]:
         """As CacheState.claim; "wait" only after `wait_seconds` without news."""
@@ -114,15 +115,15 @@ class CacheActor:
         async with self._changed:
             self._changed.notify_all()
 
-    async def show(self, trial: str, stage: str, done: int, total: int) -> None:
-        """Write one line of the board; an empty stage takes the trial off it."""
-        if stage:
-            self._board[trial] = (stage, done, total)
+    async def show(self, trial: str, now: Progress | None) -> None:
+        """Write one line of the board; None takes the trial off it."""
+        if now is not None:
+            self._board[trial] = now
         else:
             self._board.pop(trial, None)
 
-    async def board(self) -> dict[str, tuple[str, int, int]]:
-        """Running trials: (stage, steps done, steps in all)."""
+    async def board(self) -> dict[str, Progress]:
+        """Running trials, and how far their stage is."""
         return dict(self._board)
 
 

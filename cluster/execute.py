@@ -25,6 +25,7 @@ from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
+from privimage.progress import Progress
 from privimage.record import Record, Role, untimed
 from privimage.run_trial import ask, run
 from privimage.stages import Stages
@@ -70,9 +71,9 @@ class Site:
         if hidden:
             store = HiddenStore(store)
 
-        def progress(stage: str, done: int, total: int) -> None:
+        def progress(now: Progress) -> None:
             try:
-                self.actor.show.remote(shown, stage, done, total)
+                self.actor.show.remote(shown, now)
             except RayError:
                 return  # the board is a courtesy
 
@@ -161,4 +162,4 @@ def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
             private_folder(path.parent)
         records.append(path, untimed(record) if site.hides else record)
         with suppress(RayError):
-            site.actor.show.remote(shown, "", 0, 0)
+            site.actor.show.remote(shown, None)

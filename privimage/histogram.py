@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from privimage.data.sets import PrivateSet, PublicSet
 from privimage.methods.declared import Inputs
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell
 from privimage.query import QueryConfig
 from privimage.semantics import QueryFunction
 from privimage.shared_answer import shared_answer
@@ -30,7 +30,7 @@ def query_function(
     """The query function, trained on the public set if no one has before. With `alone` for the first worker only."""
     device = stages.workers.device
 
-    def build(progress: Callable[[int, int], None]) -> Built:
+    def build(progress: Tell) -> Built:
         state = semantics.train_query_function(public, config=query.function, seed=0, device=device, progress=progress)
         return Built(arrays=numpy_state(state), privacy="public")
 

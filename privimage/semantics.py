@@ -10,7 +10,6 @@ Adding or removing one image changes k1 entries of one row by 1, so the L2 sensi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch.nn import functional
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell
 from privimage.query import SemanticsConfig
 
 BLOCK = 500  # images at a time
@@ -75,7 +75,7 @@ def train_query_function(
     config: SemanticsConfig,
     seed: int,
     device: torch.device,
-    progress: Callable[[int, int], None],
+    progress: Tell,
 ) -> dict[str, Tensor]:
     """Weights of a `query_network` that classifies the public set. Touches public data only."""
     with torch.random.fork_rng(devices=[]):

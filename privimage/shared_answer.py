@@ -15,6 +15,7 @@ from privimage.errors import Violation
 from privimage.methods.declared import Ask, Stage
 from privimage.privacy.budget import Event, Release, grid_step, on_grid
 from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell
 from privimage.stores.store import Built
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def shared_answer(
     """
     own, asked, inputs, stages = context.events[kind], context.asked(kind), context.inputs, context.stages
 
-    def build(entropy: Entropy, progress: Callable[[int, int], None]) -> Built:
+    def build(entropy: Entropy, progress: Tell) -> Built:
         release = ask(asked, entropy)
         return Built(arrays={kind: release.value}, privacy="released", events=release.events)
 
@@ -59,7 +60,7 @@ def shared_answer(
         return answer.arrays[kind]
     derived, name = DERIVED.format(kind), f"derived-{answer.manifest.key}-{own.sigma!r}"
 
-    def derive(progress: Callable[[int, int], None]) -> Built:
+    def derive(progress: Tell) -> Built:
         entropy = stages.workers.of_first(lambda: stages.store.entropy(name))
         wider = noisier(
             answer.arrays[kind], sensitivity=sensitivity, asked=asked.sigma, wanted=own.sigma, entropy=entropy

@@ -20,17 +20,12 @@ from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
 from privimage.privacy.receipt import Receipt
+from privimage.progress import Progress, Tell
 from privimage.reconcile import refusal
 from privimage.record import Paid, StageRecord
 from privimage.schema import digest
 from privimage.stores.store import Artefact, Built, Cache, Store
 from privimage.workers import Workers
-
-Progress = Callable[[str, int, int], None]  # (stage, steps done, steps in all)
-
-
-def ignore_progress(stage: str, done: int, total: int) -> None:
-    """Nothing: the progress of a trial that nobody watches."""
 
 
 class Stages:
@@ -43,7 +38,7 @@ class Stages:
         store: Store,
         cache: Cache,
         ledger: Ledger | CoveredLedger,
-        progress: Progress = ignore_progress,
+        progress: Callable[[Progress], None] = lambda now: None,
     ) -> None:
         self.workers = workers
         self.store = store
@@ -55,9 +50,7 @@ class Stages:
         self._receipts: dict[str, Receipt] = {}  # of the private stages so far
         self.artefacts: dict[str, str] = {}
 
-    def public(
-        self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
-    ) -> Artefact:
+    def public(self, kind: str, inputs: dict[str, Any], build: Callable[[Tell], Built]) -> Artefact:
         """The artefact of a stage that touches no sensitive data; `build` gets a progress callback."""
         key = digest({"kind": kind, **inputs})
         artefact = self._run(kind, key, lambda: build(self._reporter(kind)))
@@ -65,9 +58,7 @@ class Stages:
             self.store.forget(f"{kind}-{key}")
         return artefact
 
-    def alone(
-        self, kind: str, inputs: dict[str, Any], build: Callable[[Callable[[int, int], None]], Built]
-    ) -> Artefact:
+    def alone(self, kind: str, inputs: dict[str, Any], build: Callable[[Tell], Built]) -> Artefact:
         """As `public`, for the first worker only: the others take no part (metrics and their references)."""
         if not self.workers.first:
             raise Violation(f"stage {kind}: only the first worker computes it")
@@ -84,7 +75,7 @@ class Stages:
         inputs: dict[str, Any],
         *,
         look: Look,
-        build: Callable[[Entropy, Callable[[int, int], None], Seen], Built],
+        build: Callable[[Entropy, Tell, Seen], Built],
     ) -> Artefact:
         """The artefact of a use of sensitive data without noise. The look is written first, also where it is a hit.
 
@@ -108,7 +99,7 @@ class Stages:
         *,
         what: str,
         events: Sequence[Cost],
-        build: Callable[[Entropy, Callable[[int, int], None]], Built],
+        build: Callable[[Entropy, Tell], Built],
         alone: bool = False,
     ) -> Artefact:
         """The artefact of an access to sensitive data, charged before `build(entropy, progress)` touches it.
@@ -159,14 +150,14 @@ class Stages:
         name = f"{kind}-{digest({'kind': kind, **inputs})}"
         return Checkpoint(store=self.store, name=name, entropy=entropy, workers=self.workers)
 
-    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+    def _reporter(self, stage: str) -> Tell:
         last = 0.0
 
         def report(done: int, total: int) -> None:
             nonlocal last
             if self.workers.first and (done == total or time.monotonic() - last > 0.5):
                 last = time.monotonic()
-                self._progress(stage, done, total)
+                self._progress(Progress(stage=stage, done=done, total=total))
 
         return report
 
@@ -196,7 +187,7 @@ class Stages:
 
     def _timed(self, kind: str, key: str, fetch: Callable[[], tuple[Artefact, Any]]) -> Artefact:
         if self.workers.first:
-            self._progress(kind, 0, 0)
+            self._progress(Progress(stage=kind))
         _reset_peak()
         start = time.perf_counter()
         artefact, origin = fetch()

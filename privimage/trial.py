@@ -139,5 +139,5 @@ def check(
 
 def check_events(trial: Trial) -> None:
     """Raise BudgetExceeded if its budget cannot be met with any noise."""
-    if trial.method.method.declaration.asking and not trial.events:  # calibrates
+    if trial.method.member.declaration.asking and not trial.events:  # calibrates
         raise Violation(f"trial {trial.id}: asks the sensitive set, but declares no event")

@@ -18,9 +18,10 @@ from rich.progress import Progress as Bar
 from privimage import record as records
 from privimage.cluster.resources import Resources
 from privimage.privacy.statement import epsilon
+from privimage.progress import Progress
 from privimage.record import Record
 from privimage.sweeps import progress
-from privimage.sweeps.progress import Progress, Running, remaining
+from privimage.sweeps.progress import Running, Standing, remaining
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
@@ -81,8 +82,8 @@ class Display:
                     return
                 self._stop.wait(1.0)
 
-    def _now(self, found: list[Record], *, ended: bool) -> Progress:
-        return Progress(
+    def _now(self, found: list[Record], *, ended: bool) -> Standing:
+        return Standing(
             at=time.time(),
             phase=self._phase,
             rows=self._tally.rows(found),
@@ -97,8 +98,8 @@ class Display:
                 self._seen.add(record.id)
                 console.print(describe(record, self._work.sweep), **PLAIN)
 
-    def _show(self, now: Progress, found: list[Record], bar: Bar, task: Any) -> None:
-        what = ", ".join(progress.describe(one) for one in now.running) or self._waiting() or "starting"
+    def _show(self, now: Standing, found: list[Record], bar: Bar, task: Any) -> None:
+        what = ", ".join(map(str, now.running)) or self._waiting() or "starting"
         if self._hidden:
             bar.update(task, description=self._phase if what == "starting" else f"{self._phase}: {what}")
             return
@@ -125,17 +126,16 @@ class Display:
     def _running(self) -> tuple[Running, ...]:
         """What the board shows; of a private selection the comparison rows only."""
         try:
-            board: dict[str, tuple[str, int, int]] = ray.get(self._actor.board.remote(), timeout=5)
+            board: dict[str, Progress] = ray.get(self._actor.board.remote(), timeout=5)
         except RayError:
             return ()
         if board:
             self._idle = time.monotonic()
         running = []
-        for shown, (stage, done, total) in sorted(board.items()):
+        for shown, now in sorted(board.items()):
             id, _, label = shown.partition(" ")
             if id in self._labels or not self._hidden:
-                percent = 100 * done // total if total else None
-                running.append(Running(label=self._labels.get(id, label), stage=stage, percent=percent))
+                running.append(Running(label=self._labels.get(id, label), now=now))
         return tuple(running)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import RunFolder
+from privimage.progress import Progress
 from privimage.record import Record
 from privimage.schema import Frozen
 from privimage.text import duration
@@ -31,14 +32,16 @@ class RowDone(Frozen):
 
 
 class Running(Frozen):
-    """A trial that runs now: its row, its stage, and how much of that is done (None where it does not tell)."""
+    """A trial that runs now: its row, and how far its stage is."""
 
     label: str
-    stage: str
-    percent: int | None
+    now: Progress
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.now}"
 
 
-class Progress(Frozen):
+class Standing(Frozen):
     """How far a sweep was at the time `at` (seconds since 1970); `left` is about how many seconds the rest takes."""
 
     at: float
@@ -61,13 +64,8 @@ class Progress(Frozen):
             return said
         if not self.alive:
             return [*said, "not running now; run the sweep's command again to go on"]
-        stages = ", ".join(describe(one) for one in self.running)
+        stages = ", ".join(map(str, self.running))
         return [*said, f"{self.phase}: {stages or 'nothing has started yet'}{remaining(self.left)}"]
-
-
-def describe(one: Running) -> str:
-    """One running trial in a few words."""
-    return f"{one.label}: {one.stage}" + ("" if one.percent is None else f" {one.percent}%")
 
 
 def remaining(seconds: float | None) -> str:
@@ -81,22 +79,22 @@ def remaining(seconds: float | None) -> str:
     return f"; about {duration(seconds if seconds >= 90 else max(10, round(seconds, -1)))} left"
 
 
-def write(path: Path, progress: Progress) -> None:
+def write(path: Path, standing: Standing) -> None:
     """Put it in the place of what was written before. It is a courtesy: nothing is synced, no error is raised."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.write_text(progress.model_dump_json(), encoding="utf-8")
+        draft.write_text(standing.model_dump_json(), encoding="utf-8")
         os.replace(draft, path)
     except OSError:
         return
 
 
-def read(folder: RunFolder) -> Progress | None:
+def read(folder: RunFolder) -> Standing | None:
     """What the sweep of this run wrote last; None if it wrote nothing that can be read."""
     for path in (folder.progress, folder.internal_progress):
         try:
-            return Progress.model_validate_json(path.read_bytes())
+            return Standing.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             continue
     return None

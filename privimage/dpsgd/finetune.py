@@ -13,7 +13,6 @@ draws and noise, and sums its share of the clipped gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -34,9 +33,9 @@ from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen, may_read
+from privimage.progress import Tell, silent
 from privimage.workers import Workers
 
-Progress = Callable[[int, int], None]  # (steps done, steps in all)
 BLOCK = 64  # examples that share one stream of draws
 NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, finite so that 0 * C is 0
 
@@ -56,7 +55,7 @@ def fine_tune(
     event: Event,
     entropy: Entropy,
     workers: Workers,
-    progress: Progress = lambda done, total: None,
+    progress: Tell = silent,
     checkpoint: Checkpoint = NO_CHECKPOINT,
     seen: Seen | None = None,
 ) -> Release[FineTuned]:

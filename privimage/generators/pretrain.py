@@ -14,6 +14,7 @@ from torch import Tensor
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.config import PretrainConfig, Training
 from privimage.generators.generator import Generator
+from privimage.progress import Tell
 from privimage.workers import Workers
 
 
@@ -41,7 +42,7 @@ def pretrain(
     config: PretrainConfig,
     seed: int,
     workers: Workers,
-    progress: Callable[[int, int], None],
+    progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
     """The averaged weights of F after `config.images` images drawn with probabilities `weights`.

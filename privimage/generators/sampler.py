@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from privimage.generators.generator import Generator, SampleConfig
+from privimage.progress import Tell, silent
 
 
 def draw_images(
@@ -19,7 +18,7 @@ def draw_images(
     seed: int,
     device: torch.device,
     labels: NDArray[np.int64] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Tell = silent,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """n synthetic images uint8 [n, C, H, W] with these labels [n], else 0, 1, ... in turn; same seed, same images."""
     wanted = torch.arange(n) % generator.n_classes if labels is None else torch.as_tensor(labels)

@@ -18,9 +18,9 @@ from privimage.generators import Shape, sizes
 from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
-from privimage.methods.method import Tell
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell, silent
 from privimage.workers import Workers
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class DiffusionEffort:
         def steps(n: int, batch: int) -> float:
             config = whole.pretrain.model_copy(update={"images": n * batch, "batch": batch})
             return clock(lambda: pretrain(
-                generator, pool.rows, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=_silent
+                generator, pool.rows, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=silent
             ))  # fmt: skip
 
         return _cost(steps, most=whole.pretrain.batch)
@@ -135,7 +135,7 @@ class DiffusionEffort:
         def steps(n: int, batch: int) -> float:
             config = whole.query.function.model_copy(update={"steps": n, "batch": batch})
             return clock(lambda: semantics.train_query_function(
-                public, config=config, seed=0, device=CPU, progress=_silent
+                public, config=config, seed=0, device=CPU, progress=silent
             ))  # fmt: skip
 
         return _cost(steps, most=whole.query.function.batch)
@@ -169,7 +169,3 @@ def clock(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return (time.process_time() - start) / torch.get_num_threads()
-
-
-def _silent(done: int, total: int) -> None:
-    """Nothing."""

@@ -8,7 +8,7 @@ calls it follow from that: nothing outside this folder knows a method by name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -25,6 +25,7 @@ from privimage.methods.declared import Declaration, Inputs, Stage, World, fields
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
+from privimage.progress import Tell
 from privimage.schema import Frozen, digest
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from privimage.metrics.context import Top
     from privimage.stages import Stages
 
-Tell = Callable[[int, int], None]  # (done, in all)
 DEFAULT = "privimage+d"  # where a file names no method
 MethodRole = Literal[
     "method",  # what a sweep searches, and a report is about

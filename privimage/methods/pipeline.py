@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from privimage.histogram import noisy_histogram, query_function
 from privimage.methods.method import Context, Synthetic
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
+from privimage.progress import Tell
 from privimage.semantics import Selection
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
@@ -84,7 +84,7 @@ class Pipeline:
         k2 = self._k2
         S = self.histogram() if self.method.shares else None
 
-        def build(progress: Callable[[int, int], None]) -> Built:
+        def build(progress: Tell) -> Built:
             if S is None:
                 n_labels = len(self.sensitive.train.classes)
                 chosen = semantics.select_at_random(self.public, n_labels=n_labels, k2=k2, seed=self.seed)
@@ -113,7 +113,7 @@ class Pipeline:
         inputs = self.inputs.of("pretrained")
         query = tuple(e for e in self.paid if e.shared is not None)
 
-        def build(progress: Callable[[int, int], None]) -> Built:
+        def build(progress: Tell) -> Built:
             state = pretrain(
                 generator,
                 start.x.rows,
@@ -139,7 +139,7 @@ class Pipeline:
         event = self.context.events["generator"]
         inputs = self.inputs.of("generator")
 
-        def build(entropy: Entropy, progress: Callable[[int, int], None], seen: Seen | None = None) -> Built:
+        def build(entropy: Entropy, progress: Tell, seen: Seen | None = None) -> Built:
             release = fine_tune(
                 generator,
                 self.sensitive.train,
@@ -164,7 +164,7 @@ class Pipeline:
     def _fit(self, generator: Generator, start: Start) -> None:
         """Fit what is not trained on public images, and store the whole model."""
 
-        def build(progress: Callable[[int, int], None]) -> Built:
+        def build(progress: Tell) -> Built:
             rng = np.random.default_rng((self.seed, 4))
             public = start.x.rows(rng.choice(len(start.y), size=FIT_IMAGES, p=start.weights))
             sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
@@ -173,7 +173,7 @@ class Pipeline:
         generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
 
     def _sample(self, generator: Generator) -> Synthetic:
-        def build(progress: Callable[[int, int], None]) -> Built:
+        def build(progress: Tell) -> Built:
             x, y = draw_images(
                 generator,
                 n=self.config.samples,

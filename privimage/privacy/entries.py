@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, TypeAdapter, field_validator
+from pydantic import Discriminator, Tag, TypeAdapter, field_validator
 
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.cap import Cap
@@ -84,6 +84,19 @@ class Close(_Sealed):
     id: str
 
 
+def _kind(line: Any) -> Any:
+    return line.get("kind") if isinstance(line, dict) else line.kind
+
+
+Entry = Annotated[
+    Annotated[Charge, Tag("charge")]
+    | Annotated[LookLine, Tag("look")]
+    | Annotated[NoLooks, Tag("no-looks")]
+    | Annotated[CapLine, Tag("cap")]
+    | Annotated[Reserve, Tag("reserve")]
+    | Annotated[Close, Tag("close")],
+    Discriminator(_kind),
+]
 Line = Charge | LookLine | NoLooks | CapLine | Reserve | Close
-ENTRY: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Discriminator("kind")])
+ENTRY: TypeAdapter[Line] = TypeAdapter(Entry)
 Lines = tuple[Line, ...]

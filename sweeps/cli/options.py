@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_value
-from privimage.sweeps.cli.terminal import complain, err, local, out
+from privimage.sweeps.cli.terminal import complain, local, out
 from privimage.text import PLAIN
 
 RunArgument = Annotated[
@@ -77,20 +77,3 @@ def say(sentences: Sequence[str]) -> None:
 def warns(sentence: str) -> bool:
     """Whether the sentence is a warning, for the error stream."""
     return sentence.startswith("WARNING")
-
-
-class Bar:
-    """A bar on a terminal for a step-counting callback."""
-
-    def __init__(self, label: str) -> None:
-        from rich.progress import Progress
-
-        self._bar = Progress(console=err, disable=not err.is_terminal, transient=True)
-        self._task = self._bar.add_task(label, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._bar.start()
-        return lambda done, total: self._bar.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()

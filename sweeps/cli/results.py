@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from privimage.sweeps.cli.options import Bar, RunArgument, run_folder, say, warns
+from privimage.progress import bar
+from privimage.sweeps.cli.options import RunArgument, run_folder, say, warns
 from privimage.sweeps.cli.terminal import local, out
 from privimage.text import PLAIN
 
@@ -89,7 +90,7 @@ def sample(
 
     wanted = counts_of(bundle.read_config(directory), n=n, labels=label or ())
     check_output(to, most=max(wanted.values()))
-    with Bar("sampling") as advance:
+    with bar("sampling") as advance:
         x, y = sample_from(directory, n=n, labels=label or (), seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
     out.print(f"{to}: {len(x)} images. {bundle.read_config(directory).guarantee.sentence}", **PLAIN)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from privimage.progress import bar
 from privimage.sweeps.cli.options import (
-    Bar,
     FileArgument,
     RootOption,
     RunArgument,
@@ -73,7 +73,7 @@ def plan(
     if not made.refused and not no_estimate:
         from privimage.sweeps.estimate import estimate
 
-        with Bar("timing a few steps of every stage on random images") as advance:
+        with bar("timing a few steps of every stage on random images") as advance:
             told = estimate(made, tell=advance)
         out.print()
         out.print(told if isinstance(told, str) else told.sentence(), **PLAIN)

@@ -28,7 +28,20 @@ PRIVATE = (
 
 # What a folder of the core may import beside itself and TOOLS. The other files beside the folders run a trial: they
 # import the folders, and only what is named here imports them.
-TOOLS = {"disk", "doors", "errors", "field_types", "finite", "lines", "local", "paths", "plain_yaml", "schema", "text"}
+TOOLS = {
+    "disk",
+    "doors",
+    "errors",
+    "field_types",
+    "finite",
+    "lines",
+    "local",
+    "paths",
+    "plain_yaml",
+    "progress",
+    "schema",
+    "text",
+}
 FOLDERS = {
     "privacy/accounting": {"privacy.budget", "privacy.entropy"},
     "privacy": {"data.sets"},

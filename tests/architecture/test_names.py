@@ -14,7 +14,6 @@ ALIKE = {
     "Array",  # of floats, in whatever counts privacy
     "Arrays",  # by name: the store's, and a metric's, which knows no store
     "Part",  # of a set: its own word, and that of a look, which data know nothing of
-    "Progress",  # (done, in all)
 }
 
 

@@ -14,6 +14,7 @@ import ray
 
 from privimage.cluster import cache
 from privimage.cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
+from privimage.progress import Progress
 from privimage.schema import digest
 from privimage.stores.file import FileStore
 from privimage.stores.store import Built
@@ -221,15 +222,18 @@ def test_a_build_that_fails_raises_and_gives_the_lease_back(tmp_path: Path, acto
 
 
 def test_the_board_shows_running_trials_only(actor: Any) -> None:
-    ray.get(actor.show.remote("t1", "pretrained", 1, 10))
-    ray.get(actor.show.remote("t2", "samples", 0, 0))
-    assert ray.get(actor.board.remote()) == {"t1": ("pretrained", 1, 10), "t2": ("samples", 0, 0)}
-    ray.get(actor.show.remote("t1", "", 0, 0))
-    ray.get(actor.show.remote("never", "", 0, 0))
+    ray.get(actor.show.remote("t1", Progress(stage="pretrained", done=1, total=10)))
+    ray.get(actor.show.remote("t2", Progress(stage="samples")))
+    assert ray.get(actor.board.remote()) == {
+        "t1": Progress(stage="pretrained", done=1, total=10),
+        "t2": Progress(stage="samples"),
+    }
+    ray.get(actor.show.remote("t1", None))
+    ray.get(actor.show.remote("never", None))
     assert list(ray.get(actor.board.remote())) == ["t2"]
 
 
 def test_a_name_is_one_actor(actor: Any) -> None:
     same = start_cache(NAME)
-    ray.get(same.show.remote("t3", "stage", 0, 0))
+    ray.get(same.show.remote("t3", Progress(stage="stage")))
     assert "t3" in ray.get(actor.board.remote())

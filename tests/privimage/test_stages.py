@@ -205,7 +205,7 @@ def test_the_artefact_of_a_look_is_made_again_if_it_is_gone(tmp_path: Path) -> N
 
 def test_progress_names_the_stage_and_ends_with_the_last_step(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    stages = stages_at(tmp_path, progress=lambda stage, done, total: seen.append((stage, done, total)))
+    stages = stages_at(tmp_path, progress=lambda now: seen.append((now.stage, now.done, now.total)))
 
     def build(progress: Progress) -> Built:
         for step in range(1, 501):

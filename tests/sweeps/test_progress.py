@@ -13,13 +13,14 @@ from asking import every
 
 from privimage.data.pair import load_data
 from privimage.paths import Root
+from privimage.progress import Progress
 from privimage.record import Record, StageRecord
 from privimage.schema import parse
 from privimage.sweeps import progress
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import label_of
 from privimage.sweeps.price import bill_of
-from privimage.sweeps.progress import Progress, RowDone, Running
+from privimage.sweeps.progress import RowDone, Running, Standing
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
@@ -103,11 +104,11 @@ def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path
     folder = Root(path=tmp_path).run("tiny")
     folder.path.mkdir(parents=True)
     assert progress.read(folder) is None
-    now = Progress(
+    now = Standing(
         at=time.time(),
         phase="sweep",
         rows=(RowDone(label="dpdm", done=1, total=2),),
-        running=(Running(label="dpdm", stage="generator", percent=45),),
+        running=(Running(label="dpdm", now=Progress(stage="generator", done=9, total=20)),),
         left=200.0,
     )
     progress.write(folder.progress, now)
@@ -123,5 +124,5 @@ def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path
 
 def test_a_private_selection_leaves_nothing_where_others_look(tmp_path: Path) -> None:
     folder = Root(path=tmp_path).run("tiny")
-    progress.write(folder.internal_progress, Progress(at=0, phase="selection", rows=(), running=(), left=None))
+    progress.write(folder.internal_progress, Standing(at=0, phase="selection", rows=(), running=(), left=None))
     assert folder.internal_progress.parent.stat().st_mode & 0o077 == 0

@@ -19,10 +19,10 @@ from PIL import Image
 from pydantic import Field
 
 from privimage.data.fit import Pixels, colours, fit, unreadable
-from privimage.data.progress import tracked
 from privimage.data.sources.source import Source
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.progress import tracked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # Pillow's PPM also reads PGM

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from PIL import features
 from pydantic import Field
 
-from privimage.data.progress import tracked
 from privimage.data.sources.glyph_render import BOX, POINTS, SIDE, Drawn, draw_faces
 from privimage.data.sources.source import InMemory, SetRole, Source
 from privimage.errors import InputError
+from privimage.progress import tracked
 from privimage.schema import digest
 
 RECIPE = 1  # raise it when a change in this file or in glyph_render changes pixels or classes

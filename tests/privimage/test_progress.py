@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from privimage.data import progress
+from privimage import progress
 
 
 class Screen(io.StringIO):
