@@ -67,6 +67,7 @@ class DiffusionMethod(Method):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
+    generator: ClassVar[str | None] = "model"
     releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection")
 
     @cached_property

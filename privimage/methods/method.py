@@ -103,7 +103,9 @@ class Method(ABC):
 
     `what` says in a few words what it is, `role` what it stands for in a comparison. `settings` are dotted fields of
     its `config` with values that suit it: they take the place of the fields' defaults. `stages` are its stages in their
-    order, each with what it asks of the sensitive set; those after the images belong to the score.
+    order, each with what it asks of the sensitive set; those after the images belong to the score. `generator` is the
+    kind of artefact that holds the weights to sample from (with `method.model.size` and `method.sample`), if there is
+    one: what `best` gives away.
     """
 
     what: str
@@ -112,6 +114,7 @@ class Method(ABC):
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}
     generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured
+    generator: ClassVar[str | None] = None
     releases: ClassVar[tuple[str, ...]] = ("samples",)  # kinds of artefacts that leave with the winner of a selection
 
     @property
