@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -60,14 +59,6 @@ class BundleConfig(Frozen):
         return len(self.classes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bundle:
-    """A generator read back from its folder."""
-
-    config: BundleConfig
-    generator: Generator
-
-
 def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
     """The generator of these weights. Raises InputError if they are damaged or do not fit its size."""
     if hashlib.sha256(raw).hexdigest() != config.model_sha256:
@@ -84,10 +75,9 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
     return generator
 
 
-def read(directory: Path) -> Bundle:
-    """The bundle in a folder. Raises InputError in one line if a file is missing, damaged or from another version."""
-    config = read_config(directory)
-    return Bundle(config=config, generator=rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL)))
+def read(directory: Path, config: BundleConfig) -> Generator:
+    """The generator in a folder. Raises InputError in one line if its file is missing, or not what `config` says."""
+    return rebuild(config, _bytes(directory / MODEL), where=str(directory / MODEL))
 
 
 def read_config(directory: Path) -> BundleConfig:

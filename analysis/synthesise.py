@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +17,67 @@ from privimage.analysis import bundle, pictures, wanted
 from privimage.analysis.bundle import BundleConfig
 from privimage.disk import refusal
 from privimage.errors import InputError
+from privimage.generators.generator import Generator
 from privimage.generators.sampler import draw_images
+from privimage.local import local_path
+from privimage.privacy.guarantee import Guarantee
 from privimage.progress import Tell, silent
 
+Labels = Sequence[str | int] | Mapping[str | int, int] | Mapping[str, int] | Mapping[int, int]
 SEEDS = 2**63 - 1  # the largest
 PNG_COLUMNS = 100  # images a label that a picture may show
 
 
-def sample_from(
-    directory: Path,
-    *,
-    n: int | None = None,
-    labels: Sequence[str] = (),
-    seed: int,
-    device: str = "cpu",
-    progress: Tell = silent,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """n images uint8 [n, C, H, W] with labels in turn, all of them or those asked for (see `analysis.wanted`).
+class Bundle:
+    """An exported generator by its folder, as `best` wrote it; `config` says what it is.
 
-    The same for the same seed, device and labels.
-
-    Raises InputError in one line if the folder is not an intact bundle, the seed is none, or the device is not there.
+    Raises InputError in one line if the folder is no intact bundle of this version.
     """
-    if not 0 <= seed <= SEEDS:
-        raise InputError(f"seed: got {seed}; expected a whole number from 0 to {SEEDS}")
-    where = _device(device)
-    found = bundle.read(directory)
-    order = wanted.order(counts_of(found.config, n=n, labels=labels))
-    return draw_images(
-        found.generator, n=len(order), config=found.config.sample, seed=seed, device=where,
-        labels=order, progress=progress,
-    )  # fmt: skip
 
+    def __init__(self, directory: str | Path) -> None:
+        self.path = local_path(directory, named="DIR")
+        self.config: BundleConfig = bundle.read_config(self.path)
 
-def counts_of(config: BundleConfig, *, n: int | None, labels: Sequence[str]) -> dict[int, int]:
-    """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
-    return wanted.counts(labels, n=n, classes=config.classes)
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r})"
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What has to be stated beside it, and beside its images; its `sentence` says so."""
+        return self.config.guarantee
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return bundle.read(self.path, self.config)
+
+    def sample(
+        self,
+        *,
+        n: int | None = None,
+        labels: Labels = (),
+        seed: int = 0,
+        device: str = "cpu",
+        progress: Tell = silent,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """n images uint8 [n, C, H, W] (1000 if None) with labels [n] in turn: all of them or those asked for.
+
+        `labels` are numbers or class names, as words that may end in =NUMBER or =SHARE% (see `analysis.wanted`), or a
+        mapping to numbers of images. The same for the same seed, device and labels; costs no privacy.
+
+        Raises InputError in one line if the weights are damaged, the seed is none, or the device is not there.
+        """
+        if not 0 <= seed <= SEEDS:
+            raise InputError(f"seed: got {seed}; expected a whole number from 0 to {SEEDS}")
+        where, order = _device(device), wanted.order(self.counts(n=n, labels=labels))
+        return draw_images(
+            self._generator, n=len(order), config=self.config.sample, seed=seed, device=where,
+            labels=order, progress=progress,
+        )  # fmt: skip
+
+    def counts(self, *, n: int | None = None, labels: Labels = ()) -> dict[int, int]:
+        """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
+        asked = [f"{label}={count}" for label, count in labels.items()] if isinstance(labels, Mapping) else labels
+        return wanted.counts([str(label) for label in asked], n=n, classes=self.config.classes)
 
 
 def _device(name: str) -> torch.device:

@@ -41,6 +41,19 @@ class TrialFailed(PrivImageError):
     """One trial of a sweep failed; the message names the trial and the cause."""
 
 
+class NotDone(TrialFailed):
+    """A sweep has ended with trials that failed, each with a line in `failures`; the same call goes on."""
+
+    def __init__(self, message: str, failures: tuple[str, ...] = ()) -> None:
+        super().__init__(message, failures)
+        self.failures = failures
+        for line in failures:
+            self.add_note(f"failed: {line}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Violation(PrivImageError):
     """A fault of privimage itself that would have broken a promise about privacy; nothing was asked. Please report it.
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from privimage.errors import InputError
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes s3:/bucket of s3://bucket
 
 
@@ -28,6 +30,14 @@ def refusal(path: str | Path) -> str | None:
     except RuntimeError:
         return "no such user; write the path without ~"
     return None
+
+
+def local_path(path: str | Path, *, named: str) -> Path:
+    """The path. Raises InputError, which calls it by the name, if it is none of this machine."""
+    why = refusal(path)
+    if why is not None:
+        raise InputError(f"{named}: got '{path}'; {why}")
+    return Path(path)
 
 
 def _checked(path: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from privimage.errors import InputError
-from privimage.local import refusal
+from privimage.local import local_path
 
 STAND_IN = "stand-in"
 RESERVED = ("store", "ledgers", STAND_IN)  # no run may be called so
@@ -28,9 +28,16 @@ class Root:
     LEDGERS: ClassVar[str] = "ledgers"
 
     def __post_init__(self) -> None:
-        why = refusal(self.path)
-        if why is not None:
-            raise InputError(f"--root: got '{self.path}'; {why}")
+        local_path(self.path, named="--root")
+
+    @classmethod
+    def at(cls, path: str | Path) -> Root:
+        """The folder of all runs, which need not exist yet. Raises InputError if a file stands in its way."""
+        folder = local_path(path, named="--root")
+        nearest = next(above for above in (folder, *folder.absolute().parents) if above.exists())
+        if not nearest.is_dir():
+            raise InputError(f"--root: got '{path}'; {nearest} is not a folder; give a folder, e.g. --root runs")
+        return cls(path=folder)
 
     @property
     def store(self) -> Path:

@@ -12,6 +12,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 GRACE = 20.0  # Slurm and Kubernetes kill after 30
@@ -70,6 +72,30 @@ class Interrupts:
             os.write(2, b"privimage: stopped; run the same command again\n")
         finally:  # also where the terminal is gone, as after SIGHUP
             os._exit(128 + first)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Ctrl-C is told to whoever watches STOPPING while this lasts, in a program that answers it as Python does.
+
+    It is raised as KeyboardInterrupt as before. Signals come to the main thread alone: in another nothing changes, and
+    a program that answers them in its own way (the command line does) keeps doing so.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def answer(signum: int, frame: FrameType | None) -> None:
+        STOPPING.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        STOPPING.clear()
 
 
 def words(error: BaseException | None) -> str:

@@ -18,6 +18,7 @@ from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
 from privimage.field_types import field_type, has_field
+from privimage.local import local_path
 from privimage.methods.method import DEFAULT, METHODS, NEVER_SEARCHED, MethodConfig, load
 from privimage.methods.resolve import fitting
 from privimage.metrics import Features
@@ -26,6 +27,7 @@ from privimage.plain_yaml import one_line, read_yaml
 from privimage.privacy.budget import Budget
 from privimage.privacy.noise import Noise
 from privimage.schema import MOST_SAID, SAID, Frozen, parse, set_at, set_dotted
+from privimage.sweeps import recipe
 from privimage.sweeps.limits import (
     MOST_BUDGETS,
     MOST_ROWS,
@@ -62,6 +64,11 @@ class Sweep(Frozen):
     trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget; in mode select their mean
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)  # of what is public
     resources: Resources = Resources()
+
+    @classmethod
+    def load(cls, file: str | Path, *, set: Mapping[str, Any] = {}) -> Sweep:
+        """The sweep in a YAML file or in the shipped recipe of that name, dotted fields `set`. Raises InputError."""
+        return load_sweep(recipe.find(local_path(file, named="FILE.yaml")), overrides=set)
 
     @field_validator("name")
     @classmethod

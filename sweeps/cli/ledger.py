@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
-from privimage.sweeps.cli.options import FileArgument, RootOption, recipe, root_folder
+from privimage.sweeps.cli.options import FileArgument, RootOption
 from privimage.sweeps.cli.terminal import local, out
 from privimage.text import PLAIN
 
@@ -139,14 +139,15 @@ def adopt_data(
     they are the same: what was paid for stays paid for. Nothing is charged.
     """
     from privimage.data import SensitiveConfig, load_sensitive
+    from privimage.paths import Root
     from privimage.privacy.contents import Contents
-    from privimage.sweeps.sweep import load_sweep
+    from privimage.sweeps.sweep import Sweep
 
-    config = load_sweep(recipe(file)).data.sensitive
+    config = Sweep.load(file).data.sensitive
     if not isinstance(config, SensitiveConfig):
         raise InputError(f"{file}: data.sensitive: is a public stand-in, whose images may change")
     content = load_sensitive(config).content
-    revision = Contents(root_folder(root), config.id).adopt(content, same=same)
+    revision = Contents(Root.at(root), config.id).adopt(content, same=same)
     _say(f"{config.id}: these images are revision {revision}; nothing was charged")
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from privimage.errors import InputError
-from privimage.sweeps.cli.options import FileArgument, RootOption, SetOption, overrides, recipe, root_folder
+from privimage.sweeps.cli.options import FileArgument, RootOption, SetOption, overrides
 from privimage.sweeps.cli.terminal import out
 from privimage.text import PLAIN
 
@@ -33,12 +33,13 @@ def look(
     upright, put on white where it is transparent, cut to the largest square in its middle, and resized to `size`.
     """
     from privimage.data.pair import load_data
+    from privimage.paths import Root
     from privimage.sweeps.look import class_counts, read_lines, write_down
-    from privimage.sweeps.sweep import load_sweep
+    from privimage.sweeps.sweep import Sweep
 
     if private_counts and not sys.stdout.isatty():
         raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")
-    loaded, runs = load_sweep(recipe(file), overrides=overrides(set_)), root_folder(root)
+    loaded, runs = Sweep.load(file, set=overrides(set_)), Root.at(root)
     data = loaded.data
     public, sensitive = load_data(data, rendered=runs.rendered)
     for line in read_lines(data, public, sensitive):

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from privimage.errors import InputError
-from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_value
 from privimage.sweeps.cli.terminal import complain, local, out
 from privimage.text import PLAIN
@@ -40,29 +39,6 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
             raise InputError(f"--set {dotted}: given twice; give it once")
         values[dotted] = read_value(text, where=f"--set {dotted}")
     return values
-
-
-def recipe(file: Path) -> Path:
-    """The file, or the recipe of that name that comes with the package."""
-    shipped = Path(__file__).parents[1] / "recipes" / f"{file.name.removesuffix('.yaml')}.yaml"
-    if not file.exists() and file.parent == Path(".") and shipped.exists():
-        return shipped
-    return file
-
-
-def root_folder(path: Path) -> Root:
-    """The folder of all runs, which need not exist yet. Raises InputError if a file stands in its way."""
-    nearest = next(above for above in (path, *path.absolute().parents) if above.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--root: got '{path}'; {nearest} is not a folder; give a folder, e.g. --root runs")
-    return Root(path=path)
-
-
-def run_folder(run: Path) -> RunFolder:
-    """The folder of a run. Raises InputError if there is none."""
-    if not run.is_dir():
-        raise InputError(f"{run}: no such folder; expected the folder of a run, e.g. runs/demo")
-    return RunFolder(path=run)
 
 
 def say(sentences: Sequence[str]) -> None:

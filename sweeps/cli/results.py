@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from privimage.progress import bar
-from privimage.sweeps.cli.options import RunArgument, run_folder, say, warns
+from privimage.sweeps.cli.options import RunArgument, say, warns
 from privimage.sweeps.cli.terminal import local, out
 from privimage.text import PLAIN
 
@@ -25,27 +25,26 @@ def front(
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     import pandas as pd
 
-    from privimage.analysis import facts, price
-    from privimage.analysis.front import write_front
+    from privimage.analysis.results import Run
 
-    folder = run_folder(run)
-    rows = write_front(folder, metric=metric)
-    say(price.opening(facts.read(folder)))
+    found = Run(run)
+    rows = found.front(metric=metric)
+    say(found.statement())
     table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
     for row in rows.itertuples(index=False):
         table.add_row(
             *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         )
     out.print(table)
-    out.print(f"{folder.front('png')}  {folder.front('csv')}", **PLAIN)
+    out.print(f"{found.files.front('png')}  {found.files.front('csv')}", **PLAIN)
 
 
 @app.command(epilog="Example: privimage report runs/demo")
 def report(run: RunArgument) -> None:
     """One self-contained HTML file: the bill first, then the front, the comparison, the images, every trial."""
-    from privimage.analysis.report import write_report
+    from privimage.analysis.results import Run
 
-    out.print(str(write_report(run_folder(run))), **PLAIN)
+    out.print(str(Run(run).report()), **PLAIN)
 
 
 @app.command(epilog="Example: privimage best runs/demo --epsilon 10 --metric 'accuracy[cnn]' --to best/")
@@ -56,15 +55,13 @@ def best(
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
-    from privimage.analysis import facts, price, spend
-    from privimage.analysis.export import pull_best
+    from privimage.analysis.results import Run
 
-    folder = run_folder(run)
-    pulled = pull_best(folder, epsilon=epsilon, metric=metric, to=to)
+    found = Run(run)
+    pulled = found.best(to=to, metric=metric, epsilon=epsilon)
     say([f"{to}: {pulled.guarantee.sentence}", pulled.guarantee.why])
-    out.print(f"It is trial {pulled.record.id}, {pulled.record.method}; {to / 'card.md'} says it all", **PLAIN)
-    found = facts.read(folder)
-    say([sentence for sentence in (*price.terms(found), *spend.ledger_sentences(found)) if warns(sentence)])
+    out.print(f"It is trial {pulled.config.trial}, {pulled.config.method}; {to / 'card.md'} says it all", **PLAIN)
+    say([sentence for sentence in found.spend() if warns(sentence)])
 
 
 @app.command(
@@ -85,12 +82,11 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """Draw synthetic images from a pulled generator. Costs no privacy."""
-    from privimage.analysis import bundle
-    from privimage.analysis.synthesise import check_output, counts_of, sample_from, write_samples
+    from privimage.analysis.synthesise import Bundle, check_output, write_samples
 
-    wanted = counts_of(bundle.read_config(directory), n=n, labels=label or ())
-    check_output(to, most=max(wanted.values()))
+    found = Bundle(directory)
+    check_output(to, most=max(found.counts(n=n, labels=label or ()).values()))
     with bar("sampling") as advance:
-        x, y = sample_from(directory, n=n, labels=label or (), seed=seed, device=device, progress=advance)
+        x, y = found.sample(n=n, labels=label or (), seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
-    out.print(f"{to}: {len(x)} images. {bundle.read_config(directory).guarantee.sentence}", **PLAIN)
+    out.print(f"{to}: {len(x)} images. {found.guarantee.sentence}", **PLAIN)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from privimage.errors import NotDone
 from privimage.progress import bar
 from privimage.sweeps.cli.options import (
     FileArgument,
@@ -14,9 +15,6 @@ from privimage.sweeps.cli.options import (
     RunArgument,
     SetOption,
     overrides,
-    recipe,
-    root_folder,
-    run_folder,
     say,
 )
 from privimage.sweeps.cli.terminal import complain, err, out
@@ -36,20 +34,16 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Run a sweep, or what is left of it: the same command after a crash goes on where it was."""
-    from privimage.sweeps.extra import check_installed
+    from privimage.sweeps.api import run
+    from privimage.sweeps.sweep import Sweep
 
-    check_installed()
-    from privimage.sweeps.run import run_sweep
-    from privimage.sweeps.sweep import load_sweep
-
-    loaded = load_sweep(recipe(file), overrides=overrides(set_))
-    outcome = run_sweep(loaded, root=root_folder(root), address=address, quiet=quiet)
-    for line in outcome.failures:
-        complain(f"failed: {line}")
-    if outcome.failures:
-        complain(f"{outcome.folder.path}: not done; mend what failed, and run the same command again")
-        raise typer.Exit(1)
-    out.print(f"{outcome.folder.path}: done. Look at it: privimage report {outcome.folder.path}", **PLAIN)
+    try:
+        folder = run(Sweep.load(file, set=overrides(set_)), root=root, address=address, quiet=quiet).files.path
+    except NotDone as error:
+        for line in (*(f"failed: {line}" for line in error.failures), str(error)):
+            complain(line)
+        raise typer.Exit(1) from None
+    out.print(f"{folder}: done. Look at it: privimage report {folder}", **PLAIN)
 
 
 @app.command(
@@ -62,13 +56,13 @@ def plan(
     no_estimate: Annotated[bool, typer.Option("--no-estimate", help="Do not time the stages here.")] = False,
 ) -> None:
     """What a sweep would ask, cost and take, before anything is asked: opens no sensitive data, charges nothing."""
+    from privimage.sweeps import api
     from privimage.sweeps.cli.plan_view import show
-    from privimage.sweeps.plan import make_plan
-    from privimage.sweeps.sweep import load_sweep
+    from privimage.sweeps.sweep import Sweep
 
-    loaded = load_sweep(recipe(file), overrides=overrides(set_))
+    loaded = Sweep.load(file, set=overrides(set_))
     with err.status("calibrating the noise", spinner="line"):
-        made = make_plan(loaded, root=root_folder(root))
+        made = api.plan(loaded, root=root)
     show(made, out)
     if not made.refused and not no_estimate:
         from privimage.sweeps.estimate import estimate
@@ -85,9 +79,10 @@ def plan(
 def status(run: RunArgument) -> None:
     """How far a run is: trials done of every row, what runs now, the time left, and the price of all it may ask."""
     from privimage.analysis import facts, price
+    from privimage.analysis.results import Run
     from privimage.sweeps import progress
 
-    found = facts.begun(run_folder(run))
+    found = facts.begun(Run(run).files)
     say(price.opening(found))
     now = progress.read(found.folder)
     for line in progress.by_method(found.records) if now is None else now.lines():

@@ -6,7 +6,7 @@ from PIL import Image
 
 from privimage.analysis import synthesise
 from privimage.analysis.export import pull_best
-from privimage.analysis.synthesise import sample_from, write_samples
+from privimage.analysis.synthesise import Bundle, write_samples
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
@@ -29,7 +29,7 @@ def copy(directory, to):
 
 def test_the_exported_generator_draws_what_the_original_draws(directory):
     seen = []
-    x, y = sample_from(directory, n=25, seed=7, device="cpu", progress=lambda done, total: seen.append((done, total)))
+    x, y = Bundle(directory).sample(n=25, seed=7, device="cpu", progress=lambda done, total: seen.append((done, total)))
     original = sizes.build("dct-mlp-192", shape=(1, 28, 28), n_classes=10, seed=3)
     config = DiffusionConfig.model_validate({"sample": {"steps": 3}}).sample
     expected, labels = draw_images(original, n=25, config=config, seed=7, device=next(original.parameters()).device)
@@ -38,7 +38,7 @@ def test_the_exported_generator_draws_what_the_original_draws(directory):
 
 
 def test_equal_seeds_draw_equal_images_and_others_do_not(directory):
-    first, again, other = (sample_from(directory, n=10, seed=seed, device="cpu")[0] for seed in (1, 1, 2))
+    first, again, other = (Bundle(directory).sample(n=10, seed=seed, device="cpu")[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
@@ -59,7 +59,7 @@ def test_missing_and_damaged_files_are_one_line(directory, tmp_path, name, conte
     if content is not None:
         (damaged / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        sample_from(damaged, n=1, seed=0, device="cpu")
+        Bundle(damaged).sample(n=1, seed=0, device="cpu")
     assert "\n" not in str(error.value) and name in str(error.value)
 
 
@@ -68,7 +68,7 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
     config = json.loads((changed / "config.json").read_text()) | {"size": "giant"}
     (changed / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="unknown model size 'giant'; allowed: dct-mlp-192"):
-        sample_from(changed, n=1, seed=0, device="cpu")
+        Bundle(changed).sample(n=1, seed=0, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
 )
 def test_impossible_requests(directory, options, message):
     with pytest.raises(InputError, match=message):
-        sample_from(directory, **({"n": 1, "seed": 0, "device": "cpu"} | options))
+        Bundle(directory).sample(**({"n": 1, "seed": 0, "device": "cpu"} | options))
 
 
 def test_labels_are_drawn_as_asked_and_the_same_again(directory):
-    x, y = sample_from(directory, labels=["7=3", "0=5"], seed=1)
+    x, y = Bundle(directory).sample(labels=["7=3", "0=5"], seed=1)
     assert y.tolist() == [0, 7, 0, 7, 0, 7, 0, 0]
-    again, _ = sample_from(directory, labels=["0=5", "7=3"], seed=1)
-    other, _ = sample_from(directory, labels=["0=5", "7=3"], seed=2)
+    again, _ = Bundle(directory).sample(labels=["0=5", "7=3"], seed=1)
+    other, _ = Bundle(directory).sample(labels=["0=5", "7=3"], seed=2)
     assert np.array_equal(x, again) and not np.array_equal(x, other)
-    assert sample_from(directory, n=4, labels=["3"], seed=0)[1].tolist() == [3, 3, 3, 3]
+    assert Bundle(directory).sample(n=4, labels=["3"], seed=0)[1].tolist() == [3, 3, 3, 3]
 
 
 def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monkeypatch, capsys):
@@ -120,7 +120,7 @@ def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monk
 
 
 def test_the_largest_seed_draws(directory):
-    assert len(sample_from(directory, n=1, seed=2**63 - 1, device="cpu")[0]) == 1
+    assert len(Bundle(directory).sample(n=1, seed=2**63 - 1, device="cpu")[0]) == 1
 
 
 def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):

@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "sweeps": {"privimage", "cluster", "sweeps", "analysis", "ray"},
     "analysis": {"privimage", "analysis"},
 }
-ONLY_FOR_COMMANDS = "sweeps/cli/"  # the command line alone joins sweeps and analysis
+JOINS = ("sweeps/cli/", "sweeps/api.py")  # the command line, and the same for scripts: sweeps and analysis
+FRONT = "privimage/__init__.py"  # offers what users import at the root: by name, loaded when it is used (see below)
 PRIVATE = (
     "privimage.data.load",
     "privimage.data.sources.digits",
@@ -102,7 +103,7 @@ def imports(path: Path, *, run: bool = False) -> set[str]:
             "__import__",
         ):
             first = node.args[0] if node.args else None
-            by_name = path.name == "doors.py"  # members, by their names
+            by_name = path.name == "doors.py" or str(path).endswith(FRONT)  # members, by their names
             assert isinstance(first, ast.Constant) or by_name, f"{path}: {ast.unparse(node)}"
             if isinstance(first, ast.Constant):
                 names.add(str(first.value))
@@ -113,6 +114,8 @@ def imports(path: Path, *, run: bool = False) -> set[str]:
 def test_arrows_point_one_way(package: str) -> None:
     watched = {*PACKAGES, "ray"}
     for path in files(package):
+        if str(path).endswith(FRONT):
+            continue
         wrong = {name for name in imports(path) if owner(name) in watched - MAY_IMPORT[package]}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
@@ -164,13 +167,13 @@ def test_the_other_packages_are_imported_by_their_installed_names_alone() -> Non
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
-def test_only_the_command_line_joins_sweeps_and_analysis() -> None:
+def test_only_what_users_call_joins_sweeps_and_analysis() -> None:
     joins = {
         str(path.relative_to(ROOT))
         for path in files("sweeps")
         if any(owner(name) == "analysis" for name in imports(path))
     }
-    assert joins and all(path.startswith(ONLY_FOR_COMMANDS) for path in joins), joins
+    assert joins and all(path.startswith(JOINS) for path in joins), joins
 
 
 def test_analysis_never_touches_sensitive_data() -> None:
@@ -231,6 +234,33 @@ def test_the_books_need_no_torch(name: str, needed: bool) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == (["torch"] if needed else [])
+
+
+LISTED = ["Bundle", "Run", "Sweep", "plan", "run"]
+
+
+def test_the_root_offers_what_users_import_and_loads_none_of_it_before() -> None:
+    """The root names sweeps and analysis for editors and type checkers; an import of the science runs none of them."""
+    code = (
+        "import sys, privimage\n"
+        "def loaded(): return {name for name in sys.modules if name.startswith('privimage.')}\n"
+        "heavy = ('torch', 'ray', 'pandas', 'optuna', 'pydantic', 'matplotlib')\n"
+        "assert not loaded() and not set(heavy) & sys.modules.keys()\n"
+        f"assert privimage.__all__ == {LISTED!r} and set({LISTED!r}) <= set(dir(privimage))\n"
+        "from privimage import errors\n"
+        "assert loaded() == {'privimage.errors'}\n"
+        "try: from privimage import nothing\n"
+        "except ImportError: pass\n"
+        "sys.modules['ray'] = sys.modules['optuna'] = None\n"
+        "from privimage import Run, Bundle, Sweep, plan\n"
+        "assert 'pandas' not in sys.modules and Run.__module__ == 'privimage.analysis.results'\n"
+        "assert Bundle.sample and Sweep.load('demo').name == 'demo' and callable(privimage.run)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert imports(ROOT / FRONT, run=True) == {"__future__", "__future__.annotations", "importlib", "typing"} | {
+        "importlib.import_module", "typing.Any", "typing.TYPE_CHECKING"
+    }  # fmt: skip
 
 
 def test_the_reader_of_imports_sees_what_is_hidden(tmp_path: Path) -> None:

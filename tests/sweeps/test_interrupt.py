@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +51,14 @@ class Command:
         with self.log.open("wb") as log:
             self.started.append(subprocess.Popen([sys.executable, "-c", script, *verb], stdout=log, stderr=log))
         return self.started[-1]
+
+    def start_script(self, script: str) -> subprocess.Popen[bytes]:
+        """In its folder, and a process group of its own."""
+        words = [sys.executable, "-c", HEARS + script]
+        with self.log.open("wb") as log:
+            done = subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+        self.started.append(done)
+        return done
 
     def wait_until(self, reached: Callable[[], bool]) -> None:
         end = time.monotonic() + 300
@@ -165,3 +175,27 @@ def test_the_words_of_an_interrupt_survive_the_framework() -> None:
     except SystemExit as end:
         assert interrupt.words(end) == "stopped after 1 of 2 trials"
     assert interrupt.words(SystemExit(130)) == "stopped"
+
+
+SCRIPT = """
+from privimage import Sweep, run
+sweep = Sweep.load("sweep.yaml")
+try:
+    run(sweep, quiet=True)
+except KeyboardInterrupt as stopped:
+    print(stopped, flush=True)
+print(len(run(sweep, quiet=True).trials()))
+"""
+
+
+@pytest.mark.timeout(280)
+def test_a_script_is_stopped_as_the_command_is_and_can_go_on_itself(command: Callable[..., Command]) -> None:
+    """Its whole process group hears Ctrl-C, as at a terminal."""
+    sweep = command(compare=["selection-only"], trials=3, budgets=[{"epsilon": 10, "delta": 1e-5}])
+    sweep.start_script(SCRIPT)
+    sweep.wait_until(lambda: sweep.done() >= 1)
+    os.killpg(sweep.started[-1].pid, signal.SIGINT)
+    assert sweep.started[-1].wait(timeout=200) == 0, sweep.log.read_text()
+    first, *_, last = sweep.log.read_text().strip().splitlines()
+    assert re.fullmatch("stopped after [1-4] of 4 trials; run the same command again", first) and last == "4"
+    assert not sweep.ledger.reservations()
