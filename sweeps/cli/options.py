@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape, glob
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +11,30 @@ import typer
 
 from privimage.errors import InputError
 from privimage.plain_yaml import read_value
+from privimage.sweeps import recipe
 from privimage.sweeps.cli.terminal import complain, local, out
 from privimage.text import PLAIN
 
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")
 ]
+
+
+def _sweeps(incomplete: str) -> list[str]:
+    """For a shell's completion: recipes, and files and folders as far as they are typed."""
+    here = sorted(glob(f"{escape(incomplete)}*"))
+    named = [name for name in recipe.names() if name.startswith(incomplete)]
+    return [*named, *(f"{p}/" if Path(p).is_dir() else p for p in here if Path(p).is_dir() or p.endswith(".yaml"))]
+
+
 FileArgument = Annotated[
     Path,
-    typer.Argument(metavar="FILE.yaml", parser=local("FILE.yaml"), help="The sweep, or the name of a shipped recipe."),
+    typer.Argument(
+        metavar="FILE.yaml",
+        parser=local("FILE.yaml"),
+        help="The sweep, or the name of a shipped recipe.",
+        autocompletion=_sweeps,
+    ),
 ]
 RootOption = Annotated[
     Path, typer.Option("--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers.")

@@ -124,3 +124,20 @@ def test_a_terminal_that_lacks_characters_gets_escapes_on_one_line(encoding: str
     refusal, *codes = done.stderr.splitlines()
     assert refusal.startswith("privimage: ") and "\\u03a9" in refusal
     assert codes == ["2 refused", "0 help", "0 cap", "0 show"]
+
+
+def test_a_shell_completes_verbs_recipes_and_files(tmp_path: Path) -> None:
+    (tmp_path / "digits-mine.yaml").write_text("")
+    (tmp_path / "data").mkdir()
+
+    def completed(line: str) -> list[str]:
+        words = {"_PRIVIMAGE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        script = "import sys; sys.argv = ['privimage']; from privimage.sweeps.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | words, capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    assert completed("privimage sch") == ["schema"]
+    assert completed("privimage plan d") == ["demo", "digits", "data/", "digits-mine.yaml"]
+    assert completed(f"privimage look {tmp_path}/di") == [f"{tmp_path}/digits-mine.yaml"]
