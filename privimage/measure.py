@@ -44,11 +44,27 @@ def measured(
     def look(name: str, split: Part) -> Seen:
         return Seen(split=split) if data.stand_in else stages.look(Look(split=split, what=name), alone=True)
 
+    context = _context(images, data=data, sensitive=sensitive, stages=stages, weights=weights)
+    plain = metrics.evaluate([name for name in names if not metrics.is_private(name)], context, look=look)
+    scored = [
+        _score(name, images, context, stages, event=score, secret=secret)
+        for name in names
+        if score is not None and metrics.is_private(name)
+    ]
+    found = {metric.name: metric for metric in (*plain, *scored)}
+    return tuple(found[name] for name in names)
+
+
+def _context(
+    images: Synthetic, *, data: DataConfig, sensitive: SensitiveData, stages: Stages, weights: Path | None
+) -> MetricContext:
+    """What the metrics are offered; what they keep of the sensitive set is an internal artefact."""
+
     def keep(what: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         inputs = {"sensitive": data.identity["sensitive"], **what}
         return stages.alone("reference", inputs, lambda progress: Built(arrays=compute(), privacy="internal")).arrays
 
-    context = MetricContext(
+    return MetricContext(
         x=images.x,
         y=images.y,
         splits={"train": sensitive.train, "validation": sensitive.validation, "test": sensitive.test},
@@ -59,14 +75,6 @@ def measured(
         device=stages.workers.device,
         weights=weights,
     )
-    plain = metrics.evaluate([name for name in names if not metrics.is_private(name)], context, look=look)
-    scored = [
-        _score(name, images, context, stages, event=score, secret=secret)
-        for name in names
-        if score is not None and metrics.is_private(name)
-    ]
-    found = {metric.name: metric for metric in (*plain, *scored)}
-    return tuple(found[name] for name in names)
 
 
 def _score(

@@ -15,6 +15,7 @@ from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.finite import Diverged
 from privimage.methods.method import NEVER_SEARCHED, Context, MethodConfig
+from privimage.metrics import Metric
 from privimage.privacy import accounting
 from privimage.record import Record, Role, finite
 from privimage.stages import Stages
@@ -52,6 +53,21 @@ def run(
         stages=stages,
         weights=weights,
     )
+    begun, seconds = started.isoformat(timespec="seconds"), time.perf_counter() - clock
+    return _record(trial, values, stages=stages, sweep=sweep, role=role, started=begun, seconds=seconds)
+
+
+def _record(
+    trial: Trial,
+    values: tuple[Metric, ...],
+    *,
+    stages: Stages,
+    sweep: str,
+    role: Role,
+    started: str,
+    seconds: float,
+) -> Record:
+    """The fact of the trial, whose metrics are `values`."""
     return Record(
         id=trial.id,
         sweep=sweep,
@@ -68,8 +84,8 @@ def run(
         metrics=values,
         stages=tuple(stages.records),
         artefacts=stages.artefacts,
-        started=started.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - clock,
+        started=started,
+        seconds=seconds,
         versions=_versions(),
     )
 

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,23 +117,11 @@ class Stages:
         own = self.ledger.receipt(id=key, what=what, events=events)
         self._receipts[key] = own
 
-        def charged_entropy() -> Entropy:
-            if self.ledger.charged(key) and not self.store.has_entropy(name):
-                raise LostAnswer(
-                    f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
-                    "a backup of the store; it is never asked again"
-                )
-            entropy = self.store.entropy(name)
-            self.ledger.charge(id=key, what=what, events=events, noise=entropy.mark)
-            return entropy
+        charged = partial(self._charged, kind, key, what=what, events=events)
 
         def charged_build() -> Built:
-            entropy = charged_entropy() if alone else self.workers.of_first(charged_entropy)
-            built = build(entropy, self._reporter(kind))
-            if is_finite(built.arrays):
-                return built
-            # paid for, and of no use: remembered, so that it is neither asked nor computed again
-            return replace(built, arrays={}, meta={**(built.meta or {}), DIVERGED: True})
+            entropy = charged() if alone else self.workers.of_first(charged)
+            return _of_use(build(entropy, self._reporter(kind)))
 
         if alone:
             artefact = self._timed(kind, key, lambda: self._found(kind, key, charged_build, own))
@@ -144,6 +133,18 @@ class Stages:
         if artefact.manifest.meta.get(DIVERGED):
             raise diverged(kind)
         return artefact
+
+    def _charged(self, kind: str, key: str, *, what: str, events: Sequence[Cost]) -> Entropy:
+        """The entropy of an access, which is kept on disk before the access is charged."""
+        name = f"{kind}-{key}"
+        if self.ledger.charged(key) and not self.store.has_entropy(name):
+            raise LostAnswer(
+                f"{self.store.folder(kind, key)}: paid for in {self.ledger.path} but missing; restore it from "
+                "a backup of the store; it is never asked again"
+            )
+        entropy = self.store.entropy(name)
+        self.ledger.charge(id=key, what=what, events=events, noise=entropy.mark)
+        return entropy
 
     def checkpoint(self, kind: str, inputs: dict[str, Any], *, entropy: Entropy | None = None) -> Checkpoint:
         """Where the `build` of that stage keeps how far it has come; `entropy` is what a private one was given."""
@@ -228,6 +229,13 @@ class Stages:
                 workers.fail(error)
             raise
         return workers.broadcast(answer)
+
+
+def _of_use(built: Built) -> Built:
+    """The same; or, where it is not finite, that it was paid for, so that it is neither asked nor computed again."""
+    if is_finite(built.arrays):
+        return built
+    return replace(built, arrays={}, meta={**(built.meta or {}), DIVERGED: True})
 
 
 def _reset_peak() -> None:

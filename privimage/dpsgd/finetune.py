@@ -62,8 +62,8 @@ def fine_tune(
     """The fine-tuned weights and the event they cost. `entropy` keys batches, K draws and noise: it stays secret.
 
     `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private, and `seen` is the look
-    that was written down. A killed call goes on
-    from `checkpoint` with the batches and the noise that it would have had, on any number of workers.
+    that was written down. A killed call goes on from `checkpoint` with the batches and the noise that it would have
+    had, on any number of workers.
     """
     may_read(sensitive, event if event.private else seen)
     sensitive.must_be(event.split)
@@ -78,10 +78,7 @@ def fine_tune(
         # A checkpoint keeps no state of a stream, so nothing in it is secret but what it was computed from: the noise
         # and the draws of a step have keys of their own, and batches that are done are drawn again, n numbers each.
         for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
-            if noise is not None:
-                noise.begin(step)
-            _set_lr(optimizer, config, step / event.steps)
-            optimizer.zero_grad(set_to_none=True)
+            _begin(step, optimizer, noise, lr=config.lr * (1 - (1 - config.final_lr) * step / event.steps))
             _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
             optimizer.step()
             if step >= min(first_averaged, event.steps - 1):
@@ -114,9 +111,13 @@ def _optimizer(
     )
 
 
-def _set_lr(optimizer: StreamNoiseOptimizer, config: FinetuneConfig, done: float) -> None:
+def _begin(step: int, optimizer: StreamNoiseOptimizer, noise: StepNoise | None, *, lr: float) -> None:
+    """Make ready for a step: its noise, its learning rate, no gradients yet."""
+    if noise is not None:
+        noise.begin(step)
     for group in optimizer.param_groups:
-        group["lr"] = config.lr * (1 - (1 - config.final_lr) * done)
+        group["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _add_clipped_sums(

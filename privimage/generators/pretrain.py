@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.config import PretrainConfig, Training
@@ -63,22 +63,31 @@ def pretrain(
     labels = torch.from_numpy(y)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     for step in range(checkpoint.restore(parts), steps):
-        for group in adam.param_groups:
-            group["lr"] = config.lr * _schedule(step, steps)
         index = order.choice(len(y), size=config.batch, p=weights)
         z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
         batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
         each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
-        adam.zero_grad(set_to_none=True)
-        (each.sum() / config.batch).backward()
-        workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
-        adam.step()
-        decay = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)
+        _descend(F, adam, each.sum() / config.batch, lr=config.lr * _schedule(step, steps), workers=workers)
+        _follow(average, F, decay=min(config.ema, (1 + step) / (10 + step)))
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
+
+
+def _descend(F: nn.Module, adam: torch.optim.Adam, loss: Tensor, *, lr: float, workers: Workers) -> None:
+    """One step down the loss, which is the sum of those of all workers."""
+    for group in adam.param_groups:
+        group["lr"] = lr
+    adam.zero_grad(set_to_none=True)
+    loss.backward()
+    workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
+    adam.step()
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, F: nn.Module, *, decay: float) -> None:
+    """Move the average towards the weights of F."""
+    torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)
 
 
 def _schedule(step: int, steps: int) -> float:
