@@ -22,7 +22,8 @@ from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import InputError
 from privimage.generators import Shape
 from privimage.methods.effort import clock, pictures, random_set
-from privimage.methods.method import Effort, Method, MethodConfig
+from privimage.methods.method import Method, MethodConfig
+from privimage.methods.timing import Effort
 from privimage.privacy.looks import Seen
 from privimage.progress import Tell
 from privimage.stages import peak_resident_mib

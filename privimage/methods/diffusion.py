@@ -21,7 +21,8 @@ from privimage.field_types import one_of
 from privimage.generators import Shape, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import DEFAULT, Context, Effort, Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.method import DEFAULT, Context, Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.timing import Effort
 from privimage.query import STAGES as QUERY
 from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen

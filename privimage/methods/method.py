@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from privimage.errors import InputError, SharedTooDear
 from privimage.field_types import has_field
 from privimage.generators import Shape
 from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
+from privimage.methods.timing import Effort
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
-from privimage.progress import Tell
 from privimage.schema import Frozen, digest
 
 if TYPE_CHECKING:
@@ -83,19 +83,6 @@ class Synthetic:
     inputs: Inputs
     source: Literal["synthetic", "private-train"] = "synthetic"
     query: Top | None = None
-
-
-class Effort(Protocol):
-    """How long the stages of a method take here, by a few steps of each on random images; and what they leave."""
-
-    def measure(self, configs: Sequence[Any], tell: Tell) -> None:
-        """Time what these configurations need; `tell` is told how much of it is done."""
-
-    def seconds(self, kind: str, config: Any) -> float:
-        """Of computing that stage once; 0 if it takes next to nothing."""
-
-    def bytes(self, kind: str, config: Any) -> float:
-        """Of what that stage leaves in the store."""
 
 
 class Method(ABC):
