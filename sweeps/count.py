@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from privimage.methods.declared import Stage, World, fields_of
+from privimage.methods.declared import Stage, World, depend, fields_of, follow_budget
 from privimage.methods.method import Method, MethodConfig, load
 from privimage.sweeps.sweep import METHOD, Sweep
 
@@ -36,14 +36,14 @@ class Reach:
     fixed: frozenset[tuple[str, Hashable]]
     size: float
 
-    def depends(self, on: str) -> bool:
+    def depends(self, on: World) -> bool:
         """Whether the stage depends on something that is no field of the method."""
-        return any(on in stage.world for stage in self.stages)
+        return depend(self.stages, on)
 
     @property
     def budgeted(self) -> bool:
         """Whether its noise follows from the budget, or that of a stage before it, or of the score."""
-        return self.depends("score") or any(stage.asks is not None and stage.asks.solved for stage in self.stages)
+        return self.depends("score") or follow_budget(self.stages)
 
 
 def reaches(sweep: Sweep, kind: str) -> frozenset[Reach]:

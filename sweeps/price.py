@@ -8,7 +8,7 @@ from typing import Any
 
 from privimage import metrics
 from privimage.errors import InputError, SharedTooDear
-from privimage.methods.declared import Ask, Stage, fields_of
+from privimage.methods.declared import Ask, fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
 from privimage.privacy.accounting.costs import AnyOf, Cost
@@ -123,14 +123,9 @@ def shared_by_all(sweep: Sweep, *, noisiest: bool) -> tuple[Event, ...]:
         fields = fields_of(sweep.configuration({METHOD: name}))
         found.append(tuple(
             ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, ask, fields)))
-            for _, ask in _sharing(name)
+            for _, ask in load(name).declaration.sharing
         ))  # fmt: skip
     return min(found, key=lambda events: sum(event.sigma**-2 for event in events))
-
-
-def _sharing(name: str) -> list[tuple[Stage, Ask]]:
-    """The stages of a method that ask what all trials share."""
-    return [(stage, ask) for stage, ask in load(name).declaration.asking if ask.shared]
 
 
 def _sigmas(sweep: Sweep, ask: Ask, fields: Mapping[str, Any]) -> list[float]:
@@ -187,7 +182,9 @@ def noise_fields(sweep: Sweep) -> tuple[str, ...]:
 
 def answer_kinds(sweep: Sweep) -> tuple[str, ...]:
     """The kinds of stages that hold shared answers, of all methods of the sweep."""
-    return tuple(dict.fromkeys(stage.kind for name in _all_methods(sweep) for stage, _ in _sharing(name)))
+    return tuple(
+        dict.fromkeys(stage.kind for name in _all_methods(sweep) for stage, _ in load(name).declaration.sharing)
+    )
 
 
 def _all_methods(sweep: Sweep) -> tuple[str, ...]:
@@ -201,7 +198,7 @@ def asked_by(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> tuple[MethodC
         asked = config.member.declaration.questions(fields_of(config), identity)
         noise = {
             ask.sigma: asked_sigma[asked[stage.kind]]
-            for stage, ask in _sharing(config.name)
+            for stage, ask in load(config.name).declaration.sharing
             if isinstance(ask.sigma, str)
         }
         found |= dict.fromkeys(asked.values(), replaced(config, noise))
@@ -222,7 +219,8 @@ def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]
 def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
     """The search's configurations, as far as they ask different questions or ask them with less noise."""
     for name in sweep.methods() if sweep.trials else ():
-        sharing, declaration = _sharing(name), load(name).declaration
+        declaration = load(name).declaration
+        sharing = declaration.sharing
         if not sharing:
             continue
         noise = {f"method.{ask.sigma}" for _, ask in sharing}

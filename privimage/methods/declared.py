@@ -7,7 +7,7 @@ is computed, and paid, once. So fields that come in behind the last stage that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -98,6 +98,16 @@ def _below(field: str, names: tuple[str, ...]) -> bool:
     return any(field == name or field.startswith(f"{name}.") for name in names)
 
 
+def depend(stages: Iterable[Stage], on: World) -> bool:
+    """Whether one of these stages depends on something that is no field of the method."""
+    return any(on in stage.world for stage in stages)
+
+
+def follow_budget(stages: Iterable[Stage]) -> bool:
+    """Whether the noise of one of these stages follows from the budget."""
+    return any(stage.asks is not None and stage.asks.solved for stage in stages)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
     """The stages of a method in their order; each depends on all before it, unless it says on which."""
@@ -117,7 +127,7 @@ class Declaration:
 
         Noise that follows from the budget depends on how much of the budget shared answers leave.
         """
-        spent = (ask.sigma for _, ask in self.asking if ask.shared) if self.budgeted(kind) else ()
+        spent = (ask.sigma for _, ask in self.sharing) if self.budgeted(kind) else ()
         return field in spent or any(stage.names(field) for stage in self.upto(kind))
 
     def uses(self, field: str) -> bool:
@@ -126,11 +136,11 @@ class Declaration:
 
     def depends(self, kind: str, on: World) -> bool:
         """Whether that stage depends on something that is no field of the method."""
-        return any(on in stage.world for stage in self.upto(kind))
+        return depend(self.upto(kind), on)
 
     def budgeted(self, kind: str) -> bool:
         """Whether that stage depends on noise that follows from the budget."""
-        return any(stage.asks is not None and stage.asks.solved for stage in self.upto(kind))
+        return follow_budget(self.upto(kind))
 
     def fix(self, kind: str) -> str:
         """What to do where that stage made numbers that are not finite."""
@@ -140,6 +150,11 @@ class Declaration:
     def asking(self) -> tuple[tuple[Stage, Ask], ...]:
         """The stages that ask the sensitive set, with what they ask."""
         return tuple((stage, stage.asks) for stage in self.stages if stage.asks is not None)
+
+    @property
+    def sharing(self) -> tuple[tuple[Stage, Ask], ...]:
+        """Those of them whose answer all trials share."""
+        return tuple((stage, ask) for stage, ask in self.asking if ask.shared)
 
     @property
     def solved(self) -> Stage | None:
@@ -193,7 +208,7 @@ class Declaration:
     def questions(self, fields: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
         """The stages that ask what all trials share -> the digest of the question, the same whatever its noise."""
         world: dict[World, Any] = {"public": identity["public"], "sensitive": identity["sensitive"]}
-        shared = {stage.kind: ask.access(fields).model_dump() for stage, ask in self.asking if ask.shared}
+        shared = {stage.kind: ask.access(fields).model_dump() for stage, ask in self.sharing}
         known = Inputs(declaration=self, fields=fields, world=world, asked=shared)
         return {kind: digest(known.of(kind)) for kind in shared}
 

@@ -148,12 +148,12 @@ class Method(ABC):
     @property
     def shares(self) -> bool:
         """Whether it asks what all trials share."""
-        return any(ask.shared for _, ask in self.declaration.asking)
+        return bool(self.declaration.sharing)
 
     @property
     def noise_fields(self) -> tuple[str, ...]:
         """The fields of its configuration that say how much noise shared answers have."""
-        sigmas = (ask.sigma for _, ask in self.declaration.asking if ask.shared)
+        sigmas = (ask.sigma for _, ask in self.declaration.sharing)
         return tuple(dict.fromkeys(sigma for sigma in sigmas if isinstance(sigma, str)))
 
     @property
@@ -166,9 +166,7 @@ class Method(ABC):
         fields = fields_of(config)
         questions = self.declaration.questions(fields, identity)
         return {
-            stage.kind: ask.event(fields, question=questions[stage.kind])
-            for stage, ask in self.declaration.asking
-            if ask.shared
+            stage.kind: ask.event(fields, question=questions[stage.kind]) for stage, ask in self.declaration.sharing
         }
 
     def events(
