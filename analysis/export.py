@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.numpy import save as save_arrays
 
 from privimage import reconcile
-from privimage.analysis import bundle, card, facts, methods, pareto, pictures, price, scale, spend
+from privimage.analysis import bundle, card, facts, pareto, pictures, price, scale, spend
 from privimage.analysis.bundle import Alone, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.disk import refusal
@@ -114,12 +114,11 @@ def releasable(found: Facts, record: Record) -> Artefact:
     """The generator of a private record. Refuses what is internal, and what cost other events than recorded."""
     if not record.private:
         raise InputError(f"trial {record.id} ({record.method}) has no privacy guarantee, so it may not be pulled")
-    kind = methods.generator(record)
-    key = None if kind is None else record.artefacts.get(kind)
-    if kind is None or key is None:
+    key = record.artefacts.get("model")
+    if key is None:
         raise InputError(f"trial {record.id} ({record.method}) has no generator")
     try:
-        artefact = found.store.get(kind, key)
+        artefact = found.store.get("model", key)
     except Damaged as error:
         raise InputError(f"{error}; run the sweep again, which makes it anew from what was paid for") from None
     if artefact is None:
@@ -132,7 +131,7 @@ def releasable(found: Facts, record: Record) -> Artefact:
     for receipt in dict.fromkeys((*artefact.manifest.receipts, *reconcile.paid_for(record))):
         ledger = Ledger(found.folder.root.ledger(receipt.set))
         if not ledger.holds(receipt):
-            raise reconcile.refusal(ledger, receipt, where=found.store.folder(kind, key))
+            raise reconcile.refusal(ledger, receipt, where=found.store.folder("model", key))
     return artefact
 
 

@@ -38,12 +38,6 @@ def lacks(record: Record) -> str:
     return "" if method is None else method.lacks
 
 
-def generator(record: Record) -> str | None:
-    """The kind of artefact with the weights to sample from; None if the method has none, or is not installed here."""
-    method = _of(record.method)
-    return None if method is None else method.generator
-
-
 def of_role(wanted: MethodRole) -> list[str]:
     """The names of all methods that are installed here and stand for that."""
     return [name for name in METHODS.names() if role(name) == wanted]

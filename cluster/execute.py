@@ -49,7 +49,7 @@ class Site:
     folder: RunFolder
     resources: Resources
     actor: Any
-    data: Any
+    data: Any = None
     selections: Mapping[str, BestOf] = field(default_factory=dict)
     queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None

@@ -18,7 +18,7 @@ import ast
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -75,7 +75,8 @@ class Door(Generic[T]):
 
     def nearest(self, name: str) -> str:
         """The end of a message about an unknown name: the member that was meant, or all that there are."""
-        return nearest(name, self.names())
+        close = difflib.get_close_matches(name.lower(), self.names(), n=1)
+        return f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(self.names())}"
 
     def members(self) -> dict[str, T]:
         """All members by name. Raises as `load` does."""
@@ -97,12 +98,6 @@ class Door(Generic[T]):
 
     def _claims(self) -> tuple[Claim, ...]:
         return (*_ours(self.folder), *_theirs(self.group, tuple(sys.path)))
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown name: the one that was meant, or all that there are."""
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
 @lru_cache(maxsize=16)

@@ -49,4 +49,4 @@ def noisy_histogram(
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
         return semantics.ask(function, sensitive, k1=query.k1, event=event, entropy=entropy)
 
-    return shared_answer("histogram", context, sensitivity=query.k1**0.5, ask=ask)
+    return shared_answer("histogram", context, sensitivity=query.k1**0.5, ask=ask)["histogram"]

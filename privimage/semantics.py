@@ -122,6 +122,12 @@ class QueryFunction:
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 
     @torch.no_grad()
+    def seen(self, x: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The last features [n, 256] before the classes, of images uint8 [n, C, H, W]."""
+        found: NDArray[np.float32] = self.net[:-1](_unit(x, next(self.net.parameters()).device)).cpu().numpy()
+        return found
+
+    @torch.no_grad()
     def of(self, x: NDArray[np.uint8], *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1] of images uint8 [n, C, H, W], most likely first."""
         device = next(self.net.parameters()).device

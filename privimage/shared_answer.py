@@ -5,8 +5,8 @@ A trial that needs more noise adds it to that answer, at no cost (post-processin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,20 +44,22 @@ def shared_answer(
     *,
     sensitivity: float,
     ask: Callable[[Event, Entropy], Release[NDArray[np.float64]]],
-) -> NDArray[np.float64]:
-    """The answer of that stage with the noise that the trial needs: found, derived, or asked by `ask`.
+    beside: Callable[[], Mapping[str, NDArray[Any]]] = dict,
+) -> Mapping[str, NDArray[Any]]:
+    """The answer of that stage, under its name, with the noise that the trial needs: found, derived, or asked by `ask`.
 
-    `sensitivity` is what the noise of the answer is a multiple of: see `noisier`.
+    `sensitivity` is what the noise of the answer is a multiple of: see `noisier`. `beside` are public arrays without
+    which the answer could not be read; they are kept with it.
     """
     own, asked, inputs, stages = context.events[kind], context.asked(kind), context.inputs, context.stages
 
     def build(entropy: Entropy, progress: Tell) -> Built:
         release = ask(asked, entropy)
-        return Built(arrays={kind: release.value}, privacy="released", events=release.events)
+        return Built(arrays={**beside(), kind: release.value}, privacy="released", events=release.events)
 
     answer = stages.private(kind, inputs.of(kind), what=asked.purpose, events=(asked,), build=build)
     if own.sigma == asked.sigma:
-        return answer.arrays[kind]
+        return answer.arrays
     derived, name = DERIVED.format(kind), f"derived-{answer.manifest.key}-{own.sigma!r}"
 
     def derive(progress: Tell) -> Built:
@@ -70,7 +72,7 @@ def shared_answer(
     found = stages.public(derived, inputs.of(derived), derive)
     if stages.workers.first:
         stages.store.forget(name)  # or its noise could be taken off again
-    return found.arrays[kind]
+    return {**answer.arrays, kind: found.arrays[kind]}
 
 
 def noisier(

@@ -78,7 +78,7 @@ class Trial(Frozen):
     @property
     def questions(self) -> dict[str, float]:
         """The questions of this trial that all trials share, each with the noise multiplier that it needs itself."""
-        shared = self.method.member.shared(self.method, self.identity).values()
+        shared = self.method.member.shared(self.method, self.budget, identity=self.identity).values()
         return {event.shared: event.sigma for event in shared if event.shared is not None}
 
     def asking(self, sigmas: Mapping[str, float]) -> Trial:

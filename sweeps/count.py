@@ -6,7 +6,7 @@ Trials that agree in everything that determines a stage share it: it is computed
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from privimage.methods.declared import Stage, World, depend, fields_of, follow_budget
@@ -35,6 +35,7 @@ class Reach:
     stages: tuple[Stage, ...]
     fixed: frozenset[tuple[str, Hashable]]
     size: float
+    open: bool = False  # whether it follows from a shared answer whose noise follows from the budget
 
     def depends(self, on: World) -> bool:
         """Whether the stage depends on something that is no field of the method."""
@@ -43,7 +44,7 @@ class Reach:
     @property
     def budgeted(self) -> bool:
         """Whether its noise follows from the budget, or that of a stage before it, or of the score."""
-        return self.depends("score") or follow_budget(self.stages)
+        return self.open or self.depends("score") or follow_budget(self.stages)
 
 
 def reaches(sweep: Sweep, kind: str) -> frozenset[Reach]:
@@ -78,7 +79,19 @@ def _reach(sweep: Sweep, method: MethodConfig, kind: str) -> Reach | None:
         stages=stages,
         fixed=frozenset((name, value) for name, value in found if METHOD_PART + name not in sweep.search),
         size=math.prod(dimension.size() for dimension in free),
+        open=any(_may_be_open(sweep, field, deciding) for field in _noise_fields(method) & deciding.keys()),
     )
+
+
+def _noise_fields(method: MethodConfig) -> set[str]:
+    """The fields that hold the noise of its shared answers."""
+    return {ask.sigma for _, ask in method.member.declaration.sharing if isinstance(ask.sigma, str)}
+
+
+def _may_be_open(sweep: Sweep, field: str, values: Mapping[str, Hashable]) -> bool:
+    """Whether a trial of the search may leave that field to the budget."""
+    searched = sweep.search.get(METHOD_PART + field)
+    return values[field] is None if searched is None else None in searched.corners()
 
 
 def distinct(sweep: Sweep, kind: str) -> float:

@@ -86,7 +86,6 @@ def _site(phase: Phase) -> Site:
         folder=RunFolder(path=work.folder.path.resolve()),
         resources=work.sweep.resources,
         actor=start_cache(f"cache-{digest(str(root))[:12]}"),
-        data=None,  # put where there is a trial to run
         selections=selections,
         queries=asked_by(work.sweep, asked_sigma=work.asked) if selections else (),
         reservation=work.reservation,

@@ -46,5 +46,5 @@ class Phase:
 
 def label_of(trial: Trial) -> str:
     """The row of a comparison trial."""
-    private = trial.method.member.solved
+    private = trial.method.member.by_budget(trial.method)
     return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")

@@ -215,7 +215,7 @@ def _rows(n: int, row: Event) -> str:
 
 def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., PricePart]) -> Iterator[PricePart]:
     """The training of a trial, and a trial with what it uses of shared answers: less noise there asks for more here."""
-    most_noise, least_noise = (shared_by_all(sweep, noisiest=noisiest) for noisiest in (True, False))
+    most_noise, least_noise = (shared_by_all(sweep, study.budget, noisiest=noisiest) for noisiest in (True, False))
     if not most_noise or study.noise.training is not None:
         yield part(f"one {training}", training)
         return
@@ -230,7 +230,7 @@ def _one_trial(sweep: Sweep, study: Study, training: Event, part: Callable[..., 
 
 def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterator[SizePrice]:
     """Prices of searches of several sizes, that of the sweep among them, at the noise of one trial alone."""
-    search = search_of(sweep)
+    search = search_of(sweep, budget)
     one = price_trials(budget, Search(trainings=search.trainings, scores=1, trials=1, shared=search.shared))
     if not one.trainings:
         return
@@ -253,7 +253,7 @@ def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterato
 def _stages(sweep: Sweep) -> Iterator[StageCount]:
     """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
     budgets, jobs = len(sweep.budgets), sweep.tuning.makes(sweep)
-    scores, needed = search_of(sweep).scores, budgets * jobs * len(sweep.seeds)
+    scores, needed = search_of(sweep, sweep.budgets[0]).scores, budgets * jobs * len(sweep.seeds)
     for kind in dict.fromkeys(s.kind for name in sweep.methods() for s in load(name).declaration.stages):
         reaches = count.reaches(sweep, kind)
         if sweep.tuning.hidden and any(reach.depends("draw") for reach in reaches):

@@ -39,7 +39,7 @@ def row_noise(bill: Bill, budget: Budget) -> Noise:
 
 
 def _study(sweep: Sweep, budget: Budget, queries: tuple[Cost, ...]) -> Study:
-    search, rows = search_of(sweep), _trained_rows(sweep, budget)
+    search, rows = search_of(sweep, budget), _trained_rows(sweep, budget)
     if sweep.tuning.open_rows:
         noise = price_trials(budget, search).noise
         rows = [trial for trial in rows if not _asked_anyway(sweep, trial, noise)]
@@ -73,8 +73,8 @@ def _training(trial: Trial, noise: Noise) -> Event:
     return asked[count.kind_of(trial.method.member, count.SOLVED)]
 
 
-def search_of(sweep: Sweep) -> Search:
-    """What the trials of one study may ask."""
+def search_of(sweep: Sweep, budget: Budget) -> Search:
+    """What the trials of the study at this budget may ask."""
     law = sweep.tuning.law(sweep.trials)
     unsolved = [name for name in sweep.methods() if not load(name).solved]
     if law is not None and unsolved:
@@ -83,7 +83,7 @@ def search_of(sweep: Sweep) -> Search:
             "the budget"
         )
     scores = sum(metrics.is_private(name) for name in sweep.measured) if sweep.tuning.scored else 0
-    accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, noisiest=True)
+    accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, budget, noisiest=True)
     search = Search(trainings=accesses, scores=scores, law=law, shared=shared)
     # A law hides the number of trials, and each has noise of its own.
     return search if law is not None else asking(sweep, search, trials=sweep.tuning.asks(sweep))
@@ -113,8 +113,8 @@ def _trainings(sweep: Sweep) -> Iterator[Access]:
                 yield solved.asks.access({**fields, **dict(zip(names, values, strict=True))})
 
 
-def shared_by_all(sweep: Sweep, *, noisiest: bool) -> tuple[Event, ...]:
-    """What every trial of the search uses of shared answers, with the most noise that one may need, or the least.
+def shared_by_all(sweep: Sweep, budget: Budget, *, noisiest: bool) -> tuple[Event, ...]:
+    """What every trial at this budget uses of shared answers, with the most noise that one may need, or the least.
 
     Of several methods, that of the one which uses least; nothing if one uses none.
     """
@@ -122,20 +122,40 @@ def shared_by_all(sweep: Sweep, *, noisiest: bool) -> tuple[Event, ...]:
     for name in sweep.methods():
         fields = fields_of(sweep.configuration({METHOD: name}))
         found.append(tuple(
-            ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, ask, fields)))
-            for _, ask in load(name).declaration.sharing
+            ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, name, stage, budget)))
+            for stage, ask in load(name).declaration.sharing
         ))  # fmt: skip
     return min(found, key=lambda events: sum(event.sigma**-2 for event in events))
 
 
-def _sigmas(sweep: Sweep, ask: Ask, fields: Mapping[str, Any]) -> list[float]:
+def _sigmas(sweep: Sweep, name: str, stage: Stage, budget: Budget) -> list[float]:
     """The noise multipliers that trials of the search may need of a shared answer: both ends of a range.
 
     Values that are no numbers are for corner_trials to refuse.
     """
-    searched = sweep.search.get(f"method.{ask.sigma}")
-    values = [ask.event(fields).sigma] if searched is None else searched.corners()
-    return [float(value) for value in values if isinstance(value, int | float)]
+    found = []
+    for value in _noises(sweep, name, stage):
+        if value is None:
+            config = sweep.configuration({METHOD: name, **_noise(stage, None)})
+            found.append(config.member.shared(config, budget, identity=sweep.data.identity)[stage.kind].sigma)
+        elif isinstance(value, int | float):
+            found.append(float(value))
+    return found
+
+
+def _noises(sweep: Sweep, name: str, stage: Stage) -> tuple[Any, ...]:
+    """What the field with the noise of a shared answer may hold in the search: both ends of a range."""
+    field = next(iter(_noise(stage, None)), "")
+    if field in sweep.search:
+        return tuple(sweep.search[field].corners())
+    fields = fields_of(sweep.configuration({METHOD: name}))
+    return () if stage.asks is None else (stage.asks.noise(fields),)
+
+
+def _noise(stage: Stage, value: float | None) -> dict[str, float | None]:
+    """The dotted field with the noise of a shared answer, with that value; nothing where it is a constant."""
+    sigma = None if stage.asks is None else stage.asks.sigma
+    return {f"method.{sigma}": value} if isinstance(sigma, str) else {}
 
 
 def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
@@ -206,10 +226,10 @@ def asked_by(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> tuple[MethodC
 
 
 def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]:
-    """The shared questions of these configurations, each with the least noise that any of them needs."""
+    """The shared questions of these configurations, each with the least noise that one of them needs at a budget."""
     found: dict[str, Event] = {}
-    for config in configs:
-        for event in config.member.shared(config, sweep.data.identity).values():
+    for config, budget in itertools.product(configs, sweep.budgets):
+        for event in config.member.shared(config, budget, identity=sweep.data.identity).values():
             question = event.shared or ""
             if question not in found or event.sigma < found[question].sigma:
                 found[question] = event
@@ -223,18 +243,24 @@ def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
         sharing = declaration.sharing
         if not sharing:
             continue
-        noise = {f"method.{ask.sigma}" for _, ask in sharing}
-        fields = fields_of(sweep.configuration({METHOD: name}))
-        least = {
-            f"method.{ask.sigma}": min(_sigmas(sweep, ask, fields))
-            for _, ask in sharing
-            if f"method.{ask.sigma}" in sweep.search
-        }
+        noise = [field for stage, _ in sharing for field in _noise(stage, None)]
+        least = [_least_noise(sweep, name, stage) for stage, _ in sharing]
         kinds = [stage.kind for stage, _ in sharing]
         searched = {dotted: dotted.removeprefix("method.") for dotted in sweep.search if dotted not in noise}
         asking = [d for d, field in searched.items() if any(declaration.decides(field, kind) for kind in kinds)]
         for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)):
-            yield sweep.configuration({METHOD: name, **dict(zip(asking, values, strict=True)), **least})
+            for chosen in itertools.product(*least):
+                own = {field: value for one in chosen for field, value in one.items()}
+                yield sweep.configuration({METHOD: name, **dict(zip(asking, values, strict=True)), **own})
+
+
+def _least_noise(sweep: Sweep, name: str, stage: Stage) -> list[dict[str, Any]]:
+    """The noise fields of a shared answer at the least number that is searched, and at None where that is searched."""
+    if not _noise(stage, None).keys() & sweep.search.keys():
+        return [{}]
+    values = _noises(sweep, name, stage)
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return [_noise(stage, value) for value in (*([min(numbers)] if numbers else ()), *({None} & set(values)))]
 
 
 def _row_methods(sweep: Sweep) -> Iterator[MethodConfig]:

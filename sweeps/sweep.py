@@ -233,7 +233,8 @@ class Sweep(Frozen):
     def rows(self) -> Iterator[tuple[Row, int, Budget]]:
         """The comparison rows: for every budget, or once where no noise follows from it; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
-            budgets = self.budgets if load(row.method).solved else self.budgets[-1:]
+            config = self.configuration(self.overrides_of(row))
+            budgets = self.budgets if config.member.by_budget(config) else self.budgets[-1:]
             for budget in budgets:
                 yield row, seed, budget
 

@@ -31,7 +31,8 @@ class Ask:
 
     `q` and `steps` as in Event. `sigma` is the noise multiplier; None where it follows from the budget (of one ask of a
     method at most), 0 for no noise: then there is no guarantee, and the access is a look. `shared` where one answer
-    serves all trials: it is asked at the least sigma of a sweep, and what needs more noise adds it to that answer.
+    serves all trials: it is asked at the least sigma of a sweep, and what needs more noise adds it to that answer. It
+    names the field that holds its noise; where that field is None, the noise of every trial follows from its budget.
     """
 
     purpose: str
@@ -65,6 +66,11 @@ class Ask:
         """The same with the noise that the configuration names. `question` is that of a shared answer."""
         sigma = float(_value(self.sigma, fields))
         return self.access(fields).event(sigma, shared=question if self.shared else None)
+
+    def noise(self, fields: Mapping[str, Any]) -> float | None:
+        """The noise multiplier in a configuration with these fields; None where it follows from the budget."""
+        sigma: float | None = _value(self.sigma, fields)
+        return sigma
 
 
 def _value(declared: Any, fields: Mapping[str, Any]) -> Any:

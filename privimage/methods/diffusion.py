@@ -20,6 +20,8 @@ from privimage.errors import InputError
 from privimage.field_types import one_of
 from privimage.generators import Shape, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.means.config import STAGES as MEANS
+from privimage.means.config import MeansConfig
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import DEFAULT, Context, Method, MethodConfig, MethodRole, Sizes, Synthetic
 from privimage.methods.timing import Effort
@@ -49,6 +51,7 @@ class DiffusionConfig(MethodConfig):
 
     name: str = DEFAULT
     query: QueryConfig = QueryConfig()
+    means: MeansConfig = MeansConfig()
     select: SelectConfig = SelectConfig()
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -61,15 +64,14 @@ class DiffusionMethod(Method):
     """A row of the paper's table, or a control beside it. Its settings were found on public data (docs/rivals.md)."""
 
     what: str
-    pretrain_on: Literal["selected", "random", "public", "nothing"]
+    pretrain_on: Literal["selected", "tilted", "random", "public", "nothing"]
     finetune: Literal["private", "none", "nonprivate"] = "private"
     role: MethodRole = "method"
     lacks: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
-    generator: ClassVar[str | None] = "model"
-    releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection")
+    releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection", "tilted")
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -79,6 +81,7 @@ class DiffusionMethod(Method):
     def _start(self) -> tuple[Stage, ...]:
         selection = {
             "selected": (*QUERY, Stage(kind="selection", fields=("select.ratio",))),
+            "tilted": MEANS,
             "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "labels", "seed")),),
         }
         pretrained = Stage(
@@ -131,7 +134,7 @@ class DiffusionMethod(Method):
         """See Method."""
         from privimage.methods.pipeline import Pipeline  # as above
 
-        Pipeline(self, context).histogram()
+        Pipeline(self, context).ask()
 
     def effort(self, shape: Shape, n: float) -> Effort:
         """See Method."""
@@ -144,11 +147,16 @@ class DiffusionMethod(Method):
         """Whether the generator is pre-trained on a part of the public classes."""
         return self.pretrain_on in ("selected", "random")
 
+    @property
+    def queries(self) -> bool:
+        """Whether it asks the semantic query."""
+        return self.pretrain_on == "selected"
+
     def check(self, config: DiffusionConfig, of: Sizes) -> None:
         """Enough public classes."""
         if self.selects:
             config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
-        if self.shares and config.query.k1 > of.n_public:
+        if self.queries and config.query.k1 > of.n_public:
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
 
     def check_shape(self, config: DiffusionConfig, shape: Shape) -> None:
@@ -161,7 +169,7 @@ class DiffusionMethod(Method):
         Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln
         classes). Where that is more than the images of a label, no class can stand out, though all of them named it.
         """
-        most = max((c.query.sigma * sqrt(c.query.k1) for c in configs), default=0.0) if self.shares else 0.0
+        most = max((c.query.sigma * sqrt(c.query.k1) for c in configs), default=0.0) if self.queries else 0.0
         each, spread = of.n_train / of.n_labels, sqrt(2 * log(of.n_public))
         if most * spread <= each:
             return []
@@ -174,6 +182,12 @@ class DiffusionMethod(Method):
 
 MEMBERS = {
     "privimage+d": DiffusionMethod(pretrain_on="selected", what="PrivImage with a diffusion model"),
+    "privimage+m": DiffusionMethod(
+        pretrain_on="tilted",
+        finetune="none",
+        what="trained on public images that meet one noisy mean per label",
+        settings={"pretrain.images": 480_000, "pretrain.ema": 0.9995},
+    ),
     "pdp-diffusion": DiffusionMethod(
         pretrain_on="public",
         what="pre-trained on all public images",

@@ -23,6 +23,7 @@ from privimage.field_types import has_field
 from privimage.generators import Shape
 from privimage.methods.declared import Declaration, Inputs, Stage, World, fields_of
 from privimage.methods.timing import Effort
+from privimage.privacy.accounting import calibrate
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
@@ -90,9 +91,7 @@ class Method(ABC):
 
     `what` says in a few words what it is, `role` what it stands for in a comparison. `settings` are dotted fields of
     its `config` with values that suit it: they take the place of the fields' defaults. `stages` are its stages in their
-    order, each with what it asks of the sensitive set; those after the images belong to the score. `generator` is the
-    kind of artefact that holds the weights to sample from (with `method.model.size` and `method.sample`), if there is
-    one: what `best` gives away.
+    order, each with what it asks of the sensitive set; those after the images belong to the score.
     """
 
     what: str
@@ -101,7 +100,6 @@ class Method(ABC):
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}
     generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured
-    generator: ClassVar[str | None] = None
     releases: ClassVar[tuple[str, ...]] = ("samples",)  # kinds of artefacts that leave with the winner of a selection
 
     @property
@@ -161,13 +159,34 @@ class Method(ABC):
         """Whether some of its noise follows from the budget."""
         return self.declaration.solved is not None
 
-    def shared(self, config: MethodConfig, identity: Mapping[str, Any]) -> dict[str, Event]:
-        """What it asks and all trials share, by stage, with the noise that this configuration needs."""
+    def by_budget(self, config: MethodConfig) -> bool:
+        """Whether some of the noise of this configuration follows from the budget."""
+        fields = fields_of(config)
+        return any(ask.noise(fields) is None for _, ask in self.declaration.asking)
+
+    def shared(self, config: MethodConfig, budget: Budget, *, identity: Mapping[str, Any]) -> dict[str, Event]:
+        """What it asks and all trials share, by stage, with the noise that a trial at this budget needs.
+
+        Raises InputError if two accesses would take their noise from the budget, BudgetExceeded if none is enough.
+        """
         fields = fields_of(config)
         questions = self.declaration.questions(fields, identity)
-        return {
-            stage.kind: ask.event(fields, question=questions[stage.kind]) for stage, ask in self.declaration.sharing
+        sharing = {stage.kind: ask for stage, ask in self.declaration.sharing}
+        found = {
+            kind: ask.event(fields, question=questions[kind])
+            for kind, ask in sharing.items()
+            if ask.noise(fields) is not None
         }
+        others = tuple(event.mechanism for event in found.values())
+        for kind in sharing.keys() - found.keys():
+            if self.solved or len(found) < len(sharing) - 1:
+                raise InputError(
+                    f"method.{sharing[kind].sigma}: needs a number here: only one access can take its noise from the "
+                    "budget"
+                )
+            alone = calibrate(budget=budget, access=sharing[kind].access(fields), others=others)
+            found[kind] = alone.model_copy(update={"shared": questions[kind]})
+        return {kind: found[kind] for kind in sharing}
 
     def events(
         self, config: MethodConfig, budget: Budget, noise: Noise, *, identity: Mapping[str, Any]
@@ -176,7 +195,7 @@ class Method(ABC):
 
         Raises BudgetExceeded if no noise is enough.
         """
-        fields, shared = fields_of(config), self.shared(config, identity)
+        fields, shared = fields_of(config), self.shared(config, budget, identity=identity)
         found: dict[str, Event] = {}
         for stage, ask in self.declaration.asking:
             if ask.solved:
@@ -255,7 +274,12 @@ class Context:
             "draw": self.draw,
         }
         asked = {kind: self.asked(kind).model_dump() for kind in self.events}
-        fields = {**fields_of(self.config), **self.fields}
+        # What is derived from a shared answer follows from the noise that the trial needs, also if the budget says it.
+        noise = {
+            ask.sigma: self.events[stage.kind].sigma for stage, ask in self.method.declaration.asking if ask.shared
+        }
+        own = {field: sigma for field, sigma in noise.items() if isinstance(field, str)}
+        fields = {**fields_of(self.config), **own, **self.fields}
         return Inputs(declaration=self.method.declaration, fields=fields, world=world, asked=asked)
 
     def asked(self, kind: str) -> Event:

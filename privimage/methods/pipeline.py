@@ -17,6 +17,7 @@ from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.histogram import noisy_histogram, query_function
+from privimage.means.stages import Pool, noisy_means, tilted
 from privimage.methods.method import Context, Synthetic
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
@@ -65,6 +66,17 @@ class Pipeline:
         self._fit(generator, start)
         return self._sample(generator)
 
+    def ask(self) -> None:
+        """Ask what all trials share."""
+        if self.method.queries:
+            self.histogram()
+        else:
+            noisy_means(self._pool(), self.context)
+
+    def _pool(self) -> Pool:
+        """The public images and variations of them that images are chosen from."""
+        return Pool(self.config.means, self.config.query, self.context)
+
     def histogram(self) -> NDArray[np.float64]:
         """The noisy histogram [labels, public classes] at the trial's own sigma_s: asked, found or derived."""
         return noisy_histogram(
@@ -82,7 +94,7 @@ class Pipeline:
     def _selection(self) -> Selection:
         """The selected public images."""
         k2 = self._k2
-        S = self.histogram() if self.method.shares else None
+        S = self.histogram() if self.method.queries else None
 
         def build(progress: Tell) -> Built:
             if S is None:
@@ -103,6 +115,12 @@ class Pipeline:
         if self.method.selects:
             chosen = self._selection()
             return Start(x=Chosen(of=self.public, index=chosen.index), y=chosen.label, weights=chosen.weight)
+        if self.method.pretrain_on == "tilted":
+            pool = self._pool()
+            met = tilted(pool, self.context)
+            places, index = np.unique(met.index, return_inverse=True)
+            x = Images(x=pool.views.rows(places), y=np.zeros(len(places), np.int64))
+            return Start(x=Chosen(of=x, index=index), y=met.label, weights=met.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
         return Start(x=self.public, y=np.full(len(self.public), null), weights=None)
 
@@ -187,5 +205,5 @@ class Pipeline:
             return Built(arrays={"x": x, "y": y}, privacy=self.context.privacy, events=self.paid, meta=meta)
 
         arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
-        query = self._query if self.method.shares else None
+        query = self._query if self.method.shares else None  # what shares an answer has one
         return Synthetic(x=arrays["x"], y=arrays["y"], inputs=self.inputs, query=query)

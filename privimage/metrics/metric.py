@@ -6,6 +6,7 @@ of its family, with a variant in brackets where it has variants: fid[inception].
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from privimage.doors import Door, nearest
+from privimage.doors import Door
 from privimage.errors import InputError
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.looks import Look, Part
@@ -108,7 +109,10 @@ def family_of(name: str) -> tuple[Family, str]:
         family, variant = METRICS.load(head), rest.removesuffix("]")
         if name in _named(head, family):
             return family, variant
-    raise InputError(f"metric '{name}': unknown{nearest(name, tuple(names()))}")
+    known = tuple(names())
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    raise InputError(f"metric '{name}': unknown{hint}")
 
 
 def _named(head: str, family: Family) -> tuple[str, ...]:

@@ -42,28 +42,18 @@ def inception_weights(named: Path | None) -> Path:
     if named is None and not cached.exists():
         _fetch(cached)
     path, where = (named, KEY) if named is not None else (cached, "feature network inception")
-    check_file(
-        path, SHA256, where=where, of="the InceptionV3 weights of 2015-12-05", missing=f"give the path of {URL}",
-        other=f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}",
-    )  # fmt: skip
-    return path
-
-
-def check_file(path: Path, sha256: str, *, where: str, of: str, missing: str, other: str) -> None:
-    """Raise InputError, in one line, unless the file is there and is this one to the last bit.
-
-    `missing` and `other` say what to do then.
-    """
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise refusal(error, f"{where}: {path}", "read", fix=missing) from None
-    if found != sha256:
+        raise refusal(error, f"{where}: {path}", "read", fix=f"give the path of {URL}") from None
+    if found != SHA256:
+        fix = f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}"
         raise InputError(
-            f"{where}: {path}: damaged, or of another network: its sha256 begins with {found[:8]}, that of {of} with "
-            f"{sha256[:8]}; {other}"
+            f"{where}: {path}: damaged, or of another network: its sha256 begins with {found[:8]}, that of the "
+            f"InceptionV3 weights of 2015-12-05 with {SHA256[:8]}; {fix}"
         )
+    return path
 
 
 def _fetch(to: Path) -> None:

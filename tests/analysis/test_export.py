@@ -5,7 +5,6 @@ import pytest
 
 from privimage.analysis.export import pull_best
 from privimage.errors import InputError
-from privimage.methods.diffusion import DiffusionMethod
 from privimage.stores.file import FileStore
 from privimage.stores.manifest import Manifest
 
@@ -121,12 +120,3 @@ def test_a_place_that_cannot_be_written_is_one_line(make_run, make_record, monke
             main()
         said = capsys.readouterr().err
         assert caught.value.code == 2 and says in said and said.startswith("privimage: ") and said.count("\n") == 1
-
-
-@pytest.mark.parametrize(("kind", "message"), [(None, "has no generator"), ("samples", "these are not the weights of")])
-def test_the_method_says_which_artefact_holds_the_weights(make_run, make_record, tmp_path, monkeypatch, kind, message):
-    folder = make_run([make_record("a")])
-    monkeypatch.setattr(DiffusionMethod, "generator", kind)
-    with pytest.raises(InputError, match=message):
-        pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best")
-    assert not (tmp_path / "best").exists()

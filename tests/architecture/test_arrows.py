@@ -53,7 +53,11 @@ FOLDERS = {
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
-        "histogram", "exhibit", "workers", "metrics.context",
+        "histogram", "means", "exhibit", "workers", "metrics.context",
+    },
+    "means": {
+        "privacy", "data.sets", "stores", "methods.declared", "methods.method", "query", "semantics", "shared_answer",
+        "histogram", "generators.codec", "metrics.features",
     },
 }  # fmt: skip
 ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools

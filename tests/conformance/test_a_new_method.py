@@ -1,4 +1,4 @@
-"""A method of one file, in a package of its own: found by its name, planned, billed and run.
+"""A method of one file, in a package of its own: found by its name, planned, billed, run, resumed and reported.
 
 The file is written to a folder and found as an installed package's would be. Nothing else knows of it.
 """

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.linear_model  # noqa: F401 - draws where it is first imported
 import torch
 import toys
 from known import entropy
@@ -31,6 +32,7 @@ from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators import diffusion
 from privimage.generators.pretrain import Seeded
+from privimage.means import answer
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Event
@@ -60,6 +62,7 @@ PUBLIC = {
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
     "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
     "privimage/generators/diffusion.py:_latents": "noise from which images are drawn",
+    "privimage/means/views.py": "variations of public images",
     "privimage/semantics.py:augment": "training of the query function on public images",
     "privimage/semantics.py:spread": "training of the query function on public images",
     "privimage/semantics.py:load": "keeps the global state where a network starts",
@@ -151,6 +154,11 @@ def query(train: PrivateSet) -> None:
     semantics.ask(FUNCTION, train, k1=2, event=Event(purpose="query", split="train", sigma=5), entropy=entropy(1))
 
 
+def means(train: PrivateSet) -> None:
+    event = Event(purpose="means", split="train", sigma=5)
+    answer.ask([(np.zeros((40, 7), np.float32), train.y)], train, d=7, event=event, entropy=entropy(1))
+
+
 def derived(train: PrivateSet) -> None:
     shared_answer.noisier(np.zeros((3, 12)), sensitivity=2**0.5, asked=3, wanted=5, entropy=entropy(1))
 
@@ -179,7 +187,7 @@ def fresh_entropy(train: PrivateSet) -> None:
 
 
 DRAWS: dict[str, Callable[[PrivateSet], None]] = {
-    f.__name__: f for f in (query, derived, score, batches, number_of_trials, fresh_entropy)
+    f.__name__: f for f in (query, means, derived, score, batches, number_of_trials, fresh_entropy)
 } | {
     f"training by {engine}": (lambda train, engine=engine: training(train, engine))  # type: ignore[misc]
     for engine in ("layers", "vmap", "opacus", "loop")
@@ -283,6 +291,7 @@ def a_number_of_trials_of_numpy(patch: Patch) -> None:
 FAULTS: list[tuple[Callable[[Patch], None], str]] = [
     (noise_of_torch, "query"),
     (noise_of_torch, "score"),
+    (noise_of_torch, "means"),
     (noise_of_numpy, "query"),
     (batches_of_torch, "batches"),
     (draws_of_a_seeded_generator, "training by layers"),

@@ -216,7 +216,10 @@ def test_a_range_is_as_many_questions_as_trials() -> None:
 def test_a_selection_is_priced_by_its_law_alone() -> None:
     """Every trial of it has noise of its own, whatever it shares with another."""
     changed: dict[str, Any] = {"tuning": {"mode": "select"}, "objectives": {"dp-accuracy[lr]": "max"}, "trials": 4}
-    one, free = (search_of(sweep_of(search=search, **changed)) for search in ({}, GUIDANCE))
+    one, free = (
+        search_of(sweep, sweep.budgets[0])
+        for sweep in (sweep_of(search=search, **changed) for search in ({}, GUIDANCE))
+    )
     assert one == free and one.law == Law(mean=4) and one.trained is None
 
 

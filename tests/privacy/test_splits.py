@@ -20,6 +20,7 @@ from privimage.data.sets import PARTS, Part, PrivateSet, SensitiveData
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import Violation
+from privimage.means import answer
 from privimage.measure import measured
 from privimage.methods import pipeline
 from privimage.methods.method import Synthetic
@@ -62,6 +63,12 @@ def ask(sensitive: PrivateSet) -> object:
     )
 
 
+def means(sensitive: PrivateSet) -> object:
+    event = Event(purpose="means", split="train", sigma=5)
+    phi = np.zeros((len(sensitive), 7), np.float32)
+    return answer.ask([(phi, sensitive.y)], sensitive, d=7, event=event, entropy=ENTROPY)
+
+
 def tune(sensitive: PrivateSet, seen: Seen | None = None, **event: Any) -> object:
     what = Event(**({"purpose": "dp-sgd", "split": "train", "sigma": 1.0, "q": 0.5} | event))
     fixed: dict[str, Any] = {"config": FinetuneConfig(K=1), "entropy": ENTROPY, "workers": Workers.alone()}
@@ -102,6 +109,7 @@ def as_it_is(read: Callable[[PrivateSet, Seen], object], split: Part) -> tuple[C
 
 READS: dict[str, tuple[Callable[[PrivateSet], object], Part]] = {
     "query": (ask, "train"),
+    "means": (means, "train"),
     "dp-sgd": (tune, "train"),
     "tuning without noise": as_declared(tune_without_noise, "train"),
     "tuning without noise, another look": as_it_is(tune_without_noise, "train"),

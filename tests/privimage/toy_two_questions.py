@@ -44,7 +44,7 @@ class Two(Method):
                 value = event.perturb(exact(), sensitivity=sensitivity, stream=entropy.stream(kind))
                 return Release(value=value, events=(event,))
 
-            return shared_answer(kind, context, sensitivity=sensitivity, ask=asked)
+            return shared_answer(kind, context, sensitivity=sensitivity, ask=asked)[kind]
 
         size = float(np.prod(train.shape))
         return {"counts": answer("counts", counts, 1.0), "mean": answer("mean", mean, size**0.5)}

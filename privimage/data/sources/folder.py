@@ -117,6 +117,14 @@ def open_folder(root: Path, *, size: int | None, channels: int | None, limit_cla
     )
 
 
+def read_folder(
+    root: Path, *, size: int | None, channels: int | None, limit_classes: int | None = None
+) -> tuple[Pixels, NDArray[np.int64], tuple[str, ...]]:
+    """All images [n, channels, size, size] of `open_folder`, their labels [n] and class names."""
+    found = open_folder(root, size=size, channels=channels, limit_classes=limit_classes)
+    return found.rows(np.arange(len(found.y))), found.y, found.classes
+
+
 def _content(file: Path) -> bytes:
     return file.parent.name.encode() + b" " + hashlib.sha256(file.read_bytes()).digest()
 

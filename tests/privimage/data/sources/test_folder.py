@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from privimage.data import PublicConfig, SensitiveConfig, load_public, load_sensitive
-from privimage.data.sources.folder import open_folder
+from privimage.data.sources.folder import read_folder
 from privimage.errors import InputError
 
 
@@ -14,11 +14,6 @@ def save(path, colour=(200, 30, 90), size=(20, 20), mode="RGB", **options) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     grey = colour if isinstance(colour, int) else colour[0]
     Image.new(mode, size, colour if mode == "RGB" else grey).save(path, **options)
-
-
-def read_folder(root, **options) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    found = open_folder(root, **options)
-    return found.rows(np.arange(len(found.y))), found.y, found.classes
 
 
 def fail(root, **options) -> str:

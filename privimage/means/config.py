@@ -1,0 +1,49 @@
+"""What a file says of the noisy means, and their stages; free of torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from privimage.methods.declared import Stage
+from privimage.schema import Frozen
+from privimage.shared_answer import stages_of
+
+Network = Literal["query", "efficientnet-lite0"]
+Vary = Literal["strokes", "photo"]
+
+MOST_DIRECTIONS = (64, 32)  # of the network's features, and of the low frequencies
+LEAST_DIRECTIONS = 8
+
+
+class MeansConfig(Frozen):
+    """The noisy mean of public features of every label, and the public images that are chosen to meet it."""
+
+    sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
+    network: Network | None = None  # whose features; null: the query function for grey, efficientnet-lite0 for colour
+    views: int = Field(default=2, ge=1, le=100)  # of every public image: itself, and variations
+    vary: Vary | None = None  # how variations are made; null: strokes for grey images, photo for colour
+
+
+STAGES = (
+    Stage(kind="query-function", fields=("query.function",), world=("public",)),
+    Stage(kind="pool", fields=("means.network", "means.views", "means.vary"), after=("query-function",)),
+    *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
+    Stage(kind="tilted", after=("pool", "means-derived")),
+)
+
+
+def directions(*, n: int, labels: int, sigma: float) -> tuple[int, int]:
+    """How many directions are asked of `n` images: of the network's features, and of the low frequencies.
+
+    The noise in each entry of a mean is `sigma` over the number of images of a label. About as many directions as one
+    over that are told apart: fewer would leave something out, more would be noise and make the clip norm larger.
+
+    >>> directions(n=3600, labels=10, sigma=30.0), directions(n=3600, labels=10, sigma=0.5)
+    ((12, 6), (64, 32))
+    """
+    told = round(n / labels / sigma)
+    first, second = MOST_DIRECTIONS
+    d = min(first, max(LEAST_DIRECTIONS, told))
+    return d, min(second, d // 2)

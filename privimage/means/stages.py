@@ -1,0 +1,143 @@
+"""The noisy means as stages: the pool once per public set, the question once per sensitive set, the choice for free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage.data.sets import Images
+from privimage.histogram import query_function
+from privimage.means import answer
+from privimage.means.answer import UNIT, Means, estimate
+from privimage.means.config import MOST_DIRECTIONS, MeansConfig, Network, Vary, directions
+from privimage.means.embedding import Embedding, Features, Whitening, whiten
+from privimage.means.features import BLOCK, Extract, extract, extractor
+from privimage.means.tilt import tilt
+from privimage.means.views import Views
+from privimage.privacy.budget import Event, Release
+from privimage.privacy.entropy import Entropy
+from privimage.query import QueryConfig
+from privimage.shared_answer import shared_answer
+from privimage.stores.store import Built
+
+if TYPE_CHECKING:
+    from privimage.methods.method import Context
+
+LEAST_WEIGHT = 1e-4  # of the largest of a label: what weighs less is left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tilted:
+    """The chosen public images: places `index` in the views, the `label` each is for, `weight`s that sum to 1."""
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+class Pool:
+    """The views of the public images, and what is seen in them."""
+
+    def __init__(self, config: MeansConfig, query: QueryConfig, context: Context) -> None:
+        self.context, self.query = context, query
+        grey = context.public.shape[0] == 1
+        vary: Vary = config.vary or ("strokes" if grey else "photo")
+        self.network: Network = config.network or ("query" if grey else "efficientnet-lite0")
+        self.views = Views(public=context.public, count=config.views, kind=vary)
+        arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
+        kinds = range(len(MOST_DIRECTIONS))
+        self.whitenings = tuple(Whitening(m=arrays[f"m{i}"], A=arrays[f"A{i}"]) for i in kinds)
+        self.z = tuple(arrays[f"z{i}"] for i in kinds)
+
+    def _build(self, progress: Callable[[int, int], None]) -> Built:
+        """Whitened on variations where there are some: what a variation changes should not count."""
+        seen: list[tuple[Features, Features]] = []
+        for features in extract(self.extract, self.views.each_block(BLOCK)):
+            seen.append(features)
+            progress(sum(len(first) for first, _ in seen), len(self.views))
+        n, y = len(self.views.public), self.views.public.y
+        arrays = dict[str, NDArray[np.float32]]()
+        for i, d in enumerate(MOST_DIRECTIONS):
+            f = np.concatenate([features[i] for features in seen])
+            varied, labels = (f[n:], np.tile(y, self.views.count - 1)) if self.views.count > 1 else (f, y)
+            w = whiten(varied, labels, d=d)
+            arrays |= {f"m{i}": w.m, f"A{i}": w.A, f"z{i}": w(f)}
+        return Built(arrays=arrays, privacy="public")
+
+    @property
+    def extract(self) -> Extract:
+        """What sees features in images."""
+        context, function = self.context, None
+        if self.network == "query":
+            function = query_function(context.public, query=self.query, inputs=context.inputs, stages=context.stages)
+        return extractor(self.network, function=function, device=context.stages.workers.device)
+
+    def phi(self, embedding: Embedding) -> Features:
+        """phi of all views by this embedding: that of an answer may have been fitted on another machine."""
+        same = all(
+            np.array_equal(w.A[:, :k], own.A)
+            for w, own, k in zip(self.whitenings, embedding.whitenings, embedding.d, strict=True)
+        )
+        if same:
+            return embedding.of(self.z)
+        return np.concatenate([embedding(f) for f in extract(self.extract, self.views.each_block(BLOCK))])
+
+
+def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
+    """What the answer at the trial's own noise tells, and the embedding that it was asked in."""
+    train, labels = context.sensitive.train, len(context.sensitive.train.classes)
+    asked = directions(n=len(train), labels=labels, sigma=context.asked("means").sigma)
+    fitted = Embedding.fit(pool.whitenings, pool.z, d=[min(d, z.shape[1]) for d, z in zip(asked, pool.z, strict=True)])
+
+    def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
+        blocks = _phi_of(train, fitted, pool.extract)
+        return answer.ask(blocks, train, d=sum(fitted.d), event=event, entropy=entropy)
+
+    found = shared_answer("means", context, sensitivity=UNIT, ask=ask, beside=lambda: fitted.arrays)
+    means = estimate(found["means"], sigma=context.events["means"].sigma, n=len(train))
+    return means, Embedding.from_arrays(found)
+
+
+def _phi_of(images: Images, embedding: Embedding, extractor: Extract) -> Iterator[tuple[Features, NDArray[np.int64]]]:
+    """phi and labels of all images, block by block."""
+    start = 0
+    for features in extract(extractor, images.blocks(BLOCK)):
+        phi = embedding(features)
+        yield phi, images.y[start : start + len(phi)]
+        start += len(phi)
+
+
+def tilted(pool: Pool, context: Context) -> Tilted:
+    """The public images that meet the noisy means: computed or found."""
+    means, embedding = noisy_means(pool, context)
+
+    def build(progress: Callable[[int, int], None]) -> Built:
+        phi, keep = pool.phi(embedding), _kept(embedding, means, context)
+        phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
+        base = np.full(len(phi), 1 / len(phi))
+        parts = []
+        for y, (M, noise) in enumerate(zip(means.M[:, keep], means.noise, strict=True)):
+            weights = tilt(phi, M, noise=float(noise), base=base).weights
+            index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
+            parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))
+            progress(y + 1, labels)
+        index, label, weight = map(np.concatenate, zip(*parts, strict=True))
+        own = (context.events["means"],)
+        return Built(
+            arrays={"index": index, "label": label, "weight": weight / weight.sum()}, privacy="released", events=own
+        )
+
+    arrays = context.stages.public("tilted", context.inputs.of("tilted"), build).arrays
+    return Tilted(index=arrays["index"], label=arrays["label"], weight=arrays["weight"])
+
+
+def _kept(embedding: Embedding, means: Means, context: Context) -> NDArray[np.int64]:
+    """The directions that the noise of the trial itself leaves: the first ones of each kind."""
+    n, sigma = len(context.sensitive.train), context.events["means"].sigma
+    own = directions(n=n, labels=len(means.M), sigma=sigma)
+    starts = np.cumsum([0, *embedding.d])
+    return np.concatenate([start + np.arange(min(k, d)) for start, k, d in zip(starts, own, embedding.d, strict=False)])

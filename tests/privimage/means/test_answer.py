@@ -1,0 +1,156 @@
+"""The noisy means: what one image can change, the noise, and what the answer is taken to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from known import entropy
+
+from privimage.data.sets import PrivateSet
+from privimage.errors import Violation
+from privimage.means import answer
+from privimage.means.answer import UNIT, ask, estimate, weigh
+from privimage.privacy.budget import Event
+
+MEANS = Event(purpose="means", split="train", sigma=3.0)
+
+
+def private_set(y: np.ndarray, *, labels: int = 3) -> PrivateSet:
+    x = np.zeros((len(y), 1, 8, 8), np.uint8)
+    names = tuple(map(str, range(labels)))
+    return PrivateSet(x=x, y=y, name="toy", id="toy", split="train", classes=names)
+
+
+def answer_to(phi: np.ndarray, y: np.ndarray, *, sigma: float = 3.0, number: int = 5) -> np.ndarray:
+    event = MEANS.model_copy(update={"sigma": sigma})
+    release = ask([(phi, y)], private_set(y), d=phi.shape[1], event=event, entropy=entropy(number))
+    assert release.events == (event,) and release.private
+    return release.value
+
+
+def random_phi(kind: str, n: int, d: int, seed: int) -> np.ndarray:
+    """Images that nobody expects among them: unclipped, far too large, not numbers."""
+    rng = np.random.default_rng(seed)
+    phi = rng.normal(size=(n, d)).astype(np.float32)
+    if kind == "clipped":
+        phi /= np.linalg.norm(phi, axis=1, keepdims=True)
+    if kind == "huge":
+        phi *= np.float32(1e30)
+    if kind == "not numbers":
+        phi[rng.random(phi.shape) < 0.3] = np.nan
+        phi[rng.random(phi.shape) < 0.1] = np.inf
+    return phi
+
+
+@given(
+    kind=st.sampled_from(["clipped", "unclipped", "huge", "not numbers"]),
+    d=st.integers(1, 200),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_image_changes_one_row_by_at_most_the_sensitivity(kind: str, d: int, seed: int) -> None:
+    phi = random_phi(kind, 12, d, seed)
+    y = np.random.default_rng(seed).integers(0, 3, 12)
+    tiny = 1e-9  # noise that rounds to nothing
+    with_it, without = answer_to(phi, y, sigma=tiny), answer_to(phi[1:], y[1:], sigma=tiny)
+    changed = with_it - without
+    assert np.flatnonzero(np.abs(changed).sum(axis=1)).tolist() == [y[0]]
+    assert np.linalg.norm(changed) <= UNIT
+    assert np.linalg.norm(changed) > 0.2 * UNIT, "its count at least"
+
+
+def fault_no_clip(phi: np.ndarray) -> np.ndarray:
+    cos, sin = weigh(phi.shape[1])
+    both = np.concatenate([phi * cos, np.full((len(phi), 1), sin)], axis=1)
+    return np.trunc((both * UNIT).clip(-1e15, 1e15)).astype(np.int64)
+
+
+def fault_rounded_up(phi: np.ndarray) -> np.ndarray:
+    cos, sin = weigh(phi.shape[1])
+    phi = phi / np.linalg.norm(phi.clip(-1, 1), axis=1, keepdims=True)
+    both = np.concatenate([phi * cos, np.full((len(phi), 1), sin)], axis=1)
+    return np.ceil((both * UNIT).clip(-1e15, 1e15)).astype(np.int64)
+
+
+@pytest.mark.parametrize("fault", [fault_no_clip, fault_rounded_up])
+def test_the_fault_is_seen(fault: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "contributions", fault)
+    with pytest.raises(AssertionError):
+        test_one_image_changes_one_row_by_at_most_the_sensitivity()
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_the_sum_does_not_depend_on_the_order(n: int) -> None:
+    phi, y = random_phi("clipped", n, 50, 1), np.zeros(n, np.int64)
+    back = slice(None, None, -1)
+    assert (answer_to(phi, y) == answer_to(phi[back], y)).all()
+
+
+def test_every_entry_has_its_own_noise_of_the_secret_stream_and_the_count_too() -> None:
+    phi, y = random_phi("clipped", 4, 5, 2), np.array([0, 0, 1, 2])
+    S = answer_to(phi, y, sigma=1e-9)
+    noise = np.stack([answer_to(phi, y, number=e) - S for e in range(300)]) / UNIT
+    assert noise.std() == pytest.approx(3, rel=0.03)
+    assert np.abs(noise.std(axis=0) / 3 - 1).max() < 0.2, "every entry, the counts included"
+    across = np.corrcoef(noise.reshape(300, -1).T) - np.eye(18)
+    assert np.abs(across).max() < 0.3
+    exact = entropy(5).stream("means").normals(3, 6) * 3 * UNIT
+    assert np.abs(answer_to(phi, y) - S - exact).max() <= 1, "these bits, to the grid"
+
+
+def test_the_answer_lies_on_the_grid() -> None:
+    phi, y = random_phi("clipped", 30, 7, 3), np.arange(30) % 3
+    assert (answer_to(phi, y) % 1 == 0).all()
+
+
+def test_it_refuses_another_split_and_a_part_of_the_images() -> None:
+    phi, y = random_phi("clipped", 3, 5, 0), np.array([0, 1, 2])
+    with pytest.raises(Violation, match="validation"):
+        ask([(phi, y)], replace(private_set(y), split="validation"), d=5, event=MEANS, entropy=entropy(1))
+    with pytest.raises(Violation, match="2 of 3"):
+        ask([(phi[:2], y[:2])], private_set(y), d=5, event=MEANS, entropy=entropy(1))
+
+
+def test_the_estimate_is_the_mean_and_its_error_is_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    n, d, labels = 3000, 20, 3
+    y = rng.integers(0, labels, n)
+    phi = (rng.normal(size=(n, d)) * 0.05 + rng.normal(size=(labels, d))[y] * 0.1).astype(np.float32)
+    true = np.stack([phi[y == c].mean(axis=0) for c in range(labels)])
+    errors = []
+    for e in range(40):
+        found = estimate(answer_to(phi, y, sigma=5, number=e), sigma=5, n=n)
+        assert np.abs(found.n - np.bincount(y)).max() < 5 * found.n_noise
+        errors.append((found.M - true) / found.noise[:, None])
+    assert np.std(errors) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_label_whose_count_is_lost_in_noise_still_has_a_mean(n: int) -> None:
+    y = np.repeat([1, 2], 200)
+    y[:n] = 0
+    phi = random_phi("clipped", 400, 6, 4)
+    for e in range(20):
+        found = estimate(answer_to(phi, y, sigma=200, number=e), sigma=200, n=400)
+        assert np.isfinite(found.M).all() and (found.n >= 0.1 * 400 / 3 - 1e-9).all()
+        assert (found.n < 400).all(), "noise of hundreds says nothing: they stay near an even share"
+
+
+@given(d=st.integers(1, 4000))
+@settings(max_examples=50)
+def test_weights_of_mean_and_count_have_norm_one(d: int) -> None:
+    cos, sin = weigh(d)
+    assert cos**2 + sin**2 == pytest.approx(1) and 0 < sin < 0.85
+
+
+def test_what_is_public_is_fitted_on_public_images_alone() -> None:
+    """Nothing that makes phi, weighs or clips is given the sensitive set."""
+    for name in ("embedding", "tilt", "views"):
+        source = Path(answer.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        assert "PrivateSet" not in source and "SensitiveData" not in source

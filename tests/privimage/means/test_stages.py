@@ -1,0 +1,118 @@
+"""From the sensitive images to what is chosen: features by place, the answer with what reads it, the public images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toys
+
+from privimage.means.config import MeansConfig, directions
+from privimage.means.embedding import Whitening
+from privimage.means.features import BLOCK, extract, extractor
+from privimage.means.stages import Pool, noisy_means, tilted
+from privimage.methods.method import Context
+from privimage.methods.resolve import resolve
+from privimage.privacy.budget import Budget
+from privimage.privacy.ledger import Ledger
+from privimage.privacy.noise import Noise
+from privimage.stages import Stages
+from privimage.stores.file import FileStore
+from privimage.workers import Workers
+
+IDENTITY = {"sensitive": "toy", "public": "toy-public"}
+
+
+def context_of(root: Path, *, sigma: float, asked: float | None = None, **means: Any) -> Context:
+    store = FileStore(root / "store")
+    stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
+    config = resolve({"name": "privimage+m", "query": {"function": {"steps": 3, "batch": 8}},
+                      "means": {"sigma": sigma, **means}})  # fmt: skip
+    budget = Budget(epsilon=50, delta=1e-5)
+    events = config.member.events(config, budget, Noise(), identity=IDENTITY)
+    asks = {event.shared or "": asked or sigma for event in events.values()}
+    return Context(
+        config=config, events=events, draw=None, seed=0, asked_sigma=asks, public=toys.public_set(),
+        sensitive=toys.sensitive_set(), identity=IDENTITY, stages=stages,
+    )  # fmt: skip
+
+
+def pool_of(context: Context) -> Pool:
+    config = context.config
+    assert isinstance(config.means, MeansConfig)
+    return Pool(config.means, config.query, context)
+
+
+@pytest.mark.parametrize("network", ["query", "efficientnet-lite0"])
+def test_features_of_an_image_do_not_depend_on_those_beside_it(network: Any) -> None:
+    """Else one image less would change what all others add."""
+    public = toys.public_set()
+    function = toys.query_function(toys.query_weights(public))
+    x = np.concatenate([public.x] * 3)[:60]
+    see = extractor(network, function=function, device=torch.device("cpu"))
+
+    def seen(images: np.ndarray) -> list[np.ndarray]:
+        return [
+            np.concatenate(parts)
+            for parts in zip(*extract(see, [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]), strict=True)
+        ]
+
+    for whole, less, last in zip(seen(x), seen(x[1:]), seen(x[-1:]), strict=True):
+        assert (whole[1:] == less).all() and (whole[-1:] == last).all()
+
+
+def test_the_answer_is_asked_once_and_derived_for_more_noise(tmp_path: Path) -> None:
+    first = context_of(tmp_path, sigma=0.5)
+    precise, embedding = noisy_means(pool_of(first), first)
+    again = context_of(tmp_path, sigma=8.0, asked=0.5)
+    derived, same = noisy_means(pool_of(again), again)
+    assert len(again.stages.ledger.charges()) == 1 and same.d == embedding.d
+    assert derived.noise.mean() > 5 * precise.noise.mean()
+    assert np.linalg.norm(derived.M - precise.M) > np.linalg.norm(precise.M) / 10
+
+
+def test_the_means_are_those_of_the_training_images(tmp_path: Path) -> None:
+    context = context_of(tmp_path, sigma=0.01)
+    pool = pool_of(context)
+    found, embedding = noisy_means(pool, context)
+    train = context.sensitive.train
+    (features,) = extract(pool.extract, [train.x])
+    phi = embedding(features)
+    true = np.stack([phi[train.y == y].mean(axis=0) for y in range(len(train.classes))])
+    np.testing.assert_allclose(found.M, true, atol=0.02)
+    np.testing.assert_allclose(found.n, np.bincount(train.y), atol=0.5)
+
+
+def test_what_is_chosen_meets_the_means_better_than_chance(tmp_path: Path) -> None:
+    context = context_of(tmp_path, sigma=0.05)
+    pool = pool_of(context)
+    means, embedding = noisy_means(pool, context)
+    chosen, phi = tilted(pool, context), pool.phi(embedding)
+    assert chosen.weight.sum() == pytest.approx(1) and chosen.index.max() < len(pool.views)
+    labels = len(means.M)
+    for y in range(labels):
+        here = chosen.label == y
+        assert chosen.weight[here].sum() == pytest.approx(1 / labels)
+        mean = chosen.weight[here] @ phi[chosen.index[here]] * labels
+        assert np.linalg.norm(mean - means.M[y]) < 0.7 * np.linalg.norm(phi.mean(axis=0) - means.M[y])
+
+
+def test_an_answer_is_read_by_the_embedding_it_was_asked_in(tmp_path: Path) -> None:
+    """Another machine may whiten with other signs: then the pool is looked at anew."""
+    context = context_of(tmp_path, sigma=0.5)
+    pool = pool_of(context)
+    _, embedding = noisy_means(pool, context)
+    before = pool.phi(embedding)
+    other = np.array([-1.0, *[1.0] * 10], np.float32)
+    pool.whitenings = tuple(Whitening(m=w.m, A=w.A * other[: w.A.shape[1]]) for w in pool.whitenings)
+    pool.z = tuple(z * other[: z.shape[1]] for z in pool.z)
+    assert np.abs(embedding.of(pool.z) - before).max() > 0.1
+    np.testing.assert_allclose(pool.phi(embedding), before, atol=1e-5)
+
+
+def test_more_images_and_less_noise_pay_for_more_directions() -> None:
+    dims = [sum(directions(n=n, labels=10, sigma=sigma)) for n, sigma in ((300, 10), (3000, 10), (3000, 1), (10**6, 1))]
+    assert dims == sorted(dims) and dims[0] == 12 and dims[-1] == 96

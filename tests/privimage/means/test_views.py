@@ -1,0 +1,46 @@
+"""Views: the same images by index as in order, whatever is asked with them; variations, not other images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from privimage.data.sets import PublicSet
+from privimage.means.config import Vary
+from privimage.means.views import Views
+
+
+def images(channels: int, n: int = 2300) -> PublicSet:
+    rng = np.random.default_rng(0)
+    x = np.zeros((n, channels, 12, 12), np.uint8)
+    x[:, :, 3:9, 3:9] = rng.integers(60, 256, (n, channels, 6, 6))
+    return PublicSet(x=x, y=np.arange(n) % 3, name="toy", classes=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("strokes", 1), ("photo", 3)])
+def test_images_by_index_are_those_in_order(kind: Vary, channels: int) -> None:
+    views = Views(public=images(channels), count=3, kind=kind)
+    whole = np.concatenate(list(views.each_block(300)))
+    assert len(whole) == len(views) == 6900
+    index = np.random.default_rng(1).integers(0, 6900, 300)
+    assert (views.rows(index) == whole[index]).all()
+    assert (whole[:2300] == views.public.x).all()
+    different = (whole[2300:4600] != whole[:2300]).any(axis=(1, 2, 3))
+    assert different.mean() > 0.99 and (whole[2300:4600] != whole[4600:]).any()
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("strokes", 1), ("photo", 3)])
+def test_a_variation_is_nearer_to_its_image_than_to_others(kind: Vary, channels: int) -> None:
+    views = Views(public=images(channels, 400), count=2, kind=kind)
+    x = views.rows(np.arange(800)).astype(np.float32).reshape(800, -1)
+    own = np.linalg.norm(x[400:] - x[:400], axis=1)
+    other = np.linalg.norm(x[400:] - np.roll(x[:400], 7, axis=0), axis=1)
+    assert (own < other).mean() > (0.6 if kind == "photo" else 0.5)
+
+
+def test_the_seed_decides() -> None:
+    views = Views(public=images(1), count=2, kind="strokes")
+    last = np.arange(2300, 4600)
+    assert (views.rows(last) != replace(views, seed=1).rows(last)).any()
