@@ -10,7 +10,7 @@ from privimage.methods.declared import Stage
 from privimage.schema import Frozen
 from privimage.shared_answer import stages_of
 
-Network = Literal["query", "efficientnet-lite0"]
+SeenBy = Literal["query", "efficientnet-lite0"]
 Vary = Literal["strokes", "photo"]
 
 MOST_DIRECTIONS = (64, 32)  # of the network's features, and of the low frequencies
@@ -21,7 +21,7 @@ class MeansConfig(Frozen):
     """The noisy mean of public features of every label, and the public images that are chosen to meet it."""
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
-    network: Network | None = None  # whose features; null: the query function for grey, efficientnet-lite0 for colour
+    network: SeenBy | None = None  # whose features; null: the query function for grey, efficientnet-lite0 for colour
     views: int = Field(default=2, ge=1, le=100)  # of every public image: itself, and variations
     vary: Vary | None = None  # how variations are made; null: strokes for grey images, photo for colour
 

@@ -22,7 +22,7 @@ STILL = 1e-6  # a feature that varies by less than this share of the others is l
 MOST = 1e15  # what a feature is cut to, so that its square is a float32
 CLIPPED = 0.75  # share of the public images that are brought to the unit sphere
 
-Features = NDArray[np.float32]  # [n, D]
+Vectors = NDArray[np.float32]  # [n, D]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,14 @@ class Whitening:
     m: NDArray[np.float32]
     A: NDArray[np.float32]
 
-    def __call__(self, f: Features) -> Features:
+    def __call__(self, f: Vectors) -> Vectors:
         """z float32 [n, d] of features [n, D]; 0 where a feature is not finite."""
         finite = np.isfinite(f).all(axis=1, keepdims=True)
-        z: Features = (np.where(finite, f, self.m).clip(-MOST, MOST) - self.m) @ self.A
+        z: Vectors = (np.where(finite, f, self.m).clip(-MOST, MOST) - self.m) @ self.A
         return z
 
 
-def whiten(f: Features, y: NDArray[np.int64], *, d: int) -> Whitening:
+def whiten(f: Vectors, y: NDArray[np.int64], *, d: int) -> Whitening:
     """The whitening of public features [n, D] of public classes [n], with at most `d` directions."""
     classes, y = np.unique(y, return_inverse=True)
     means = np.zeros((len(classes), f.shape[1]), np.float64)
@@ -68,7 +68,7 @@ class Embedding:
     C: tuple[float, ...]
 
     @staticmethod
-    def fit(whitenings: Sequence[Whitening], z: Sequence[Features], *, d: Sequence[int]) -> Embedding:
+    def fit(whitenings: Sequence[Whitening], z: Sequence[Vectors], *, d: Sequence[int]) -> Embedding:
         """With the first `d` directions of each, clipped where CLIPPED of the public images, `z` of each, are."""
         cut = tuple(Whitening(m=w.m, A=w.A[:, :k]) for w, k in zip(whitenings, d, strict=True))
         norms = (np.linalg.norm(public[:, :k], axis=1) for public, k in zip(z, d, strict=True))
@@ -79,11 +79,11 @@ class Embedding:
         """The number of directions of every kind."""
         return tuple(w.A.shape[1] for w in self.whitenings)
 
-    def __call__(self, features: Sequence[Features]) -> Features:
+    def __call__(self, features: Sequence[Vectors]) -> Vectors:
         """phi float32 [n, d] of features [n, D] of every kind, |phi| <= 1 but for rounding."""
         return self.of([w(f) for w, f in zip(self.whitenings, features, strict=True)])
 
-    def of(self, z: Sequence[Features]) -> Features:
+    def of(self, z: Sequence[Vectors]) -> Vectors:
         """The same of z [n, at least d] of every kind."""
         parts, share = [], np.float32(len(z) ** -0.5)
         for values, k, C in zip(z, self.d, self.C, strict=True):

@@ -9,22 +9,22 @@ import torch
 from numpy.typing import NDArray
 
 from privimage.generators.codec import dct_basis
-from privimage.means.config import Network
-from privimage.means.embedding import Features
+from privimage.means.config import SeenBy
+from privimage.means.embedding import Vectors
 from privimage.metrics.features import features
 from privimage.semantics import QueryFunction
 
 BLOCK = 500  # images in a block, the last one filled: what is seen in one does not depend on how many there are
 FREQUENCIES = {1: 9, 3: 5}  # a side, by channels: the triangle of the lowest is taken
 
-Extract = Callable[[NDArray[np.uint8]], tuple[Features, Features]]  # BLOCK images -> features of both kinds
+Extract = Callable[[NDArray[np.uint8]], tuple[Vectors, Vectors]]  # BLOCK images -> features of both kinds
 
 
-def extractor(network: Network, *, function: QueryFunction | None, device: torch.device) -> Extract:
+def extractor(network: SeenBy, *, function: QueryFunction | None, device: torch.device) -> Extract:
     """What takes BLOCK images uint8 [BLOCK, C, H, W] to features [BLOCK, D] of the network and low frequencies."""
 
     @torch.no_grad()
-    def seen(x: NDArray[np.uint8]) -> Features:
+    def seen(x: NDArray[np.uint8]) -> Vectors:
         if network != "query" or function is None:
             return features(x, network=network, device=device, batch=100)
         return function.seen(x)
@@ -32,7 +32,7 @@ def extractor(network: Network, *, function: QueryFunction | None, device: torch
     return lambda x: (seen(x), low_frequencies(x))
 
 
-def extract(extract: Extract, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[Features, Features]]:
+def extract(extract: Extract, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[Vectors, Vectors]]:
     """Features of every block of at most BLOCK images. An image has the same ones whatever images are beside it."""
     for x in blocks:
         filled = np.concatenate([x, np.zeros((BLOCK - len(x), *x.shape[1:]), np.uint8)])
@@ -40,10 +40,10 @@ def extract(extract: Extract, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[t
         yield first[: len(x)], second[: len(x)]
 
 
-def low_frequencies(x: NDArray[np.uint8]) -> Features:
+def low_frequencies(x: NDArray[np.uint8]) -> Vectors:
     """The lowest DCT coefficients float32 [n, D] of images uint8 [n, C, H, W]: where there is light, of what colour."""
     k = min(FREQUENCIES[x.shape[1]], *x.shape[2:])
     rows, columns = (dct_basis(k, n).numpy() for n in x.shape[2:])
     low = np.add.outer(np.arange(k), np.arange(k)) < k
-    z: Features = (rows @ (x.astype(np.float32) / 255) @ columns.T)[..., low]
+    z: Vectors = (rows @ (x.astype(np.float32) / 255) @ columns.T)[..., low]
     return z.reshape(len(x), -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,14 @@ from privimage.data.sets import Images
 from privimage.histogram import query_function
 from privimage.means import answer
 from privimage.means.answer import UNIT, Means, estimate
-from privimage.means.config import MOST_DIRECTIONS, MeansConfig, Network, Vary, directions
-from privimage.means.embedding import Embedding, Features, Whitening, whiten
+from privimage.means.config import MOST_DIRECTIONS, MeansConfig, SeenBy, Vary, directions
+from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
 from privimage.means.features import BLOCK, Extract, extract, extractor
 from privimage.means.tilt import tilt
 from privimage.means.views import Views
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell
 from privimage.query import QueryConfig
 from privimage.shared_answer import shared_answer
 from privimage.stores.store import Built
@@ -46,16 +47,16 @@ class Pool:
         self.context, self.query = context, query
         grey = context.public.shape[0] == 1
         vary: Vary = config.vary or ("strokes" if grey else "photo")
-        self.network: Network = config.network or ("query" if grey else "efficientnet-lite0")
+        self.network: SeenBy = config.network or ("query" if grey else "efficientnet-lite0")
         self.views = Views(public=context.public, count=config.views, kind=vary)
         arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
         kinds = range(len(MOST_DIRECTIONS))
         self.whitenings = tuple(Whitening(m=arrays[f"m{i}"], A=arrays[f"A{i}"]) for i in kinds)
         self.z = tuple(arrays[f"z{i}"] for i in kinds)
 
-    def _build(self, progress: Callable[[int, int], None]) -> Built:
+    def _build(self, progress: Tell) -> Built:
         """Whitened on variations where there are some: what a variation changes should not count."""
-        seen: list[tuple[Features, Features]] = []
+        seen: list[tuple[Vectors, Vectors]] = []
         for features in extract(self.extract, self.views.each_block(BLOCK)):
             seen.append(features)
             progress(sum(len(first) for first, _ in seen), len(self.views))
@@ -76,7 +77,7 @@ class Pool:
             function = query_function(context.public, query=self.query, inputs=context.inputs, stages=context.stages)
         return extractor(self.network, function=function, device=context.stages.workers.device)
 
-    def phi(self, embedding: Embedding) -> Features:
+    def phi(self, embedding: Embedding) -> Vectors:
         """phi of all views by this embedding: that of an answer may have been fitted on another machine."""
         same = all(
             np.array_equal(w.A[:, :k], own.A)
@@ -102,7 +103,7 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     return means, Embedding.from_arrays(found)
 
 
-def _phi_of(images: Images, embedding: Embedding, extractor: Extract) -> Iterator[tuple[Features, NDArray[np.int64]]]:
+def _phi_of(images: Images, embedding: Embedding, extractor: Extract) -> Iterator[tuple[Vectors, NDArray[np.int64]]]:
     """phi and labels of all images, block by block."""
     start = 0
     for features in extract(extractor, images.blocks(BLOCK)):
@@ -115,7 +116,7 @@ def tilted(pool: Pool, context: Context) -> Tilted:
     """The public images that meet the noisy means: computed or found."""
     means, embedding = noisy_means(pool, context)
 
-    def build(progress: Callable[[int, int], None]) -> Built:
+    def build(progress: Tell) -> Built:
         phi, keep = pool.phi(embedding), _kept(embedding, means, context)
         phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
         base = np.full(len(phi), 1 / len(phi))
