@@ -21,7 +21,7 @@ from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
 if TYPE_CHECKING:
-    from privimage.methods.method import Context
+    from privimage.methods.context import Context
 
 
 def query_function(

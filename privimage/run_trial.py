@@ -14,7 +14,8 @@ from privimage import measure
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.finite import Diverged
-from privimage.methods.method import NEVER_SEARCHED, Context, MethodConfig
+from privimage.methods.context import Context
+from privimage.methods.method import NEVER_SEARCHED, MethodConfig
 from privimage.metrics import Metric
 from privimage.privacy import accounting
 from privimage.record import Record, Role, finite

@@ -19,7 +19,7 @@ from privimage.progress import Tell
 from privimage.stores.store import Built
 
 if TYPE_CHECKING:
-    from privimage.methods.method import Context
+    from privimage.methods.context import Context
 
 DERIVED = "{}-derived"  # the kind of what is derived from an answer of a kind
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from privimage import metrics
 from privimage.errors import InputError, SharedTooDear
-from privimage.methods.declared import Ask, fields_of
+from privimage.methods.declared import Stage, fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
 from privimage.privacy.accounting.costs import AnyOf, Cost

@@ -234,8 +234,7 @@ class Sweep(Frozen):
         """The comparison rows: for every budget, or once where no noise follows from it; for every seed."""
         for row, seed in itertools.product(self.compare, self.seeds):
             config = self.configuration(self.overrides_of(row))
-            budgets = self.budgets if config.member.by_budget(config) else self.budgets[-1:]
-            for budget in budgets:
+            for budget in self.budgets if config.member.by_budget(config) else self.budgets[-1:]:
                 yield row, seed, budget
 
     def row_trial(
@@ -289,13 +288,13 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
     for dotted, value in (overrides or {}).items():
         values = set_at(values, _path(dotted), value)
     sweep = parse(Sweep, values)
-    check_size(sweep)
-    for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
-        pass
-    for row in sweep.compare:
+    for i, row in enumerate(sweep.compare):
         try:
             sweep.row_trial(row, sweep.seeds[0], sweep.budgets[0], noise=Noise())
         except InputError as error:
-            raise InputError(f"compare.{sweep.compare.index(row)}.set: {error}") from None
+            raise InputError(f"compare.{i}.set: {error}") from None
+    check_size(sweep)
+    for _ in sweep.corner_trials():  # parses every corner; what needs data is checked once that is loaded
+        pass
     check_asked(sweep)
     return sweep

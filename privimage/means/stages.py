@@ -26,7 +26,7 @@ from privimage.shared_answer import shared_answer
 from privimage.stores.store import Built
 
 if TYPE_CHECKING:
-    from privimage.methods.method import Context
+    from privimage.methods.context import Context
 
 LEAST_WEIGHT = 1e-4  # of the largest of a label: what weighs less is left out
 

@@ -22,8 +22,9 @@ from privimage.generators import Shape, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.means.config import STAGES as MEANS
 from privimage.means.config import MeansConfig
+from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import DEFAULT, Context, Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.method import DEFAULT, Method, MethodConfig, MethodRole, Sizes, Synthetic
 from privimage.methods.timing import Effort
 from privimage.query import STAGES as QUERY
 from privimage.query import QueryConfig, SelectConfig

@@ -18,7 +18,8 @@ from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.histogram import noisy_histogram, query_function
 from privimage.means.stages import Pool, noisy_means, tilted
-from privimage.methods.method import Context, Synthetic
+from privimage.methods.context import Context
+from privimage.methods.method import Synthetic
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.looks import Seen
 from privimage.progress import Tell

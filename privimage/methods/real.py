@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import Context, Method, MethodConfig, Synthetic
+from privimage.methods.method import Method, MethodConfig, Synthetic
 
 
 class Real(Method):

@@ -56,7 +56,7 @@ FOLDERS = {
         "histogram", "means", "exhibit", "workers", "metrics.context",
     },
     "means": {
-        "privacy", "data.sets", "stores", "methods.declared", "methods.method", "query", "semantics", "shared_answer",
+        "privacy", "data.sets", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
         "histogram", "generators.codec", "metrics.features",
     },
 }  # fmt: skip

@@ -30,7 +30,8 @@ import numpy as np
 from pydantic import Field
 
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import Context, Method, MethodConfig, Synthetic
+from privimage.methods.context import Context
+from privimage.methods.method import Method, MethodConfig, Synthetic
 from privimage.stores.store import Built
 
 

@@ -23,9 +23,10 @@ from privimage import histogram, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.noise import StreamNoiseOptimizer
 from privimage.methods import pipeline
+from privimage.methods.context import Context
 from privimage.methods.declared import Declaration, Inputs, Stage, fields_of
 from privimage.methods.diffusion import ROUNDING
-from privimage.methods.method import METHODS, Context, MethodConfig, load
+from privimage.methods.method import METHODS, MethodConfig, load
 from privimage.methods.resolve import fitting, resolve
 from privimage.privacy.budget import Access, Budget, Event
 from privimage.privacy.entropy import BYTES, Entropy, Stream

@@ -31,7 +31,7 @@ from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.errors import PrivImageError
 from privimage.generators import sizes
-from privimage.methods.method import Context
+from privimage.methods.context import Context
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.entropy import Entropy

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from privimage.methods.context import Context
 from privimage.methods.declared import Stage
-from privimage.methods.method import Context, Method, MethodConfig, Synthetic
+from privimage.methods.method import Method, MethodConfig, Synthetic
 from privimage.privacy.budget import Release
 from privimage.shared_answer import shared_answer, stages_of
 from privimage.stores.store import Built

@@ -14,7 +14,7 @@ from privimage.means.config import MeansConfig, directions
 from privimage.means.embedding import Whitening
 from privimage.means.features import BLOCK, extract, extractor
 from privimage.means.stages import Pool, noisy_means, tilted
-from privimage.methods.method import Context
+from privimage.methods.context import Context
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
