@@ -39,7 +39,7 @@ from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.poisson import poisson_batches
-from privimage.dpsgd.rules.calibration import explain
+from privimage.dpsgd.rules.fastest import explain
 from privimage.generators import edm, sizes
 from privimage.generators.config import Precision
 from privimage.generators.diffusion import EdmLoss
@@ -256,7 +256,7 @@ def sampled(size: str, *, device: str) -> float:
 
 
 def choices() -> Table:
-    """The kernels that calibration has chosen."""
+    """The kernels that were chosen."""
     table = Table("weight", "image", "examples", "K", "kernel", "milliseconds", title="Convolution kernels")
     for key, choice in explain():
         timed = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in sorted(choice.seconds.items()))

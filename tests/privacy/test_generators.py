@@ -49,7 +49,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     "privimage/generators/dct_mlp.py:__init__": "start of a generator: its frequencies",
     "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
-    "privimage/dpsgd/rules/calibration.py:_measure": "data on which kernels are timed",
+    "privimage/dpsgd/rules/fastest.py:_measure": "data on which kernels are timed",
     "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",
     "privimage/generators/diffusion.py:stand_in": "the same",
     "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",

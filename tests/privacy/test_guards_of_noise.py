@@ -18,7 +18,7 @@ from privimage.dpsgd import layers
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
-from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules import fastest
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.errors import Violation
 from privimage.generators.generator import Generator
@@ -65,9 +65,9 @@ def noise_for_a_second_sum() -> None:
 
 def a_kernel_that_is_wrong() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        real = calibration.KERNELS["columns"]
-        patch.setitem(calibration.KERNELS, "columns", lambda *args: real(*args) * 1.1)
-        patch.setattr(calibration, "CHOICES", {})
+        real = fastest.KERNELS["columns"]
+        patch.setitem(fastest.KERNELS, "columns", lambda *args: real(*args) * 1.1)
+        patch.setattr(fastest, "CHOICES", {})
         layers.add_clipped_sum(net(Shape()), draws_of(4, 3), loss=LOSS, C=1.0)
 
 

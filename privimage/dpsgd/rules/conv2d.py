@@ -1,6 +1,6 @@
 """Conv2d: y = W * x + b. The weight gradient of one example is that of its K draws together.
 
-How it is computed is chosen by `calibration` for every shape; the ways are in `conv2d_kernels`.
+How it is computed is chosen by `fastest` for every shape; the ways are in `conv2d_kernels`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules import fastest
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
 from privimage.dpsgd.rules.rule import (
     BatchPlan,
@@ -54,7 +54,7 @@ class Conv2dRule:
         return gx, (x, gy)
 
     def summary(self, layer: nn.Conv2d, uses: list[Use], plan: BatchPlan) -> Summary:
-        """Of the weight by the calibrated kernel, kept or recomputed; the bias gradients [n, O] are kept."""
+        """Of the weight by the kernel that was fastest, kept or recomputed; the bias gradients [n, O] are kept."""
         weight, bias = trained(layer, "weight"), trained(layer, "bias")
         parts = []
         if weight is not None:
@@ -66,7 +66,7 @@ class Conv2dRule:
 
 
 def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: BatchPlan) -> Summary:
-    kernels = [calibration.choose(x, gy, geometry, plan) for x, gy in uses]
+    kernels = [fastest.choose(x, gy, geometry, plan) for x, gy in uses]
 
     def recompute(factors: Factors) -> None:
         with without_tf32():

@@ -10,7 +10,7 @@ from small_networks import LOSS, Shape, draws_of, net
 from torch import Tensor
 
 from privimage.dpsgd import clip, layers
-from privimage.dpsgd.rules import calibration
+from privimage.dpsgd.rules import fastest
 from privimage.dpsgd.rules.rule import BatchPlan, Factors
 
 Patch = pytest.MonkeyPatch
@@ -21,7 +21,7 @@ def on_meta(patch: Patch, kernel: str, *, keep: bool) -> set[str]:
     F, draws = net(Shape(twice=kernel == "looped")).to("meta"), draws_of(4, 3)
     moved = draws.map(lambda t: t.to("meta"))
     patch.setattr(layers, "verify", lambda *args, **rest: None)
-    patch.setattr(calibration, "choose", lambda x, gy, geometry, plan: "grouped" if geometry.pointwise else kernel)
+    patch.setattr(fastest, "choose", lambda x, gy, geometry, plan: "grouped" if geometry.pointwise else kernel)
     patch.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: keep)
     patch.setattr(Factors, "of", staticmethod(lambda value: Factors(value=value, alive=None)))
     patch.setattr(

@@ -18,7 +18,7 @@ from privimage.dpsgd import layers, loop, vmap
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
-from privimage.dpsgd.rules import calibration, conv2d, linear, rule
+from privimage.dpsgd.rules import conv2d, fastest, linear, rule
 from privimage.dpsgd.rules.rule import BatchPlan
 from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import Generator
@@ -60,7 +60,7 @@ def one_by_one(n: int, K: int) -> Iterator[Batch]:
 @contextmanager
 def forced(patch: Patch, kernel: str, *, keep: bool) -> Iterator[None]:
     with patch.context() as inside:
-        inside.setattr(calibration, "choose", lambda *args: kernel if kernel != "shifted" else pointless(*args))
+        inside.setattr(fastest, "choose", lambda *args: kernel if kernel != "shifted" else pointless(*args))
         inside.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: keep)
         yield
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from privimage.dpsgd import layers
 from privimage.dpsgd.batch import Batch
-from privimage.dpsgd.rules import calibration, conv2d, embedding, group_norm, linear, rule
+from privimage.dpsgd.rules import conv2d, embedding, fastest, group_norm, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import BatchPlan
 
@@ -50,7 +50,7 @@ def only_the_first_draw_of_a_convolution(patch: Patch) -> None:
 
     real = KERNELS["grouped"]
     patch.setitem(KERNELS, "grouped", grouped)
-    patch.setattr(calibration, "choose", lambda *args: "grouped")
+    patch.setattr(fastest, "choose", lambda *args: "grouped")
 
 
 def one_padding_pixel_is_dropped(patch: Patch) -> None:
@@ -62,7 +62,7 @@ def one_padding_pixel_is_dropped(patch: Patch) -> None:
         return real(x, gy, geometry, n)
 
     patch.setitem(KERNELS, "grouped", grouped)
-    patch.setattr(calibration, "choose", lambda *args: "grouped")
+    patch.setattr(fastest, "choose", lambda *args: "grouped")
 
 
 def one_call_of_two_is_forgotten(patch: Patch) -> None:

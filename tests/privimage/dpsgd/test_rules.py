@@ -13,7 +13,7 @@ from small_networks import LOSS, NULL, Net, Shape, check, double, draws_of, net,
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, opacus_hooks
-from privimage.dpsgd.rules import calibration, conv2d, conv2d_kernels, linear, rule
+from privimage.dpsgd.rules import conv2d, conv2d_kernels, fastest, linear, rule
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry
 from privimage.dpsgd.rules.rule import BatchPlan
 from privimage.dpsgd.tape import Tape
@@ -35,7 +35,7 @@ def test_whatever_kernel_is_chosen(shape: Shape, K: int, kernel: str) -> None:
         return "columns" if kernel == "shifted" and geometry.stride != (1, 1) else kernel
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "choose", choose)
+        patch.setattr(fastest, "choose", choose)
         check(net(shape), draws_of(4, K))
 
 
@@ -118,15 +118,15 @@ def test_what_is_kept_never_exceeds_the_budget() -> None:
 def test_batches_of_all_sizes_share_a_few_choices() -> None:
     F = net(Shape(channels=5, groups=1))
     run(layers.add_clipped_sum, F, draws_of(9, 1), 1.0)
-    before = len(calibration.CHOICES)
+    before = len(fastest.CHOICES)
     for n in (11, 8, 17, 25):
         run(layers.add_clipped_sum, F, draws_of(n, 1), 1.0)
-    assert len(calibration.CHOICES) == before
-    assert all(choice.kernel in {*KERNELS, "gram"} for _, choice in calibration.explain())
+    assert len(fastest.CHOICES) == before
+    assert all(choice.kernel in {*KERNELS, "gram"} for _, choice in fastest.explain())
 
 
 def test_what_is_timed_is_random_and_a_kernel_that_disagrees_is_an_error(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(calibration, "CHOICES", {})
+    monkeypatch.setattr(fastest, "CHOICES", {})
     monkeypatch.setitem(KERNELS, "columns", lambda *args: 1.01 * conv2d_kernels.columns(*args))
     with pytest.raises(ValueError, match="kernel 'columns'"):
         run(layers.add_clipped_sum, net(Shape()), draws_of(2, 1), 1.0)
