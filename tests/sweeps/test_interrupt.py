@@ -188,6 +188,7 @@ print(len(run(sweep, quiet=True).trials()))
 """
 
 
+@pytest.mark.slow  # the command's own test is quick, and a script stops in the same way
 @pytest.mark.timeout(280)
 def test_a_script_is_stopped_as_the_command_is_and_can_go_on_itself(command: Callable[..., Command]) -> None:
     """Its whole process group hears Ctrl-C, as at a terminal."""
