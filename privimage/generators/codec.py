@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
+from privimage.generators.config import COEFFICIENTS
+
 TONES = 400  # quantiles of the tone curve
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from privimage.schema import Frozen
 
 Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
+COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 
 
 class SampleConfig(Frozen):

@@ -26,22 +26,36 @@ DOOR: Door[Make] = Door(kind="model size", folder="generators", refuses=_refuses
 
 @lru_cache(maxsize=256)
 def check(size: str, shape: Shape) -> None:
-    """Raise InputError if there is no generator of that size for images of `shape`. Allocates nothing."""
-    import torch
+    """Raise InputError if there is no generator of that size for images of `shape`. Allocates nothing.
 
-    from privimage.generators.generator import Generator
-
+    Where the member has no `check` of its own, which needs no torch, it is made without storage.
+    """
     make = DOOR.load(size)
+    own: Callable[[Shape], None] | None = getattr(make, "check", None)
+    made: object = None
     try:
-        with torch.device("meta"):
-            made = make(shape, 1)
+        made = _without_storage(make, shape) if own is None else own(shape)
     except InputError as error:
         raise InputError(
             f"method.model.size: {size} does not fit images of {shape[1]} x {shape[2]} pixels: {error}; set size of "
             "data.sensitive and data.public, or take another model"
         ) from None
-    if not isinstance(made, Generator):
+    if own is None and not _is_generator(made):
         raise InputError(f"method.model.size: {size} makes a {type(made).__name__}, not a Generator; take another")
+
+
+def _is_generator(made: object) -> bool:
+    from privimage.generators.generator import Generator
+
+    return isinstance(made, Generator)
+
+
+def _without_storage(make: Make, shape: Shape) -> object:
+    """What it makes for such images, with weights that take no memory."""
+    import torch
+
+    with torch.device("meta"):
+        return make(shape, 1)
 
 
 def build(size: str, *, shape: Shape, n_classes: int, seed: int) -> Generator:

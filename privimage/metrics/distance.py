@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from privimage.metrics.efficientnet import efficientnet_weights
 from privimage.metrics.metric import Family
 from privimage.metrics.variants import NETWORKS
+from privimage.metrics.weights import inception_weights
 
 
 class FeatureDistance(Family):
@@ -16,7 +18,8 @@ class FeatureDistance(Family):
     reads = ("test",)
 
     def check(self, variant: str, *, weights: Path | None) -> None:
-        """Load the network once. Raises InputError if its package or its weights are missing."""
-        from privimage.metrics import features  # here, as it imports torch
-
-        features.check(variant, weights=weights)
+        """Raise InputError if the network's package or its weights are missing, or others."""
+        if variant == "inception":
+            inception_weights(weights)
+        else:
+            efficientnet_weights()

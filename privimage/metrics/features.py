@@ -63,11 +63,6 @@ def features(
     return np.concatenate(parts)
 
 
-def check(network: str, *, weights: Path | None = None) -> None:
-    """Load the network once, so that a missing package or missing weights are known. Raises InputError."""
-    _network(network, "cpu", weights)
-
-
 @lru_cache(maxsize=4)
 def _network(network: str, device: str, weights: Path | None) -> FeatureMap:
     made = _inception(weights) if network == "inception" else _EfficientNet(load_efficientnet())

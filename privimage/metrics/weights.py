@@ -1,8 +1,9 @@
-"""The weights file of `inception`: known by its content, wherever it lies."""
+"""The weights of feature networks: files that are known by their content, wherever they lie."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
@@ -42,18 +43,31 @@ def inception_weights(named: Path | None) -> Path:
     if named is None and not cached.exists():
         _fetch(cached)
     path, where = (named, KEY) if named is not None else (cached, "feature network inception")
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise refusal(error, f"{where}: {path}", "read", fix=f"give the path of {URL}") from None
-    if found != SHA256:
-        fix = f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}"
-        raise InputError(
-            f"{where}: {path}: damaged, or of another network: its sha256 begins with {found[:8]}, that of the "
-            f"InceptionV3 weights of 2015-12-05 with {SHA256[:8]}; {fix}"
-        )
-    return path
+    gone = f"fetch {URL}" if named is not None else f"remove it, or name another file by {KEY}"
+    known = Known(sha256=SHA256, what="the InceptionV3 weights of 2015-12-05")
+    return known.at(path, told=f"{where}: {path}", unread=f"give the path of {URL}", fix=gone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A file that is known by the digest of its content."""
+
+    sha256: str
+    what: str
+
+    def at(self, path: Path, *, told: str, unread: str, fix: str) -> Path:
+        """The path, if it holds that file to the last bit. Else InputError in one line that begins with `told`."""
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise refusal(error, told, "read", fix=unread) from None
+        if found != self.sha256:
+            raise InputError(
+                f"{told}: damaged, or of another network: its sha256 begins with {found[:8]}, that of {self.what} with "
+                f"{self.sha256[:8]}; {fix}"
+            )
+        return path
 
 
 def _fetch(to: Path) -> None:

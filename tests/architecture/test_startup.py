@@ -85,3 +85,9 @@ def test_what_was_paid(root: Root) -> None:
 def test_how_far_a_run_is(root: Root) -> None:
     found, said = loaded("status", root.run("small").path)
     assert not found and "privimage+d" in said
+
+
+@pytest.mark.parametrize("recipe", ["demo", "digits"])
+def test_what_would_be_asked(recipe: str, tmp_path: Path) -> None:
+    found, said = loaded("plan", recipe, "--no-estimate", "--root", tmp_path)
+    assert not found and "asked of the sensitive set" in said

@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 
 # file:function, or a whole file -> what it makes of random numbers; all of it is public
 PUBLIC = {
-    "privimage/generators/dct_mlp.py:__init__": "start of a generator: its frequencies",
+    "privimage/generators/dct_mlp_network.py:__init__": "start of a generator: its frequencies",
     "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
     "privimage/dpsgd/rules/fastest.py:_measure": "data on which kernels are timed",
     "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",

@@ -10,7 +10,7 @@ import torch
 
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
 from privimage.generators.codec import DctCodec
-from privimage.generators.dct_mlp import DctMLP
+from privimage.generators.dct_mlp_network import DctMLP
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
 from privimage.methods.method import MethodConfig

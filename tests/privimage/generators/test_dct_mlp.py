@@ -11,7 +11,7 @@ from torch import nn
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.codec import DctCodec, dct_basis
-from privimage.generators.dct_mlp import DctMLP
+from privimage.generators.dct_mlp_network import DctMLP
 from privimage.generators.generator import Generator
 
 

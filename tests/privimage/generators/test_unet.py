@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from privimage.errors import InputError
-from privimage.generators.unet import MEMBERS, UNet, UNetSize, attention_levels, positional
+from privimage.generators.unet import MEMBERS, UNetSize
+from privimage.generators.unet_network import UNet, attention_levels, positional
 
 PAPER = {  # name: millions of parameters for CIFAR-10, CelebA at 32 pixels, CelebA at 64 pixels
     "unet-1.75m": (1.754, 1.804, 2.000),
