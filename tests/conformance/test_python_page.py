@@ -16,6 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="ut
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+@pytest.mark.slow  # a whole sweep, and what each command says of it
 def test_every_block_runs(
     local_ray: None,
     write_sweep: Callable[..., Path],

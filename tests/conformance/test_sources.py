@@ -100,6 +100,12 @@ def test_every_source_has_a_sample() -> None:
     assert set(NAMES) == set(SAMPLES)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what has to be drawn is kept: once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
 def config(sample: dict[str, Any], **changed: Any) -> SensitiveConfig | PublicConfig:
     """In a role that it can have."""
     if "sensitive" in SOURCES.load(sample["name"]).roles:
@@ -112,8 +118,8 @@ def opened(sample: dict[str, Any], cache: Path, **changed: Any) -> Rows:
     return found.open(cache=cache, limit_classes=getattr(found, "limit_classes", None))
 
 
-def test_images_come_by_index(sample: dict[str, Any], tmp_path: Path) -> None:
-    found = opened(sample, tmp_path)
+def test_images_come_by_index(sample: dict[str, Any], cache: Path) -> None:
+    found = opened(sample, cache)
     n = len(found.y)
     assert found.y.dtype == np.int64 and found.y.min() >= 0 and found.y.max() < len(found.classes)
     assert all(isinstance(name, str) for name in found.classes) and len(set(found.classes)) == len(found.classes)
@@ -125,29 +131,29 @@ def test_images_come_by_index(sample: dict[str, Any], tmp_path: Path) -> None:
     assert shape is None or shape == x.shape[1:]
 
 
-def test_contents_tell_images_apart_and_no_size_changes_them(sample: dict[str, Any], tmp_path: Path) -> None:
-    one = list(opened(sample, tmp_path).contents())
-    assert len(set(one)) > 0.9 * len(one) == 0.9 * len(opened(sample, tmp_path).y)
-    small = opened(sample, tmp_path, size=8, channels=3)
+def test_contents_tell_images_apart_and_no_size_changes_them(sample: dict[str, Any], cache: Path) -> None:
+    one = list(opened(sample, cache).contents())
+    assert len(set(one)) > 0.9 * len(one) == 0.9 * len(opened(sample, cache).y)
+    small = opened(sample, cache, size=8, channels=3)
     assert list(small.contents()) == one and small.rows(np.arange(2)).shape == (2, 3, 8, 8)
 
 
-def test_the_splits_are_disjoint_and_hold_all(sample: dict[str, Any], tmp_path: Path) -> None:
+def test_the_splits_are_disjoint_and_hold_all(sample: dict[str, Any], cache: Path) -> None:
     if "sensitive" not in SOURCES.load(sample["name"]).roles:
         pytest.skip("public only")
     settings = config(sample, validation=0.2)
     assert isinstance(settings, SensitiveConfig)
     data = load_sensitive(settings)
-    found = [opened(sample, tmp_path)] + ([settings.open(cache=None, test=True)] if settings.has_test else [])
+    found = [opened(sample, cache)] + ([settings.open(cache=None, test=True)] if settings.has_test else [])
     images = sorted(x.tobytes() for rows in found for x in rows.rows(np.arange(len(rows.y))))
     assert images == sorted(x.tobytes() for part in (data.train, data.validation, data.test) for x in part.x)
     assert load_sensitive(settings).content == data.content != ""
 
 
-def test_a_public_set_keeps_the_first_classes(sample: dict[str, Any], tmp_path: Path) -> None:
+def test_a_public_set_keeps_the_first_classes(sample: dict[str, Any], cache: Path) -> None:
     if "public" not in SOURCES.load(sample["name"]).roles:
         pytest.skip("sensitive only")
-    public = load_public(parse(PublicConfig, sample | {"limit_classes": 2}), cache=tmp_path)
+    public = load_public(parse(PublicConfig, sample | {"limit_classes": 2}), cache=cache)
     assert len(public.classes) == 2 and set(public.y.tolist()) == {0, 1}
 
 
@@ -187,13 +193,13 @@ def test_where_sensitive_images_lie_is_no_part_of_a_key(sample: dict[str, Any]) 
 
 
 def test_a_set_that_is_not_held_in_memory_is_the_same(
-    sample: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: dict[str, Any], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`in_memory` is for a source to say: what it opens is then asked for by index, in every process a copy of it."""
     roles = SOURCES.load(sample["name"]).roles
 
     def loaded() -> list[Images]:
-        public = [load_public(parse(PublicConfig, sample), cache=tmp_path)] if "public" in roles else []
+        public = [load_public(parse(PublicConfig, sample), cache=cache)] if "public" in roles else []
         data = load_sensitive(parse(SensitiveConfig, sample | {"id": "s"})) if "sensitive" in roles else None
         return [*public, *([getattr(data, part) for part in PARTS] if data is not None else [])]
 
