@@ -28,11 +28,23 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
             f"**{config.guarantee.sentence}** {config.guarantee.why}", "",
             f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} "
             f"labels ({', '.join(config.classes)}).",
-            f"Method {record.method}, network {config.size}. It was trained on the sensitive set "
-            f"`{sensitive}` with differential privacy, with the public set `{public}` beside it. Images "
-            f"that it makes: `{SAMPLES}`.",
+            f"Method {record.method}, network {config.size}. {_trained(record, sensitive, public)} Images that it "
+            f"makes: `{SAMPLES}`.",
         ]
     )  # fmt: skip
+
+
+def _trained(record: Record, sensitive: str, public: str) -> str:
+    """What it was trained on. One sentence."""
+    if any(event.shared is None and event.split == "train" for event in record.events):
+        return (
+            f"It was trained on the sensitive set `{sensitive}` with differential privacy, with the public set "
+            f"`{public}` beside it."
+        )
+    return (
+        f"It was trained on images of the public set `{public}` that were chosen by noisy answers of the sensitive set "
+        f"`{sensitive}`; no image of that was trained on."
+    )
 
 
 def _privacy(found: Facts, record: Record, config: BundleConfig) -> str:

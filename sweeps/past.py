@@ -25,8 +25,12 @@ def searched(work: Work, record: Record) -> tuple[int, Params] | None:
     """
     if record.budget not in work.sweep.budgets:
         return None
-    fields = list(work.sweep.search) or ["method.name"]
-    params = {dotted: record.setting(dotted) for dotted in fields}
+    search = work.sweep.search
+    params = {dotted: record.setting(dotted) for dotted in list(search) or ["method.name"]}
+    # Another method of the search may not have the field. A row may be such a trial, but for its place in the space.
+    inside = all(params[dotted] is None or dimension.contains(params[dotted]) for dotted, dimension in search.items())
+    if not inside or record.method not in work.sweep.methods():
+        return None
     if work.searched_id(params, record.budget, record.seed) != record.id:
         return None
     return work.sweep.budgets.index(record.budget), params

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.sets import Images
+from privimage.errors import InputError
 from privimage.histogram import query_function
 from privimage.means import answer
 from privimage.means.answer import UNIT, Means, estimate
@@ -93,6 +94,11 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     train, labels = context.sensitive.train, len(context.sensitive.train.classes)
     asked = directions(n=len(train), labels=labels, sigma=context.asked("means").sigma)
     fitted = Embedding.fit(pool.whitenings, pool.z, d=[min(d, z.shape[1]) for d, z in zip(asked, pool.z, strict=True)])
+    if min((*fitted.C, *fitted.d)) <= 0:
+        raise InputError(
+            "data.public: the images of a class do not differ, so nothing tells how much of a difference is one; give "
+            "more images a class, or method.means.views above 1"
+        )
 
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
         blocks = _phi_of(train, fitted, pool.extract)

@@ -157,6 +157,8 @@ class DiffusionMethod(Method):
         """Enough public classes."""
         if self.selects:
             config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
+        if self.pretrain_on == "tilted" and of.n_public < 2:
+            raise InputError(f"data.public: has {of.n_public} class; means are of features that tell classes apart")
         if self.queries and config.query.k1 > of.n_public:
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
 
@@ -165,13 +167,22 @@ class DiffusionMethod(Method):
         sizes.check(config.model.size, shape)
 
     def warnings(self, configs: Sequence[DiffusionConfig], of: Sizes) -> list[str]:
-        """A line if the largest sigma_s hides what the query asks for, by public numbers alone.
+        """A line if the largest noise hides what is asked for, by public numbers alone.
+
+        A mean is hidden where the noise of a sum is more than the images of a label.
 
         Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln
         classes). Where that is more than the images of a label, no class can stand out, though all of them named it.
         """
+        each = of.n_train / of.n_labels
+        hidden = max((c.means.sigma or 0.0 for c in configs), default=0.0) if self.pretrain_on == "tilted" else 0.0
+        if hidden > each:
+            return [
+                f"method.means.sigma: noise of up to {hidden:g} in every sum hides the mean of a label of about "
+                f"{each:.0f} images; keep it well below"
+            ]
         most = max((c.query.sigma * sqrt(c.query.k1) for c in configs), default=0.0) if self.queries else 0.0
-        each, spread = of.n_train / of.n_labels, sqrt(2 * log(of.n_public))
+        spread = sqrt(2 * log(of.n_public))
         if most * spread <= each:
             return []
         return [

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 
+from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget
 from privimage.privacy.modes import MEANINGS, ModeName
@@ -113,7 +114,7 @@ def _why(bill: Bill) -> str:
 
 def _why_alone(bill: Bill, study: Study) -> str:
     """Why one generator costs what it costs. One sentence."""
-    query = [count(places(bill.queries), "noisy query")] if bill.queries else []
+    query = _answers(bill)
     meaning = MEANINGS[bill.mode]
     paid = listed([*query, meaning.choice or count(study.trials, "training")])
     return f"One generator pays for {paid}{meaning.found}."
@@ -121,10 +122,17 @@ def _why_alone(bill: Bill, study: Study) -> str:
 
 def asked_for(bill: Bill) -> list[str]:
     """What everything pays for, in words: queries, searches, comparison rows."""
-    queries = [f"{count(places(bill.queries), 'noisy query')}"] if bill.queries else []
+    queries = _answers(bill)
     rows = [row for study in bill.studies for row in study.rows]
     by = listed(list(dict.fromkeys(row.purpose for row in rows)))
     return [*queries, *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
+
+
+def _answers(bill: Bill) -> list[str]:
+    """What all trials share, in words."""
+    asked = (event for cost in bill.queries for event in (cost.events if isinstance(cost, AnyOf) else (cost,)))
+    word = "noisy query" if {getattr(event, "purpose", "") for event in asked} <= {"query"} else "noisy answer"
+    return [count(places(bill.queries), word)] if bill.queries else []
 
 
 def _searched(bill: Bill) -> list[str]:

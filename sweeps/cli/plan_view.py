@@ -41,7 +41,7 @@ def _quote(quote: Quote, out: Console) -> None:
     out.print(table)
     if any(part.split != "training" for part in quote.parts):
         out.print("  No image is in both splits, so only the dearer of the two counts.", **PLAIN)
-    out.print(f"  the search and its query together: epsilon {exact(quote.total)}", **PLAIN)
+    out.print(f"  the search and its shared answers together: epsilon {exact(quote.total)}", **PLAIN)
 
 
 def _refusal(plan: Plan, out: Console) -> None:
