@@ -43,7 +43,9 @@ class Claim:
     ours: bool
 
 
-_ADMITTED: dict[int, object] = {}  # members that a door has looked at, by id: they are asked for thousands of times
+_ADMITTED: dict[
+    tuple[str, int], object
+] = {}  # members that a door has looked at, by its folder and their id: they are asked for thousands of times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +96,11 @@ class Door(Generic[T]):
                 raise  # a fault of privimage, told as it is
             why = one_line(f"{type(error).__name__}: {error}", most=300)
             raise InputError(f"{told} cannot be loaded ({why}); mend or uninstall it") from error
-        if _ADMITTED.get(id(member)) is not member:
+        if _ADMITTED.get((self.folder, id(member))) is not member:
             wrong = self.refuses(member)
             if wrong is not None:
                 raise InputError(f"{told} is no {self.kind}: {wrong}")
-            _ADMITTED[id(member)] = member
+            _ADMITTED[self.folder, id(member)] = member
         return member
 
     def _claims(self) -> tuple[Claim, ...]:

@@ -180,7 +180,8 @@ def queries_of(sweep: Sweep, *, asked_sigma: Mapping[str, float], trials: int) -
     rows, searched = questions(sweep, _row_methods(sweep)), questions(sweep, _searched_methods(sweep))
     asked = {q: event.model_copy(update={"sigma": asked_sigma[q]}) for q, event in {**searched, **rows}.items()}
     sure, open_ = [asked[q] for q in rows], [asked[q] for q in searched if q not in rows]
-    times = trials * len(sweep.budgets)
+    most = max((len(load(name).declaration.sharing) for name in sweep.methods()), default=1)  # that one trial asks
+    times = trials * len(sweep.budgets) * most
     if len(open_) <= times:
         return (*sure, *open_)
     return (*sure, *((AnyOf(events=tuple(open_), times=times),) if times else ()))
