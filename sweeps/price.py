@@ -129,33 +129,25 @@ def shared_by_all(sweep: Sweep, budget: Budget, *, noisiest: bool) -> tuple[Even
 
 
 def _sigmas(sweep: Sweep, name: str, stage: Stage, budget: Budget) -> list[float]:
-    """The noise multipliers that trials of the search may need of a shared answer: both ends of a range.
+    """The noise multipliers that trials of the search at this budget may need of a shared answer, the extreme ones."""
+    configs = (sweep.configuration({METHOD: name, **ends}) for ends in _noise_ends(sweep, name))
+    shared = (config.member.shared(config, budget, identity=sweep.data.identity) for config in configs)
+    return [events[stage.kind].sigma for events in shared]
 
-    Values that are no numbers are for corner_trials to refuse.
+
+def _noise_ends(sweep: Sweep, name: str) -> Iterator[dict[str, Any]]:
+    """Every combination of the least and the most noise that is searched for shared answers, and of None where it is.
+
+    Noise that follows from the budget is the less, the more the other answers have. Values that are neither numbers nor
+    None are for corner_trials to refuse.
     """
-    found = []
-    for value in _noises(sweep, name, stage):
-        if value is None:
-            config = sweep.configuration({METHOD: name, **_noise(stage, None)})
-            found.append(config.member.shared(config, budget, identity=sweep.data.identity)[stage.kind].sigma)
-        elif isinstance(value, int | float):
-            found.append(float(value))
-    return found
-
-
-def _noises(sweep: Sweep, name: str, stage: Stage) -> tuple[Any, ...]:
-    """What the field with the noise of a shared answer may hold in the search: both ends of a range."""
-    field = next(iter(_noise(stage, None)), "")
-    if field in sweep.search:
-        return tuple(sweep.search[field].corners())
-    fields = fields_of(sweep.configuration({METHOD: name}))
-    return () if stage.asks is None else (stage.asks.noise(fields),)
-
-
-def _noise(stage: Stage, value: float | None) -> dict[str, float | None]:
-    """The dotted field with the noise of a shared answer, with that value; nothing where it is a constant."""
-    sigma = None if stage.asks is None else stage.asks.sigma
-    return {f"method.{sigma}": value} if isinstance(sigma, str) else {}
+    ends = dict[str, tuple[Any, ...]]()
+    for field in (f"method.{ask.sigma}" for _, ask in load(name).declaration.sharing if isinstance(ask.sigma, str)):
+        values = sweep.search[field].corners() if field in sweep.search else ()
+        numbers = [value for value in values if isinstance(value, int | float)]
+        found = (*((min(numbers), max(numbers)) if numbers else ()), *((None,) if None in values else ()))
+        ends |= {field: tuple(dict.fromkeys(found))} if found else {}
+    return (dict(zip(ends, chosen, strict=True)) for chosen in itertools.product(*ends.values()))
 
 
 def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
@@ -238,30 +230,16 @@ def questions(sweep: Sweep, configs: Iterable[MethodConfig]) -> dict[str, Event]
 
 
 def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
-    """The search's configurations, as far as they ask different questions or ask them with less noise."""
+    """The search's configurations, as far as they ask different questions or need other noise of them."""
     for name in sweep.methods() if sweep.trials else ():
         declaration = load(name).declaration
-        sharing = declaration.sharing
-        if not sharing:
-            continue
-        noise = [field for stage, _ in sharing for field in _noise(stage, None)]
-        least = [_least_noise(sweep, name, stage) for stage, _ in sharing]
-        kinds = [stage.kind for stage, _ in sharing]
+        kinds = [stage.kind for stage, _ in declaration.sharing]
+        noise = {f"method.{ask.sigma}" for _, ask in declaration.sharing}
         searched = {dotted: dotted.removeprefix("method.") for dotted in sweep.search if dotted not in noise}
         asking = [d for d, field in searched.items() if any(declaration.decides(field, kind) for kind in kinds)]
-        for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)):
-            for chosen in itertools.product(*least):
-                own = {field: value for one in chosen for field, value in one.items()}
-                yield sweep.configuration({METHOD: name, **dict(zip(asking, values, strict=True)), **own})
-
-
-def _least_noise(sweep: Sweep, name: str, stage: Stage) -> list[dict[str, Any]]:
-    """The noise fields of a shared answer at the least number that is searched, and at None where that is searched."""
-    if not _noise(stage, None).keys() & sweep.search.keys():
-        return [{}]
-    values = _noises(sweep, name, stage)
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return [_noise(stage, value) for value in (*([min(numbers)] if numbers else ()), *({None} & set(values)))]
+        for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)) if kinds else ():
+            for ends in _noise_ends(sweep, name):
+                yield sweep.configuration({METHOD: name, **dict(zip(asking, values, strict=True)), **ends})
 
 
 def _row_methods(sweep: Sweep) -> Iterator[MethodConfig]:

@@ -15,7 +15,9 @@ from toy_packages import install
 from privimage.errors import BudgetExceeded, InputError
 from privimage.methods.declared import Ask, Declaration, Stage
 from privimage.methods.method import MethodConfig, load
+from privimage.privacy.accounting import epsilon
 from privimage.privacy.budget import Event
+from privimage.privacy.noise import Noise
 from privimage.record import Record
 from privimage.stages import Stages
 from privimage.sweeps import count
@@ -186,3 +188,30 @@ def test_a_row_whose_training_no_seed_changes_is_billed_once(
     trained = load_sweep(write_sweep(compare=["dpdm"], trials=0, seeds=[0, 1, 2]))
     assert all(len(study.rows) == 3 for study in bill_of(trained, asked_sigma={}).studies)
     assert np.isfinite(bill_of(sweep, asked_sigma=least_sigmas(sweep)).epsilon(1e-5))
+
+
+@pytest.mark.parametrize("tuning", [{"covers": "sweep"}, {"mode": "public", "stand_in": {"name": "digits"}}, {}])
+def test_one_trial_asks_all_questions_of_its_method_and_is_billed_for_them(
+    installed: None, write_sweep: Callable[..., Path], tuning: dict[str, Any]
+) -> None:
+    own: dict[str, Any] = {"method": {"name": "two", "counts": 6.0, "mean": 6.0}, "search": {}, "compare": []}
+    sweep = load_sweep(write_sweep(**own, budgets=[{"epsilon": 2, "delta": 1e-5}], tuning=tuning, trials=1))
+    asked = least_sigmas(sweep)
+    trial = sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=asked, noise=Noise())
+    assert len(trial.events) == 2
+    bill = bill_of(sweep, asked_sigma=asked)
+    assert bill.epsilon(1e-5) == pytest.approx(epsilon(trial.events, 1e-5), abs=1e-9)
+
+
+def test_noise_by_the_budget_is_asked_as_the_trial_needs_to_which_the_other_answer_leaves_most(
+    installed: None, write_sweep: Callable[..., Path]
+) -> None:
+    own: dict[str, Any] = {"method": {"name": "two", "counts": None}, "compare": [], "trials": 9}
+    search = {"method.mean": {"choice": [8, 30, 100]}}
+    sweep = load_sweep(write_sweep(**own, search=search, budgets=[{"epsilon": 1, "delta": 1e-5}]))
+    asked = least_sigmas(sweep)
+    for mean in (8, 30, 100):  # or refused: it needs less noise than there is
+        trial = sweep.trial(
+            budget=sweep.budgets[0], seed=0, asked_sigma=asked, noise=Noise(), overrides={"method.mean": mean}
+        )
+        assert trial.asked_sigma == asked

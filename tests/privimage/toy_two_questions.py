@@ -15,7 +15,7 @@ from privimage.stores.store import Built
 class TwoConfig(MethodConfig):
     """The noise of both."""
 
-    counts: float = 4.0
+    counts: float | None = 4.0
     mean: float = 9.0
 
 
