@@ -32,12 +32,13 @@ def extractor(network: SeenBy, *, function: QueryFunction | None, device: torch.
     return lambda x: (seen(x), low_frequencies(x))
 
 
-def extract(extract: Extract, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[Vectors, Vectors]]:
-    """Features of every block of at most BLOCK images. An image has the same ones whatever images are beside it."""
+def filled(blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Every block of at most BLOCK images with blank ones up to BLOCK, and how many are real.
+
+    What is computed of a whole block is the same for an image, to the last bit, whatever images are beside it.
+    """
     for x in blocks:
-        filled = np.concatenate([x, np.zeros((BLOCK - len(x), *x.shape[1:]), np.uint8)])
-        first, second = extract(filled)
-        yield first[: len(x)], second[: len(x)]
+        yield np.concatenate([x, np.zeros((BLOCK - len(x), *x.shape[1:]), np.uint8)]), len(x)
 
 
 def low_frequencies(x: NDArray[np.uint8]) -> Vectors:

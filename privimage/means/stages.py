@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.sets import Images
 from privimage.errors import InputError
 from privimage.histogram import query_function
 from privimage.means import answer
 from privimage.means.answer import UNIT, Means, estimate
 from privimage.means.config import MOST_DIRECTIONS, MeansConfig, SeenBy, Vary, directions
 from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
-from privimage.means.features import BLOCK, Extract, extract, extractor
+from privimage.means.features import BLOCK, Extract, extractor, filled
 from privimage.means.tilt import tilt
 from privimage.means.views import Views
 from privimage.privacy.budget import Event, Release
@@ -58,8 +58,10 @@ class Pool:
     def _build(self, progress: Tell) -> Built:
         """Whitened on variations where there are some: what a variation changes should not count."""
         seen: list[tuple[Vectors, Vectors]] = []
-        for features in extract(self.extract, self.views.each_block(BLOCK)):
-            seen.append(features)
+        see = self.extractor
+        for x, real in filled(self.views.each_block(BLOCK)):
+            first, second = see(x)
+            seen.append((first[:real], second[:real]))
             progress(sum(len(first) for first, _ in seen), len(self.views))
         n, y = len(self.views.public), self.views.public.y
         arrays = dict[str, NDArray[np.float32]]()
@@ -70,8 +72,8 @@ class Pool:
             arrays |= {f"m{i}": w.m, f"A{i}": w.A, f"z{i}": w(f)}
         return Built(arrays=arrays, privacy="public")
 
-    @property
-    def extract(self) -> Extract:
+    @cached_property
+    def extractor(self) -> Extract:
         """What sees features in images."""
         context, function = self.context, None
         if self.network == "query":
@@ -86,7 +88,7 @@ class Pool:
         )
         if same:
             return embedding.of(self.z)
-        return np.concatenate([embedding(f) for f in extract(self.extract, self.views.each_block(BLOCK))])
+        return np.concatenate(list(phi_of(self.views.each_block(BLOCK), embedding, self.extractor)))
 
 
 def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
@@ -101,21 +103,18 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
         )
 
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
-        blocks = _phi_of(train, fitted, pool.extract)
-        return answer.ask(blocks, train, d=sum(fitted.d), event=event, entropy=entropy)
+        phi = phi_of(train.blocks(BLOCK), fitted, pool.extractor)
+        labels_of = (train.y[start : start + BLOCK] for start in range(0, len(train), BLOCK))
+        return answer.ask(zip(phi, labels_of, strict=True), train, d=sum(fitted.d), event=event, entropy=entropy)
 
     found = shared_answer("means", context, sensitivity=UNIT, ask=ask, beside=lambda: fitted.arrays)
     means = estimate(found["means"], sigma=context.events["means"].sigma, n=len(train))
     return means, Embedding.from_arrays(found)
 
 
-def _phi_of(images: Images, embedding: Embedding, extractor: Extract) -> Iterator[tuple[Vectors, NDArray[np.int64]]]:
-    """phi and labels of all images, block by block."""
-    start = 0
-    for features in extract(extractor, images.blocks(BLOCK)):
-        phi = embedding(features)
-        yield phi, images.y[start : start + len(phi)]
-        start += len(phi)
+def phi_of(blocks: Iterable[NDArray[np.uint8]], embedding: Embedding, see: Extract) -> Iterator[Vectors]:
+    """phi of blocks of images. It is computed of filled blocks: that of an image does not depend on those beside it."""
+    return (embedding(see(x))[:real] for x, real in filled(blocks))
 
 
 def tilted(pool: Pool, context: Context) -> Tilted:

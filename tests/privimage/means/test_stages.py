@@ -11,9 +11,9 @@ import torch
 import toys
 
 from privimage.means.config import MeansConfig, directions
-from privimage.means.embedding import Whitening
-from privimage.means.features import BLOCK, extract, extractor
-from privimage.means.stages import Pool, noisy_means, tilted
+from privimage.means.embedding import Embedding, Whitening, whiten
+from privimage.means.features import BLOCK, extractor
+from privimage.means.stages import Pool, noisy_means, phi_of, tilted
 from privimage.methods.context import Context
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget
@@ -47,21 +47,23 @@ def pool_of(context: Context) -> Pool:
 
 
 @pytest.mark.parametrize("network", ["query", "efficientnet-lite0"])
-def test_features_of_an_image_do_not_depend_on_those_beside_it(network: Any) -> None:
-    """Else one image less would change what all others add."""
+def test_what_an_image_adds_does_not_depend_on_those_beside_it(network: Any) -> None:
+    """To the last bit: else one image less would change what others add, by its place or by the size of a block."""
     public = toys.public_set()
     function = toys.query_function(toys.query_weights(public))
-    x = np.concatenate([public.x] * 3)[:60]
     see = extractor(network, function=function, device=torch.device("cpu"))
+    x = np.concatenate([public.x] * 60)[: BLOCK + 1]  # a last block of one image
+    kinds = see(x[:BLOCK])
+    whitenings = [whiten(kind, np.arange(BLOCK) % 5, d=4) for kind in kinds]
+    z = [w(kind) for w, kind in zip(whitenings, kinds, strict=True)]
+    embedding = Embedding.fit(whitenings, z, d=(4, 4))
 
-    def seen(images: np.ndarray) -> list[np.ndarray]:
-        return [
-            np.concatenate(parts)
-            for parts in zip(*extract(see, [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]), strict=True)
-        ]
+    def phi(images: np.ndarray) -> np.ndarray:
+        blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
+        return np.concatenate(list(phi_of(blocks, embedding, see)))
 
-    for whole, less, last in zip(seen(x), seen(x[1:]), seen(x[-1:]), strict=True):
-        assert (whole[1:] == less).all() and (whole[-1:] == last).all()
+    whole = phi(x)
+    assert (whole[1:] == phi(x[1:])).all() and (whole[-1:] == phi(x[-1:])).all() and (whole[:7] == phi(x[:7])).all()
 
 
 def test_the_answer_is_asked_once_and_derived_for_more_noise(tmp_path: Path) -> None:
@@ -79,8 +81,7 @@ def test_the_means_are_those_of_the_training_images(tmp_path: Path) -> None:
     pool = pool_of(context)
     found, embedding = noisy_means(pool, context)
     train = context.sensitive.train
-    (features,) = extract(pool.extract, [train.x])
-    phi = embedding(features)
+    (phi,) = phi_of([train.x], embedding, pool.extractor)
     true = np.stack([phi[train.y == y].mean(axis=0) for y in range(len(train.classes))])
     np.testing.assert_allclose(found.M, true, atol=0.02)
     np.testing.assert_allclose(found.n, np.bincount(train.y), atol=0.5)
