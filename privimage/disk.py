@@ -27,8 +27,8 @@ def refusal(error: OSError, path: object, what: str, *, fix: str | None = None) 
 
 
 @contextmanager
-def on_disk(path: Path, *, fix: str = "nothing was lost") -> Iterator[None]:
-    """Raise InputError, naming the path, where the disk is full or may not be written."""
+def on_disk(path: Path, *, fix: str | None = None) -> Iterator[None]:
+    """Raise InputError, naming the path and what mends it, where the disk is full or may not be written."""
     try:
         yield
     except OSError as error:

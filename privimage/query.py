@@ -9,8 +9,11 @@ from privimage.methods.declared import Stage
 from privimage.schema import Frozen
 from privimage.shared_answer import stages_of
 
+QUERY_FUNCTION = Stage(
+    kind="query-function", fields=("query.function",), world=("public",), fix="lower method.query.function.lr"
+)
 STAGES = (
-    Stage(kind="query-function", fields=("query.function",), world=("public",), fix="lower method.query.function.lr"),
+    QUERY_FUNCTION,
     *stages_of("histogram", purpose="query", sigma="query.sigma", fields=("query.k1",), after=("query-function",)),
 )
 

@@ -21,6 +21,7 @@ from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import InputError
 from privimage.generators import Shape
+from privimage.methods.declared import fields_of
 from privimage.methods.effort import clock, pictures, random_set
 from privimage.methods.method import Method, MethodConfig
 from privimage.methods.timing import Effort
@@ -147,7 +148,7 @@ class _Work:
         for trial in rows:
             declaration = trial.method.member.declaration
             for kind in (stage.kind for stage in declaration.stages) if trial.method.member.generates else ():
-                budget = trial.budget if declaration.budgeted(kind) else None
+                budget = trial.budget if declaration.budgeted(kind, fields_of(trial.method)) else None
                 key = (count.settings(trial.method, kind), trial.seed, budget)
                 if key not in done and not count.holds(self.sweep, kind, trial.method):
                     done.add(key)

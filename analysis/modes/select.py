@@ -32,7 +32,7 @@ class Selected(Said):
     def terms(self, found: Facts) -> list[str]:
         """What each winner cost, and how K was drawn."""
         bill = found.bill
-        asked = f"{words.count(places(bill.queries), 'noisy query')} and " if bill.queries else ""
+        asked = f"{words.count(places(bill.queries), 'noisy answer')} and " if bill.queries else ""
         by = f" by {found.objectives[0]}" if found.objectives else ""
         said = []
         for study in bill.studies:

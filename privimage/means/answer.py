@@ -10,14 +10,15 @@ sensitivity is 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.sets import PrivateSet
-from privimage.errors import Violation
+from privimage.means.config import BLOCK
+from privimage.means.embedding import Vectors
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 
@@ -54,18 +55,20 @@ def contributions(phi: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def ask(
-    blocks: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]], sensitive: PrivateSet, *, d: int, event: Event,
+    phi: Callable[[Iterable[NDArray[np.uint8]]], Iterable[Vectors]],
+    sensitive: PrivateSet,
+    *,
+    d: int,
+    event: Event,
     entropy: Entropy,
-) -> Release[NDArray[np.float64]]:  # fmt: skip
-    """S~ [labels, d + 1] in units of UNIT, and the event it cost. `blocks` are phi and labels of all of `sensitive`."""
+) -> Release[NDArray[np.float64]]:
+    """S~ [labels, d + 1] in units of UNIT, and the event it cost. `phi` takes blocks of images to phi of each."""
     sensitive.must_be(event.split)
     S = np.zeros((len(sensitive.classes), d + 1), np.int64)
-    seen = 0
-    for phi, y in blocks:
-        np.add.at(S, y, contributions(phi))
-        seen += len(y)
-    if seen != len(sensitive):
-        raise Violation(f"{seen} of {len(sensitive)} images were given")
+    start = 0
+    for block in phi(sensitive.blocks(BLOCK)):
+        np.add.at(S, sensitive.y[start : start + len(block)], contributions(block))
+        start += len(block)
     noisy = event.perturb(S, sensitivity=UNIT, stream=entropy.stream("means"))
     return Release(value=noisy, events=(event,))
 
@@ -73,12 +76,11 @@ def ask(
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """Of every label: the mean of phi `M` [labels, d], the standard deviation of the noise in each of its entries
-    [labels], and the number of images `n` [labels] with its own."""
+    [labels], and the number of images `n` [labels]."""
 
     M: NDArray[np.float64]
     noise: NDArray[np.float64]
     n: NDArray[np.float64]
-    n_noise: float
 
 
 def estimate(answer: NDArray[np.float64], *, sigma: float, n: int) -> Means:
@@ -93,4 +95,4 @@ def estimate(answer: NDArray[np.float64], *, sigma: float, n: int) -> Means:
     found = (answer[:, -1] / (UNIT * sin) * seen + even * guess) / (seen + guess)
     counts = np.maximum(found, LEAST * even)
     M = answer[:, :-1] / (UNIT * cos) / counts[:, None]
-    return Means(M=M, noise=sigma / cos / counts, n=counts, n_noise=noise)
+    return Means(M=M, noise=sigma / cos / counts, n=counts)

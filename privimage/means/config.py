@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from privimage.methods.declared import Stage
+from privimage.query import QUERY_FUNCTION
 from privimage.schema import Frozen
 from privimage.shared_answer import stages_of
 
@@ -15,19 +16,20 @@ Vary = Literal["strokes", "photo"]
 
 MOST_DIRECTIONS = (64, 32)  # of the network's features, and of the low frequencies
 LEAST_DIRECTIONS = 8
+BLOCK = 500  # images that are looked at together
 
 
 class MeansConfig(Frozen):
     """The noisy mean of public features of every label, and the public images that are chosen to meet it."""
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
-    network: SeenBy | None = None  # whose features; null: the query function for grey, efficientnet-lite0 for colour
+    network: SeenBy = "query"  # whose features; efficientnet-lite0 for photographs, query for grey glyphs
     views: int = Field(default=2, ge=1, le=100)  # of every public image: itself, and variations
-    vary: Vary | None = None  # how variations are made; null: strokes for grey images, photo for colour
+    vary: Vary = "strokes"  # how variations are made; photo for photographs, strokes for grey glyphs
 
 
 STAGES = (
-    Stage(kind="query-function", fields=("query.function",), world=("public",)),
+    QUERY_FUNCTION,
     Stage(kind="pool", fields=("means.network", "means.views", "means.vary"), after=("query-function",)),
     *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
     Stage(kind="tilted", after=("pool", "means-derived")),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 RIDGE = 1e-3  # of the variance of each feature, added to it: combinations that hardly vary are not blown up
 STILL = 1e-6  # a feature that varies by less than this share of the others is left out
 MOST = 1e15  # what a feature is cut to, so that its square is a float32
+ALIKE = 1e-3  # how far apart features of two machines may be, as a share of the largest
 CLIPPED = 0.75  # share of the public images that are brought to the unit sphere
 
 Vectors = NDArray[np.float32]  # [n, D]
@@ -61,18 +62,30 @@ def whiten(f: Vectors, y: NDArray[np.int64], *, d: int) -> Whitening:
 class Embedding:
     """phi of an image: for every kind of features its whitening, cut to few directions, and the norm `C` of its clip.
 
-    All kinds have an even share of the unit ball.
+    All kinds have an even share of the unit ball. `probe` is what was seen in the first public images, of every kind:
+    whoever reads an answer must see the same in them.
     """
 
     whitenings: tuple[Whitening, ...]
     C: tuple[float, ...]
+    probe: tuple[Vectors, ...]
 
     @staticmethod
-    def fit(whitenings: Sequence[Whitening], z: Sequence[Vectors], *, d: Sequence[int]) -> Embedding:
+    def fit(
+        whitenings: Sequence[Whitening], z: Sequence[Vectors], *, d: Sequence[int], probe: Sequence[Vectors]
+    ) -> Embedding:
         """With the first `d` directions of each, clipped where CLIPPED of the public images, `z` of each, are."""
         cut = tuple(Whitening(m=w.m, A=w.A[:, :k]) for w, k in zip(whitenings, d, strict=True))
         norms = (np.linalg.norm(public[:, :k], axis=1) for public, k in zip(z, d, strict=True))
-        return Embedding(whitenings=cut, C=tuple(float(np.quantile(norm, 1 - CLIPPED)) for norm in norms))
+        C = tuple(float(np.quantile(norm, 1 - CLIPPED)) for norm in norms)
+        return Embedding(whitenings=cut, C=C, probe=tuple(probe))
+
+    def sees(self, probe: Sequence[Vectors]) -> bool:
+        """Whether what is seen in the first public images is what it was fitted on, up to rounding."""
+        return all(
+            new.shape == old.shape and np.allclose(new, old, rtol=0, atol=ALIKE * np.abs(old).max())
+            for new, old in zip(probe, self.probe, strict=True)
+        )
 
     @property
     def d(self) -> tuple[int, ...]:
@@ -95,11 +108,11 @@ class Embedding:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The same as named arrays, for a store."""
         own = {f"{name}{i}": getattr(w, name) for i, w in enumerate(self.whitenings) for name in ("m", "A")}
-        return {**own, "C": np.array(self.C)}
+        return {**own, **{f"probe{i}": seen for i, seen in enumerate(self.probe)}, "C": np.array(self.C)}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Embedding:
         """What `arrays` wrote."""
         C = tuple(map(float, arrays["C"]))
         whitenings = tuple(Whitening(m=arrays[f"m{i}"], A=arrays[f"A{i}"]) for i in range(len(C)))
-        return Embedding(whitenings=whitenings, C=C)
+        return Embedding(whitenings=whitenings, C=C, probe=tuple(arrays[f"probe{i}"] for i in range(len(C))))

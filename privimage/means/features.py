@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from privimage.generators.codec import dct_basis
-from privimage.means.config import SeenBy
+from privimage.means.config import BLOCK
 from privimage.means.embedding import Vectors
+from privimage.metrics.efficientnet import NAME
 from privimage.metrics.features import features
 from privimage.semantics import QueryFunction
 
-BLOCK = 500  # images in a block, the last one filled: what is seen in one does not depend on how many there are
 FREQUENCIES = {1: 9, 3: 5}  # a side, by channels: the triangle of the lowest is taken
 
 Extract = Callable[[NDArray[np.uint8]], tuple[Vectors, Vectors]]  # BLOCK images -> features of both kinds
 
 
-def extractor(network: SeenBy, *, function: QueryFunction | None, device: torch.device) -> Extract:
-    """What takes BLOCK images uint8 [BLOCK, C, H, W] to features [BLOCK, D] of the network and low frequencies."""
+def extractor(function: QueryFunction | None, *, device: torch.device) -> Extract:
+    """What takes BLOCK images uint8 [BLOCK, C, H, W] to features [BLOCK, D]: last ones of a network, low frequencies.
 
-    @torch.no_grad()
-    def seen(x: NDArray[np.uint8]) -> Vectors:
-        if network != "query" or function is None:
-            return features(x, network=network, device=device, batch=100)
-        return function.seen(x)
-
-    return lambda x: (seen(x), low_frequencies(x))
+    The network is the query function, or efficientnet-lite0 where there is none.
+    """
+    network = partial(features, network=NAME, device=device, batch=100) if function is None else function.seen
+    return lambda x: (network(x), low_frequencies(x))
 
 
 def filled(blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], int]]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.errors import InputError
+from privimage.errors import InputError, LostAnswer
 from privimage.histogram import query_function
 from privimage.means import answer
 from privimage.means.answer import UNIT, Means, estimate
-from privimage.means.config import MOST_DIRECTIONS, MeansConfig, SeenBy, Vary, directions
+from privimage.means.config import BLOCK, MOST_DIRECTIONS, MeansConfig, directions
 from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
-from privimage.means.features import BLOCK, Extract, extractor, filled
+from privimage.means.features import Extract, extractor, filled
 from privimage.means.tilt import tilt
 from privimage.means.views import Views
 from privimage.privacy.budget import Event, Release
@@ -29,6 +29,7 @@ from privimage.stores.store import Built
 if TYPE_CHECKING:
     from privimage.methods.context import Context
 
+PROBED = 20  # public images by which a network is known again
 LEAST_WEIGHT = 1e-4  # of the largest of a label: what weighs less is left out
 
 
@@ -46,14 +47,12 @@ class Pool:
 
     def __init__(self, config: MeansConfig, query: QueryConfig, context: Context) -> None:
         self.context, self.query = context, query
-        grey = context.public.shape[0] == 1
-        vary: Vary = config.vary or ("strokes" if grey else "photo")
-        self.network: SeenBy = config.network or ("query" if grey else "efficientnet-lite0")
-        self.views = Views(public=context.public, count=config.views, kind=vary)
+        self.network = config.network
+        self.views = Views(public=context.public, count=config.views, kind=config.vary)
         arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
         kinds = range(len(MOST_DIRECTIONS))
         self.whitenings = tuple(Whitening(m=arrays[f"m{i}"], A=arrays[f"A{i}"]) for i in kinds)
-        self.z = tuple(arrays[f"z{i}"] for i in kinds)
+        self.z, self.probe = (tuple(arrays[f"{name}{i}"] for i in kinds) for name in ("z", "probe"))
 
     def _build(self, progress: Tell) -> Built:
         """Whitened on variations where there are some: what a variation changes should not count."""
@@ -69,7 +68,7 @@ class Pool:
             f = np.concatenate([features[i] for features in seen])
             varied, labels = (f[n:], np.tile(y, self.views.count - 1)) if self.views.count > 1 else (f, y)
             w = whiten(varied, labels, d=d)
-            arrays |= {f"m{i}": w.m, f"A{i}": w.A, f"z{i}": w(f)}
+            arrays |= {f"m{i}": w.m, f"A{i}": w.A, f"z{i}": w(f), f"probe{i}": f[:PROBED]}
         return Built(arrays=arrays, privacy="public")
 
     @cached_property
@@ -78,7 +77,18 @@ class Pool:
         context, function = self.context, None
         if self.network == "query":
             function = query_function(context.public, query=self.query, inputs=context.inputs, stages=context.stages)
-        return extractor(self.network, function=function, device=context.stages.workers.device)
+        return extractor(function, device=context.stages.workers.device)
+
+    def seeing(self, embedding: Embedding) -> Extract:
+        """What sees features in images, if it is what this embedding was fitted on. Raises LostAnswer if it is not."""
+        public = self.views.public
+        ((x, real),) = filled([public.rows(np.arange(min(PROBED, len(public))))])
+        if not embedding.sees([features[:real] for features in self.extractor(x)]):
+            raise LostAnswer(
+                "means: the query function that they were, or would be, asked with is gone, and this one sees "
+                "something else in public images; restore query-function and pool from a backup of the store"
+            )
+        return self.extractor
 
     def phi(self, embedding: Embedding) -> Vectors:
         """phi of all views by this embedding: that of an answer may have been fitted on another machine."""
@@ -88,24 +98,26 @@ class Pool:
         )
         if same:
             return embedding.of(self.z)
-        return np.concatenate(list(phi_of(self.views.each_block(BLOCK), embedding, self.extractor)))
+        return np.concatenate(list(phi_of(self.views.each_block(BLOCK), embedding, self.seeing(embedding))))
 
 
 def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     """What the answer at the trial's own noise tells, and the embedding that it was asked in."""
     train, labels = context.sensitive.train, len(context.sensitive.train.classes)
     asked = directions(n=len(train), labels=labels, sigma=context.asked("means").sigma)
-    fitted = Embedding.fit(pool.whitenings, pool.z, d=[min(d, z.shape[1]) for d, z in zip(asked, pool.z, strict=True)])
+    d = [min(d, z.shape[1]) for d, z in zip(asked, pool.z, strict=True)]
+    fitted = Embedding.fit(pool.whitenings, pool.z, d=d, probe=pool.probe)
     if min((*fitted.C, *fitted.d)) <= 0:
         raise InputError(
             "data.public: the images of a class do not differ, so nothing tells how much of a difference is one; give "
             "more images a class, or method.means.views above 1"
         )
 
+    see = pool.seeing(fitted)  # or refused, before anything is charged
+
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
-        phi = phi_of(train.blocks(BLOCK), fitted, pool.extractor)
-        labels_of = (train.y[start : start + BLOCK] for start in range(0, len(train), BLOCK))
-        return answer.ask(zip(phi, labels_of, strict=True), train, d=sum(fitted.d), event=event, entropy=entropy)
+        phi = partial(phi_of, embedding=fitted, see=see)
+        return answer.ask(phi, train, d=sum(fitted.d), event=event, entropy=entropy)
 
     found = shared_answer("means", context, sensitivity=UNIT, ask=ask, beside=lambda: fitted.arrays)
     means = estimate(found["means"], sigma=context.events["means"].sigma, n=len(train))
@@ -124,18 +136,15 @@ def tilted(pool: Pool, context: Context) -> Tilted:
     def build(progress: Tell) -> Built:
         phi, keep = pool.phi(embedding), _kept(embedding, means, context)
         phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
-        base = np.full(len(phi), 1 / len(phi))
         parts = []
         for y, (M, noise) in enumerate(zip(means.M[:, keep], means.noise, strict=True)):
-            weights = tilt(phi, M, noise=float(noise), base=base).weights
+            weights = tilt(phi, M, noise=float(noise))
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
             parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))
             progress(y + 1, labels)
         index, label, weight = map(np.concatenate, zip(*parts, strict=True))
         own = (context.events["means"],)
-        return Built(
-            arrays={"index": index, "label": label, "weight": weight / weight.sum()}, privacy="released", events=own
-        )
+        return Built(arrays={"index": index, "label": label, "weight": weight}, privacy="released", events=own)
 
     arrays = context.stages.public("tilted", context.inputs.of("tilted"), build).arrays
     return Tilted(index=arrays["index"], label=arrays["label"], weight=arrays["weight"])

@@ -1,6 +1,6 @@
 """Tilt: weights over public images under which the mean of phi is the noisy mean of a label.
 
-    w_i = b_i exp(lambda . phi_i) / Z          the weights closest to the base b (in KL) with their mean
+    w_i = exp(lambda . phi_i) / Z              of all weights with their mean, those of most entropy
     lambda = argmin  log Z(lambda) - lambda . M + rho / 2 |lambda|^2
 
 The ridge rho is the largest with which the weighted mean misses M by no more than the noise that is known to be in it,
@@ -9,8 +9,6 @@ What is fitted closer is noise.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,46 +19,28 @@ SLACK = 1.5  # of the least square that can be missed: closer is bought with eve
 RIDGES = tuple(10.0**power for power in np.arange(0, -4.01, -0.5))  # from coarse to fine
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weighted:
-    """Weights [n] over the pool that sum to 1, the ridge they were found with, and how far their mean is from M."""
-
-    weights: NDArray[np.float64]
-    ridge: float
-    gap: float
-
-    @property
-    def effective(self) -> float:
-        """The number of images that would have this spread with even weights: 1 / sum w^2."""
-        return float(1 / np.square(self.weights).sum())
-
-
-def tilt(phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float, base: NDArray[np.float64]) -> Weighted:
-    """The weights over images with phi [n, d] for a mean M [d] with `noise` in each entry; `base` [n] sums to 1."""
-    prior, lam, path = np.log(base), np.zeros(phi.shape[1]), list[Weighted]()
+def tilt(phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float) -> NDArray[np.float64]:
+    """The weights [n], which sum to 1, over images with phi [n, d] for a mean M [d] with `noise` in each entry."""
+    lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.float64]]]()
     for ridge in RIDGES:
-        lam, weights = _solve(phi, M, ridge, prior, lam)
-        gap = float(np.linalg.norm(weights @ phi - M))
-        path.append(Weighted(weights=weights, ridge=ridge, gap=gap))
-        if gap <= noise * phi.shape[1] ** 0.5:
+        lam, weights = _solve(phi, M, ridge, lam)
+        missed = float(np.square(weights @ phi - M).sum())
+        path.append((missed, weights))
+        if missed <= phi.shape[1] * noise**2:
             break
-    allowed = max(phi.shape[1] * noise**2, SLACK * path[-1].gap ** 2)
-    return next(tilted for tilted in path if tilted.gap**2 <= allowed)
+    allowed = max(phi.shape[1] * noise**2, SLACK * missed)
+    return next(weights for missed, weights in path if missed <= allowed)
 
 
 def _solve(
-    phi: NDArray[np.float32],
-    M: NDArray[np.float64],
-    ridge: float,
-    prior: NDArray[np.float64],
-    start: NDArray[np.float64],
+    phi: NDArray[np.float32], M: NDArray[np.float64], ridge: float, start: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(lambda, weights) of one ridge, begun at `start`."""
 
     def weights_of(lam: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        score = phi @ lam.astype(np.float32) + prior
+        score = phi @ lam.astype(np.float32)
         most = float(score.max())
-        w = np.exp(score - most)
+        w = np.exp(score - most, dtype=np.float64)
         total = float(w.sum())
         return w / total, most + np.log(total)
 

@@ -50,7 +50,6 @@ class Views:
     public: PublicSet
     count: int
     kind: Vary
-    seed: int = 0
 
     def __len__(self) -> int:
         return self.count * len(self.public)
@@ -76,7 +75,7 @@ class Views:
         x = self.public.rows(np.arange(start, min(start + BLOCK, len(self.public))))
         if view == 0:
             return x
-        seed = np.random.SeedSequence((self.seed, view, start)).generate_state(1, np.uint64)[0]
+        seed = np.random.SeedSequence((view, start)).generate_state(1, np.uint64)[0]
         rng = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
         varied = VARY[self.kind](torch.from_numpy(x).float() / 255, rng=rng)
         return (varied * 255).round().clamp(0, 255).to(torch.uint8).numpy()

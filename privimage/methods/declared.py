@@ -144,9 +144,16 @@ class Declaration:
         """Whether that stage depends on something that is no field of the method."""
         return depend(self.upto(kind), on)
 
-    def budgeted(self, kind: str) -> bool:
-        """Whether that stage depends on noise that follows from the budget."""
-        return follow_budget(self.upto(kind))
+    def budgeted(self, kind: str, fields: Mapping[str, Any] = {}) -> bool:
+        """Whether that stage depends on noise that follows from the budget, in a configuration with these fields.
+
+        That of a shared answer does where its field is None; what is asked is still one question.
+        """
+        shared = {
+            ask.sigma for _, ask in self.sharing if isinstance(ask.sigma, str) and fields.get(ask.sigma, 0) is None
+        }
+        stages = self.upto(kind)
+        return follow_budget(stages) or any(stage.names(field) for field in shared for stage in stages)
 
     def fix(self, kind: str) -> str:
         """What to do where that stage made numbers that are not finite."""

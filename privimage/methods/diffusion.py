@@ -26,6 +26,7 @@ from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import DEFAULT, Method, MethodConfig, MethodRole, Sizes, Synthetic
 from privimage.methods.timing import Effort
+from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
 from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
@@ -159,6 +160,8 @@ class DiffusionMethod(Method):
             config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
         if self.pretrain_on == "tilted" and of.n_public < 2:
             raise InputError(f"data.public: has {of.n_public} class; means are of features that tell classes apart")
+        if self.pretrain_on == "tilted" and config.means.network == NAME:
+            efficientnet_weights()  # or refused
         if self.queries and config.query.k1 > of.n_public:
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
 
@@ -174,6 +177,12 @@ class DiffusionMethod(Method):
         Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln
         classes). Where that is more than the images of a label, no class can stand out, though all of them named it.
         """
+        colour = of.shape is not None and of.shape[0] > 1
+        if self.pretrain_on == "tilted" and colour and any(c.means.network == "query" for c in configs):
+            return [
+                "method.means.network: query is made for grey glyphs; for photographs set it to efficientnet-lite0, "
+                "and method.means.vary to photo"
+            ]
         each = of.n_train / of.n_labels
         hidden = max((c.means.sigma or 0.0 for c in configs), default=0.0) if self.pretrain_on == "tilted" else 0.0
         if hidden > each:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 
-from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget
 from privimage.privacy.modes import MEANINGS, ModeName
@@ -114,25 +113,18 @@ def _why(bill: Bill) -> str:
 
 def _why_alone(bill: Bill, study: Study) -> str:
     """Why one generator costs what it costs. One sentence."""
-    query = _answers(bill)
+    answers = [count(places(bill.queries), "noisy answer")] if bill.queries else []
     meaning = MEANINGS[bill.mode]
-    paid = listed([*query, meaning.choice or count(study.trials, "training")])
+    paid = listed([*answers, meaning.choice or count(study.trials, "training")])
     return f"One generator pays for {paid}{meaning.found}."
 
 
 def asked_for(bill: Bill) -> list[str]:
-    """What everything pays for, in words: queries, searches, comparison rows."""
-    queries = _answers(bill)
+    """What everything pays for, in words: shared answers, searches, comparison rows."""
+    answers = [count(places(bill.queries), "noisy answer")] if bill.queries else []
     rows = [row for study in bill.studies for row in study.rows]
     by = listed(list(dict.fromkeys(row.purpose for row in rows)))
-    return [*queries, *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
-
-
-def _answers(bill: Bill) -> list[str]:
-    """What all trials share, in words."""
-    asked = (event for cost in bill.queries for event in (cost.events if isinstance(cost, AnyOf) else (cost,)))
-    word = "noisy query" if {getattr(event, "purpose", "") for event in asked} <= {"query"} else "noisy answer"
-    return [count(places(bill.queries), word)] if bill.queries else []
+    return [*answers, *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
 
 
 def _searched(bill: Bill) -> list[str]:

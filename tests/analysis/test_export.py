@@ -31,7 +31,7 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
         "one image together with its label",
         "query sigma=5",
         "**State epsilon ",
-        "It pays for 1 noisy query, 6 search trials and 6 comparison rows with dp-sgd",
+        "It pays for 1 noisy answer, 6 search trials and 6 comparison rows with dp-sgd",
         "chosen among 12 other private trials on the same images, by accuracy[cnn]†",
         "touches the private-test split without noise: the choice is covered by no epsilon",
         "digits-v1",

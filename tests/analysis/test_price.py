@@ -36,7 +36,7 @@ def test_explore_states_the_total_of_the_bill_first(make_record: Any, make_facts
     total = words.epsilon(made.epsilon(1e-5))
     assert state == f"State epsilon {total} at delta 1e-05 beside anything of the run, be it one generator alone."
     assert why == (
-        "It pays for 1 noisy query and 3 search trials: the budget of epsilon 4 is met by each trial alone, but "
+        "It pays for 1 noisy answer and 3 search trials: the budget of epsilon 4 is met by each trial alone, but "
         "whoever chooses one has seen all."
     )
     assert "So far 1 of 3 search trials has a result" in " ".join(price.terms(found))

@@ -53,11 +53,11 @@ FOLDERS = {
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
-        "histogram", "means", "exhibit", "workers", "metrics.context",
+        "histogram", "means", "exhibit", "workers", "metrics.context", "metrics.efficientnet",
     },
     "means": {
         "privacy", "data.sets", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
-        "histogram", "generators.codec", "metrics.features",
+        "histogram", "generators.codec", "metrics.features", "metrics.efficientnet",
     },
 }  # fmt: skip
 ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools

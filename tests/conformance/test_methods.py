@@ -178,7 +178,8 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorder]:
 def moved(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) -> tuple[set[str], set[str]]:
     """The kinds of stages whose keys differ when that one field does, and of all that were gone through."""
     base = baselines[name]
-    canned = {} if dotted == "model.size" else base.made  # the weights of another size do not fit
+    unfit = dotted in ("model.size", "means.network")  # weights of another size, features of another network
+    canned = {} if unfit else base.made
     other = run(root, configured(name, **{dotted: another(name, dotted)}), canned)
     assert base.keys.keys() - other.keys.keys() <= NOT_NEEDED
     return {kind for kind in other.keys if other.keys[kind] != base.keys[kind]}, set(other.keys)

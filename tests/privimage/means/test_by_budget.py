@@ -97,3 +97,12 @@ def test_a_private_selection_refuses_it_by_name() -> None:
     sweep = sweep_of(tuning={"mode": "select"}, objectives={"dp-accuracy[cnn]": "max"}, trials=10)
     with pytest.raises(InputError, match=r"method.name: got privimage\+m; in mode select"):
         bill_of(sweep, asked_sigma=least_sigmas(sweep))
+
+
+def test_what_is_derived_follows_from_the_budget_and_what_is_asked_does_not() -> None:
+    declaration = load("privimage+m").declaration
+    kinds = [stage.kind for stage in declaration.stages]
+    budgeted = {
+        sigma: [kind for kind in kinds if declaration.budgeted(kind, {"means.sigma": sigma})] for sigma in (None, 3.0)
+    }
+    assert budgeted[None] == kinds[kinds.index("means-derived") :] and budgeted[3.0] == []

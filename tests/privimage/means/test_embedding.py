@@ -29,12 +29,14 @@ def test_phi_lies_in_the_unit_ball(seed: int, factor: float) -> None:
     other[0, 0], other[1, 1] = np.nan, np.inf
     whitenings, kinds = (whiten(f, y, d=5), whiten(f[:, :6], y, d=4)), (f, f[:, :6])
     z = [w(kind) for w, kind in zip(whitenings, kinds, strict=True)]
-    embedding = Embedding.fit(whitenings, z, d=(5, 3))
+    embedding = Embedding.fit(whitenings, z, d=(5, 3), probe=[kind[:9] for kind in kinds])
     phi = embedding([other, other[:, :6]])
     assert phi.shape == (600, 8) and np.isfinite(phi).all()
     assert np.linalg.norm(phi, axis=1).max() <= 1 + 1e-5
     again = Embedding.from_arrays(embedding.arrays)
     assert (again([other, other[:, :6]]) == phi).all() and again.d == (5, 3)
+    assert again.sees([kind[:9] * np.float32(1 + 1e-6) for kind in kinds])
+    assert not again.sees([kind[1:10] for kind in kinds]), "of another network, or of other images"
 
 
 def test_within_a_class_every_direction_is_as_wide_before_the_clip() -> None:
@@ -57,7 +59,7 @@ def test_directions_come_by_falling_difference_of_classes() -> None:
 def test_three_quarters_are_brought_to_the_sphere() -> None:
     f, y = public()
     whitening = whiten(f, y, d=4)
-    phi = Embedding.fit([whitening], [whitening(f)], d=[3])([f])
+    phi = Embedding.fit([whitening], [whitening(f)], d=[3], probe=[f[:9]])([f])
     assert (np.linalg.norm(phi, axis=1) > 1 - 1e-5).mean() == pytest.approx(0.75, abs=0.01)
 
 

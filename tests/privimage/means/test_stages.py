@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 import toys
 
+from privimage.errors import InputError, LostAnswer
 from privimage.means.config import MeansConfig, directions
 from privimage.means.embedding import Embedding, Whitening, whiten
 from privimage.means.features import BLOCK, extractor
 from privimage.means.stages import Pool, noisy_means, phi_of, tilted
 from privimage.methods.context import Context
+from privimage.methods.method import Sizes
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
@@ -51,12 +54,12 @@ def test_what_an_image_adds_does_not_depend_on_those_beside_it(network: Any) -> 
     """To the last bit: else one image less would change what others add, by its place or by the size of a block."""
     public = toys.public_set()
     function = toys.query_function(toys.query_weights(public))
-    see = extractor(network, function=function, device=torch.device("cpu"))
+    see = extractor(function if network == "query" else None, device=torch.device("cpu"))
     x = np.concatenate([public.x] * 60)[: BLOCK + 1]  # a last block of one image
     kinds = see(x[:BLOCK])
     whitenings = [whiten(kind, np.arange(BLOCK) % 5, d=4) for kind in kinds]
     z = [w(kind) for w, kind in zip(whitenings, kinds, strict=True)]
-    embedding = Embedding.fit(whitenings, z, d=(4, 4))
+    embedding = Embedding.fit(whitenings, z, d=(4, 4), probe=[])
 
     def phi(images: np.ndarray) -> np.ndarray:
         blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
@@ -71,7 +74,9 @@ def test_the_answer_is_asked_once_and_derived_for_more_noise(tmp_path: Path) -> 
     precise, embedding = noisy_means(pool_of(first), first)
     again = context_of(tmp_path, sigma=8.0, asked=0.5)
     derived, same = noisy_means(pool_of(again), again)
-    assert len(again.stages.ledger.charges()) == 1 and same.d == embedding.d
+    (charge,) = again.stages.ledger.charges()
+    assert [event.sigma for event in charge.events] == [0.5]
+    assert all(np.array_equal(value, embedding.arrays[name]) for name, value in same.arrays.items())
     assert derived.noise.mean() > 5 * precise.noise.mean()
     assert np.linalg.norm(derived.M - precise.M) > np.linalg.norm(precise.M) / 10
 
@@ -117,3 +122,40 @@ def test_an_answer_is_read_by_the_embedding_it_was_asked_in(tmp_path: Path) -> N
 def test_more_images_and_less_noise_pay_for_more_directions() -> None:
     dims = [sum(directions(n=n, labels=10, sigma=sigma)) for n, sigma in ((300, 10), (3000, 10), (3000, 1), (10**6, 1))]
     assert dims == sorted(dims) and dims[0] == 12 and dims[-1] == 96
+
+
+def test_what_is_public_follows_from_public_images_alone(tmp_path: Path) -> None:
+    found = []
+    for seed in (1, 7):
+        context = context_of(tmp_path / str(seed), sigma=0.5)
+        context = replace(context, sensitive=toys.sensitive_set(train=seed))
+        pool = pool_of(context)
+        found.append((*pool.z, *(w.A for w in pool.whitenings), *noisy_means(pool, context)[1].arrays.values()))
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_an_answer_of_another_query_function_is_refused_and_none_is_asked_with_it(tmp_path: Path) -> None:
+    context = context_of(tmp_path, sigma=0.5)
+    pool_of(context)
+    other = context_of(tmp_path, sigma=0.5)
+    pool = pool_of(other)
+    function = toys.query_function(toys.query_weights(toys.public_set()))
+    pool.__dict__["extractor"] = extractor(function, device=torch.device("cpu"))
+    with pytest.raises(LostAnswer, match="sees something else"):
+        noisy_means(pool, other)
+    assert not other.stages.ledger.charges()
+
+
+def test_public_images_that_do_not_differ_are_refused_before_anything_is_charged(tmp_path: Path) -> None:
+    public = toys.public_set()
+    first = np.array([np.flatnonzero(public.y == y)[0] for y in public.y])
+    context = replace(context_of(tmp_path, sigma=0.5, views=1), public=replace(public, x=public.rows(first)))
+    with pytest.raises(InputError, match="do not differ"):
+        noisy_means(pool_of(context), context)
+    assert not context.stages.ledger.charges()
+
+
+def test_one_public_class_is_refused() -> None:
+    config = resolve({"name": "privimage+m"})
+    with pytest.raises(InputError, match="has 1 class"):
+        config.member.check(config, Sizes(n_train=100, n_labels=3, n_public=1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -38,9 +36,3 @@ def test_a_variation_is_nearer_to_its_image_than_to_others(kind: Vary, channels:
     own = np.linalg.norm(x[400:] - x[:400], axis=1)
     other = np.linalg.norm(x[400:] - np.roll(x[:400], 7, axis=0), axis=1)
     assert (own < other).mean() > (0.6 if kind == "photo" else 0.5)
-
-
-def test_the_seed_decides() -> None:
-    views = Views(public=images(1), count=2, kind="strokes")
-    last = np.arange(2300, 4600)
-    assert (views.rows(last) != replace(views, seed=1).rows(last)).any()
