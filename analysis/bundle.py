@@ -37,7 +37,7 @@ class Alone(Frozen):
 class BundleConfig(Frozen):
     """What has to be stated beside the generator, and everything needed to rebuild it and to draw images.
 
-    `without_noise` are numbers about sensitive images that no epsilon covers, as `analysis.spend.Look` names them.
+    `without_noise` are numbers about sensitive images that no epsilon covers, counted by `analysis.spend.looks`.
     """
 
     format: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Progress: how far something is, as one type, and the one bar that shows it where nothing else does."""
+"""Progress: how far something is, as one type, and a bar for what shows nothing else. A sweep has its own display."""
 
 from __future__ import annotations
 

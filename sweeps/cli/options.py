@@ -1,4 +1,4 @@
-"""What several verbs take and say: the folder of runs, a sweep by its file, fields of it, sentences, a bar."""
+"""What several verbs take: a run, a sweep by its file and fields of it, the folder of all runs; and what they say."""
 
 from __future__ import annotations
 

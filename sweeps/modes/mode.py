@@ -1,6 +1,7 @@
-"""Mode: one way to search. A file a mode holds all that only it does: its fields, rules, price and words.
+"""Mode: one way to search. One file a mode has its fields, rules and price, and what `plan` says of it.
 
-What it runs lies apart (`phases`), so that a sweep is read and priced without what runs it.
+What they run lies beside them, so that a sweep is read and priced without it: `phases` for each, and what only select
+and public do in `selection` and `stand_in`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Mode(Frozen):
 
     @property
     def title(self) -> str:
-        """Its name and what a budget means in it."""
+        """Its name, and what the file chose of what a budget means, if that is its to choose."""
         return f"mode {self.mode}"
 
     @property
