@@ -51,8 +51,7 @@ def reaches(sweep: Sweep, kind: str) -> frozenset[Reach]:
     """What the search can make of that stage; other reaches have nothing in common."""
     if sweep.trials == 0:
         return frozenset()
-    found = (_reach(sweep, sweep.example(budget=sweep.budgets[0], overrides={METHOD: name}).method, kind)
-             for name in sweep.methods())  # fmt: skip
+    found = (_reach(sweep, sweep.configuration({METHOD: name}), kind) for name in sweep.methods())
     return frozenset(reach for reach in found if reach is not None)
 
 
@@ -79,13 +78,8 @@ def _reach(sweep: Sweep, method: MethodConfig, kind: str) -> Reach | None:
         stages=stages,
         fixed=frozenset((name, value) for name, value in found if METHOD_PART + name not in sweep.search),
         size=math.prod(dimension.size() for dimension in free),
-        open=any(_may_be_open(sweep, field, deciding) for field in _noise_fields(method) & deciding.keys()),
+        open=any(_may_be_open(sweep, field, deciding) for field in method.member.noise_fields if field in deciding),
     )
-
-
-def _noise_fields(method: MethodConfig) -> set[str]:
-    """The fields that hold the noise of its shared answers."""
-    return {ask.sigma for _, ask in method.member.declaration.sharing if isinstance(ask.sigma, str)}
 
 
 def _may_be_open(sweep: Sweep, field: str, values: Mapping[str, Hashable]) -> bool:

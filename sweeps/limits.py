@@ -51,20 +51,23 @@ def check_asked(sweep: Sweep) -> None:
     asked = len(sweep.budgets) * (trainings + queries + sigmas + len(rows))
     if asked > MOST_ASKED:
         said = " and ".join(noise)
+        fewer = f"fewer values, a range of {said}," if noise else "fewer values"
         raise InputError(
-            f"search: {trainings} trainings (values of {' and '.join(trained)}), {sigmas} values of {said}, "
-            f"{queries} queries and {len(rows)} different comparison rows at {len(sweep.budgets)} budgets are {asked} "
-            f"prices; at most {MOST_ASKED}; give fewer values, a range of {said}, or a sweep for each budget"
+            f"search: {trainings} trainings (values of {' and '.join(trained)}), "
+            + (f"{sigmas} values of {said}, " if noise else "")
+            + f"{queries} queries and {len(rows)} different comparison rows at {len(sweep.budgets)} budgets are "
+            f"{asked} prices; at most {MOST_ASKED}; give {fewer} or a sweep for each budget"
         )
 
 
 def _deciding(sweep: Sweep) -> tuple[list[str], list[str], list[str]]:
     """The fields that decide: what is asked with noise by the budget; the noise of shared answers; their questions."""
     trained, noise, asking = dict[str, None](), dict[str, None](), dict[str, None]()
-    for declaration in (load(name).declaration for name in sweep.methods()):
+    for method in map(load, sweep.methods()):
+        declaration = method.declaration
+        noise |= dict.fromkeys(f"method.{field}" for field in method.noise_fields)
         for stage, ask in declaration.asking:
             trained |= dict.fromkeys(f"method.{field}" for field in ask.fields if ask.solved)
-            noise |= {f"method.{ask.sigma}": None} if ask.shared else {}
             decided = (d for d in sweep.search if declaration.decides(d.removeprefix("method."), stage.kind))
             asking |= dict.fromkeys(decided if ask.shared else ())
     return list(trained), list(noise), [field for field in asking if field not in noise]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from privimage import metrics, reconcile
@@ -21,7 +22,7 @@ from privimage.privacy.contents import Contents
 from privimage.privacy.statement import describe, sentences
 from privimage.sweeps import count
 from privimage.sweeps.looks import looks_of
-from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, search_of, shared_by_all
+from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, scores_of, search_of, shared_by_all
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
 from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.text import count as count_of
@@ -86,7 +87,7 @@ class Plan:
     """Everything that `privimage plan` prints."""
 
     sweep: Sweep
-    asked_sigma: Mapping[str, float]  # of every shared question
+    asked_sigma: Mapping[str, float]  # of every shared question; empty where the space does not say what is asked
     quotes: tuple[Quote, ...]
     bill: Bill | None  # None where a budget is refused
     refusal: str | None  # of the sweep as a whole: by its folder, or by the ledger
@@ -110,7 +111,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         check_same(sweep, folder)
         asked, refusal = asked_sigma(sweep, folder), None
     except InputError as error:
-        asked, refusal = least_sigmas(sweep), str(error)
+        asked, refusal = _needed(sweep), str(error)
     refusal = refusal or _refused_by_metrics(sweep)
     quotes = tuple(_quote(sweep, budget, asked) for budget in sweep.budgets)
     bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
@@ -128,6 +129,16 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         settings=tuple(_settings(sweep)),
         ignored=count.ignored(sweep),
     )
+
+
+def _needed(sweep: Sweep) -> dict[str, float]:
+    """The least noise multiplier of every shared question at the budgets that have one; quotes of others say why."""
+    found: dict[str, float] = {}
+    for budget in sweep.budgets:
+        with suppress(InputError):
+            for question, sigma in least_sigmas(sweep.model_copy(update={"budgets": (budget,)})).items():
+                found[question] = min(sigma, found.get(question, sigma))
+    return found
 
 
 def _refused_by_metrics(sweep: Sweep) -> str | None:
@@ -253,7 +264,7 @@ def _totals(sweep: Sweep, budget: Budget, asked: Mapping[str, float]) -> Iterato
 def _stages(sweep: Sweep) -> Iterator[StageCount]:
     """Stages that trials of the search share, without comparison rows; K of a selection counts at its mean."""
     budgets, jobs = len(sweep.budgets), sweep.tuning.makes(sweep)
-    scores, needed = search_of(sweep, sweep.budgets[0]).scores, budgets * jobs * len(sweep.seeds)
+    scores, needed = scores_of(sweep), budgets * jobs * len(sweep.seeds)
     for kind in dict.fromkeys(s.kind for name in sweep.methods() for s in load(name).declaration.stages):
         reaches = count.reaches(sweep, kind)
         if sweep.tuning.hidden and any(reach.depends("draw") for reach in reaches):
@@ -269,10 +280,10 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
 
 def _settings(sweep: Sweep) -> Iterator[Settings]:
     """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method."""
-    base = fields_of(sweep.example(budget=sweep.budgets[0]).method)
+    base = fields_of(sweep.configuration({}))
     others = [{METHOD: name} for name in sweep.methods()]
     for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):
-        method = sweep.example(budget=sweep.budgets[0], overrides=overrides).method
+        method = sweep.configuration(overrides)
         uses = method.member.declaration.uses
         values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base.get(k, v) and uses(k)}
         if values:

@@ -8,7 +8,7 @@ from typing import Any
 
 from privimage import metrics
 from privimage.errors import InputError, SharedTooDear
-from privimage.methods.declared import Stage, fields_of
+from privimage.methods.declared import fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
 from privimage.privacy.accounting.costs import AnyOf, Cost
@@ -82,11 +82,15 @@ def search_of(sweep: Sweep, budget: Budget) -> Search:
             f"method.name: got {', '.join(unsolved)}; in mode {sweep.tuning.mode} every configuration takes noise from "
             "the budget"
         )
-    scores = sum(metrics.is_private(name) for name in sweep.measured) if sweep.tuning.scored else 0
     accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, budget, noisiest=True)
-    search = Search(trainings=accesses, scores=scores, law=law, shared=shared)
+    search = Search(trainings=accesses, scores=scores_of(sweep), law=law, shared=shared)
     # A law hides the number of trials, and each has noise of its own.
     return search if law is not None else asking(sweep, search, trials=sweep.tuning.asks(sweep))
+
+
+def scores_of(sweep: Sweep) -> int:
+    """How many private scores a trial of the search on the sensitive set has."""
+    return sum(metrics.is_private(name) for name in sweep.measured) if sweep.tuning.scored else 0
 
 
 def asking(sweep: Sweep, search: Search, *, trials: int) -> Search:
@@ -121,18 +125,13 @@ def shared_by_all(sweep: Sweep, budget: Budget, *, noisiest: bool) -> tuple[Even
     found = []
     for name in sweep.methods():
         fields = fields_of(sweep.configuration({METHOD: name}))
+        configs = (sweep.configuration({METHOD: name, **ends}) for ends in _noise_ends(sweep, name))
+        needed = [config.member.shared(config, budget, identity=sweep.data.identity) for config in configs]
         found.append(tuple(
-            ask.access(fields).event((max if noisiest else min)(_sigmas(sweep, name, stage, budget)))
+            ask.access(fields).event((max if noisiest else min)(events[stage.kind].sigma for events in needed))
             for stage, ask in load(name).declaration.sharing
         ))  # fmt: skip
     return min(found, key=lambda events: sum(event.sigma**-2 for event in events))
-
-
-def _sigmas(sweep: Sweep, name: str, stage: Stage, budget: Budget) -> list[float]:
-    """The noise multipliers that trials of the search at this budget may need of a shared answer, the extreme ones."""
-    configs = (sweep.configuration({METHOD: name, **ends}) for ends in _noise_ends(sweep, name))
-    shared = (config.member.shared(config, budget, identity=sweep.data.identity) for config in configs)
-    return [events[stage.kind].sigma for events in shared]
 
 
 def _noise_ends(sweep: Sweep, name: str) -> Iterator[dict[str, Any]]:
@@ -142,7 +141,7 @@ def _noise_ends(sweep: Sweep, name: str) -> Iterator[dict[str, Any]]:
     None are for corner_trials to refuse.
     """
     ends = dict[str, tuple[Any, ...]]()
-    for field in (f"method.{ask.sigma}" for _, ask in load(name).declaration.sharing if isinstance(ask.sigma, str)):
+    for field in (f"method.{field}" for field in load(name).noise_fields):
         values = sweep.search[field].corners() if field in sweep.search else ()
         numbers = [value for value in values if isinstance(value, int | float)]
         found = (*((min(numbers), max(numbers)) if numbers else ()), *((None,) if None in values else ()))
@@ -153,8 +152,7 @@ def _noise_ends(sweep: Sweep, name: str) -> Iterator[dict[str, Any]]:
 def _values(sweep: Sweep, name: str, dotted: str) -> tuple[Any, ...]:
     """All values of a field that decides what a method asks. Raises InputError if it is searched over a range."""
     if dotted not in sweep.search:
-        method = sweep.example(budget=sweep.budgets[0], overrides={METHOD: name}).method
-        return (fields_of(method)[dotted.removeprefix("method.")],)
+        return (fields_of(sweep.configuration({METHOD: name}))[dotted.removeprefix("method.")],)
     listed = sweep.search[dotted].listed()
     if listed is None:
         raise InputError(
@@ -172,7 +170,7 @@ def queries_of(sweep: Sweep, *, asked_sigma: Mapping[str, float], trials: int) -
     rows, searched = questions(sweep, _row_methods(sweep)), questions(sweep, _searched_methods(sweep))
     asked = {q: event.model_copy(update={"sigma": asked_sigma[q]}) for q, event in {**searched, **rows}.items()}
     sure, open_ = [asked[q] for q in rows], [asked[q] for q in searched if q not in rows]
-    most = max((len(load(name).declaration.sharing) for name in sweep.methods()), default=1)  # that one trial asks
+    most = max(len(load(name).declaration.sharing) for name in sweep.methods())  # that one trial asks
     times = trials * len(sweep.budgets) * most
     if len(open_) <= times:
         return (*sure, *open_)
@@ -234,7 +232,7 @@ def _searched_methods(sweep: Sweep) -> Iterator[MethodConfig]:
     for name in sweep.methods() if sweep.trials else ():
         declaration = load(name).declaration
         kinds = [stage.kind for stage, _ in declaration.sharing]
-        noise = {f"method.{ask.sigma}" for _, ask in declaration.sharing}
+        noise = {f"method.{field}" for field in load(name).noise_fields}
         searched = {dotted: dotted.removeprefix("method.") for dotted in sweep.search if dotted not in noise}
         asking = [d for d, field in searched.items() if any(declaration.decides(field, kind) for kind in kinds)]
         for values in itertools.product(*(_values(sweep, name, dotted) for dotted in asking)) if kinds else ():

@@ -191,6 +191,19 @@ def test_a_root_that_is_not_there_is_a_refusal(tiny_values: Values, tmp_path: Pa
         assert plan.refused and plan.refusal == f"{key}.root: {tmp_path / 'gone'}: no such folder"
 
 
+@pytest.mark.parametrize(
+    ("field", "asked"), [("method.query.function.lr", 0), ("method.finetune.q", 1)], ids=["shared", "training"]
+)
+def test_a_space_that_does_not_say_what_is_asked_is_a_refusal(
+    field: str, asked: int, tiny_values: Values, tmp_path: Path
+) -> None:
+    plan = plan_of(tiny_values() | {"search": {field: {"uniform": [0.01, 0.1]}}}, tmp_path)
+    assert plan.refused and plan.bill is None and not plan.totals and len(plan.asked_sigma) == asked
+    assert len(plan.quotes) == 2
+    for quote in plan.quotes:
+        assert quote.refusal is not None and quote.refusal.startswith(f"search.{field}: decides what a trial asks")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_no_sensitive_file_is_opened_and_nothing_is_written(
     mode: str, tiny_values: Values, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
