@@ -20,7 +20,6 @@ from privimage.cluster.connect import nodes
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
 from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
-from privimage.errors import BudgetExceeded
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest
@@ -34,6 +33,7 @@ from privimage.sweeps.progress import load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Terms, Work
+from privimage.text import count
 
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 TUNE = {
@@ -66,7 +66,7 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
         raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
     left = _left(phase, site)
     if left and not failures:
-        return (f"{'some' if phase.drawn else left} trials ended without a record; {AGAIN}",)
+        return (f"{'some trials' if phase.drawn else count(left, 'trial')} ended without a record; {AGAIN}",)
     return failures
 
 
@@ -76,7 +76,7 @@ def _counted(phase: Phase, tally: Tally) -> str:
         return ""
     rows = tally.rows(load_records(phase.work.folder.records))
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
-    return f" after {done} of {total} trials" + ("" if phase.name == "sweep" else f" of the {phase.name}")
+    return f" after {done} of {count(total, 'trial')}" + ("" if phase.name == "sweep" else f" of the {phase.name}")
 
 
 def _site(phase: Phase) -> Site:
@@ -99,7 +99,7 @@ def _todo(phase: Phase, site: Site) -> Fixed:
 
 def _searcher(phase: Phase, site: Site) -> SweepSearcher:
     work = phase.work
-    found = records.load(work.folder.records) if work.folder.records.exists() else []
+    found = records.so_far(work.folder.records)
     return SweepSearcher(
         work.sweep,
         tried=work.folder.tried,
@@ -132,9 +132,6 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
-    for _, said in errors:  # Ray's are of the class of what was raised on the worker, and keep it as the cause
-        if isinstance(said, BudgetExceeded):
-            raise BudgetExceeded(str(getattr(said, "cause", said)))
     lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 

@@ -222,6 +222,16 @@ def test_where_tune_cannot_write_its_own_files_one_line_says_so(
     assert str(folder.ray) in line and ledger(tmp_path).charges() == [] and len(ledger(tmp_path).reservations()) == 1
 
 
+def test_what_the_wall_refuses_on_the_way_is_a_failure_of_its_trial(
+    local_ray: None, tiny_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an error of the input: trials may have been charged before. Here the bill was never opened."""
+    monkeypatch.setattr("privimage.sweeps.run._reserve", lambda work: None)
+    one = {"search": {}, "compare": [], "trials": 1, "budgets": [{"epsilon": 5, "delta": 1e-5}]}
+    (line,) = run(tiny_values() | one, tmp_path).failures
+    assert line.startswith("search at epsilon ") and "was ever opened here" in line and "\n" not in line
+
+
 # -- a driver that is killed
 
 
