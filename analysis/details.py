@@ -49,7 +49,7 @@ def trials(found: Facts) -> Parts:
     )
     spent = " The epsilon of an event is that of the event alone; together they cost less than their sum."
     return [
-        page.paragraph(searched + (STAGES + spent if found.timed else selected), kind="soft"),
+        page.paragraph(searched + (STAGES + spent if found.said.timed else selected), kind="soft"),
         _table(found, "Every trial that may be shown"),
         page.heading("What each trial was, took and spent", level=3),
         *[_folded(found, record) for record in found.records],
@@ -83,7 +83,7 @@ def _folded(found: Facts, record: Record) -> str:
         ("seed", str(record.seed)),
         ("spent", spend.budget_line(record)),
         ("epsilon alone by RDP", spend.by_rdp(record)),
-        *(_effort(record) if found.timed else []),
+        *(_effort(record) if found.said.timed else []),
     ]
     return page.folded(f"{record.id}: {record.method} at budget {record.budget.epsilon:g}", pairs)
 

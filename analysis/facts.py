@@ -84,11 +84,6 @@ class Facts:
         declared = [path for path in self.declared if any(path in config for config in flat)]
         return list(dict.fromkeys([*declared, *pareto.searched(self.records)]))
 
-    @property
-    def timed(self) -> bool:
-        """Whether times may be shown: beside a private selection, how long things took tells of its other trials."""
-        return self.said.timed
-
     def searched_at(self, budget: Budget) -> list[Record]:
         """What the search at this budget has made: trials, the winner, or the runs with the settings that it found."""
         return [r for r in self.records if r.private and r.role == "search" and r.budget == budget]
@@ -122,7 +117,7 @@ def begun(folder: RunFolder) -> Facts:
     """The facts of a run that may have no result yet. Raises InputError if the folder holds no run."""
     if not folder.bill.exists() and not folder.records.exists():
         raise InputError(f"{folder.path}: no bill and no records; is this the folder of a run, e.g. runs/demo?")
-    return _of_run(folder, tuple(records_file.load(folder.records)) if folder.records.exists() else (), by=None)
+    return _of_run(folder, tuple(records_file.so_far(folder.records)), by=None)
 
 
 def _of_run(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:

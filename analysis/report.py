@@ -246,4 +246,4 @@ def fine_print(found: Facts) -> Parts:
 
 def _started(found: Facts) -> str:
     started = [record.started for record in found.records if record.started]
-    return f", the first started {min(started)}" if started and found.timed else ""
+    return f", the first started {min(started)}" if started and found.said.timed else ""

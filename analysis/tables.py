@@ -45,7 +45,7 @@ def _row(found: Facts, record: Record) -> dict[str, Any]:
         "not_private": _not_private(record),
         **{plain(path): config.get(path) for path in found.searched},
         **{plain(name): record.value(name) for name in found.metrics},
-        **(_effort(record) if found.timed else {}),
+        **(_effort(record) if found.said.timed else {}),
     }  # fmt: skip
 
 

@@ -157,6 +157,11 @@ def load(path: Path) -> list[Record]:
     return list(records.values())
 
 
+def so_far(path: Path) -> list[Record]:
+    """As `load`; none where no trial has ended yet, so that there is no file."""
+    return load(path) if path.exists() else []
+
+
 def composition(records: Iterable[Record], *, delta: float) -> float:
     """Epsilon at `delta` of everything the records paid together, each access once: the price of showing them all.
 

@@ -25,7 +25,7 @@ from privimage.sweeps.progress import Running, Standing, remaining
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Work
-from privimage.text import PLAIN
+from privimage.text import PLAIN, count
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 WAITING = 60.0  # seconds without a running trial after which the reason is said
@@ -109,7 +109,7 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
             rows = ", ".join(f"{row.label} {row.done}/{row.total}" for row in now.rows)
-            self._console.print(f"  {done}/{total} trials ({rows}); {what}", **PLAIN)
+            self._console.print(f"  {done}/{count(total, 'trial')} ({rows}); {what}", **PLAIN)
 
     def _waiting(self) -> str:
         """After a minute without a running trial: for what it waits."""

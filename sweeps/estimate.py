@@ -26,11 +26,13 @@ from privimage.methods.effort import clock, pictures, random_set
 from privimage.methods.method import Method, MethodConfig
 from privimage.methods.timing import Effort
 from privimage.privacy.looks import Seen
+from privimage.privacy.noise import Noise
 from privimage.progress import Tell
 from privimage.stages import peak_resident_mib
 from privimage.sweeps import count
 from privimage.sweeps.plan import Plan
 from privimage.sweeps.sweep import Sweep
+from privimage.text import count as count_of
 from privimage.text import duration
 from privimage.trial import Trial
 
@@ -51,7 +53,7 @@ class Estimate:
     def sentence(self) -> str:
         """What `plan` says."""
         low, high = (duration(self.seconds * factor) for factor in SPREAD)
-        trials = "1 trial" if self.at_once == 1 else f"{self.at_once} trials"
+        trials = count_of(self.at_once, "trial")
         return (
             f"Here, with {trials} at a time: about {low} to {high}, most of it {self.dearest}; about "
             f"{self.mib / 1024:.1f} GiB of memory and {max(1, round(self.disk))} MiB of disk"
@@ -71,11 +73,11 @@ def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
     except InputError:
         return "Not estimated: this machine does not have the resources of one trial"
     elsewhere = data.validation + (0.0 if data.has_test else data.test)
-    work = _Work(sweep=sweep, shape=data.shape, n=data.n_train * (1 - elsewhere))
+    timing = _Timing(sweep=sweep, shape=data.shape, n=data.n_train * (1 - elsewhere))
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(sweep.resources.cpu)))
     try:
-        seconds, disk = work.total(plan, tell)
+        seconds, disk = timing.total(plan, tell)
         tell(TICKS, TICKS)
     except InputError as error:
         return f"Not estimated: {error}"
@@ -97,8 +99,8 @@ def _tell(tell: Tell, number: int, of: int, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Work:
-    """The sweep, the shape of an image, and about how many there are to train on."""
+class _Timing:
+    """What is timed: the stages of a sweep on images of a shape, about `n` of them to train on."""
 
     sweep: Sweep
     shape: Shape
@@ -110,8 +112,7 @@ class _Work:
         Raises InputError if a method does not say how long it takes.
         """
         searched = list(self._searched())
-        rows = [self.sweep.row_trial(r, s, b, noise=plan.sweep.example(budget=b).noise)
-                for r, s, b in self.sweep.rows()]  # fmt: skip
+        rows = [self.sweep.row_trial(r, s, b, noise=Noise()) for r, s, b in self.sweep.rows()]
         configs = [*searched, *(trial.method for trial in rows)]
         of = self._measured([config for config in configs if config.member.generates], tell)
         seconds, disk = dict[str, float](), 0.0
@@ -156,10 +157,10 @@ class _Work:
 
     def _searched(self) -> Iterator[MethodConfig]:
         """Configurations from all over the search: every field at one of its values or ends."""
-        rng, budget = random.Random(0), self.sweep.budgets[0]
+        rng = random.Random(0)
         for _ in range(SAMPLED if self.sweep.search and self.sweep.trials else min(1, self.sweep.trials)):
             point = {dotted: rng.choice(dimension.corners()) for dotted, dimension in self.sweep.search.items()}
-            yield self.sweep.example(budget=budget, overrides=point).method
+            yield self.sweep.configuration(point)
 
     def _pictures(self) -> np.ndarray:
         return pictures(self.shape, FEW)

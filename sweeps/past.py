@@ -25,10 +25,10 @@ def searched(work: Work, record: Record) -> tuple[int, Params] | None:
     """
     if record.budget not in work.sweep.budgets:
         return None
-    search = work.sweep.search
-    params = {dotted: record.setting(dotted) for dotted in list(search) or ["method.name"]}
+    space = work.sweep.space
+    params = {dotted: record.setting(dotted) for dotted in space}
     # Another method of the search may not have the field. A row may be such a trial, but for its place in the space.
-    inside = all(params[dotted] is None or dimension.contains(params[dotted]) for dotted, dimension in search.items())
+    inside = all(params[dotted] is None or dimension.contains(params[dotted]) for dotted, dimension in space.items())
     if not inside or record.method not in work.sweep.methods():
         return None
     if work.searched_id(params, record.budget, record.seed) != record.id:

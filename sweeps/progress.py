@@ -18,7 +18,7 @@ from privimage.paths import RunFolder
 from privimage.progress import Progress
 from privimage.record import Record
 from privimage.schema import Frozen
-from privimage.text import duration
+from privimage.text import count, duration
 
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
 
@@ -59,7 +59,7 @@ class Standing(Frozen):
     def lines(self) -> list[str]:
         """What `status` says: one line a row, one for what runs, one for the time left."""
         width = max((len(row.label) for row in self.rows), default=0)
-        said = [f"{row.label:<{width}}  {row.done} of {row.total} trials" for row in self.rows]
+        said = [f"{row.label:<{width}}  {row.done} of {count(row.total, 'trial')}" for row in self.rows]
         if all(row.done == row.total for row in self.rows) and self.ended:
             return said
         if not self.alive:
@@ -102,13 +102,13 @@ def read(folder: RunFolder) -> Standing | None:
 
 def by_method(found: Sequence[Record]) -> list[str]:
     """What is known of a run that left no account of how far it is: how many trials of each method have ended."""
-    counts = Counter(record.method for record in found)
-    return [f"{method:<18} {count} trials" for method, count in counts.items()] or ["no finished trial yet"]
+    ended = Counter(record.method for record in found)
+    return [f"{method:<18} {count(n, 'trial')}" for method, n in ended.items()] or ["no finished trial yet"]
 
 
 def load_records(path: Path) -> list[Record]:
     """The records that can be read now: while a sweep runs, none is no error."""
     try:
-        return records.load(path) if path.exists() else []
+        return records.so_far(path)
     except InputError:
         return []

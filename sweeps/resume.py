@@ -1,4 +1,4 @@
-"""Going on in the folder of a run: whether it holds the same sweep, and at which sigma_s that asks its query."""
+"""Going on with a run: whether its folder holds the same sweep, its ledger, and the noise of its shared questions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
 
 
 def dumped(sweep: Sweep, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The sweep as plain values, its data and its feature networks by what they are and not by where they lie."""
+    """The sweep as plain values, its data by what it is and not by where it lies.
+
+    Without the weights of feature networks: those are known by their sha256, wherever their file lies.
+    """
     values = sweep.model_dump(mode="json", exclude={"data", "features", *without})
     return {**values, "data": sweep.data.identity}
 

@@ -91,9 +91,8 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         self._fixed = list(range(n_fixed))
         self._asked: dict[str, tuple[OpenStudy, str]] = {}
         self._studies = [
-            OpenStudy(sweep, budget, tried=Tried(tried), ended=ended[index], key=partial(key, index))
-            for index, budget in enumerate(sweep.budgets if ended is not None else ())
-            if ended is not None
+            OpenStudy(sweep, sweep.budgets[index], tried=Tried(tried), ended=done, key=partial(key, index))
+            for index, done in enumerate(ended or ())
         ]
 
     @property

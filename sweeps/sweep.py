@@ -188,10 +188,12 @@ class Sweep(Frozen):
         draw: Draw | None = None,
         overrides: Mapping[str, Any] | None = None,
         search: bool = True,
+        scored: bool = True,
     ) -> Trial:
         """The resolved trial with some dotted fields replaced. Raises InputError naming the field.
 
-        A trial of the `search` has a guarantee, wherever its settings come from: the file, the journal, a stand-in.
+        A trial of the `search` has a guarantee, wherever its settings come from: the file, the journal, a stand-in. One
+        that is not `scored` asks for no private score: that would add to what it costs.
         """
         values: dict[str, Any] = {
             "data": self.data,
@@ -208,7 +210,8 @@ class Sweep(Frozen):
         trial = parse(Trial, values).asking(asked_sigma)
         if search and not trial.method.member.private:
             raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
-        return trial
+        free = tuple(name for name in trial.metrics if not metrics.is_private(name))
+        return trial if scored else trial.model_copy(update={"metrics": free})
 
     def _fixed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The method's fixed part, of which a method with other fields takes what it knows; its name comes first."""
@@ -240,16 +243,11 @@ class Sweep(Frozen):
     def row_trial(
         self, row: Row, seed: int, budget: Budget, *, asked_sigma: Mapping[str, float] = {}, noise: Noise
     ) -> Trial:
-        """The trial of a comparison row. Rows are not scored privately: that would add to what the sweep costs."""
-        trial = self.trial(
-            budget=budget,
-            seed=seed,
-            asked_sigma=asked_sigma,
-            noise=noise,
-            overrides=self.overrides_of(row),
-            search=False,
-        )
-        return trial.model_copy(update={"metrics": tuple(m for m in trial.metrics if not metrics.is_private(m))})
+        """The trial of a comparison row, which has no private score."""
+        return self.trial(
+            budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=self.overrides_of(row),
+            search=False, scored=False,
+        )  # fmt: skip
 
     def corner_trials(self) -> Iterator[tuple[str, Trial]]:
         """Trials that try every end and choice of every searched field, to find what is impossible before it runs."""

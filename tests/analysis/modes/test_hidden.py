@@ -11,6 +11,7 @@ import pytest
 from privimage import record as records_file
 from privimage.analysis import facts, front, pareto, words
 from privimage.analysis.export import choose, deciding, pull_best
+from privimage.analysis.modes.select import Selected
 from privimage.analysis.report import write_report
 from privimage.paths import RunFolder
 from privimage.privacy import accounting
@@ -60,7 +61,7 @@ def test_a_report_that_tells_is_seen(selected, copied, tmp_path, monkeypatch, fa
         both = lambda path: [*load(path), *load(folder.internal_records)]  # noqa: E731
         monkeypatch.setattr(facts.records_file, "load", both)
     if fault == "times are shown":
-        monkeypatch.setattr(facts.Facts, "timed", True)
+        monkeypatch.setattr(Selected, "timed", True)
     assert seen(written(folder, tmp_path / "a"), hidden)
 
 
