@@ -142,25 +142,39 @@ def price_trials(budget: Budget, search: Search, *, rows: tuple[Event, ...] = ()
     return _study(budget, search, Noise(), rows=rows)
 
 
-def price_sweep(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Access, ...] = ()) -> Study:
-    """A study that meets the budget as a whole, shared query and these comparison rows included."""
+def price_sweep(
+    budget: Budget,
+    search: Search,
+    *,
+    queries: tuple[Cost, ...],
+    rows: tuple[Access, ...] = (),
+    outside: tuple[Event, ...] = (),
+) -> Study:
+    """A study that meets the budget as a whole, shared query and these comparison rows included.
+
+    Rows that stand `outside` meet the budget one by one, and add to what everything together costs.
+    """
 
     def priced(noise: Noise) -> Study:
         return _study(budget, search, noise, rows=tuple(noise.solve(budget, row) for row in rows))
 
-    return _solve(budget, priced, queries, what=f"{search.trials} trials that share it")
+    return _solve(budget, priced, queries, outside=outside, what=f"{search.trials} trials that share it")
 
 
 def price_selection(budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Event, ...]) -> Study:
     """A private selection that meets the budget with the query, all that its winner reveals included.
 
-    Comparison rows stand outside: they meet the budget one by one, and add to what everything together costs.
+    Comparison rows stand outside, as in `price_sweep`.
     """
     if search.law is None:
         raise Violation("a private selection needs the law of its number of trials")
     return _solve(
-        budget, lambda noise: _study(budget, search, noise, rows=rows), queries, what=f"a selection with {search.law}"
-    ).model_copy(update={"rows": rows})
+        budget,
+        lambda noise: _study(budget, search, noise, rows=()),
+        queries,
+        outside=rows,
+        what=f"a selection with {search.law}",
+    )
 
 
 def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, ...]) -> Study:
@@ -180,8 +194,18 @@ def _study(budget: Budget, search: Search, noise: Noise, *, rows: tuple[Event, .
     )
 
 
-def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost, ...], *, what: str) -> Study:
-    """The study with the least noise that meets the budget: factors of training and score, each for its own split."""
+def _solve(
+    budget: Budget,
+    priced: Callable[[Noise], Study],
+    queries: tuple[Cost, ...],
+    *,
+    outside: tuple[Event, ...],
+    what: str,
+) -> Study:
+    """The study with the least noise that meets the budget: factors of training and score, each for its own split.
+
+    The rows that are priced with it count; those `outside` are put beside them.
+    """
     spent = epsilon(queries, budget.delta)
     if spent >= budget.epsilon:
         raise SharedTooDear(
@@ -190,8 +214,7 @@ def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost
 
     def total(noise: Noise) -> float:
         study = priced(noise)
-        counted = study.rows if study.law is None else ()
-        return epsilon((*queries, *study.search, *counted), budget.delta)
+        return epsilon((*queries, *study.search, *study.rows), budget.delta)
 
     quiet = Noise(training=MOST_NOISE, score=MOST_NOISE)  # the other split must not decide
     training = least(
@@ -209,4 +232,4 @@ def _solve(budget: Budget, priced: Callable[[Noise], Study], queries: tuple[Cost
         raise BudgetExceeded(
             f"budget {budget}: missed by the noise that was found for it; this is a fault of privimage"
         )
-    return study
+    return study.model_copy(update={"rows": (*study.rows, *outside)})

@@ -8,19 +8,17 @@ from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.bill import Search, Study, price_sweep, price_trials
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.modes import Covers
-from privimage.sweeps.modes.mode import Mode, Sampler
+from privimage.sweeps.modes.mode import Sampled
 
 if TYPE_CHECKING:
     from privimage.sweeps.sweep import Sweep
 
 
-class Explore(Mode):
+class Explore(Sampled):
     """Any sampler; `covers` says whether a budget is what one trial costs, or everything that the sweep makes."""
 
     mode: Literal["explore"] = "explore"
     covers: Literal["trial", "sweep"] = "trial"  # what a budget is: of one trial, or of everything together
-    sampler: Sampler = "tpe"  # tpe learns from scores, random does not
-    seed: int = 0  # of the sampler only; private noise never has a seed
 
     rules = "any sampler, any objective; everything may be shown, at the price of everything"
     stages = "Stages of the search; the rest are found in the cache. Comparison rows add their own:"
@@ -35,11 +33,6 @@ class Explore(Mode):
     def meets(self) -> Covers:
         """As `covers` says."""
         return self.covers
-
-    @property
-    def sampling(self) -> tuple[Sampler, int]:
-        """As the file says."""
-        return self.sampler, self.seed
 
     def check(self, sweep: Sweep) -> None:
         """Raise ValueError where one total is to meet several budgets."""

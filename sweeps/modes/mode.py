@@ -70,3 +70,15 @@ class Mode(Frozen):
     def study(self, budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Event, ...]) -> Study:
         """The price of the search at one budget, with these comparison rows, each priced as if alone."""
         raise NotImplementedError
+
+
+class Sampled(Mode):
+    """A mode whose search may learn from the results of its trials, with the sampler that the file names."""
+
+    sampler: Sampler = "tpe"  # tpe learns from scores, random does not
+    seed: int = 0  # of the sampler only; private noise never has a seed
+
+    @property
+    def sampling(self) -> tuple[Sampler, int]:
+        """As the file says."""
+        return self.sampler, self.seed

@@ -14,7 +14,7 @@ from privimage.privacy.bill import Search, Study, price_sweep
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.modes import Covers
 from privimage.schema import Frozen, parse
-from privimage.sweeps.modes.mode import Mode, Sampler
+from privimage.sweeps.modes.mode import Sampled
 
 if TYPE_CHECKING:
     from privimage.sweeps.sweep import Sweep
@@ -63,13 +63,11 @@ class StandIn(Frozen):
         return parse(SensitiveConfig, values | named, where="tuning.stand_in")
 
 
-class Public(Mode):
+class Public(Sampled):
     """Any sampler on the stand-in; a budget is what the one run on the sensitive set costs."""
 
     mode: Literal["public"]
     stand_in: StandIn = StandIn()
-    sampler: Sampler = "tpe"  # tpe learns from scores, random does not
-    seed: int = 0  # of the sampler only
 
     rules = "any sampler, any objective, on public data; the sensitive set is asked for one run a budget"
     stages = "Stages of the search on the stand-in; the run at each budget, and comparison rows, add their own:"
@@ -80,11 +78,6 @@ class Public(Mode):
     def meets(self) -> Covers:
         """The runs on the sensitive set."""
         return "run"
-
-    @property
-    def sampling(self) -> tuple[Sampler, int]:
-        """That of the search on the stand-in."""
-        return self.sampler, self.seed
 
     def check(self, sweep: Sweep) -> None:
         """Raise ValueError for a stand-in that cannot be one."""
@@ -102,4 +95,4 @@ class Public(Mode):
 
     def study(self, budget: Budget, search: Search, *, queries: tuple[Cost, ...], rows: tuple[Event, ...]) -> Study:
         """The runs meet the budget; comparison rows stand outside."""
-        return price_sweep(budget, search, queries=queries).model_copy(update={"rows": rows})
+        return price_sweep(budget, search, queries=queries, outside=rows)
