@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.numpy import save as save_arrays
@@ -17,6 +16,7 @@ from privimage import reconcile
 from privimage.analysis import bundle, card, facts, pareto, pictures, price, scale, spend
 from privimage.analysis.bundle import Alone, BundleConfig
 from privimage.analysis.facts import Facts
+from privimage.analysis.synthesise import Bundle
 from privimage.disk import refusal
 from privimage.errors import Damaged, InputError
 from privimage.generators.generator import SampleConfig
@@ -28,16 +28,8 @@ from privimage.schema import parse
 from privimage.stores.store import Artefact
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pulled:
-    """The trial whose generator was written, and what has to be stated beside it."""
-
-    record: Record
-    guarantee: Guarantee
-
-
-def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, to: Path) -> Pulled:
-    """The best private record at a budget's epsilon (any if None), its generator now written to the folder `to`.
+def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, to: Path) -> Bundle:
+    """The generator of the best private record at a budget's epsilon (any if None), now written to the folder `to`.
 
     Search trials only, where the run has some; of a private selection that is the winner, whatever the metric.
     Without a metric, the first share of right answers decides that was measured without noise, or the first objective
@@ -54,7 +46,7 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
         raise InputError(f"{to}: exists and is not an empty folder; name a new one")
     stated = price.stated(found, record, named=epsilon is not None)
     write(found, record, stated=stated, metric=metric, to=to)
-    return Pulled(record=record, guarantee=stated)
+    return Bundle(to)
 
 
 def deciding(found: Facts) -> str:

@@ -67,10 +67,8 @@ class Run:
         Without a metric the first share of right answers decides, else the first objective.
         """
         from privimage.analysis.export import pull_best
-        from privimage.analysis.synthesise import Bundle
 
-        pull_best(self.files, epsilon=epsilon, metric=metric, to=local_path(to, named="to"))
-        return Bundle(to)
+        return pull_best(self.files, epsilon=epsilon, metric=metric, to=local_path(to, named="to"))
 
     def guarantees(self) -> tuple[Guarantee, ...]:
         """All that can be stated of the run: of everything, at every delta; then of generators alone, if that is less.

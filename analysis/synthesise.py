@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from privimage.analysis import bundle, pictures, wanted
 from privimage.analysis.bundle import BundleConfig
+from privimage.analysis.wanted import Labels
 from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.generators.generator import Generator
@@ -23,7 +24,6 @@ from privimage.local import local_path
 from privimage.privacy.guarantee import Guarantee
 from privimage.progress import Tell, silent
 
-Labels = Sequence[str | int] | Mapping[str | int, int] | Mapping[str, int] | Mapping[int, int]
 SEEDS = 2**63 - 1  # the largest
 PNG_COLUMNS = 100  # images a label that a picture may show
 
@@ -76,8 +76,7 @@ class Bundle:
 
     def counts(self, *, n: int | None = None, labels: Labels = ()) -> dict[int, int]:
         """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
-        asked = [f"{label}={count}" for label, count in labels.items()] if isinstance(labels, Mapping) else labels
-        return wanted.counts([str(label) for label in asked], n=n, classes=self.config.classes)
+        return wanted.counts(labels, n=n, classes=self.config.classes)
 
 
 def _device(name: str) -> torch.device:

@@ -13,8 +13,7 @@ FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 
 def test_the_best_private_search_trial_is_written_with_its_statement(demo, tmp_path):
     to = tmp_path / "new" / "best"
-    record = pull_best(demo, epsilon=10, metric=CNN, to=to).record
-    assert record.id == "search-10-1"
+    assert pull_best(demo, epsilon=10, metric=CNN, to=to).config.trial == "search-10-1"
     assert sorted(path.name for path in to.iterdir()) == ["card.md", "config.json", "model.safetensors", "samples.png"]
     config = json.loads((to / "config.json").read_text())
     assert config["model_sha256"] == hashlib.sha256((to / "model.safetensors").read_bytes()).hexdigest()
@@ -45,8 +44,8 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
 
 
 def test_without_an_epsilon_the_best_of_all_budgets_is_pulled(demo, tmp_path):
-    assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").record.id == "search-10-1"
-    assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").record.id == "search-1-1"
+    assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").config.trial == "search-10-1"
+    assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").config.trial == "search-1-1"
 
 
 def test_what_cannot_be_pulled_is_refused_naming_what_can(demo, tmp_path):
@@ -67,7 +66,7 @@ def test_what_cannot_be_pulled_is_refused_naming_what_can(demo, tmp_path):
 def test_a_trial_without_privacy_is_never_pulled(make_run, make_record, tmp_path):
     better = make_record("open", fid=1, cnn=0.99, spent=None)
     folder = make_run([better, make_record("private")])
-    assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").record.id == "private"
+    assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").config.trial == "private"
 
 
 def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):

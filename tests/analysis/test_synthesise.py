@@ -74,8 +74,8 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 0}, "--n: got 0; at least 1"),
-        ({"labels": ["10"]}, "--label: got '10'; the labels are 0 to 9"),
+        ({"n": 0}, "n: got 0; at least 1"),
+        ({"labels": ["10"]}, "label: got '10'; the labels are 0 to 9"),
         ({"labels": ["3", "03"]}, "twice"),
         ({"device": "abacus"}, "does not have"),
         ({"seed": -1}, "seed: got -1; expected a whole number from 0 to 9223372036854775807"),
@@ -107,9 +107,9 @@ def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monk
     assert not caught.value.code and np.bincount(np.load(to)["y"]).tolist() == [0, 2, 0, 0, 6]
     capsys.readouterr()
     for words, says in (
-        (["--label", "eleven"], "--label: got 'eleven'; the labels are 0 to 9"),
+        (["--label", "eleven"], "label: got 'eleven'; the labels are 0 to 9"),
         (["--label", "1=25%"], "the shares sum to 25%; they must sum to 100%"),
-        (["--label", "1=2", "--n", "5"], "these are 2 images; --n is 5; leave it out"),
+        (["--label", "1=2", "--n", "5"], "these are 2 images; n is 5; leave it out"),
         (["--label", "1=2", "--label", "3"], "give all of them alone, or a number, or a share"),
     ):
         monkeypatch.setattr("sys.argv", [*base, *words])

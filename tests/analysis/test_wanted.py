@@ -22,9 +22,13 @@ NAMES = ("cat", "dog", "a=5", "2")
         (["2"], 4, {3: 4}),  # the class of that name, not the number
         (["a=5=7"], None, {2: 7}),
         (["dog=0", "cat=1"], None, {0: 1}),
+        ([1, 0], 3, {0: 2, 1: 1}),
+        ({"a=5": 7, 0: 2, "dog": 0}, None, {0: 2, 2: 7}),
+        ({"dog": np.int64(3)}, 3, {1: 3}),
+        ({}, 2, {0: 1, 1: 1}),
     ],
 )
-def test_what_is_asked_is_drawn(asked: list[str], n: int | None, found: dict[int, int]) -> None:
+def test_what_is_asked_is_drawn(asked: wanted.Labels, n: int | None, found: dict[int, int]) -> None:
     assert wanted.counts(asked, n=n, classes=NAMES) == found
 
 
@@ -41,12 +45,17 @@ def test_what_is_asked_is_drawn(asked: list[str], n: int | None, found: dict[int
         (["cat", "0"], None, "twice"),
         (["cat", "dog=5"], None, "give all of them alone"),
         (["cat=10%"], None, "sum to 10%"),
-        (["cat=1"], 2, "these are 1 images; --n is 2"),
-        ([], 0, "--n: got 0"),
+        (["cat=1"], 2, "these are 1 image; n is 2"),
+        ([], 0, "n: got 0"),
+        ({"cat": 1.5}, None, "label cat: got 1.5; expected a number of images"),
+        ({"cat": -1}, None, "label cat: got -1"),
+        ({"cat": "50%"}, None, "label cat: got '50%'"),
+        ({"cat": 1, 0: 2}, None, "got '0' twice"),
+        ({"cat": 1}, 2, "these are 1 image; n is 2"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(asked: list[str], n: int | None, says: str) -> None:
-    with pytest.raises(InputError, match=r"^--") as caught:
+def test_what_cannot_be_drawn_is_one_line(asked: wanted.Labels, n: int | None, says: str) -> None:
+    with pytest.raises(InputError, match=r"^(label|n)\b") as caught:
         wanted.counts(asked, n=n, classes=NAMES)
     assert says in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
 

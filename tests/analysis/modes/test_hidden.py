@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from privimage.analysis.modes.select import Selected
 from privimage.analysis.report import write_report
 from privimage.paths import RunFolder
 from privimage.privacy import accounting
+from privimage.record import Record
 
 LR, SCORE = "accuracy[lr]", "dp-accuracy[lr]"
 
@@ -38,6 +40,12 @@ def secrets(folder: RunFolder) -> set[str]:
     assert lost, "no loser, so nothing to hide"
     scores = {str(metric.value) for record in lost for metric in record.metrics}
     return {record.id for record in trials} | scores | {"4321", "4322", "8765", '"draw"', "draw.number", "2026-01-02T"}
+
+
+def pulled(folder: RunFolder, **options: Any) -> Record:
+    """The record of the trial whose generator is pulled."""
+    trial = pull_best(folder, **options).config.trial
+    return next(record for record in records_file.load(folder.records) if record.id == trial)
 
 
 def seen(text: str, hidden: set[str]) -> set[str]:
@@ -75,7 +83,7 @@ def test_the_place_in_the_selection_is_no_searched_field(selected):
 
 @pytest.mark.parametrize("metric", [None, SCORE, LR])
 def test_the_winner_is_pulled_whatever_the_metric_at_the_price_of_the_selection(selected, tmp_path, metric):
-    record = pull_best(selected, epsilon=10, metric=metric, to=tmp_path / "best").record
+    record = pulled(selected, epsilon=10, metric=metric, to=tmp_path / "best")
     found = facts.read(selected)
     study = found.bill.study(record.budget)
     config = json.loads((tmp_path / "best" / "config.json").read_text())
@@ -93,7 +101,7 @@ def test_the_winner_is_pulled_whatever_the_metric_at_the_price_of_the_selection(
 
 
 def test_the_card_of_a_trial_that_was_chosen_in_the_open_states_the_total_as_its_guarantee(explored, tmp_path):
-    record = pull_best(explored, epsilon=10, metric=None, to=tmp_path / "best").record
+    record = pulled(explored, epsilon=10, metric=None, to=tmp_path / "best")
     card = (tmp_path / "best" / "card.md").read_text()
     first = float(re.search(r"epsilon ([\d.]+)", card).group(1))
     assert first == pytest.approx(facts.read(explored).bill.epsilon(1e-5), rel=2e-4)
@@ -102,7 +110,7 @@ def test_the_card_of_a_trial_that_was_chosen_in_the_open_states_the_total_as_its
 
 
 def test_the_card_of_a_public_search_states_the_run_and_no_choice(searched_in_public, tmp_path):
-    record = pull_best(searched_in_public, epsilon=10, metric=None, to=tmp_path / "best").record
+    record = pulled(searched_in_public, epsilon=10, metric=None, to=tmp_path / "best")
     card = (tmp_path / "best" / "card.md").read_text()
     bill = facts.read(searched_in_public).bill
     assert f"Guarantee: epsilon {words.epsilon(bill.epsilon_of(bill.study(record.budget)))}" in card
@@ -111,7 +119,7 @@ def test_the_card_of_a_public_search_states_the_run_and_no_choice(searched_in_pu
 
 
 def test_a_generator_with_a_noisy_score_can_be_pulled(scored, tmp_path):
-    record = pull_best(scored, epsilon=10, metric=None, to=tmp_path / "best").record
+    record = pulled(scored, epsilon=10, metric=None, to=tmp_path / "best")
     assert record.events[-1].purpose == "score"
 
 
