@@ -21,6 +21,7 @@ from privimage.privacy.statement import epsilon
 from privimage.progress import Progress
 from privimage.record import Record
 from privimage.sweeps import progress
+from privimage.sweeps.phase import at
 from privimage.sweeps.progress import Running, Standing, remaining
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.tally import Tally
@@ -153,7 +154,7 @@ def best_so_far(found: list[Record], sweep: Sweep) -> str:
         mine = [record for record in found if record.role == "search" and record.budget == budget]
         top = records.best(mine, metric=metric, direction=direction)
         if top is not None:
-            parts.append(f"{top.value(metric):.3f} at epsilon {budget.epsilon:g}")
+            parts.append(f"{top.value(metric):.3f} {at(budget, sweep)}")
     return f"best {metric} " + ", ".join(parts) if parts else f"no {metric} yet"
 
 

@@ -27,7 +27,7 @@ from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.interrupt import Stopped
 from privimage.sweeps.past import ended
-from privimage.sweeps.phase import Fixed, Phase, label_of
+from privimage.sweeps.phase import Fixed, Phase, label_of, search_at
 from privimage.sweeps.price import asked_by
 from privimage.sweeps.progress import load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
@@ -160,10 +160,10 @@ def _where(job: Job, work: Work, todo: Fixed) -> str:
     if "fixed" not in job:
         searched = {dotted: value for dotted, value in job["params"].items() if dotted in work.sweep.search}
         values = ", ".join(f"{dotted.removeprefix('method.')}={value}" for dotted, value in searched.items())
-        where = f"search at epsilon {work.sweep.budgets[job['budget']].epsilon:g}"
+        where = search_at(work.sweep.budgets[job["budget"]], work.sweep)
         return f"{where} with {values}" if values else where
     trial, _ = todo[job["fixed"]]
-    return label_of(trial) if trial.draw is None else "a trial of the selection"
+    return label_of(trial, work.sweep) if trial.draw is None else "a trial of the selection"
 
 
 def _driver(resources: Resources) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from privimage.record import Record
 from privimage.sweeps.tried import Params
-from privimage.sweeps.work import Work
+from privimage.sweeps.work import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Ended:
     values: dict[str, float]
 
 
-def searched(work: Work, record: Record) -> tuple[int, Params] | None:
+def searched(work: Terms, record: Record) -> tuple[int, Params] | None:
     """(number of the budget, values of the searched fields) of a trial of the search; None for any other record.
 
     A record is of the search if the sweep makes the very same trial of its values: a comparison row may be one too.
@@ -36,7 +36,7 @@ def searched(work: Work, record: Record) -> tuple[int, Params] | None:
     return work.sweep.budgets.index(record.budget), params
 
 
-def ended(work: Work, found: Iterable[Record]) -> list[list[Ended]]:
+def ended(work: Terms, found: Iterable[Record]) -> list[list[Ended]]:
     """The ended configurations of every budget, oldest first."""
     trials: list[dict[str, dict[int, tuple[Params, Record]]]] = [{} for _ in work.sweep.budgets]
     for record in found:
@@ -48,7 +48,7 @@ def ended(work: Work, found: Iterable[Record]) -> list[list[Ended]]:
     return [[_mean(work, seeds) for seeds in study.values() if set(work.sweep.seeds) <= set(seeds)] for study in trials]
 
 
-def _mean(work: Work, seeds: dict[int, tuple[Params, Record]]) -> Ended:
+def _mean(work: Terms, seeds: dict[int, tuple[Params, Record]]) -> Ended:
     ((params, _), *_) = seeds.values()
     values: dict[str, float] = {}
     for name in work.sweep.objectives:

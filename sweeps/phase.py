@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from privimage.privacy.accounting.costs import BestOf
+from privimage.privacy.budget import Budget
 from privimage.record import Role
 from privimage.trial import Trial
 
 if TYPE_CHECKING:
+    from privimage.sweeps.sweep import Sweep
     from privimage.sweeps.work import Work
 
 Fixed = tuple[tuple[Trial, Role], ...]
@@ -40,11 +42,23 @@ class Phase:
     @property
     def labels(self) -> dict[str, str]:
         """What may be counted of them: id -> row."""
-        finals = {trial.id: f"final run at epsilon {trial.budget.epsilon:g}" for trial in self.finals}
-        return {trial.id: label_of(trial) for trial in self.rows} | finals
+        sweep = self.work.sweep
+        finals = {trial.id: f"final run {at(trial.budget, sweep)}" for trial in self.finals}
+        return {trial.id: label_of(trial, sweep) for trial in self.rows} | finals
 
 
-def label_of(trial: Trial) -> str:
+def at(budget: Budget, sweep: Sweep) -> str:
+    """At which budget, in words that no other budget of the sweep has: by its epsilon, if that is enough."""
+    repeated = sum(one.epsilon == budget.epsilon for one in sweep.budgets) > 1
+    return f"at epsilon {budget.epsilon:g}" + (f", delta {budget.delta:g}" if repeated else "")
+
+
+def search_at(budget: Budget, sweep: Sweep) -> str:
+    """The row of the trials of the search at a budget."""
+    return f"search {at(budget, sweep)}"
+
+
+def label_of(trial: Trial, sweep: Sweep) -> str:
     """The row of a comparison trial."""
-    private = trial.method.member.by_budget(trial.method)
-    return trial.method.name + (f" at epsilon {trial.budget.epsilon:g}" if private else "")
+    by_budget = trial.method.member.by_budget(trial.method)
+    return trial.method.name + (f" {at(trial.budget, sweep)}" if by_budget else "")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from privimage.record import Record
 from privimage.sweeps.past import searched
+from privimage.sweeps.phase import search_at
 from privimage.sweeps.progress import RowDone
 from privimage.sweeps.work import Work
 
@@ -22,7 +23,7 @@ class Tally:
         self._work, self._fixed, self._at_once = work, fixed, at_once
         self._totals = Counter(fixed.values())
         for budget, trials in zip(work.sweep.budgets, search, strict=True):
-            self._totals[f"search at epsilon {budget.epsilon:g}"] += trials
+            self._totals[search_at(budget, work.sweep)] += trials
         self._rows: dict[str, str | None] = {}  # id of a record -> its row
 
     def rows(self, found: Sequence[Record]) -> tuple[RowDone, ...]:
@@ -54,5 +55,5 @@ class Tally:
         return self._rows[record.id]
 
     def _of_search(self, record: Record) -> str | None:
-        mine = searched(self._work, record)
-        return None if mine is None else f"search at epsilon {self._work.sweep.budgets[mine[0]].epsilon:g}"
+        found = searched(self._work, record) is not None
+        return search_at(record.budget, self._work.sweep) if found else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from privimage import metrics, reconcile
+from privimage import reconcile
 from privimage import record as records
 from privimage.data import SensitiveConfig
 from privimage.data.pair import DataConfig, load_data
@@ -15,18 +15,17 @@ from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import write_whole
 from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
-from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.privacy.contents import Contents
-from privimage.record import Record
-from privimage.schema import digest
 from privimage.sweeps.modes.explore import Explore
 from privimage.sweeps.modes.public import Public
+from privimage.sweeps.past import Ended, ended
 from privimage.sweeps.phase import Phase
 from privimage.sweeps.price import bill_of, least_sigmas
 from privimage.sweeps.resume import RESTORE, at_revision
 from privimage.sweeps.sweep import Sweep
-from privimage.sweeps.work import Work
+from privimage.sweeps.tried import Params
+from privimage.sweeps.work import Terms, Work
 from privimage.trial import Trial
 
 
@@ -38,7 +37,7 @@ def search_then_run(work: Work) -> Iterator[Phase]:
         search.folder.path.mkdir(parents=True, exist_ok=True)
         search.write()
         yield Phase(work=search, name="search on the public stand-in", searching=True)
-        finals = tuple(final_trials(work.sweep, search.folder, work.bill, asked_sigma=work.asked))
+        finals = tuple(final_trials(work.terms, search=search.terms, folder=search.folder))
         yield Phase(work=work, name="sweep", rows=work.rows, finals=finals)
 
     return phases()
@@ -80,22 +79,23 @@ def stand_in_sweep(sweep: Sweep, *, labels: int) -> Sweep:
     return sweep.model_copy(update={"data": data, "tuning": explore, "compare": ()})
 
 
-def final_trials(sweep: Sweep, folder: RunFolder, bill: Bill, *, asked_sigma: Mapping[str, float]) -> Iterator[Trial]:
-    """One trial a budget and seed on the sensitive set, with the best settings that the search found in `folder`.
+def final_trials(terms: Terms, *, search: Terms, folder: RunFolder) -> Iterator[Trial]:
+    """One trial a budget and seed on the sensitive set, with the best settings that the `search` found in `folder`.
 
     The settings are kept before the first of them is run: whatever changes later, no others are run as well. Raises
     TrialFailed if the search has no result for a budget.
     """
     if not folder.settings.exists():
-        found = records.load(folder.records) if folder.records.exists() else []
-        chosen = [_best_settings(sweep, found, budget) for budget in sweep.budgets]
+        found = ended(search, records.so_far(folder.records))
+        chosen = [_best_settings(search.sweep, *at) for at in zip(search.sweep.budgets, found, strict=True)]
         write_whole(folder.settings, json.dumps(chosen, indent=1) + "\n")
+    sweep = terms.sweep
     for budget, settings in zip(sweep.budgets, _kept(sweep, folder), strict=True):
+        noise = terms.bill.study(budget).noise
         for seed in sweep.seeds:
-            noise = bill.study(budget).noise
-            trial = sweep.trial(budget=budget, seed=seed, asked_sigma=asked_sigma, noise=noise, overrides=settings)
-            free = tuple(name for name in trial.metrics if not metrics.is_private(name))
-            yield trial.model_copy(update={"metrics": free})
+            yield sweep.trial(
+                budget=budget, seed=seed, asked_sigma=terms.asked, noise=noise, overrides=settings, scored=False
+            )
 
 
 def _kept(sweep: Sweep, folder: RunFolder) -> list[dict[str, Any]]:
@@ -109,19 +109,10 @@ def _kept(sweep: Sweep, folder: RunFolder) -> list[dict[str, Any]]:
     raise InputError(f"{folder.settings}: damaged, and what it holds is run on the sensitive set; {RESTORE}")
 
 
-def _best_settings(sweep: Sweep, found: list[Record], budget: Budget) -> dict[str, Any]:
-    """The searched fields of the best configuration by the first objective, averaged over seeds."""
+def _best_settings(sweep: Sweep, budget: Budget, done: Sequence[Ended]) -> Params:
+    """The values of the best of these configurations by the first objective, the earliest among equals."""
     objective, direction = next(iter(sweep.objectives.items()))
-    scores: dict[str, list[float]] = {}
-    settings: dict[str, dict[str, Any]] = {}
-    for record in found:
-        value = record.value(objective)
-        if record.budget == budget and value is not None:
-            params = {dotted: record.setting(dotted) for dotted in sweep.search}
-            settings[digest(params)] = params
-            scores.setdefault(digest(params), []).append(value)
-    if not scores:
+    known = [one for one in done if objective in one.values]
+    if not known:
         raise TrialFailed(f"the search on the stand-in has no result at budget {budget}; run the same command again")
-    means = {key: sum(values) / len(values) for key, values in scores.items()}
-    best = (min if direction == "min" else max)(means, key=means.__getitem__)
-    return settings[best]
+    return (min if direction == "min" else max)(known, key=lambda one: one.values[objective]).params

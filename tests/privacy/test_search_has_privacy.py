@@ -19,6 +19,7 @@ from privimage.run_trial import run
 from privimage.sweeps.modes.stand_in import final_trials
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps.work import Terms
 
 Write = Callable[..., Path]
 NAMES = METHODS.names()
@@ -99,8 +100,9 @@ def test_no_other_way_leads_to_a_trial_of_the_search(write_sweep: Write, tmp_pat
         sweep.trial(budget=sweep.budgets[0], **asked)
     folder = RunFolder(path=tmp_path)
     folder.settings.write_text(json.dumps([{"method.name": "nonprivate-tune"}] * len(sweep.budgets)))
+    terms = Terms(sweep=sweep, asked={}, bill=bill_of(sweep, asked_sigma=every(sweep, 6)))
     with pytest.raises(InputError, match=r"^method\.name: got nonprivate-tune, which"):
-        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=every(sweep, 6)), asked_sigma={}))
+        list(final_trials(terms, search=terms, folder=folder))
     trial = sweep.trial(budget=sweep.budgets[0], search=False, **asked)
     nothing: Any = None
     with pytest.raises(InputError, match=r"^method\.name: got real, which"):

@@ -13,6 +13,7 @@ from asking import every
 
 from privimage.data.pair import load_data
 from privimage.paths import Root
+from privimage.privacy.budget import Budget
 from privimage.progress import Progress
 from privimage.record import Record, StageRecord
 from privimage.schema import parse
@@ -83,7 +84,7 @@ def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others
 
 
 def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -> None:
-    tally = Tally(work, fixed={t.id: label_of(t) for t in work.rows}, search=(6, 6), at_once=2)
+    tally = Tally(work, fixed={t.id: label_of(t, work.sweep) for t in work.rows}, search=(6, 6), at_once=2)
     assert tally.left([]) is None
     rows = [t for t in work.rows if t.method.name == "dpdm"]
     found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]
@@ -98,6 +99,17 @@ def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -
     assert tally.left(found) == pytest.approx((2 * mean + 5 + 2 * mean + 5 * 30 + 6 * mean) / 2)
     again = [record(searched(work, 7.0), seconds=1, origin="hit")]
     assert tally.left(again) is None, "made again from the store: it tells nothing of how long a trial takes"
+
+
+def test_two_budgets_with_one_epsilon_are_two_rows(work: Work) -> None:
+    budgets = tuple(Budget(epsilon=epsilon, delta=delta) for epsilon, delta in ((1, 1e-5), (1, 1e-6), (10, 1e-5)))
+    searching = replace(work, sweep=work.sweep.model_copy(update={"budgets": budgets}))
+    rows = Tally(searching, fixed={}, search=(6, 4, 2), at_once=1).rows([])
+    assert [(row.label, row.total) for row in rows] == [
+        ("search at epsilon 1, delta 1e-05", 6),
+        ("search at epsilon 1, delta 1e-06", 4),
+        ("search at epsilon 10", 2),
+    ]
 
 
 def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from privimage.sweeps.modes.stand_in import final_trials
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.resume import asked_sigma, check_same, keep_sigmas
 from privimage.sweeps.sweep import Sweep, load_sweep
+from privimage.sweeps.work import Terms
 
 Values = Callable[[], dict[str, Any]]
 PUBLIC = {"tuning": {"mode": "public", "stand_in": {"share": 0.3}}, "budgets": [{"epsilon": 5, "delta": 1e-5}]}
@@ -115,5 +116,6 @@ def test_damaged_settings_of_a_public_search_are_named_with_the_fix(
     sweep, folder = load(**PUBLIC), Root(path=tmp_path / "runs").run("tiny").stand_in
     folder.path.mkdir(parents=True)
     folder.settings.write_text(text)
+    terms = Terms(sweep=sweep, asked={}, bill=bill_of(sweep, asked_sigma=every(sweep, 6.0)))
     with pytest.raises(InputError, match=r"settings\.json: damaged, .*; restore it from a backup"):
-        list(final_trials(sweep, folder, bill_of(sweep, asked_sigma=every(sweep, 6.0)), asked_sigma={}))
+        list(final_trials(terms, search=terms, folder=folder))

@@ -33,6 +33,7 @@ from privimage.sweeps.modes.selection import PrivateSelection
 from privimage.sweeps.modes.stand_in import final_trials, stand_in_sweep
 from privimage.sweeps.price import bill_of, row_noise
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.work import Terms
 from privimage.trial import Trial
 
 FID, LR, SCORE = "fid[efficientnet-lite0]", "accuracy[lr]", "dp-accuracy[lr]"
@@ -66,6 +67,10 @@ class Maker:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.bill.write_text(self.bill.model_dump_json())
         folder.sweep.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False))
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(sweep=self.sweep, asked=self.asked, bill=self.bill)
 
     def rows(self) -> None:
         for row, seed, budget in self.sweep.rows():
@@ -166,9 +171,10 @@ def select_run(root: Path, **changed: Any) -> RunFolder:
 def public_run(root: Path) -> RunFolder:
     sweep, folder = new_sweep({"mode": "public"}), Root(path=root).run("demo")
     maker = Maker(sweep, folder)
-    Maker(stand_in_sweep(sweep, labels=10), folder.stand_in).search()
+    search = Maker(stand_in_sweep(sweep, labels=10), folder.stand_in)
+    search.search()
     maker.rows()
-    for trial in final_trials(sweep, folder.stand_in, maker.bill, asked_sigma=maker.asked):
+    for trial in final_trials(maker.terms, search=search.terms, folder=folder.stand_in):
         maker.add(trial)
     return folder
 
