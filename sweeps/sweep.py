@@ -286,6 +286,7 @@ def load_sweep(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Swe
     for dotted, value in (overrides or {}).items():
         values = set_at(values, _path(dotted), value)
     sweep = parse(Sweep, values)
+    sweep.configuration({})  # or refused by its own name, before a row is
     for i, row in enumerate(sweep.compare):
         try:
             sweep.row_trial(row, sweep.seeds[0], sweep.budgets[0], noise=Noise())

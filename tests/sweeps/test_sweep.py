@@ -82,6 +82,11 @@ def test_one_impossible_choice_is_found_and_named(write_sweep: Write) -> None:
         load(write_sweep, search={"method.select.ratio": {"choice": [0.2, 2]}})
 
 
+def test_a_fault_of_the_method_is_no_fault_of_a_row(write_sweep: Write) -> None:
+    with pytest.raises(InputError, match=r"^method\.selct: unknown key, did you mean 'select'"):
+        load_sweep(write_sweep(compare=["selection-only"]), overrides={"method.selct.ratio": 0.1})
+
+
 def test_the_query_is_asked_at_the_smallest_sigma(write_sweep: Write) -> None:
     assert least(load(write_sweep)) == 6
     assert least(load(write_sweep, search={"method.query.sigma": {"choice": [20, 7, 30]}})) == 7
