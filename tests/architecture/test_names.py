@@ -28,19 +28,20 @@ def named(source: str) -> Iterator[str]:
 
 
 def twice(files: dict[str, str]) -> dict[str, list[str]]:
-    """Names that more than one file gives to something of its own."""
+    """Names that more than one file gives to something of its own, those of ALIKE too."""
     owners = defaultdict(list)
     for path, source in files.items():
         for name in named(source):
             owners[name].append(path)
-    return {name: paths for name, paths in owners.items() if len(paths) > 1 and name not in ALIKE}
+    return {name: paths for name, paths in owners.items() if len(paths) > 1}
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_is_given_once_but_for_those_alike() -> None:
     folders = ("privimage", "cluster", "sweeps", "analysis")
     files = {str(f): f.read_text(encoding="utf-8") for folder in folders for f in (ROOT / folder).rglob("*.py")}
     assert len(files) > 200
-    assert not twice(files)
+    found = twice(files)
+    assert found.keys() == ALIKE, f"{sorted(found.keys() ^ ALIKE)}: {found}"
 
 
 def test_a_second_one_would_be_seen() -> None:

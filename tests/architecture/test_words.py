@@ -1,4 +1,4 @@
-"""Words that have one owner: a file that says the same in words of its own is seen."""
+"""What the system refuses is told in its words (`strerror`) by the files that are named here, and by no other."""
 
 from __future__ import annotations
 

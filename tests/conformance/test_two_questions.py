@@ -210,8 +210,9 @@ def test_noise_by_the_budget_is_asked_as_the_trial_needs_to_which_the_other_answ
     search = {"method.mean": {"choice": [8, 30, 100]}}
     sweep = load_sweep(write_sweep(**own, search=search, budgets=[{"epsilon": 1, "delta": 1e-5}]))
     asked = least_sigmas(sweep)
-    for mean in (8, 30, 100):  # or refused: it needs less noise than there is
-        trial = sweep.trial(
-            budget=sweep.budgets[0], seed=0, asked_sigma=asked, noise=Noise(), overrides={"method.mean": mean}
-        )
-        assert trial.asked_sigma == asked
+    trials = [
+        sweep.trial(budget=sweep.budgets[0], seed=0, asked_sigma=asked, noise=Noise(), overrides={"method.mean": mean})
+        for mean in (8, 30, 100)  # or refused: it needs less noise than there is
+    ]
+    assert [trial.asked_sigma for trial in trials] == [asked] * 3 and len(asked) == 2
+    assert asked == {question: min(trial.questions[question] for trial in trials) for question in asked}

@@ -51,12 +51,14 @@ def optimised(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=250)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.slow  # `make lint` refuses an assert anywhere in the packages (S101)
 def test_the_suites_pass() -> None:
     done = optimised(*SUITES)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.slow
 def test_a_guard_that_is_an_assert_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a_guard_as_an_assert.py").write_text(A_GUARD_AS_AN_ASSERT)

@@ -193,8 +193,9 @@ READERS = {
     "check_apart": "refuses a public set that holds the sensitive images; a refusal, no number",
     "_add_clipped_sums": "inside fine_tune, which was given the event",
     "_draw_block": "inside fine_tune, which was given the event",
+    "noisy_histogram": "asks by the event that its context has for the question",
 }
-REASONS = ("Event", "Seen", "Stages", "Context")
+REASONS = ("Event", "Seen", "Stages")
 
 
 def readers(tree: ast.AST) -> Iterator[str]:

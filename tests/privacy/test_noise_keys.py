@@ -25,6 +25,7 @@ from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
+from privimage.means import answer
 from privimage.methods import pipeline
 from privimage.metrics import dp_score
 from privimage.metrics.classifiers import accuracy
@@ -147,6 +148,11 @@ def steps_of(train: PrivateSet, entropy: Entropy, *, steps: int) -> np.ndarray:
     return np.stack(seen)
 
 
+def nothing_seen(d: int) -> Callable[..., Iterator[NDArray[np.float32]]]:
+    """What a mean is asked of: d zeros for every image."""
+    return lambda blocks: (np.zeros((len(x), d), np.float32) for x in blocks)
+
+
 def no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
     """Of steps, of trials, and of the questions of one entropy: unit noise in all, uncorrelated, no number twice."""
     one, n = of("a", "x"), 3 * 96
@@ -158,6 +164,10 @@ def no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> None:
     empty = toys.private_set(0, seed=0)
     wide = QueryFunction(net=function.net, n_classes=n // 3)
     many["query"] = semantics.ask(wide, empty, k1=1, event=fine, entropy=one).value.ravel() / 2**20
+    sums = Event(purpose="means", split="train", sigma=2.0**20)
+    means = answer.ask(nothing_seen(n // 3 - 1), empty, d=n // 3 - 1, event=sums, entropy=one).value
+    many["means"] = means.ravel() / answer.UNIT / 2**20
+    bound(many["means"], 1.0)
     zeros = np.zeros((3, n // 3))
     many["derived"] = (
         shared_answer.noisier(zeros, sensitivity=1, asked=0.0, wanted=2.0**20, entropy=one).ravel() / 2**20
@@ -292,6 +302,18 @@ def one_stream_for_all_purposes(patch: Patch) -> None:
     patch.setattr(Entropy, "stream", lambda self, name: real(self, "x"))
 
 
+def means_from_the_stream_of_the_query(patch: Patch) -> None:
+    real = Entropy.stream
+    patch.setattr(Entropy, "stream", lambda self, name: real(self, "histogram" if name == "means" else name))
+
+
+def means_without_noise(patch: Patch) -> None:
+    real = Event.perturb
+    patch.setattr(Event, "perturb", lambda self, value, **rest: (
+        value.astype(float) if self.purpose == "means" else real(self, value, **rest)
+    ))  # fmt: skip
+
+
 def a_quarter_of_the_noise_in_training(patch: Patch) -> None:
     real = StepNoise.take
     patch.setattr(StepNoise, "take", lambda self: real(self) / 4)
@@ -335,6 +357,8 @@ FAULTS: list[tuple[Callable[[Patch], None], Check]] = [
     (the_same_noise_in_every_step, _alike),
     (the_same_noise_in_every_trial, _alike),
     (one_stream_for_all_purposes, _alike),
+    (means_from_the_stream_of_the_query, _alike),
+    (means_without_noise, _alike),
     (a_quarter_of_the_noise_in_training, _alike),
 ]
 
@@ -356,13 +380,16 @@ def test_the_fault_is_seen(
             check(tmp_path, train, function)
 
 
-@pytest.mark.parametrize("call", ["query", "derived", "score", "training"])
+@pytest.mark.parametrize("call", ["query", "means", "derived", "score", "training"])
 def test_a_seed_in_the_place_of_an_entropy_is_an_error(call: str, train: PrivateSet, function: QueryFunction) -> None:
     """A trial's seed is public: no function that draws noise takes one."""
     x, y = toys.pictures(30, 3, seed=9)
     calls: dict[str, Callable[[Any], object]] = {
         "query": lambda seed: semantics.ask(
             function, train, k1=1, event=Event(purpose="query", split="train", sigma=5), entropy=seed
+        ),
+        "means": lambda seed: answer.ask(
+            nothing_seen(5), train, d=5, event=Event(purpose="means", split="train", sigma=5), entropy=seed
         ),
         "derived": lambda seed: shared_answer.noisier(np.zeros((2, 3)), sensitivity=1, asked=1, wanted=2, entropy=seed),
         "score": lambda seed: dp_accuracy(

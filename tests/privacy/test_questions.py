@@ -24,17 +24,20 @@ from privimage.methods.declared import Declaration
 from privimage.privacy.accounting.costs import AnyOf
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.bill import Bill, Study
+from privimage.privacy.budget import Event
 from privimage.privacy.wall import places
 from privimage.run_trial import context_of
 from privimage.schema import digest, parse
 from privimage.sweeps import count
-from privimage.sweeps.price import bill_of, least_sigmas, row_noise, search_of
+from privimage.sweeps.price import bill_of, least_sigmas, row_noise, search_of, shared_by_all
 from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial
 
 DELTA = 1e-5
 SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sweep's own method
-    "method.name": ["privimage+d", "pdp-diffusion", "dpdm", "random-selection", "selection-only"],
+    "method.name": ["privimage+d", "privimage+m", "pdp-diffusion", "dpdm", "random-selection", "selection-only"],
+    "method.means.sigma": [8, None],
+    "method.means.views": [2, 3],
     "method.query.sigma": [8, 12],
     "method.query.k1": [1, 2],
     "method.select.ratio": [0.3, 0.6],
@@ -46,6 +49,7 @@ SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sw
     "method.sample.detail_below": [1.0, 0.0],
     "method.samples": [100, 200],
 }
+ASKED = 0.5  # the noise of shared answers: no more than any trial needs, also of what its budget allows
 X, Y = np.zeros((40, 1, 16, 16), np.uint8), np.arange(40) % 3
 PARTS: Any = {
     split: PrivateSet(x=X, y=Y, name="toy", id="toy", classes=("a", "b", "c"), split=split)  # type: ignore[arg-type]
@@ -60,7 +64,13 @@ def sweep_of(**changed: Any) -> Sweep:
         "name": "small",
         "data": {"sensitive": {"name": "digits", "id": "toy"}, "public": {"name": "glyphs"}},
         "budgets": [{"epsilon": 5, "delta": DELTA}],
-        "method": {"query": {"sigma": 8}, "select": {"ratio": 0.3}, "finetune": {"steps": 2}, "samples": 100},
+        "method": {
+            "query": {"sigma": 8},
+            "means": {"sigma": 8, "views": 2},
+            "select": {"ratio": 0.3},
+            "finetune": {"steps": 2},
+            "samples": 100,
+        },
         "objectives": {"accuracy[lr]": "max"},
         "trials": 10_000,
     }
@@ -85,7 +95,7 @@ def keys(trial: Trial, kind: str, **more: Any) -> Iterator[str]:
 def everything(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
     """Every trial that the search may make at a budget."""
     choices = [[(dotted, value) for value in dimension.corners()] for dotted, dimension in sweep.search.items()]
-    asked = every(sweep, 4)
+    asked = every(sweep, ASKED)
     return [
         sweep.trial(budget=study.budget, seed=seed, asked_sigma=asked, noise=study.noise, overrides=dict(point))
         for point in itertools.product(*choices)
@@ -95,7 +105,7 @@ def everything(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
 
 def rows(sweep: Sweep, bill: Bill, study: Study) -> list[Trial]:
     return [
-        sweep.row_trial(row, seed, budget, asked_sigma=every(sweep, 4), noise=row_noise(bill, budget))
+        sweep.row_trial(row, seed, budget, asked_sigma=every(sweep, ASKED), noise=row_noise(bill, budget))
         for row, seed, budget in sweep.rows()
         if budget == study.budget
     ]
@@ -110,9 +120,14 @@ def scores(trials: list[Trial]) -> set[str]:
     return {key for t, score in found for key in keys(t, "score", score=score)}
 
 
+def answers(trials: list[Trial]) -> set[str]:
+    """Of everything that trials share."""
+    return {key for t in trials for stage, _ in t.method.member.declaration.sharing for key in keys(t, stage.kind)}
+
+
 def counted(sweep: Sweep) -> None:
     """Raise AssertionError unless the bill of this space, tried whole, counts what its trials would be charged."""
-    bill = bill_of(sweep, asked_sigma=every(sweep, 4))
+    bill = bill_of(sweep, asked_sigma=every(sweep, ASKED))
     asked: set[str] = set()
     for study in bill.studies:
         searched, compared = everything(sweep, bill, study), rows(sweep, bill, study)
@@ -122,7 +137,7 @@ def counted(sweep: Sweep) -> None:
         for event in used:
             assert any(e.sigma <= event.sigma and e == event.model_copy(update={"sigma": e.sigma})
                        for e in study.trainings)  # fmt: skip
-        asked |= {key for t in (*searched, *compared) for key in keys(t, "histogram")}
+        asked |= answers([*searched, *compared])
     assert places(bill.queries) == len(asked)
 
 
@@ -134,7 +149,9 @@ def spaces(draw: st.DrawFn) -> Sweep:
     }
     compare = draw(
         st.lists(
-            st.sampled_from(["privimage+d", "dpdm", "selection-only", "pdp-diffusion", "real"]), max_size=2, unique=True
+            st.sampled_from(["privimage+d", "privimage+m", "dpdm", "selection-only", "pdp-diffusion", "real"]),
+            max_size=2,
+            unique=True,
         )
     )
     again = [  # two rows that share a training
@@ -163,7 +180,7 @@ def test_a_space_that_is_tried_whole_is_billed_to_the_question(sweep: Sweep) -> 
 @settings(max_examples=20, deadline=None)
 def test_fewer_trials_than_settings_never_ask_more_than_is_billed(sweep: Sweep, trials: int, data: Any) -> None:
     sweep = sweep.model_copy(update={"trials": trials})
-    bill = bill_of(sweep, asked_sigma=every(sweep, 4))
+    bill = bill_of(sweep, asked_sigma=every(sweep, ASKED))
     asked: set[str] = set()
     for study in bill.studies:
         whole, n = everything(sweep, bill, study), len(sweep.seeds)
@@ -172,11 +189,36 @@ def test_fewer_trials_than_settings_never_ask_more_than_is_billed(sweep: Sweep, 
         compared = rows(sweep, bill, study)
         assert len(trainings(searched) | trainings(compared)) <= study.trainings_asked + len(study.rows)
         assert len(scores(searched)) <= study.scores_asked
-        asked |= {key for t in (*searched, *compared) for key in keys(t, "histogram")}
+        asked |= answers([*searched, *compared])
     assert len(asked) <= places(bill.queries)
 
 
+def test_methods_that_share_other_answers_are_billed_for_all_of_them() -> None:
+    fields = ("method.name", "method.means.sigma", "method.means.views", "method.sample.guidance")
+    search = {field: {"choice": SPACE[field][:2]} for field in fields}
+    sweep = sweep_of(search=search, budgets=[{"epsilon": e, "delta": DELTA} for e in (5, 8)])
+    counted(sweep)
+    asked = [event.purpose for event in priced(sweep).queries if isinstance(event, Event)]
+    assert sorted(asked) == ["means", "means", "query"], "of two and of three views, whatever the noise"
+
+
 GUIDANCE = {"method.sample.guidance": {"uniform": [0, 2]}}
+
+
+@pytest.mark.parametrize("noisiest", [True, False])
+def test_what_every_trial_shares_is_that_of_the_method_that_shares_least(noisiest: bool) -> None:
+    """By what it tells: nothing where one of them asks nothing that is shared."""
+
+    def shared(*names: str) -> list[tuple[str, float]]:
+        search = {"method.name": {"choice": list(names)}, "method.means.sigma": {"choice": [6, 30]}}
+        sweep = sweep_of(search=search)
+        events = shared_by_all(sweep, sweep.budgets[0], noisiest=noisiest)
+        return [(event.purpose, event.sigma) for event in events]
+
+    query, means = ("query", 8.0), ("means", 30.0 if noisiest else 6.0)
+    assert shared("privimage+d") == [query] and shared("privimage+m") == [means]
+    assert shared("privimage+d", "privimage+m") == [means if noisiest else query]
+    assert shared("privimage+d", "privimage+m", "dpdm") == shared("dpdm") == []
 
 
 @pytest.mark.parametrize("covers", ["trial", "sweep"])

@@ -112,6 +112,18 @@ def test_what_is_wrong_with_one_of_ours_is_no_fault_of_the_user(house: House) ->
         NUMBERS.load("one")
 
 
+def test_what_one_door_admits_another_door_looks_at_itself(house: House) -> None:
+    """Of one group of entry points, and the very same object."""
+    house.install("adds", "THREE = 3", "three = adds:THREE")
+    assert NUMBERS.load("three") == 3
+    words: Door[str] = Door(kind="word", folder="words/numbers", refuses=lambda member: f"got {member}, no word")
+    assert words.group == NUMBERS.group
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^word 'three': adds:THREE \(adds 0\.1\) is no word: got 3, no word$"):
+            words.load("three")
+    assert NUMBERS.load("three") == 3
+
+
 @pytest.mark.parametrize("value", ["dict(a=1)", "{name: 1}", "{'a': 1, **OTHERS}", "{1: 2}"])
 def test_names_that_are_not_written_out_are_refused(tmp_path: Path, value: str) -> None:
     path = tmp_path / "some.py"

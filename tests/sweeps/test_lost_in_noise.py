@@ -1,4 +1,4 @@
-"""A query whose noise hides every count is said to be one, from public numbers alone."""
+"""A question whose noise hides its answer is said to be one, from public numbers alone."""
 
 from __future__ import annotations
 
@@ -40,3 +40,21 @@ def test_noise_above_the_images_of_a_label(write_sweep: Callable[..., Path], tmp
     assert f"a label has about {each:.0f} images; keep it well below {least:.2g}" in line
     assert said(**{"search": {"method.query.sigma": {"uniform": [1, 1.01 * least]}}}) == [line]
     assert said(**{"method.query.sigma": 1.01 * least, "method.name": "dpdm"}) == []
+
+
+def test_noise_above_the_images_of_a_label_in_sums(write_sweep: Callable[..., Path], tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {"search": {}, "trials": 1, "method": {"name": "privimage+m"}, "compare": []}
+    work = prepared(write_sweep(**fixed), tmp_path / "a")
+    assert work.sweep.example(budget=work.sweep.budgets[0]).method.model_dump()["means"]["sigma"] is None
+    assert warnings(work) == [], "noise that the budget says"
+    each = len(work.sensitive.train) / 3
+
+    def said(**overrides: Any) -> list[str]:
+        return warnings(replace(work, sweep=load_sweep(write_sweep(**fixed), overrides=overrides)))
+
+    assert said(**{"method.means.sigma": 0.99 * each}) == []
+    (line,) = said(**{"method.means.sigma": 1.01 * each})
+    assert f"method.means.sigma: noise of up to {1.01 * each:g}" in line and f"about {each:.0f} images" in line
+    assert said(search={"method.means.sigma": {"choice": [None, 1.01 * each]}}, trials=2) == [line]
+    assert said(search={"method.means.sigma": {"choice": [None]}}) == []
+    assert said(**{"method.means.sigma": 1.01 * each, "method.name": "dpdm"}) == []

@@ -80,9 +80,10 @@ def fault_no_clip(phi: np.ndarray) -> np.ndarray:
 
 def fault_rounded_up(phi: np.ndarray) -> np.ndarray:
     cos, sin = weigh(phi.shape[1])
-    phi = phi / np.linalg.norm(phi.clip(-1, 1), axis=1, keepdims=True)
-    both = np.concatenate([phi * cos, np.full((len(phi), 1), sin)], axis=1)
-    return np.ceil((both * UNIT).clip(-1e15, 1e15)).astype(np.int64)
+    exact = np.nan_to_num(phi.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    exact /= np.maximum(1.0, np.linalg.norm(exact, axis=1, keepdims=True))
+    both = np.concatenate([exact * cos, np.full((len(phi), 1), sin)], axis=1)
+    return np.ceil(both * UNIT).astype(np.int64)  # all but this as it is
 
 
 @pytest.mark.parametrize("fault", [fault_no_clip, fault_rounded_up])

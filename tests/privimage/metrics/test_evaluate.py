@@ -84,6 +84,13 @@ def test_a_split_that_was_not_declared_is_not_read(context):
         context.noise  # noqa: B018
 
 
+def test_what_the_query_function_sees_is_refused_where_there_is_none(context):
+    with pytest.raises(InputError, match="needs the query function"):
+        context.top(context.x)
+    asked = replace(context, query=lambda x, k1: np.full((len(x), k1), 7))
+    assert asked.top(context.x, k1=2).tolist() == [[7, 7]] * 60
+
+
 def test_features_of_the_synthetic_images_are_computed_once(context, monkeypatch):
     own = replace(context, _features={})
     names = [FID, f"kid[{NET}]"]
