@@ -5,6 +5,7 @@ import pytest
 
 from privimage.analysis.export import pull_best
 from privimage.errors import InputError
+from privimage.privacy.budget import Event
 from privimage.stores.file import FileStore
 from privimage.stores.manifest import Manifest
 
@@ -41,6 +42,21 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
         "dp-accounting 0.6.0",
     ):
         assert words in card, words
+
+
+MEANS = Event(purpose="means", split="train", sigma=3.0, shared="0a1b")
+CHOSEN = "chosen by noisy answers of the sensitive set `digits-v1`; no image of that was trained on"
+TRAINED = "It was trained on the sensitive set `digits-v1`"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said", "unsaid"),
+    [({"method": "privimage+m", "events": (MEANS,)}, CHOSEN, TRAINED), ({"method": "privimage+d"}, TRAINED, CHOSEN)],
+)
+def test_the_card_says_whether_sensitive_images_were_trained_on(make_run, make_record, tmp_path, fields, said, unsaid):
+    pull_best(make_run([make_record("a", **fields)]), epsilon=10, metric=CNN, to=tmp_path / "best")
+    card = (tmp_path / "best" / "card.md").read_text()
+    assert f"Method {fields['method']}," in card and said in card and unsaid not in card
 
 
 def test_without_an_epsilon_the_best_of_all_budgets_is_pulled(demo, tmp_path):
