@@ -22,8 +22,12 @@ FIXES = {
 
 def refusal(error: OSError, path: object, what: str, *, fix: str | None = None) -> InputError:
     """What the system refused at a path that cannot be `what` (read, written), as one line with what mends it."""
-    fix = fix or FIXES.get(error.errno or 0, "give another place, or see that it may be read and written")
-    return InputError(f"{path}: cannot be {what} ({error.strerror or error}); {fix}")
+    return InputError(f"{path}: cannot be {what} ({error.strerror or error}); {fix or mend(error)}")
+
+
+def mend(error: OSError) -> str:
+    """What mends what the system refused."""
+    return FIXES.get(error.errno or 0, "give another place, or see that it may be read and written")
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def on_disk(path: Path, *, fix: str | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refusal(error, path, "written", fix=fix) from error
+        raise refusal(error, path, "written", fix=fix or f"nothing was lost; {mend(error)}") from error
 
 
 def sync(path: Path) -> None:

@@ -82,8 +82,7 @@ class Pool:
     def seeing(self, embedding: Embedding) -> Extract:
         """What sees features in images, if it is what this embedding was fitted on. Raises LostAnswer if it is not."""
         public = self.views.public
-        ((x, real),) = filled([public.rows(np.arange(min(PROBED, len(public))))])
-        if not embedding.sees([features[:real] for features in self.extractor(x)]):
+        if not embedding.sees(self.extractor(public.rows(np.arange(min(PROBED, len(public)))))):
             raise LostAnswer(
                 "means: the query function that they were, or would be, asked with is gone, and this one sees "
                 "something else in public images; restore query-function and pool from a backup of the store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import signal
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privimage import lines
+from privimage import disk, lines
 from privimage.disk import write_whole
 from privimage.errors import InputError
 
@@ -90,3 +91,9 @@ def test_a_full_disk_is_one_line_that_names_the_file(way: str, full: Path) -> No
     (full / "lines.jsonl.damaged").write_bytes(b"y" * 90)
     with pytest.raises(InputError, match=r"lines\.jsonl: cannot be written \(File too large\); nothing was lost"):
         ways[way]()
+
+
+def test_a_full_disk_is_told_to_be_emptied(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing was lost; make room, and run the same command again"):
+        with disk.on_disk(tmp_path / "a"):
+            raise OSError(errno.ENOSPC, "No space left on device")
