@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.data.augment import strokes
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -46,29 +47,6 @@ def query_network(*, channels: int, n_classes: int) -> nn.Sequential:
     )
 
 
-def augment(x: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Images [B, C, H, W] under random affine and elastic maps, some strokes thickened or thinned."""
-    B, side = len(x), x.shape[-2:]
-
-    def spread(*shape: int) -> Tensor:  # uniform in [-1/2, 1/2)
-        return (torch.rand(*shape, generator=rng) - 0.5).to(x.device)
-
-    turn, shear = spread(B) * 0.5, spread(B) * 0.5
-    affine = torch.zeros(B, 2, 3, device=x.device)
-    affine[:, 0, 0] = turn.cos() * (1 + spread(B) * 0.3)
-    affine[:, 0, 1] = shear - turn.sin()
-    affine[:, 1, 0] = turn.sin()
-    affine[:, 1, 1] = turn.cos() * (1 + spread(B) * 0.3)
-    affine[:, :, 2] = spread(B, 2) * 0.15
-    elastic = functional.interpolate(spread(B, 2, 5, 5) * 0.25, size=side, mode="bilinear", align_corners=False)
-    field = functional.affine_grid(affine, list(x.shape), align_corners=False) + elastic.permute(0, 2, 3, 1)
-    x = functional.grid_sample(x, field, align_corners=False)
-    thick = functional.max_pool2d(x, 3, 1, 1)
-    thin = functional.pad(-functional.max_pool2d(-x, 2, 1, 0), (0, 1, 0, 1))
-    pick = spread(B)[:, None, None, None]
-    return torch.where(pick < -0.25, thick, torch.where(pick > 0.35, thin, x))
-
-
 def train_query_function(
     public: PublicSet,
     *,
@@ -89,7 +67,7 @@ def train_query_function(
             group["lr"] = config.lr * max(0.02, 1 - step / config.steps)
         index = order.integers(0, len(public), config.batch)
         x = _unit(public.rows(index), device)
-        logits = net(augment(x, rng=rng) if config.augment else x)
+        logits = net(strokes(x, rng=rng) if config.augment else x)
         adam.zero_grad(set_to_none=True)
         functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()
         adam.step()

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from privimage.schema import Frozen
 
 Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
+LAST = 0.7  # of the noise level at which an anchor starts: that of its last step at most
 COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 
 
@@ -18,7 +19,9 @@ class SampleConfig(Frozen):
 
     solver: Literal["dpm++2m", "euler"] = "dpm++2m"  # of the diffusion
     steps: int = Field(default=16, ge=2, le=2000)  # more are slower and finer
-    sigma_max: float = Field(default=20.0, gt=0, le=1e6)  # the noise level of the first step
+    start: Literal["noise", "anchors"] = "noise"  # anchors: public images that were chosen for the label
+    start_at: float = Field(default=0.5, gt=0, le=1e6)  # the noise level of the first step from an anchor
+    sigma_max: float = Field(default=20.0, gt=0, le=1e6)  # the noise level of the first step from noise
     sigma_min: float = Field(default=0.6, gt=0)  # the noise level of the last step
     rho: float = Field(default=5.0, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
@@ -30,6 +33,13 @@ class SampleConfig(Frozen):
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
         return self
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The noise levels of the first and of the last step."""
+        if self.start == "noise":
+            return self.sigma_max, self.sigma_min
+        return self.start_at, min(self.sigma_min, LAST * self.start_at)
 
 
 class PretrainConfig(Frozen):

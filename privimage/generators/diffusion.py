@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss, Network
+from privimage.errors import InputError
 from privimage.finite import diverged
 from privimage.generators import Shape
 from privimage.generators import edm as diffusion
+from privimage.generators.anchors import Anchors
 from privimage.generators.codec import Codec
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
@@ -34,6 +36,7 @@ class Diffusion(Generator):
         super().__init__(F=F, codec=codec, shape=shape, n_classes=n_classes)
         self.edm = edm
         self.detail: nn.Module | None = None
+        self.anchors: Anchors | None = None
 
     def loss(self, training: Training) -> EdmLoss:
         """EDM's, at the noise levels of the training."""
@@ -66,13 +69,28 @@ class Diffusion(Generator):
         """Batches of encoded images."""
         rng = torch.Generator().manual_seed(seed)
         for label in labels.split(config.batch):
-            noise = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
-            F, here = partial(self, detail_below=config.detail_below), label.to(self.device)
-            yield diffusion.sample(F, noise, here, null=self.null, config=config, sigma_data=self.edm.sigma_data)
+            n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
+            F, here, sigma_data = (
+                partial(self, detail_below=config.detail_below),
+                label.to(self.device),
+                self.edm.sigma_data,
+            )
+            z = self._start(label, rng) if config.start == "anchors" else None
+            yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=sigma_data, z=z)
+
+    def _start(self, label: Tensor, rng: torch.Generator) -> Tensor:
+        """Encoded anchors of these labels."""
+        if self.anchors is None:
+            raise InputError("method.sample.start: anchors: this generator holds none; use noise")
+        return self.codec.encode(self.anchors.draw(label, rng))
 
     def keep_detail(self) -> None:
         """Keep a copy of F as it is now for the low noise levels."""
         self.detail = copy.deepcopy(self.F)
+
+    def keep_anchors(self, x: NDArray[np.uint8], y: NDArray[np.int64]) -> None:
+        """Hold them; samplers of `start: anchors` begin there."""
+        self.anchors = Anchors(torch.from_numpy(x), torch.from_numpy(y))
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor, *, detail_below: float = 0.0) -> Tensor:
         """F_theta for scaled inputs [B, ...] that all have one noise level; `detail` where that is low."""
@@ -82,9 +100,10 @@ class Diffusion(Generator):
         return out
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """With or without `detail`."""
+        """With or without `detail` and anchors."""
         if self.detail is None and any(name.startswith("detail.") for name in state):
             self.keep_detail()
+        self.anchors = Anchors.within(state, "anchors")
         super().load(state)
 
 

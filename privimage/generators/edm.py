@@ -56,15 +56,18 @@ def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm:
 
 
 def grid(config: SampleConfig) -> Tensor:
-    """Noise levels [steps + 1] from sigma_max to sigma_min, then 0 (EDM, eq. 5)."""
+    """Noise levels [steps + 1] from that of the first step to that of the last, then 0 (EDM, eq. 5)."""
     ramp = torch.linspace(0, 1, config.steps, dtype=torch.float64)
-    high, low = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+    high, low = (level ** (1 / config.rho) for level in config.levels)
     return torch.cat([(high + ramp * (low - high)) ** config.rho, torch.zeros(1, dtype=torch.float64)])
 
 
 @torch.no_grad()
-def sample(F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float) -> Tensor:
-    """Clean images [N, ...] from unit noise `x`, by `config.solver`; `null` is the label that means "none"."""
+def sample(
+    F: Network, n: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float, z: Tensor | None = None
+) -> Tensor:
+    """Clean images [N, ...] from unit noise `n` on images `z`, if there are any, by `config.solver` (with such images:
+    Meng et al. 2022, SDEdit). `null` is the label that means "none"."""
 
     def D(x: Tensor, t: Tensor) -> Tensor:
         sigma = t.to(x.dtype).expand(len(x))
@@ -74,9 +77,10 @@ def sample(F: Network, x: Tensor, label: Tensor, *, null: int, config: SampleCon
         free = denoise(F, x, sigma, torch.full_like(label, null), sigma_data=sigma_data)
         return given + config.guidance * (given - free)
 
-    t = grid(config).to(x.device)
+    t = grid(config).to(n.device)
     solve = dpm_solver_2m if config.solver == "dpm++2m" else euler
-    for x_next in solve(D, x * t[0].to(x.dtype), t):
+    x = n * t[0].to(n.dtype) + (0 if z is None else z)
+    for x_next in solve(D, x, t):
         x = x_next
     return x
 

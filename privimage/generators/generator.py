@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss
+from privimage.errors import InputError
 from privimage.generators import Shape
 from privimage.generators.codec import Codec
 from privimage.generators.config import SampleConfig, Training
@@ -87,6 +88,11 @@ class Generator(nn.Module, ABC):
 
     def keep_detail(self) -> None:
         """Called before fine-tuning: keep the public weights if they draw a part of the image. Else nothing."""
+
+    def keep_anchors(self, x: NDArray[np.uint8], y: NDArray[np.int64]) -> None:
+        """Called after training where `sample.start` is anchors: draw from these public images [m, C, H, W] of labels
+        [m] on. Raises InputError if this family cannot."""
+        raise InputError(f"method.sample.start: anchors: a {type(self).__name__} draws from noise; leave it at noise")
 
     def fit(self, public: NDArray[np.uint8], *, config: SampleConfig) -> None:
         """Called after training, with FIT_IMAGES public images [n, C, H, W]: fit what is not F. Else nothing."""

@@ -12,7 +12,6 @@ from privimage.schema import Frozen
 from privimage.shared_answer import stages_of
 
 SeenBy = Literal["query", "efficientnet-lite0"]
-Vary = Literal["strokes", "photo"]
 
 MOST_DIRECTIONS = (64, 32)  # of the network's features, and of the low frequencies
 LEAST_DIRECTIONS = 8
@@ -23,14 +22,16 @@ class MeansConfig(Frozen):
     """The noisy mean of public features of every label, and the public images that are chosen to meet it."""
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
-    network: SeenBy = "query"  # whose features; efficientnet-lite0 for photographs, query for grey glyphs
-    views: int = Field(default=2, ge=1, le=100)  # of every public image: itself, and variations
-    vary: Vary = "strokes"  # how variations are made; photo for photographs, strokes for grey glyphs
+    network: SeenBy | None = None  # whose features: query for grey glyphs; null: by the number of channels
+
+    def seen_by(self, channels: int) -> SeenBy:
+        """Whose features are taken of images with so many channels."""
+        return self.network or ("query" if channels == 1 else "efficientnet-lite0")
 
 
 STAGES = (
     QUERY_FUNCTION,
-    Stage(kind="pool", fields=("means.network", "means.views", "means.vary"), after=("query-function",)),
+    Stage(kind="pool", fields=("means.network", "pool"), after=("query-function",)),
     *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
     Stage(kind="tilted", after=("pool", "means-derived")),
 )

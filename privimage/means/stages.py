@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from privimage.data.pool import PoolConfig
+from privimage.data.views import Views
 from privimage.errors import InputError, LostAnswer
 from privimage.histogram import query_function
 from privimage.means import answer
@@ -18,7 +20,6 @@ from privimage.means.config import BLOCK, MOST_DIRECTIONS, MeansConfig, directio
 from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
 from privimage.means.features import Extract, extractor, filled
 from privimage.means.tilt import tilt
-from privimage.means.views import Views
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell
@@ -45,10 +46,10 @@ class Tilted:
 class Pool:
     """The views of the public images, and what is seen in them."""
 
-    def __init__(self, config: MeansConfig, query: QueryConfig, context: Context) -> None:
+    def __init__(self, config: MeansConfig, pool: PoolConfig, query: QueryConfig, context: Context) -> None:
         self.context, self.query = context, query
-        self.network = config.network
-        self.views = Views(public=context.public, count=config.views, kind=config.vary)
+        self.network = config.seen_by(context.public.shape[0])
+        self.views = Views.of(context.public, pool)
         arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
         kinds = range(len(MOST_DIRECTIONS))
         self.whitenings = tuple(Whitening(m=arrays[f"m{i}"], A=arrays[f"A{i}"]) for i in kinds)
@@ -109,7 +110,7 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     if min((*fitted.C, *fitted.d)) <= 0:
         raise InputError(
             "data.public: the images of a class do not differ, so nothing tells how much of a difference is one; give "
-            "more images a class, or method.means.views above 1"
+            "more images a class, or method.pool.views above 1"
         )
 
     see = pool.seeing(fitted)  # or refused, before anything is charged

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from privimage.data.pool import PoolConfig
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.errors import InputError
 from privimage.field_types import one_of
@@ -33,6 +34,9 @@ from privimage.schema import Frozen
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
+LONG = {"pretrain.images": 480_000, "pretrain.ema": 0.9995}  # what a pool of many different images needs
+STARTS = ("sample.start", "sample.start_at")  # of what draws from public images of a label
+ANCHORED = {"sample.start": "anchors", "sample.steps": 8}
 
 
 class ModelConfig(Frozen):
@@ -54,6 +58,7 @@ class DiffusionConfig(MethodConfig):
     name: str = DEFAULT
     query: QueryConfig = QueryConfig()
     means: MeansConfig = MeansConfig()
+    pool: PoolConfig = PoolConfig()
     select: SelectConfig = SelectConfig()
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -68,6 +73,7 @@ class DiffusionMethod(Method):
     what: str
     pretrain_on: Literal["selected", "tilted", "random", "public", "nothing"]
     finetune: Literal["private", "none", "nonprivate"] = "private"
+    widened: bool = False  # whether variations of the selected images are selected too
     role: MethodRole = "method"
     lacks: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +94,7 @@ class DiffusionMethod(Method):
         }
         pretrained = Stage(
             kind="pretrained",
-            fields=("model.size", "pretrain"),
+            fields=("model.size", "pretrain", *(("pool",) if self.widened else ())),
             world=("public", "shape", "labels", "seed"),
             fix="lower method.pretrain.lr",
         )
@@ -120,7 +126,7 @@ class DiffusionMethod(Method):
         model = Stage(
             kind="model",
             fields=("sample",),
-            without=() if two else ("sample.detail_below",),
+            without=(*(() if two else ("sample.detail_below",)), *(() if self.labelled else STARTS)),
             world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
         )
@@ -150,17 +156,24 @@ class DiffusionMethod(Method):
         return self.pretrain_on in ("selected", "random")
 
     @property
+    def labelled(self) -> bool:
+        """Whether public images are chosen for every label."""
+        return self.pretrain_on in ("selected", "random", "tilted")
+
+    @property
     def queries(self) -> bool:
         """Whether it asks the semantic query."""
         return self.pretrain_on == "selected"
 
     def check(self, config: DiffusionConfig, of: Sizes) -> None:
-        """Enough public classes."""
+        """Enough public classes, and public images of every label if images start from them."""
+        if config.sample.start == "anchors" and not self.labelled:
+            raise InputError(f"method.sample.start: anchors: {config.name} has no public images of a label; use noise")
         if self.selects:
             config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
         if self.pretrain_on == "tilted" and of.n_public < 2:
             raise InputError(f"data.public: has {of.n_public} class; means are of features that tell classes apart")
-        if self.pretrain_on == "tilted" and config.means.network == NAME:
+        if self.pretrain_on == "tilted" and config.means.seen_by(of.shape[0] if of.shape else 1) == NAME:
             efficientnet_weights()  # or refused
         if self.queries and config.query.k1 > of.n_public:
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
@@ -179,10 +192,7 @@ class DiffusionMethod(Method):
         """
         colour = of.shape is not None and of.shape[0] > 1
         if self.pretrain_on == "tilted" and colour and any(c.means.network == "query" for c in configs):
-            return [
-                "method.means.network: query is made for grey glyphs; for photographs set it to efficientnet-lite0, "
-                "and method.means.vary to photo"
-            ]
+            return ["method.means.network: query is made for grey glyphs; for photographs leave it out"]
         each = of.n_train / of.n_labels
         hidden = max((c.means.sigma or 0.0 for c in configs), default=0.0) if self.pretrain_on == "tilted" else 0.0
         if hidden > each:
@@ -207,7 +217,21 @@ MEMBERS = {
         pretrain_on="tilted",
         finetune="none",
         what="trained on public images that meet one noisy mean per label",
-        settings={"pretrain.images": 480_000, "pretrain.ema": 0.9995},
+        settings=LONG,
+    ),
+    "privimage+a": DiffusionMethod(
+        pretrain_on="tilted",
+        finetune="none",
+        what="the same, drawn from the public images that meet the noisy means",
+        settings={**LONG, **ANCHORED},
+    ),
+    "selection+anchors": DiffusionMethod(
+        pretrain_on="selected",
+        finetune="none",
+        widened=True,
+        what="trained on the selected images and variations of them, and drawn from these",
+        role="control",
+        settings={**LONG, **ANCHORED},
     ),
     "pdp-diffusion": DiffusionMethod(
         pretrain_on="public",

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from privimage import exhibit, semantics
 from privimage.data.sets import Chosen, Images, Pictures
+from privimage.data.views import Views
 from privimage.dpsgd.finetune import fine_tune
 from privimage.finite import check_images
 from privimage.generators import sampler, sizes
+from privimage.generators.anchors import spread
 from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
@@ -51,6 +53,9 @@ class Pipeline:
             context = replace(context, fields={"select.ratio": self._k2})
         self.method, self.config, self.context = method, config, context
         self.public, self.sensitive, self.stages = context.public, context.sensitive, context.stages
+        self.sampling = self.config.sample
+        if not method.labelled:  # nothing to start from: `check` refuses a configuration that wants it
+            self.sampling = self.sampling.model_copy(update={"start": "noise"})
         self.seed, self.paid, self.inputs = context.seed, context.paid, context.inputs
 
     def images(self) -> Synthetic:
@@ -76,7 +81,7 @@ class Pipeline:
 
     def _pool(self) -> Pool:
         """The public images and variations of them that images are chosen from."""
-        return Pool(self.config.means, self.config.query, self.context)
+        return Pool(self.config.means, self.config.pool, self.config.query, self.context)
 
     def histogram(self) -> NDArray[np.float64]:
         """The noisy histogram [labels, public classes] at the trial's own sigma_s: asked, found or derived."""
@@ -115,13 +120,13 @@ class Pipeline:
         """What the generator is pre-trained on."""
         if self.method.selects:
             chosen = self._selection()
+            if self.method.widened:
+                return _widened(chosen, Views.of(self.public, self.config.pool))
             return Start(x=Chosen(of=self.public, index=chosen.index), y=chosen.label, weights=chosen.weight)
         if self.method.pretrain_on == "tilted":
             pool = self._pool()
             met = tilted(pool, self.context)
-            places, index = np.unique(met.index, return_inverse=True)
-            x = Images(x=pool.views.rows(places), y=np.zeros(len(places), np.int64))
-            return Start(x=Chosen(of=x, index=index), y=met.label, weights=met.weight)
+            return Start(x=_read(pool.views, met.index), y=met.label, weights=met.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
         return Start(x=self.public, y=np.full(len(self.public), null), weights=None)
 
@@ -186,7 +191,11 @@ class Pipeline:
         def build(progress: Tell) -> Built:
             rng = np.random.default_rng((self.seed, 4))
             public = start.x.rows(rng.choice(len(start.y), size=FIT_IMAGES, p=start.weights))
-            sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
+            if self.sampling.start == "anchors":
+                even = np.full(len(start.y), 1.0)
+                kept = spread(start.y, even if start.weights is None else start.weights, seed=self.seed)
+                generator.keep_anchors(start.x.rows(kept), start.y[kept])
+            sampler.fit(generator, public, config=self.sampling, device=self.stages.workers.device)
             return Built(arrays=numpy_state(generator.state_dict()), privacy=self.context.privacy, events=self.paid)
 
         generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
@@ -196,7 +205,7 @@ class Pipeline:
             x, y = draw_images(
                 generator,
                 n=self.config.samples,
-                config=self.config.sample,
+                config=self.sampling,
                 seed=self.seed,
                 device=self.stages.workers.device,
                 progress=progress,
@@ -208,3 +217,16 @@ class Pipeline:
         arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
         query = self._query if self.method.shares else None  # what shares an answer has one
         return Synthetic(x=arrays["x"], y=arrays["y"], inputs=self.inputs, query=query)
+
+
+def _read(views: Views, index: NDArray[np.int64]) -> Chosen:
+    """The views of these places. Each is made once, and held: training asks for all of them again and again."""
+    places, again = np.unique(index, return_inverse=True)
+    return Chosen(of=Images(x=views.rows(places), y=np.zeros(len(places), np.int64)), index=again)
+
+
+def _widened(chosen: Selection, views: Views) -> Start:
+    """The selected images and all variations of them, each view with the weight of its image."""
+    V, n = views.count, len(views.public)
+    index = (np.arange(V)[:, None] * n + chosen.index).ravel()
+    return Start(x=_read(views, index), y=np.tile(chosen.label, V), weights=np.tile(chosen.weight / V, V))

@@ -57,7 +57,7 @@ FOLDERS = {
         "histogram", "means", "exhibit", "workers", "metrics.context", "metrics.efficientnet",
     },
     "means": {
-        "privacy", "data.sets", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
+        "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
         "histogram", "generators.codec", "metrics.features", "metrics.efficientnet",
     },
 }  # fmt: skip

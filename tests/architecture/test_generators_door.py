@@ -12,7 +12,15 @@ from privimage.generators import sizes
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("privimage", "cluster", "sweeps", "analysis")
 FOLDER = ROOT / "privimage" / "generators"
-PROTOCOL = {"codec", "config", "generator", "pretrain", "sampler", "sizes"}  # what others may import of the folder
+PROTOCOL = {
+    "anchors",
+    "codec",
+    "config",
+    "generator",
+    "pretrain",
+    "sampler",
+    "sizes",
+}  # what others may import of the folder
 FAMILIES = {path.stem for path in FOLDER.glob("*.py")} - PROTOCOL - {"__init__"}
 
 

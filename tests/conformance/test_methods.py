@@ -44,7 +44,8 @@ from privimage.workers import Workers
 SIDE, LABELS, CLASSES = 16, 3, 12
 VALUES: dict[str, Any] = {
     "query": {"sigma": 10, "k1": 2, "function": {"steps": 2, "batch": 8}},
-    "means": {"sigma": 10, "views": 3},
+    "means": {"sigma": 10},
+    "pool": {"views": 3},
     "select": {"ratio": 0.5},
     "model": {"size": "dct-mlp-192"},
     "pretrain": {"images": 32, "batch": 16},
@@ -161,7 +162,18 @@ def configured(name: str, **fields: Any) -> MethodConfig:
 def another(name: str, dotted: str) -> Any:
     """Another valid value of a field."""
     value = fields_of(configured(name))[dotted]
-    words = ("adam", "spectral", "euler", "bf16", "loop", "dct-mlp-512", "efficientnet-lite0", "photo")
+    words = (
+        "adam",
+        "spectral",
+        "euler",
+        "bf16",
+        "loop",
+        "dct-mlp-512",
+        "efficientnet-lite0",
+        "photo",
+        "anchors",
+        "noise",
+    )
     numbers = (value + 1, value / 2) if isinstance(value, int | float) and not isinstance(value, bool) else ()
     for candidate in (not value, *numbers, 0.5, *words) if isinstance(value, bool) else (*numbers, 0.5, *words):
         try:

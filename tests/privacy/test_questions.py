@@ -37,7 +37,7 @@ DELTA = 1e-5
 SPACE: dict[str, list[Any]] = {  # each twice: the first value is that of the sweep's own method
     "method.name": ["privimage+d", "privimage+m", "pdp-diffusion", "dpdm", "random-selection", "selection-only"],
     "method.means.sigma": [8, None],
-    "method.means.views": [2, 3],
+    "method.pool.views": [2, 3],
     "method.query.sigma": [8, 12],
     "method.query.k1": [1, 2],
     "method.select.ratio": [0.3, 0.6],
@@ -66,7 +66,8 @@ def sweep_of(**changed: Any) -> Sweep:
         "budgets": [{"epsilon": 5, "delta": DELTA}],
         "method": {
             "query": {"sigma": 8},
-            "means": {"sigma": 8, "views": 2},
+            "means": {"sigma": 8},
+            "pool": {"views": 2},
             "select": {"ratio": 0.3},
             "finetune": {"steps": 2},
             "samples": 100,
@@ -194,7 +195,7 @@ def test_fewer_trials_than_settings_never_ask_more_than_is_billed(sweep: Sweep, 
 
 
 def test_methods_that_share_other_answers_are_billed_for_all_of_them() -> None:
-    fields = ("method.name", "method.means.sigma", "method.means.views", "method.sample.guidance")
+    fields = ("method.name", "method.means.sigma", "method.pool.views", "method.sample.guidance")
     search = {field: {"choice": SPACE[field][:2]} for field in fields}
     sweep = sweep_of(search=search, budgets=[{"epsilon": e, "delta": DELTA} for e in (5, 8)])
     counted(sweep)

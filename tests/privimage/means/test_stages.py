@@ -29,11 +29,11 @@ from privimage.workers import Workers
 IDENTITY = {"sensitive": "toy", "public": "toy-public"}
 
 
-def context_of(root: Path, *, sigma: float, asked: float | None = None, **means: Any) -> Context:
+def context_of(root: Path, *, sigma: float, asked: float | None = None, **pool: Any) -> Context:
     store = FileStore(root / "store")
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=Ledger(root / "ledger.jsonl"))
     config = resolve({"name": "privimage+m", "query": {"function": {"steps": 3, "batch": 8}},
-                      "means": {"sigma": sigma, **means}})  # fmt: skip
+                      "means": {"sigma": sigma}, "pool": pool})  # fmt: skip
     budget = Budget(epsilon=50, delta=1e-5)
     events = config.member.events(config, budget, Noise(), identity=IDENTITY)
     asks = {event.shared or "": asked or sigma for event in events.values()}
@@ -46,7 +46,7 @@ def context_of(root: Path, *, sigma: float, asked: float | None = None, **means:
 def pool_of(context: Context) -> Pool:
     config = context.config
     assert isinstance(config.means, MeansConfig)
-    return Pool(config.means, config.query, context)
+    return Pool(config.means, config.pool, config.query, context)
 
 
 @pytest.mark.parametrize("network", ["query", "efficientnet-lite0"])

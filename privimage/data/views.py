@@ -5,42 +5,18 @@ View 0 is the images as they are. Every other view changes each of them a little
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from privimage import semantics
+from privimage.data.augment import VARY
+from privimage.data.pool import PoolConfig, Vary
 from privimage.data.sets import PublicSet
-from privimage.means.config import Vary
 
 BLOCK = 1000  # images whose variations are drawn together
-
-
-def photo(x: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Images [B, C, H, W] in [0, 1]: half of them mirrored; a little larger, moved, turned, lighter or darker."""
-    B = len(x)
-
-    def spread(*shape: int) -> Tensor:  # uniform in [-1/2, 1/2)
-        return (torch.rand(*shape, generator=rng) - 0.5).to(x.device)
-
-    turn, zoom = spread(B) * 0.2, 1 + spread(B) * 0.2
-    mirror = torch.where(spread(B) < 0, -1.0, 1.0)
-    affine = torch.zeros(B, 2, 3, device=x.device)
-    affine[:, 0, 0], affine[:, 0, 1] = turn.cos() * zoom * mirror, -turn.sin()
-    affine[:, 1, 0], affine[:, 1, 1] = turn.sin() * mirror, turn.cos() * zoom
-    affine[:, :, 2] = spread(B, 2) * 0.2
-    field = functional.affine_grid(affine, list(x.shape), align_corners=False)
-    x = functional.grid_sample(x, field, align_corners=False, padding_mode="reflection")
-    gain, shift = 1 + spread(B, 1, 1, 1) * 0.3, spread(B, 1, 1, 1) * 0.15
-    return ((x - 0.5) * gain + 0.5 + shift).clamp(0, 1)
-
-
-VARY: dict[Vary, Callable[..., Tensor]] = {"strokes": semantics.augment, "photo": photo}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +26,11 @@ class Views:
     public: PublicSet
     count: int
     kind: Vary
+
+    @staticmethod
+    def of(public: PublicSet, pool: PoolConfig) -> Views:
+        """Those that a file asks for."""
+        return Views(public=public, count=pool.views, kind=pool.kind(public.shape[0]))
 
     def __len__(self) -> int:
         return self.count * len(self.public)

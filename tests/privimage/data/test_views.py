@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from privimage.data.pool import Vary
 from privimage.data.sets import PublicSet
-from privimage.means.config import Vary
-from privimage.means.views import Views
+from privimage.data.views import Views
 
 
 def images(channels: int, n: int = 2300) -> PublicSet:

@@ -1,0 +1,45 @@
+"""Anchors: public images that drawing starts from, each for one label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+KEPT = 5000  # of all labels together; a generator that starts from them holds them
+
+
+class Anchors(nn.Module):
+    """Public images `x` uint8 [m, C, H, W] with the label `y` [m] that each is for; part of a generator's state."""
+
+    x: Tensor
+    y: Tensor
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("x", x)
+        self.register_buffer("y", y)
+
+    @staticmethod
+    def within(state: Mapping[str, Tensor], name: str) -> Anchors | None:
+        """Those of the module of that name in the state of a generator; None if it has none."""
+        if f"{name}.x" not in state:
+            return None
+        return Anchors(*(torch.empty_like(state[f"{name}.{part}"]) for part in "xy"))
+
+    def draw(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """One of the images for every label [n], any of them equally likely: uint8 [n, C, H, W]."""
+        order, counts = self.y.argsort(stable=True).cpu(), torch.bincount(self.y).cpu()
+        place = (torch.rand(len(labels), generator=rng) * counts[labels.cpu()]).long()
+        return self.x[order[(counts.cumsum(0) - counts)[labels.cpu()] + place].to(self.x.device)]
+
+
+def spread(y: NDArray[np.int64], weights: NDArray[np.float64], *, seed: int) -> NDArray[np.int64]:
+    """Places of at most KEPT of the images with labels y [n] and these weights: as many for every label, by weight."""
+    rng, labels = np.random.default_rng((seed, 5)), np.unique(y)
+    each = max(1, KEPT // len(labels))
+    kept = [np.flatnonzero(y == label) for label in labels]
+    return np.concatenate([rng.choice(of, size=each, p=weights[of] / weights[of].sum()) for of in kept])
