@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_trials
 import torch
 import toys
 
@@ -63,9 +64,12 @@ def tiny() -> Callable[..., Generator]:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet) -> dict[str, Any]:
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet, tiny_values: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
     """What two fresh Python processes did at once (two_processes.py): ledger, store, and a group of two workers."""
     folder = tmp_path_factory.mktemp("pair")
+    tiny_trials.write(folder / "tiny", tiny_values())
     np.savez(folder / "sensitive.npz", x=sensitive.x, y=sensitive.y)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     script = str(HERE / "two_processes.py")

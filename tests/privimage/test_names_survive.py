@@ -1,0 +1,135 @@
+"""Names that survive: what is kept under a name today is found under it by tomorrow's code, with the same bits in it.
+
+A key is the name under which a private answer is stored and charged. Where it moves, an upgraded installation does not
+find what was paid for, and a sweep that goes on asks, and pays, again. Where the same entropy gives other bits, an
+answer that a killed process was charged for is finished with other noise. So a move of code, a renamed field or a new
+stage that reaches into existing methods is seen here.
+
+**If a test here fails** and nothing was meant to move: find what moved it. If it was meant: put what the failure shows
+in the place of KEYS or ANSWERS, and write in CHANGELOG.md, under Privacy, which answers a sweep that was begun before
+asks anew. (A new method adds lines, or its name to lines; it moves none.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_trials
+from known import entropy
+from tiny_trials import TWICE
+
+from privimage import semantics
+from privimage.data.sets import PrivateSet
+from privimage.means import answer
+from privimage.means.answer import UNIT
+from privimage.methods.method import METHODS
+from privimage.privacy.budget import Event
+from privimage.shared_answer import noisier
+
+# of every stage of every method: its kind, the first 16 digits of its key, and the methods that share it
+KEYS = """
+generator 098af27d3e5f5f7a privimage+d
+generator 3c9cf83bfc36ed4f dpdm
+generator 6ddf45f06ce02f1b pdp-diffusion
+generator acda84754c65351b nonprivate-tune
+generator f1ab9d68154fbab9 random-selection
+histogram b25581b60f7c6b41 nonprivate-tune privimage+d selection+anchors selection-only
+histogram-derived 167fb53b8e3e7ee3 nonprivate-tune privimage+d selection+anchors selection-only
+means 85b7a181b58e6707 privimage+a privimage+m
+means-derived b3b89e3b13e2422a privimage+a privimage+m
+model 196e49bed9be4245 privimage+a
+model 1c9fd5b7ad22121a nonprivate-tune
+model 3e9a5e14289346ce pdp-diffusion
+model 5498296624d19290 selection+anchors
+model 75f283ff7e1ece5f privimage+m
+model a96a3711004542e0 privimage+d
+model af597dbb40d863ea selection-only
+model cb92b42c083efcf9 dpdm
+model f1cfe024f2882569 random-selection
+pool 9703b715bb5089d8 privimage+a privimage+m
+pretrained 93857e5951e66374 random-selection
+pretrained ed5cd68184394366 selection+anchors
+pretrained f0b5493c074b4867 privimage+a privimage+m
+pretrained f5f345f894952d4e nonprivate-tune privimage+d selection-only
+pretrained fbe92440bbc67bcd pdp-diffusion
+query-function cd6be3adb7fb64e5 nonprivate-tune privimage+a privimage+d privimage+m selection+anchors selection-only
+samples 15e3787d09035796 random-selection
+samples 5605f3a24e7fc801 nonprivate-tune
+samples 690ff45faf8e6d6c selection-only
+samples 6ef6db61b8171ccc privimage+d
+samples 87916e85c34f6079 privimage+m
+samples 8efc250d536a2cbf privimage+a
+samples 98614e3111807af2 dpdm
+samples a3cd56d32610b425 selection+anchors
+samples ae1fa5a211e88a52 pdp-diffusion
+score 4baba8379e5fdda5 selection-only
+score 4faf4dad37baf18d privimage+m
+score 97b5761802ba5ee1 pdp-diffusion
+score d3f644b69c2ca1e5 privimage+d
+score d98bd0f161e9c851 dpdm
+score e3f69d568f196232 selection+anchors
+score efca9f7107faa5cb privimage+a
+score faaa8d95d51f4058 random-selection
+selection 0fdf1f3efe0dd9c4 random-selection
+selection 63bf11ad02242962 nonprivate-tune privimage+d selection+anchors selection-only
+tilted 3c55db92fac866c2 privimage+a privimage+m
+"""
+ANSWERS = {"histogram": "6a379ee67d500b0d", "means": "38f130f83eaa8dcf", "derived": "feb65da40898d645"}
+
+
+@pytest.fixture(scope="module")
+def here(tiny_values: Callable[[], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What trials of all methods made in this process."""
+    folder: Path = tmp_path_factory.mktemp("here")
+    tiny_trials.write(folder, tiny_values())
+    return tiny_trials.made(folder, METHODS.names())
+
+
+def table(keys: dict[str, dict[str, str]]) -> str:
+    """As KEYS."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for method, stages in sorted(keys.items()):
+        for kind, key in stages.items():
+            users.setdefault((kind, key[:16]), []).append(method)
+    return "\n" + "".join(f"{kind} {key} {' '.join(methods)}\n" for (kind, key), methods in sorted(users.items()))
+
+
+def test_every_stage_has_the_key_that_it_had(here: dict[str, Any]) -> None:
+    assert table(here["keys"]) == KEYS, table(here["keys"])
+
+
+def test_another_process_makes_the_same_under_the_same_names(here: dict[str, Any], pair: dict[str, Any]) -> None:
+    there = json.loads((pair["folder"] / "tiny.json").read_text())
+    assert there["keys"] == {method: here["keys"][method] for method in TWICE}
+    assert there["figures"] == {method: here["figures"][method] for method in TWICE}
+    content = {key: here["content"][key] for method in TWICE for key in here["keys"][method].values()}
+    assert there["content"] == content and len(content) > 12
+    assert len(there["charges"]) == 5 and all(charge in here["charges"] for charge in there["charges"])
+
+
+def digest(released: np.ndarray) -> str:
+    assert released.dtype == np.float64
+    return hashlib.sha256(released.tobytes()).hexdigest()[:16]
+
+
+def test_the_same_entropy_draws_the_noise_that_it_drew() -> None:
+    """Of classes and features made by hand: what no network saw is the same on every machine."""
+    y = np.arange(12) % 3
+    images = PrivateSet(
+        x=np.zeros((12, 1, 8, 8), np.uint8), y=y, name="toy", id="toy", split="train", classes=("a", "b", "c")
+    )
+    top = np.stack([np.arange(12) % 5, np.arange(12) % 4 + 5], axis=1)
+    function: Any = SimpleNamespace(n_classes=9, top=lambda images, k1: top)
+    phi = (np.arange(12 * 6).reshape(12, 6) % 7 / 16).astype(np.float32)
+    event = Event(purpose="query", split="train", sigma=3)
+    histogram = semantics.ask(function, images, k1=2, event=event, entropy=entropy(7)).value
+    means = answer.ask(lambda blocks: [phi], images, d=6, event=event, entropy=entropy(7)).value
+    wider = noisier(means, sensitivity=UNIT, asked=3, wanted=5, entropy=entropy(8))
+    assert {"histogram": digest(histogram), "means": digest(means), "derived": digest(wider)} == ANSWERS
