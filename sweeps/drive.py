@@ -35,6 +35,7 @@ from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Terms, Work
 from privimage.text import count
 
+RETRIES = 1  # of a trial that failed: its worker may have been killed
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -149,7 +150,7 @@ def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_o
             storage_path=str(site.ray),
             verbose=0,
             callbacks=[failed],
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ import yaml
 from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from whole import Finished
 
 # On CI pytest writes out every difference in full, minutes for each planted fault that changes thousands of numbers; so
 # it is not told. A change is judged there by what it changed, not by new examples. (Workers of xdist inherit this.)
@@ -30,8 +33,15 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before torch is imported
 
 
+QUEUES = {
+    "ray": ("local_ray", "finished_sweep"),
+    "pair": (" pair: ",),  # the fixture of two processes
+    "processes": ("subprocess",),
+}
+
+
 class Queues(LoadFileScheduling):  # type: ignore[misc]
-    """Side by side, a file stays in one process (its fixtures are made once), and so do all files that need Ray.
+    """Side by side, a file stays in one process (its fixtures are made once), and so do all files that share one.
 
     Files that start processes of their own are one queue too: queues with many tests are begun first, and a file with
     one test of a minute would else be the last.
@@ -41,7 +51,7 @@ class Queues(LoadFileScheduling):  # type: ignore[misc]
         """The queue that a test is in."""
         file = str(super()._split_scope(nodeid))
         text = (Path(self.config.rootpath) / file).read_text(encoding="utf-8")
-        return "ray" if "local_ray" in text else "processes" if "subprocess" in text else file
+        return next((queue for queue, words in QUEUES.items() if any(word in text for word in words)), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Queues:
@@ -136,6 +146,16 @@ def tiny_values(image_folders: dict[str, Path]) -> Callable[[], dict[str, Any]]:
         "trials": 1,
     }
     return lambda: copy.deepcopy(values)
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(
+    local_ray: None, tiny_values: Callable[[], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """The tiny sweep with a comparison row, run once, two trials at a time; whoever changes its files copies it."""
+    from whole import finish
+
+    return finish(tiny_values() | {"compare": ["selection-only"]}, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

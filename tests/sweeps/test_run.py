@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from whole import Finished, ledger, run
 
 from privimage import record as records
 from privimage.errors import InputError
@@ -23,24 +24,12 @@ from privimage.paths import Root, RunFolder
 from privimage.privacy.ledger import Ledger
 from privimage.record import Record
 from privimage.sweeps.resume import asked_sigma
-from privimage.sweeps.run import Outcome, run_sweep
 from privimage.sweeps.sweep import load_sweep
 
-ROWS = ["selection-only"]
 N_ROWS = 1
 BUDGETS = 2
 
 Values = Callable[[], dict[str, Any]]
-
-
-def run(values: dict[str, Any], root: Path) -> Outcome:
-    file = root / "sweep.yaml"
-    file.write_text(yaml.safe_dump(values, sort_keys=False))
-    return run_sweep(load_sweep(file), root=Root(path=root / "runs"), address=None, quiet=True)
-
-
-def ledger(root: Path) -> Ledger:
-    return Ledger(root / "runs" / "ledgers" / "tiny-v1.jsonl")
 
 
 def check_bill(found: list[Record], charges: Ledger) -> None:
@@ -55,22 +44,20 @@ def check_bill(found: list[Record], charges: Ledger) -> None:
     assert {line.id for line in lines} == {access.id for record in found for access in record.paid}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sweep")
+@pytest.fixture
+def root(finished_sweep: Finished) -> Path:
+    return finished_sweep.root
 
 
-@pytest.fixture(scope="module")
-def values(tiny_values: Values) -> dict[str, Any]:
-    return tiny_values() | {"compare": ROWS}
+@pytest.fixture
+def values(finished_sweep: Finished) -> dict[str, Any]:
+    return finished_sweep.values
 
 
-@pytest.fixture(scope="module")
-def finished(local_ray: None, root: Path, values: dict[str, Any]) -> RunFolder:
+@pytest.fixture
+def finished(finished_sweep: Finished) -> RunFolder:
     """The tiny sweep, run once; the tests below go on in the same folder, in their order."""
-    outcome = run(values, root)
-    assert outcome.failures == ()
-    return outcome.folder
+    return finished_sweep.folder
 
 
 def test_every_row_and_trial_has_its_record_and_the_bill_is_right(finished: RunFolder, root: Path) -> None:
@@ -227,6 +214,7 @@ def test_what_the_wall_refuses_on_the_way_is_a_failure_of_its_trial(
 ) -> None:
     """Not an error of the input: trials may have been charged before. Here the bill was never opened."""
     monkeypatch.setattr("privimage.sweeps.run._reserve", lambda work: None)
+    monkeypatch.setattr("privimage.sweeps.drive.RETRIES", 0)  # it would be refused again
     one = {"search": {}, "compare": [], "trials": 1, "budgets": [{"epsilon": 5, "delta": 1e-5}]}
     (line,) = run(tiny_values() | one, tmp_path).failures
     assert line.startswith("search at epsilon ") and "was ever opened here" in line and "\n" not in line
