@@ -6,26 +6,33 @@ import copy
 import json
 import os
 import re
+import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from whole import IN_TURN
 
 from privimage import record as records
 from privimage.disk import private_folder
 from privimage.errors import BudgetExceeded, LostAnswer
 from privimage.paths import Root, RunFolder
+from privimage.privacy.accounting import epsilon
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.accounting.law import Law
+from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Event
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.stores import hidden
 from privimage.stores.file import FileStore
+from privimage.stores.hidden import HiddenStore
 from privimage.stores.store import Built
+from privimage.sweeps import progress
 from privimage.sweeps.run import run_sweep
 from privimage.sweeps.sweep import load_sweep
 
@@ -40,19 +47,47 @@ SELECT: dict[str, Any] = {
     "compare": ["selection-only"],
     "trials": 3,
 }
+MANY = 2  # trials, where the other selection has one
 
 
-def ran(values: dict[str, Any], folder: Path, *, K: int, patch: Patch, errors: Callable[[], str]) -> RunFolder:
+@contextmanager
+def written_to(path: Path) -> Iterator[None]:
+    """What this process writes to its standard error, from Python or from C++, goes to the file instead."""
+    real = os.dup(2)
+    with path.open("w") as file, redirect_stderr(file):
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+
+
+def ran(values: dict[str, Any], folder: Path, *, K: int) -> RunFolder:
     """One selection with that many trials."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     file = folder / "sweep.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False))
-    with patch.context() as drawn:
+    with Patch.context() as drawn, written_to(folder / "said"):
         drawn.setattr(Law, "draw", lambda self, entropy: K)
         outcome = run_sweep(load_sweep(file), root=Root(path=folder / "runs"), address=None)
     assert outcome.failures == ()
-    (folder / "said").write_text(errors())
     return outcome.folder
+
+
+@pytest.fixture(scope="module")
+def values(tiny_values: Values) -> dict[str, Any]:
+    return tiny_values() | copy.deepcopy(SELECT) | IN_TURN
+
+
+@pytest.fixture(scope="module")
+def one(local_ray: None, values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return ran(values, tmp_path_factory.mktemp("selected") / "one", K=1)
+
+
+@pytest.fixture(scope="module")
+def many(local_ray: None, values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return ran(values, tmp_path_factory.mktemp("selected") / "many", K=MANY)
 
 
 def listing(root: Path) -> dict[str, tuple[str, int | None, float]]:
@@ -115,19 +150,48 @@ def _seconds(at: str) -> float:
 
 
 @pytest.mark.timeout(600)
-def test_a_listing_does_not_tell_the_number_of_trials(
-    local_ray: None, tiny_values: Values, tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    values = tiny_values() | copy.deepcopy(SELECT)
-    said = lambda: capfd.readouterr().err  # noqa: E731
-    one = ran(values, tmp_path / "one", K=1, patch=monkeypatch, errors=said)
-    many = ran(values, tmp_path / "many", K=3, patch=monkeypatch, errors=said)
-    assert [len(records.load(folder.internal_records)) for folder in (one, many)] == [1, 3]
+def test_a_listing_does_not_tell_the_number_of_trials(one: RunFolder, many: RunFolder) -> None:
+    assert [len(records.load(folder.internal_records)) for folder in (one, many)] == [1, MANY]
     no_trace_of_the_number(one, many)
     late = many.path / "a-trace"  # a fault that is planted
     late.touch()
     with pytest.raises(AssertionError):
         no_trace_of_the_number(one, many)
+    late.unlink()
+
+
+def test_a_selection_ends_in_its_winner_alone(many: RunFolder, values: dict[str, Any], tmp_path: Path) -> None:
+    row, winner = sorted(records.load(many.records), key=lambda record: record.role)
+    everyone = records.load(many.internal_records)
+    assert row.role == "compare" and len(everyone) == MANY
+    assert winner.value("dp-accuracy[lr]") == max(r.value("dp-accuracy[lr]") for r in everyone)  # type: ignore[type-var]
+    assert isinstance(winner.selection, BestOf) and winner.epsilon_alone is not None
+    assert 5.999 < winner.epsilon_alone <= 6 and winner.epsilon_alone > max(r.epsilon_alone or 0 for r in everyone)
+    assert (winner.seconds, winner.stages, winner.started) == (0.0, (), "")
+    assert "draw" not in winner.config and winner.id not in {r.id for r in everyone}, "its place would bound K"
+
+    bill = Bill.model_validate_json(many.bill.read_text())
+    assert bill.epsilon(1e-5) == winner.epsilon_alone
+    ledger = Ledger(many.root.ledger("tiny-v1"))
+    assert epsilon([cost for line in ledger.charges() for cost in line.events], 1e-5) == pytest.approx(
+        winner.epsilon_alone
+    )
+    assert len(ledger.charges()) == 3, "the two queries of the space and the selection, whatever K is"
+    store = FileStore(many.root.store)
+    kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples")}
+    assert all(artefact is not None and artefact.manifest.privacy == "released" for artefact in kept.values())
+    for record in everyone:
+        assert store.get("model", record.artefacts["model"]) is None, "they are not even listed"
+        model = HiddenStore(store).get("model", record.artefacts["model"])
+        assert model is not None and model.manifest.privacy == "internal", "losers never leave"
+    copied = shutil.copytree(many.root.path.parent, tmp_path / "copy")
+    again = ran(values, copied, K=MANY)
+    assert again.records.read_bytes() == many.records.read_bytes()
+    assert again.root.ledger("tiny-v1").read_bytes() == ledger.path.read_bytes(), "nothing changes"
+    now = progress.read(many)
+    assert now is not None and not many.progress.exists(), "when it ended tells of K: it is kept to itself"
+    assert ([row.label for row in now.rows], now.running, now.left) == (["selection-only"], (), None)
+    assert now.lines() == ["selection-only  1 of 1 trial"]
 
 
 # Without Ray

@@ -22,7 +22,7 @@ from privimage.sweeps import run as runs
 from privimage.sweeps.run import Outcome, run_sweep
 from privimage.sweeps.sweep import load_sweep
 
-IN_TURN = {"resources": {"cpu": 2}}  # one process for all trials: to start one takes longer than a trial
+IN_TURN = {"resources": {"cpu": 1.5}}  # of two: one process for all trials, as to start one takes longer than a trial
 
 
 def run(values: dict[str, Any], root: Path) -> Outcome:
