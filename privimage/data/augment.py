@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,13 +11,18 @@ from torch.nn import functional
 
 from privimage.data.pool import Vary
 
+FAR = 1.7  # how much further every second variation of a glyph goes: a hand writes what no font has
 
-def strokes(x: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Images [B, C, H, W] under random affine and elastic maps, some strokes thickened or thinned."""
+
+def strokes(x: Tensor, *, rng: torch.Generator, strength: float = 1.0) -> Tensor:
+    """Images [B, C, H, W] under random affine and elastic maps, some strokes thickened or thinned.
+
+    With a larger `strength` maps take them further from what they are.
+    """
     B, side = len(x), x.shape[-2:]
 
-    def spread(*shape: int) -> Tensor:  # uniform in [-1/2, 1/2)
-        return (torch.rand(*shape, generator=rng) - 0.5).to(x.device)
+    def spread(*shape: int) -> Tensor:  # uniform in [-1/2, 1/2), times the strength
+        return (torch.rand(*shape, generator=rng) - 0.5).to(x.device) * strength
 
     turn, shear = spread(B) * 0.5, spread(B) * 0.5
     affine = torch.zeros(B, 2, 3, device=x.device)
@@ -30,7 +36,7 @@ def strokes(x: Tensor, *, rng: torch.Generator) -> Tensor:
     x = functional.grid_sample(x, field, align_corners=False)
     thick = functional.max_pool2d(x, 3, 1, 1)
     thin = functional.pad(-functional.max_pool2d(-x, 2, 1, 0), (0, 1, 0, 1))
-    pick = spread(B)[:, None, None, None]
+    pick = (torch.rand(B, generator=rng) - 0.5).to(x.device)[:, None, None, None]
     return torch.where(pick < -0.25, thick, torch.where(pick > 0.35, thin, x))
 
 
@@ -53,4 +59,7 @@ def photo(x: Tensor, *, rng: torch.Generator) -> Tensor:
     return ((x - 0.5) * gain + 0.5 + shift).clamp(0, 1)
 
 
-VARY: dict[Vary, Callable[..., Tensor]] = {"strokes": strokes, "photo": photo}
+VARY: dict[Vary, tuple[Callable[..., Tensor], ...]] = {  # of the first variation, the second, then again from the first
+    "strokes": (strokes, partial(strokes, strength=FAR)),
+    "photo": (photo,),
+}

@@ -1,6 +1,6 @@
 """Views: public images and variations of them, of which a synthetic set is chosen. All of it follows from seeds.
 
-View 0 is the images as they are. Every other view changes each of them a little, in the way of its kind.
+View 0 is the images as they are. Every other view changes each of them, in the ways of its kind by turns.
 """
 
 from __future__ import annotations
@@ -58,5 +58,6 @@ class Views:
             return x
         seed = np.random.SeedSequence((view, start)).generate_state(1, np.uint64)[0]
         rng = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        varied = VARY[self.kind](torch.from_numpy(x).float() / 255, rng=rng)
+        vary = VARY[self.kind]
+        varied = vary[(view - 1) % len(vary)](torch.from_numpy(x).float() / 255, rng=rng)
         return (varied * 255).round().clamp(0, 255).to(torch.uint8).numpy()

@@ -13,7 +13,7 @@ from privimage.shared_answer import stages_of
 
 SeenBy = Literal["query", "efficientnet-lite0"]
 
-MOST_DIRECTIONS = (64, 32)  # of the network's features, and of the low frequencies
+MOST_DIRECTIONS = (128, 64)  # of the network's features, and of the low frequencies
 LEAST_DIRECTIONS = 8
 BLOCK = 500  # images that are looked at together
 
@@ -44,7 +44,7 @@ def directions(*, n: int, labels: int, sigma: float) -> tuple[int, int]:
     over that are told apart: fewer would leave something out, more would be noise and make the clip norm larger.
 
     >>> directions(n=3600, labels=10, sigma=30.0), directions(n=3600, labels=10, sigma=0.5)
-    ((12, 6), (64, 32))
+    ((12, 6), (128, 64))
     """
     told = round(n / labels / sigma)
     first, second = MOST_DIRECTIONS

@@ -16,20 +16,28 @@ from scipy.optimize import minimize
 
 ITERATIONS = 60
 SLACK = 1.5  # of the least square that can be missed: closer is bought with ever fewer images
+NEAR = 20_000  # images that are looked at with finer ridges: those of most weight with the first
 RIDGES = tuple(10.0**power for power in np.arange(0, -4.01, -0.5))  # from coarse to fine
 
 
 def tilt(phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float) -> NDArray[np.float64]:
     """The weights [n], which sum to 1, over images with phi [n, d] for a mean M [d] with `noise` in each entry."""
-    lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.float64]]]()
+    lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.int64], NDArray[np.float64]]]()
+    index, near = np.arange(len(phi)), phi
     for ridge in RIDGES:
-        lam, weights = _solve(phi, M, ridge, lam)
-        missed = float(np.square(weights @ phi - M).sum())
-        path.append((missed, weights))
+        lam, w = _solve(near, M, ridge, lam)
+        missed = float(np.square(w @ near - M).sum())
+        path.append((missed, index, w))
         if missed <= phi.shape[1] * noise**2:
             break
+        if len(w) > NEAR:
+            kept = np.sort(np.argpartition(w, -NEAR)[-NEAR:])
+            index, near = index[kept], np.ascontiguousarray(near[kept])
     allowed = max(phi.shape[1] * noise**2, SLACK * missed)
-    return next(weights for missed, weights in path if missed <= allowed)
+    _, index, w = next(found for found in path if found[0] <= allowed)
+    weights = np.zeros(len(phi))
+    weights[index] = w
+    return weights
 
 
 def _solve(

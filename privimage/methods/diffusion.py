@@ -225,6 +225,11 @@ MEMBERS = {
         what="the same, drawn from the public images that meet the noisy means",
         settings={**LONG, **ANCHORED},
     ),
+    "privimage+md": DiffusionMethod(
+        pretrain_on="tilted",
+        what="trained on public images that meet the noisy means, then fine-tuned",
+        settings={**LONG, "means.sigma": 5.0},
+    ),
     "selection+anchors": DiffusionMethod(
         pretrain_on="selected",
         finetune="none",

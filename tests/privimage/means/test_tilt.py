@@ -66,3 +66,14 @@ def test_a_mean_that_no_image_is_near_gives_the_nearest_images() -> None:
     found = tilt(phi, np.full(6, 2.0), noise=1e-6)
     assert np.isfinite(found).all() and missed(phi, found, np.full(6, 2.0)) > 1
     assert phi[found.argmax()].sum() > np.quantile(phi.sum(axis=1), 0.95)
+
+
+def test_a_large_pool_is_looked_at_in_part_and_nothing_else_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that hardly count with a coarse ridge count even less with a finer one."""
+    phi = pool(6000, 10, seed=3)
+    M = phi[phi[:, 0] > 0.5].mean(axis=0).astype(np.float64)
+    whole = tilt(phi, M, noise=0.002)
+    monkeypatch.setattr("privimage.means.tilt.NEAR", 3000)
+    part = tilt(phi, M, noise=0.002)
+    assert (part == 0).sum() >= 3000 and part.sum() == pytest.approx(1)
+    assert np.abs(whole - part).sum() < 0.02, "in total variation, 1% of the images"
