@@ -37,6 +37,7 @@ from privimage.text import duration
 from privimage.trial import Trial
 
 SAMPLED, FEW, TICKS = 40, 300, 100
+N_PUBLIC = 50_000  # public images of a set whose number its name does not tell
 SPREAD = (0.5, 1.3)  # of the estimate: small batches are timed, which cost a little more; other programs, start-up
 
 
@@ -136,7 +137,7 @@ class _Timing:
         families = list(dict.fromkeys(type(config.member) for config in configs))
         for number, family in enumerate(families):
             mine = [config for config in configs if type(config.member) is family]
-            effort = mine[0].member.effort(self.shape, self.n)
+            effort = mine[0].member.effort(self.shape, self.n, self.sweep.data.public.n_train or N_PUBLIC)
             if effort is None:
                 raise InputError(f"{mine[0].name} does not say how long its stages take")
             effort.measure(mine, partial(_tell, tell, number, len(families)))

@@ -144,11 +144,11 @@ class DiffusionMethod(Method):
 
         Pipeline(self, context).ask()
 
-    def effort(self, shape: Shape, n: float) -> Effort:
+    def effort(self, shape: Shape, n: float, n_public: float) -> Effort:
         """See Method."""
         from privimage.methods.effort import DiffusionEffort  # as above
 
-        return DiffusionEffort(shape, n)
+        return DiffusionEffort(shape, n, n_public)
 
     @property
     def selects(self) -> bool:

@@ -18,15 +18,20 @@ from privimage.generators import Shape, sizes
 from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
+from privimage.means.config import BLOCK, MOST_DIRECTIONS
+from privimage.means.features import extractor
+from privimage.means.tilt import ITERATIONS, NEAR, RIDGES
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell, silent
+from privimage.semantics import QueryFunction, query_network
 from privimage.workers import Workers
 
 if TYPE_CHECKING:
     from privimage.methods.diffusion import DiffusionConfig
 
 LABELS, CLASSES = 10, 1000
+FEW = 100  # images that a large network is timed on
 CPU = torch.device("cpu")
 
 
@@ -43,29 +48,38 @@ class StepSeconds:
 
 
 class DiffusionEffort:
-    """See Effort of `method`. `shape` is that of an image, and about `n` of them are there to train on."""
+    """See Effort. `shape` is that of an image; about `n` are there to train on, and `n_public` public ones."""
 
-    def __init__(self, shape: Shape, n: float) -> None:
-        self.shape, self.n = shape, n
+    def __init__(self, shape: Shape, n: float, n_public: float) -> None:
+        self.shape, self.n, self.n_public = shape, n, n_public
         self._speed: dict[str, StepSeconds] = {}  # by stage, and by model size where that decides
 
     def measure(self, configs: Sequence[DiffusionConfig], tell: Tell) -> None:
         """Time what these configurations need; `tell` is told how much of it is done."""
         sized = {config.model.size: config for config in configs}
-        total = 3 * len(sized) + 1
+        pools = [config for config in configs if any(s.kind == "pool" for s in config.member.declaration.stages)]
+        total = 3 * len(sized) + 1 + len(pools[:1])
         for size, config in sized.items():
             make = {"pretrained": self._pretrain, "generator": self._private, "samples": self._sample}
             for kind, time_it in make.items():
                 self._speed[f"{kind} {size}"] = time_it(config)
                 tell(len(self._speed), total)
         self._speed["query-function"] = self._query(configs[0])
-        tell(total, total)
+        tell(total - len(pools[:1]), total)
+        for config in pools[:1]:
+            self._speed["pool"] = self._pool(config)
+            tell(total, total)
 
     def seconds(self, kind: str, config: DiffusionConfig) -> float:
         """Of computing that stage once; 0 if it takes next to nothing."""
         if kind == "query-function":
             function = config.query.function
             return self._speed[kind].of(steps=function.steps, units=function.steps * function.batch)
+        if kind == "pool":
+            views = config.pool.views * self.n_public
+            return self._speed[kind].of(steps=views / BLOCK, units=views)
+        if kind == "tilted":
+            return tilt_seconds(config.pool.views * self.n_public)
         cost = self._speed.get(f"{kind} {config.model.size}")
         if cost is None:
             return 0.0
@@ -85,6 +99,8 @@ class DiffusionEffort:
         """Of what that stage leaves in the store."""
         if kind == "samples":
             return whole.samples * (math.prod(self.shape) + 8)
+        if kind == "pool":
+            return 4 * sum(MOST_DIRECTIONS) * whole.pool.views * self.n_public
         weights = 4 * sum(p.numel() for p in self._generator(whole).F.parameters())
         return {"pretrained": weights, "generator": weights, "model": 2 * weights}.get(kind, 0)
 
@@ -128,6 +144,18 @@ class DiffusionEffort:
 
         return _cost(steps, most=min(whole.samples, config.batch))
 
+    def _pool(self, whole: DiffusionConfig) -> StepSeconds:
+        """Of one image that is looked at, in blocks that are always full."""
+        function = None
+        if whole.means.seen_by(self.shape[0]) == "query":
+            state = query_network(channels=self.shape[0], n_classes=CLASSES).state_dict()
+            function = QueryFunction.load(state, channels=self.shape[0], n_classes=CLASSES, device=CPU)
+        see = extractor(function, device=CPU)
+        x = pictures(self.shape, BLOCK if function is not None else FEW)
+        see(x)  # the first call loads what it needs
+        each = clock(lambda: see(x)) / len(x)
+        return StepSeconds(step=0.0, unit=each)
+
     def _query(self, whole: DiffusionConfig) -> StepSeconds:
         x, y = pictures(self.shape, 64), np.arange(64) % CLASSES
         public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
@@ -139,6 +167,14 @@ class DiffusionEffort:
             ))  # fmt: skip
 
         return _cost(steps, most=whole.query.function.batch)
+
+
+def tilt_seconds(n: float) -> float:
+    """Of choosing among n images for all labels: about so many looks at all of them, and at the nearest, of a label."""
+    d = sum(MOST_DIRECTIONS)
+    phi = np.random.default_rng(0).standard_normal((NEAR // 10, d), dtype=np.float32)
+    each = clock(lambda: [(phi @ phi[0]) @ phi for _ in range(50)]) / 50 * 10  # of one look at NEAR images
+    return LABELS * ITERATIONS * each * (n / NEAR + len(RIDGES) / 2)
 
 
 def pictures(shape: Shape, n: int) -> np.ndarray:

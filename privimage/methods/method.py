@@ -124,8 +124,9 @@ class Method(ABC):
         """A line for everything that these configurations, all that may be tried, are likely to do in vain."""
         return []
 
-    def effort(self, shape: Shape, n: float) -> Effort | None:
-        """How long its stages take with images of this shape, about `n` to train on; None if it does not say."""
+    def effort(self, shape: Shape, n: float, n_public: float) -> Effort | None:
+        """How long its stages take with images of this shape, about `n` to train on and `n_public` public ones; None if
+        it does not say."""
         return None
 
     # ---- what follows from what is declared

@@ -68,6 +68,7 @@ class Glyphs(Source):
     what: ClassVar[str] = "characters drawn from free fonts, one character a class"
     roles: ClassVar[tuple[SetRole, ...]] = ("public",)
     own_shape: ClassVar[tuple[int, int] | None] = (1, SIDE)
+    n_train: ClassVar[int | None] = 36_336
 
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
         """See Source. Drawn once, and kept under `cache`."""
