@@ -16,7 +16,8 @@ from scipy.optimize import minimize
 
 ITERATIONS = 60
 SLACK = 1.5  # of the least square that can be missed: closer is bought with ever fewer images
-NEAR = 20_000  # images that are looked at with finer ridges: those of most weight with the first
+FEW = 20_000  # images that are looked at with finer ridges, if these have all weight but LEFT_OUT with a coarser one
+LEFT_OUT = 1e-3
 RIDGES = tuple(10.0**power for power in np.arange(0, -4.01, -0.5))  # from coarse to fine
 
 
@@ -24,20 +25,30 @@ def tilt(phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float) -> N
     """The weights [n], which sum to 1, over images with phi [n, d] for a mean M [d] with `noise` in each entry."""
     lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.int64], NDArray[np.float64]]]()
     index, near = np.arange(len(phi)), phi
+    if len(phi) > 2 * FEW:  # begun with few of them, all need hardly any iterations
+        lam, _ = _solve(phi[:: len(phi) // FEW], M, RIDGES[0], lam)
     for ridge in RIDGES:
         lam, w = _solve(near, M, ridge, lam)
         missed = float(np.square(w @ near - M).sum())
         path.append((missed, index, w))
         if missed <= phi.shape[1] * noise**2:
             break
-        if len(w) > NEAR:
-            kept = np.sort(np.argpartition(w, -NEAR)[-NEAR:])
-            index, near = index[kept], np.ascontiguousarray(near[kept])
+        if len(w) > FEW:
+            kept = _heaviest(w)
+            index, near = index[kept], near[kept]
     allowed = max(phi.shape[1] * noise**2, SLACK * missed)
     _, index, w = next(found for found in path if found[0] <= allowed)
     weights = np.zeros(len(phi))
     weights[index] = w
     return weights
+
+
+def _heaviest(w: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of the fewest weights, but at least of FEW, that lack LEFT_OUT of the sum."""
+    order = np.argsort(w)[::-1]
+    enough = int(np.searchsorted(np.cumsum(w[order]), 1 - LEFT_OUT)) + 1
+    kept: NDArray[np.int64] = np.sort(order[: max(FEW, enough)])
+    return kept
 
 
 def _solve(

@@ -18,9 +18,9 @@ from privimage.generators import Shape, sizes
 from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
+from privimage.means import tilt
 from privimage.means.config import BLOCK, MOST_DIRECTIONS
 from privimage.means.features import extractor
-from privimage.means.tilt import ITERATIONS, NEAR, RIDGES
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell, silent
@@ -172,9 +172,9 @@ class DiffusionEffort:
 def tilt_seconds(n: float) -> float:
     """Of choosing among n images for all labels: about so many looks at all of them, and at the nearest, of a label."""
     d = sum(MOST_DIRECTIONS)
-    phi = np.random.default_rng(0).standard_normal((NEAR // 10, d), dtype=np.float32)
-    each = clock(lambda: [(phi @ phi[0]) @ phi for _ in range(50)]) / 50 * 10  # of one look at NEAR images
-    return LABELS * ITERATIONS * each * (n / NEAR + len(RIDGES) / 2)
+    phi = np.random.default_rng(0).standard_normal((tilt.FEW // 10, d), dtype=np.float32)
+    each = clock(lambda: [(phi @ phi[0]) @ phi for _ in range(50)]) / 50 * 10  # of one look at FEW images
+    return LABELS * tilt.ITERATIONS * each * (n / tilt.FEW / 4 + len(tilt.RIDGES) / 2)
 
 
 def pictures(shape: Shape, n: int) -> np.ndarray:
