@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 LARGEST = 2.0**63
 SCALARS = (bool, int, float, str)
@@ -107,6 +110,46 @@ def field_type(model: type[BaseModel], path: list[str]) -> FieldType | None:
     if info is None or (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
         return None
     return FieldType(info)
+
+
+@dataclass(frozen=True, eq=False)  # a part of types, which are hashed
+class Constraint:
+    """For Annotated, behind the bounds of a field: what its values must be, for the door for files and for editors.
+
+    `check` raises ValueError in one line for a value that breaks it; `told` are the words of JSON Schema for the same.
+    """
+
+    check: Callable[[Any], None]
+    told: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def checked(value: Any) -> Any:
+            self.check(value)
+            return value
+
+        return core_schema.no_info_after_validator_function(checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), **self.told}
+
+
+def spelt(pattern: str, *, use: str) -> Constraint:
+    """The rule of texts that match the pattern from end to end; `use` says in words what to write."""
+
+    def check(text: str) -> None:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"use {use}")
+
+    return Constraint(check, {"pattern": f"^(?:{pattern})$"})
+
+
+def _once(items: Sequence[Any]) -> None:
+    for i, item in enumerate(items):
+        if item in items[:i]:
+            raise ValueError(f"entry {i} stands there already; give it once")
+
+
+ONCE = Constraint(_once, {"uniqueItems": True})  # of lists
 
 
 def one_of(names: Callable[[], Iterable[str]]) -> Callable[[dict[str, Any]], None]:

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from privimage.errors import InputError
+from privimage.field_types import Constraint
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes s3:/bucket of s3://bucket
 
@@ -40,11 +39,10 @@ def local_path(path: str | Path, *, named: str) -> Path:
     return Path(path)
 
 
-def _checked(path: str) -> str:
+def _check(path: str) -> None:
     why = refusal(path)
     if why is not None:
         raise ValueError(why)
-    return path
 
 
-LocalPath = Annotated[str, AfterValidator(_checked)]
+LocalPath = Annotated[str, Constraint(_check, {"minLength": 1, "not": {"pattern": f"://|^{_ADDRESS.pattern}"}})]

@@ -24,7 +24,7 @@ from privimage.methods.method import DEFAULT, METHODS
 from privimage.sweeps.modes.public import HELD_OUT, OF_THE_SET, StandIn
 from privimage.sweeps.modes.tuning import MODES, USUAL
 from privimage.sweeps.space import MOST_CHOICES
-from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.sweep import MOST_DELTA, Sweep
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -62,6 +62,7 @@ class _Schema:
         methods = {name: {"$ref": self._method(name)} for name, method in self.methods.items() if method.private}
         whats = {name: method.what for name, method in self.methods.items()}
         self._put(sweep, "method", _by("name", methods, whats, absent=DEFAULT))
+        sweep["properties"]["budgets"]["items"]["properties"] = {"delta": {"maximum": MOST_DELTA}}
         self._put(sweep, "search", self._search())
         self._put(sweep, "compare", {**sweep["properties"]["compare"], "items": self._row(whats)})
         self._put(sweep, "objectives", self._objectives())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +16,7 @@ from privimage.cluster.resources import Resources
 from privimage.data import HeldOutConfig
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
-from privimage.field_types import field_type, has_field
+from privimage.field_types import ONCE, Constraint, field_type, has_field, spelt
 from privimage.local import local_path
 from privimage.methods.method import DEFAULT, METHODS, NEVER_SEARCHED, MethodConfig, load
 from privimage.methods.resolve import fitting
@@ -45,47 +44,39 @@ from privimage.trial import Draw, Trial
 
 MOST_DELTA = 0.01
 METHOD = "method.name"
+NAME = spelt("[A-Za-z0-9][A-Za-z0-9._-]*", use="letters, digits, '.', '_' and '-', a letter or a digit first")
 Seed = Annotated[int, Field(ge=0)]
+
+
+def _free(name: str) -> None:
+    if name in RESERVED:
+        raise ValueError(f"{name} is reserved; use another name")
+
+
+FREE = Constraint(_free, {"not": {"enum": list(RESERVED)}})
 
 
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
-    name: str = Field(max_length=80)  # of the run, and of its folder
+    name: Annotated[str, Field(max_length=80), NAME, FREE]  # of the run, and of its folder
     data: DataConfig
-    budgets: tuple[Budget, ...] = Field(min_length=1, max_length=MOST_BUDGETS)  # each is searched
+    budgets: Annotated[tuple[Budget, ...], Field(min_length=1, max_length=MOST_BUDGETS), ONCE]  # each is searched
     tuning: Tuning = Explore()  # how it is searched, and what that lets you state
     method: dict[str, Any] = Field(default_factory=dict)  # which, and its fixed fields
     search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)  # by dotted field
-    compare: tuple[Row, ...] = Field(default=(), max_length=MOST_ROWS)  # rows beside the search
+    compare: Annotated[tuple[Row, ...], Field(max_length=MOST_ROWS), ONCE] = ()  # rows beside the search
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)  # by metric; the first decides
-    metrics: tuple[str, ...] = Field(default=(), max_length=20)  # measured beside the objectives
+    metrics: Annotated[tuple[str, ...], Field(max_length=20), ONCE] = ()  # measured beside the objectives
     features: Features = Features()
     trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget; in mode select their mean
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)  # of what is public
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), ONCE] = (0,)  # of what is public
     resources: Resources = Resources()
 
     @classmethod
     def load(cls, file: str | Path, *, set: Mapping[str, Any] = {}) -> Sweep:
         """The sweep in a YAML file or in the shipped recipe of that name, dotted fields `set`. Raises InputError."""
         return load_sweep(recipe.find(local_path(file, named="FILE.yaml")), overrides=set)
-
-    @field_validator("name")
-    @classmethod
-    def _free(cls, name: str) -> str:
-        if name in RESERVED:
-            raise ValueError(f"{name} is reserved; use another name")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError("use letters, digits, '.', '_' and '-', a letter or a digit first")
-        return name
-
-    @field_validator("budgets", "compare", "metrics", "seeds")
-    @classmethod
-    def _once(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        for i, item in enumerate(items):
-            if item in items[:i]:
-                raise ValueError(f"entry {i} stands there already; give it once")
-        return items
 
     @field_validator("budgets")
     @classmethod

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from privimage.data.sources.source import SOURCES, SetRole, Source
 from privimage.errors import InputError
+from privimage.field_types import spelt
 from privimage.schema import Frozen
 
 TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3,600 / 400 / 1,000
 VALIDATION_SHARE = 0.08
+ID = spelt("[a-z0-9][a-z0-9._-]*", use="lower-case letters, digits, '.', '_' and '-', a letter or a digit first")
 SHARES = ("validation", "test", "split_seed")
 
 
@@ -87,17 +88,10 @@ class SensitiveConfig(_InRole):
 
     role: ClassVar[SetRole] = "sensitive"
 
-    id: str = Field(max_length=100)  # names its ledger: the same images, the same id, for ever
+    id: Annotated[str, Field(max_length=100), ID]  # names its ledger: the same images, the same id, for ever
     validation: float = Field(default=VALIDATION_SHARE, gt=0, lt=1)  # share that scores the search, if it is private
     test: float = Field(default=TEST_SHARE, gt=0, lt=1)  # share that is only measured against
     split_seed: int = Field(default=0, ge=0)  # another seed, another split
-
-    @field_validator("id")
-    @classmethod
-    def _file_name(cls, id: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", id):
-            raise ValueError("use lower-case letters, digits, '.', '_' and '-', a letter or a digit first")
-        return id
 
     @model_validator(mode="after")
     def _split(self) -> Self:
