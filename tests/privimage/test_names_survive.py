@@ -40,46 +40,53 @@ generator 3c9cf83bfc36ed4f dpdm
 generator 6ddf45f06ce02f1b pdp-diffusion
 generator acda84754c65351b nonprivate-tune
 generator f1ab9d68154fbab9 random-selection
+generator fc555380301a9c34 privimage+md
 histogram b25581b60f7c6b41 nonprivate-tune privimage+d selection+anchors selection-only
 histogram-derived 167fb53b8e3e7ee3 nonprivate-tune privimage+d selection+anchors selection-only
-means 85b7a181b58e6707 privimage+a privimage+m
-means-derived b3b89e3b13e2422a privimage+a privimage+m
-model 196e49bed9be4245 privimage+a
+means 338155123404a2fe privimage+a privimage+m privimage+md
+means-derived 3799faa147cabc61 privimage+md
+means-derived 7071ef86a06d793b privimage+a privimage+m
 model 1c9fd5b7ad22121a nonprivate-tune
 model 3e9a5e14289346ce pdp-diffusion
-model 5498296624d19290 selection+anchors
-model 75f283ff7e1ece5f privimage+m
+model 85371b438dc5cc04 privimage+m
+model 8ce3b578364393ab privimage+a
+model 9e8f8f7e33c18c29 privimage+md
 model a96a3711004542e0 privimage+d
 model af597dbb40d863ea selection-only
 model cb92b42c083efcf9 dpdm
+model e27ae72885fa031a selection+anchors
 model f1cfe024f2882569 random-selection
-pool 9703b715bb5089d8 privimage+a privimage+m
+pool 0cef705e7571e522 privimage+a privimage+m privimage+md
+pretrained 106059d6597cfbb1 selection+anchors
 pretrained 93857e5951e66374 random-selection
-pretrained ed5cd68184394366 selection+anchors
-pretrained f0b5493c074b4867 privimage+a privimage+m
+pretrained ceb46e95639522e7 privimage+a privimage+m
+pretrained d80ce9fd1280347f privimage+md
 pretrained f5f345f894952d4e nonprivate-tune privimage+d selection-only
 pretrained fbe92440bbc67bcd pdp-diffusion
-query-function cd6be3adb7fb64e5 nonprivate-tune privimage+a privimage+d privimage+m selection+anchors selection-only
+query-function cd6be3adb7fb64e5 nonprivate-tune privimage+a privimage+d privimage+m privimage+md selection+anchors selection-only
+samples 05c3b1facf513e0d privimage+md
 samples 15e3787d09035796 random-selection
+samples 481a9dfa8a726180 selection+anchors
 samples 5605f3a24e7fc801 nonprivate-tune
 samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
-samples 87916e85c34f6079 privimage+m
-samples 8efc250d536a2cbf privimage+a
+samples 86a96aedbdc46570 privimage+a
 samples 98614e3111807af2 dpdm
-samples a3cd56d32610b425 selection+anchors
 samples ae1fa5a211e88a52 pdp-diffusion
+samples da3538e8b516915f privimage+m
+score 0747e72fa1592e99 privimage+m
+score 120f7e5ee889bd04 privimage+a
 score 4baba8379e5fdda5 selection-only
-score 4faf4dad37baf18d privimage+m
+score 86966175dc9f1efe privimage+md
 score 97b5761802ba5ee1 pdp-diffusion
+score b5bc395e34f66f35 selection+anchors
 score d3f644b69c2ca1e5 privimage+d
 score d98bd0f161e9c851 dpdm
-score e3f69d568f196232 selection+anchors
-score efca9f7107faa5cb privimage+a
 score faaa8d95d51f4058 random-selection
 selection 0fdf1f3efe0dd9c4 random-selection
 selection 63bf11ad02242962 nonprivate-tune privimage+d selection+anchors selection-only
-tilted 3c55db92fac866c2 privimage+a privimage+m
+tilted 7bc3b7582edc6e1c privimage+md
+tilted ddb4f6c2f510494c privimage+a privimage+m
 """
 ANSWERS = {"histogram": "6a379ee67d500b0d", "means": "38f130f83eaa8dcf", "derived": "feb65da40898d645"}
 
