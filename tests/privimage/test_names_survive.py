@@ -33,7 +33,7 @@ from privimage.methods.method import METHODS
 from privimage.privacy.budget import Event
 from privimage.shared_answer import noisier
 
-# of every stage of every method: its kind, the first 16 digits of its key, and the methods that share it
+# of every stage of every method: its kind, the first 16 digits of its key, and the method
 KEYS = """
 generator 098af27d3e5f5f7a privimage+d
 generator 3c9cf83bfc36ed4f dpdm
@@ -41,11 +41,20 @@ generator 6ddf45f06ce02f1b pdp-diffusion
 generator acda84754c65351b nonprivate-tune
 generator f1ab9d68154fbab9 random-selection
 generator fc555380301a9c34 privimage+md
-histogram b25581b60f7c6b41 nonprivate-tune privimage+d selection+anchors selection-only
-histogram-derived 167fb53b8e3e7ee3 nonprivate-tune privimage+d selection+anchors selection-only
-means 338155123404a2fe privimage+a privimage+m privimage+md
+histogram b25581b60f7c6b41 nonprivate-tune
+histogram b25581b60f7c6b41 privimage+d
+histogram b25581b60f7c6b41 selection+anchors
+histogram b25581b60f7c6b41 selection-only
+histogram-derived 167fb53b8e3e7ee3 nonprivate-tune
+histogram-derived 167fb53b8e3e7ee3 privimage+d
+histogram-derived 167fb53b8e3e7ee3 selection+anchors
+histogram-derived 167fb53b8e3e7ee3 selection-only
+means 338155123404a2fe privimage+a
+means 338155123404a2fe privimage+m
+means 338155123404a2fe privimage+md
 means-derived 3799faa147cabc61 privimage+md
-means-derived 7071ef86a06d793b privimage+a privimage+m
+means-derived 7071ef86a06d793b privimage+a
+means-derived 7071ef86a06d793b privimage+m
 model 1c9fd5b7ad22121a nonprivate-tune
 model 3e9a5e14289346ce pdp-diffusion
 model 85371b438dc5cc04 privimage+m
@@ -56,14 +65,25 @@ model af597dbb40d863ea selection-only
 model cb92b42c083efcf9 dpdm
 model e27ae72885fa031a selection+anchors
 model f1cfe024f2882569 random-selection
-pool 0cef705e7571e522 privimage+a privimage+m privimage+md
+pool 0cef705e7571e522 privimage+a
+pool 0cef705e7571e522 privimage+m
+pool 0cef705e7571e522 privimage+md
 pretrained 106059d6597cfbb1 selection+anchors
 pretrained 93857e5951e66374 random-selection
-pretrained ceb46e95639522e7 privimage+a privimage+m
+pretrained ceb46e95639522e7 privimage+a
+pretrained ceb46e95639522e7 privimage+m
 pretrained d80ce9fd1280347f privimage+md
-pretrained f5f345f894952d4e nonprivate-tune privimage+d selection-only
+pretrained f5f345f894952d4e nonprivate-tune
+pretrained f5f345f894952d4e privimage+d
+pretrained f5f345f894952d4e selection-only
 pretrained fbe92440bbc67bcd pdp-diffusion
-query-function cd6be3adb7fb64e5 nonprivate-tune privimage+a privimage+d privimage+m privimage+md selection+anchors selection-only
+query-function cd6be3adb7fb64e5 nonprivate-tune
+query-function cd6be3adb7fb64e5 privimage+a
+query-function cd6be3adb7fb64e5 privimage+d
+query-function cd6be3adb7fb64e5 privimage+m
+query-function cd6be3adb7fb64e5 privimage+md
+query-function cd6be3adb7fb64e5 selection+anchors
+query-function cd6be3adb7fb64e5 selection-only
 samples 05c3b1facf513e0d privimage+md
 samples 15e3787d09035796 random-selection
 samples 481a9dfa8a726180 selection+anchors
@@ -84,9 +104,13 @@ score d3f644b69c2ca1e5 privimage+d
 score d98bd0f161e9c851 dpdm
 score faaa8d95d51f4058 random-selection
 selection 0fdf1f3efe0dd9c4 random-selection
-selection 63bf11ad02242962 nonprivate-tune privimage+d selection+anchors selection-only
+selection 63bf11ad02242962 nonprivate-tune
+selection 63bf11ad02242962 privimage+d
+selection 63bf11ad02242962 selection+anchors
+selection 63bf11ad02242962 selection-only
 tilted 7bc3b7582edc6e1c privimage+md
-tilted ddb4f6c2f510494c privimage+a privimage+m
+tilted ddb4f6c2f510494c privimage+a
+tilted ddb4f6c2f510494c privimage+m
 """
 ANSWERS = {"histogram": "6a379ee67d500b0d", "means": "38f130f83eaa8dcf", "derived": "feb65da40898d645"}
 
@@ -101,11 +125,8 @@ def here(tiny_values: Callable[[], dict[str, Any]], tmp_path_factory: pytest.Tem
 
 def table(keys: dict[str, dict[str, str]]) -> str:
     """As KEYS."""
-    users: dict[tuple[str, str], list[str]] = {}
-    for method, stages in sorted(keys.items()):
-        for kind, key in stages.items():
-            users.setdefault((kind, key[:16]), []).append(method)
-    return "\n" + "".join(f"{kind} {key} {' '.join(methods)}\n" for (kind, key), methods in sorted(users.items()))
+    lines = (f"{kind} {key[:16]} {method}\n" for method, stages in keys.items() for kind, key in stages.items())
+    return "\n" + "".join(sorted(lines))
 
 
 def test_every_stage_has_the_key_that_it_had(here: dict[str, Any]) -> None:
