@@ -54,7 +54,7 @@ def leaves(values: Any, path: str = "") -> list[str]:
 
 
 def test_the_id_is_the_same_in_other_processes(pair: dict[str, Any]) -> None:
-    for report in pair["reports"]:  # each with a hash seed of its own
+    for report in pair["reports"]:  # with another hash seed
         assert report["trial_id"] == parse(Trial, report["trial"]).id and len(report["trial_id"]) == 16
 
 

@@ -1,4 +1,4 @@
-"""Run as a script, twice at once, by the fixture `pair`: FOLDER RANK. Not a test module."""
+"""Run as a script by the fixture `pair`: FOLDER. Imports once, then forks the two processes. Not a test module."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import tiny_trials
 import torch
 import torch.distributed as dist
+from forks import ended, forked
 
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.config import FinetuneConfig
@@ -144,4 +145,5 @@ def main(folder: Path, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    children = [forked(lambda rank=rank: main(Path(sys.argv[1]), rank)) for rank in (0, 1)]
+    sys.exit(any([ended(child) for child in children]))
