@@ -35,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before 
 
 QUEUES = {
     "ray": ("local_ray", "finished_sweep"),
-    "pair": ("pair: dict",),  # the fixture of two processes
+    "forks": ("pair: dict", "forks: "),
     "processes": ("subprocess",),
 }
 

@@ -14,6 +14,7 @@ from privimage.data.config import HeldOutConfig
 from privimage.data.held_out import hold_out
 from privimage.data.sets import PARTS, Chosen, PrivateSet, PublicSet, SensitiveData, check_apart
 from privimage.errors import InputError
+from privimage.metrics import classifiers
 from privimage.privacy.entropy import Entropy
 
 MOST = 500  # images at a time: what the query function and the classifiers look at together
@@ -67,6 +68,7 @@ def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
+    monkeypatch.setattr(classifiers, "STEPS", 20)  # of the cnn, whose training sees synthetic images alone
     what = trial(method__name=name, metrics=METRICS[name])
     public, sensitive = sets()
     far_public, far_sensitive, pictures = elsewhere(public, sensitive)

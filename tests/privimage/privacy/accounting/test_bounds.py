@@ -80,7 +80,7 @@ def finite_trials(draw: st.DrawFn) -> tuple[Array, Array, Array, Points]:
 
 
 @given(laws, finite_trials())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_best_of_k_finite_trials_never_costs_more_than_the_bound(
     law: Law, trials: tuple[Array, Array, Array, Points]
 ) -> None:
