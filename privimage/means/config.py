@@ -36,6 +36,9 @@ STAGES = (
     Stage(kind="tilted", after=("pool", "means-derived")),
 )
 
+# Where the noisy histogram is asked too.
+COUNTED = (*STAGES[1:-1], Stage(kind="tilted", after=("pool", "means-derived", "histogram-derived")))
+
 
 def directions(*, n: int, labels: int, sigma: float) -> tuple[int, int]:
     """How many directions are asked of `n` images: of the network's features, and of the low frequencies.

@@ -129,8 +129,8 @@ def phi_of(blocks: Iterable[NDArray[np.uint8]], embedding: Embedding, see: Extra
     return (embedding(see(x))[:real] for x, real in filled(blocks))
 
 
-def tilted(pool: Pool, context: Context) -> Tilted:
-    """The public images that meet the noisy means: computed or found."""
+def tilted(pool: Pool, context: Context, *, base: NDArray[np.float64] | None = None) -> Tilted:
+    """The public images that meet the noisy means: computed or found. `base` [labels, views] see `base_weights`."""
     means, embedding = noisy_means(pool, context)
 
     def build(progress: Tell) -> Built:
@@ -138,12 +138,12 @@ def tilted(pool: Pool, context: Context) -> Tilted:
         phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
         parts = []
         for y, (M, noise) in enumerate(zip(means.M[:, keep], means.noise, strict=True)):
-            weights = tilt(phi, M, noise=float(noise))
+            weights = tilt(phi, M, noise=float(noise), base=None if base is None else base[y])
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
             parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))
             progress(y + 1, labels)
         index, label, weight = map(np.concatenate, zip(*parts, strict=True))
-        own = (context.events["means"],)
+        own = tuple(event for event in context.paid if event.shared is not None)
         return Built(arrays={"index": index, "label": label, "weight": weight}, privacy="released", events=own)
 
     arrays = context.stages.public("tilted", context.inputs.of("tilted"), build).arrays

@@ -1,6 +1,6 @@
 """Tilt: weights over public images under which the mean of phi is the noisy mean of a label.
 
-    w_i = exp(lambda . phi_i) / Z              of all weights with their mean, those of most entropy
+    w_i = b_i exp(lambda . phi_i) / Z          of all weights with their mean, those nearest to b
     lambda = argmin  log Z(lambda) - lambda . M + rho / 2 |lambda|^2
 
 The ridge rho is the largest with which the weighted mean misses M by no more than the noise that is known to be in it,
@@ -21,14 +21,22 @@ LEFT_OUT = 1e-3
 RIDGES = tuple(10.0**power for power in np.arange(0, -4.01, -0.5))  # from coarse to fine
 
 
-def tilt(phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float) -> NDArray[np.float64]:
-    """The weights [n], which sum to 1, over images with phi [n, d] for a mean M [d] with `noise` in each entry."""
+def tilt(
+    phi: NDArray[np.float32], M: NDArray[np.float64], *, noise: float, base: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """The weights [n], which sum to 1, over images with phi [n, d] for a mean M [d] with `noise` in each entry.
+
+    They begin with the weights `base` [n]; None: with even ones.
+    """
+    b = np.ones(len(phi)) if base is None else base
+    log_b = np.log(np.maximum(b, 1e-30)).astype(np.float32)
     lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.int64], NDArray[np.float64]]]()
     index, near = np.arange(len(phi)), phi
     if len(phi) > 2 * FEW:  # begun with few of them, all need hardly any iterations
-        lam, _ = _solve(phi[:: len(phi) // FEW], M, RIDGES[0], lam)
+        step = len(phi) // FEW
+        lam, _ = _solve(phi[::step], log_b[::step], M, RIDGES[0], lam)
     for ridge in RIDGES:
-        lam, w = _solve(near, M, ridge, lam)
+        lam, w = _solve(near, log_b[index], M, ridge, lam)
         missed = float(np.square(w @ near - M).sum())
         path.append((missed, index, w))
         if missed <= phi.shape[1] * noise**2:
@@ -52,12 +60,16 @@ def _heaviest(w: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _solve(
-    phi: NDArray[np.float32], M: NDArray[np.float64], ridge: float, start: NDArray[np.float64]
+    phi: NDArray[np.float32],
+    log_b: NDArray[np.float32],
+    M: NDArray[np.float64],
+    ridge: float,
+    start: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(lambda, weights) of one ridge, begun at `start`."""
 
     def weights_of(lam: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        score = phi @ lam.astype(np.float32)
+        score = phi @ lam.astype(np.float32) + log_b
         most = float(score.max())
         w = np.exp(score - most, dtype=np.float64)
         total = float(w.sum())

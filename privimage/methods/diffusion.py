@@ -21,8 +21,8 @@ from privimage.errors import InputError
 from privimage.field_types import one_of
 from privimage.generators import Shape, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.means.config import COUNTED, MeansConfig
 from privimage.means.config import STAGES as MEANS
-from privimage.means.config import MeansConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import DEFAULT, Method, MethodConfig, MethodRole, Sizes, Synthetic
@@ -73,6 +73,7 @@ class DiffusionMethod(Method):
     what: str
     pretrain_on: Literal["selected", "tilted", "random", "public", "nothing"]
     finetune: Literal["private", "none", "nonprivate"] = "private"
+    counted: bool = False  # whether means are met from the noisy histogram on, not from all public images alike
     widened: bool = False  # whether variations of the selected images are selected too
     role: MethodRole = "method"
     lacks: str = ""
@@ -89,7 +90,7 @@ class DiffusionMethod(Method):
     def _start(self) -> tuple[Stage, ...]:
         selection = {
             "selected": (*QUERY, Stage(kind="selection", fields=("select.ratio",))),
-            "tilted": MEANS,
+            "tilted": (*QUERY, *COUNTED) if self.counted else MEANS,
             "random": (Stage(kind="selection", fields=("select.ratio",), world=("public", "labels", "seed")),),
         }
         pretrained = Stage(
@@ -163,7 +164,7 @@ class DiffusionMethod(Method):
     @property
     def queries(self) -> bool:
         """Whether it asks the semantic query."""
-        return self.pretrain_on == "selected"
+        return self.pretrain_on == "selected" or self.counted
 
     def check(self, config: DiffusionConfig, of: Sizes) -> None:
         """Enough public classes, and public images of every label if images start from them."""
@@ -224,6 +225,13 @@ MEMBERS = {
         finetune="none",
         what="the same, drawn from the public images that meet the noisy means",
         settings={**LONG, **ANCHORED},
+    ),
+    "privimage+qm": DiffusionMethod(
+        pretrain_on="tilted",
+        finetune="none",
+        counted=True,
+        what="the same, from the public classes on that a noisy histogram names",
+        settings=LONG,
     ),
     "privimage+md": DiffusionMethod(
         pretrain_on="tilted",

@@ -19,6 +19,7 @@ from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.histogram import noisy_histogram, query_function
+from privimage.means.base import base_weights
 from privimage.means.stages import Pool, noisy_means, tilted
 from privimage.methods.context import Context
 from privimage.methods.method import Synthetic
@@ -76,7 +77,7 @@ class Pipeline:
         """Ask what all trials share."""
         if self.method.queries:
             self.histogram()
-        else:
+        if self.method.pretrain_on == "tilted":
             noisy_means(self._pool(), self.context)
 
     def _pool(self) -> Pool:
@@ -125,10 +126,15 @@ class Pipeline:
             return Start(x=Chosen(of=self.public, index=chosen.index), y=chosen.label, weights=chosen.weight)
         if self.method.pretrain_on == "tilted":
             pool = self._pool()
-            met = tilted(pool, self.context)
+            met = tilted(pool, self.context, base=self._base(pool.views) if self.method.counted else None)
             return Start(x=_read(pool.views, met.index), y=met.label, weights=met.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
         return Start(x=self.public, y=np.full(len(self.public), null), weights=None)
+
+    def _base(self, views: Views) -> NDArray[np.float64]:
+        """What the noisy histogram says of all views [labels, views]."""
+        noise = self.context.events["histogram"].sigma * self.config.query.k1**0.5
+        return base_weights(self.histogram(), self.public.y, noise=noise, views=views.count)
 
     def _pretrain(self, generator: Generator, start: Start) -> None:
         """Load the starting weights into `generator`."""

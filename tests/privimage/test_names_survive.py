@@ -43,19 +43,24 @@ generator f1ab9d68154fbab9 random-selection
 generator fc555380301a9c34 privimage+md
 histogram b25581b60f7c6b41 nonprivate-tune
 histogram b25581b60f7c6b41 privimage+d
+histogram b25581b60f7c6b41 privimage+qm
 histogram b25581b60f7c6b41 selection+anchors
 histogram b25581b60f7c6b41 selection-only
 histogram-derived 167fb53b8e3e7ee3 nonprivate-tune
 histogram-derived 167fb53b8e3e7ee3 privimage+d
+histogram-derived 167fb53b8e3e7ee3 privimage+qm
 histogram-derived 167fb53b8e3e7ee3 selection+anchors
 histogram-derived 167fb53b8e3e7ee3 selection-only
 means 338155123404a2fe privimage+a
 means 338155123404a2fe privimage+m
 means 338155123404a2fe privimage+md
+means 338155123404a2fe privimage+qm
 means-derived 3799faa147cabc61 privimage+md
+means-derived 6bad12b0b160975f privimage+qm
 means-derived 7071ef86a06d793b privimage+a
 means-derived 7071ef86a06d793b privimage+m
 model 1c9fd5b7ad22121a nonprivate-tune
+model 3001711652d1249c privimage+qm
 model 3e9a5e14289346ce pdp-diffusion
 model 85371b438dc5cc04 privimage+m
 model 8ce3b578364393ab privimage+a
@@ -68,7 +73,9 @@ model f1cfe024f2882569 random-selection
 pool 0cef705e7571e522 privimage+a
 pool 0cef705e7571e522 privimage+m
 pool 0cef705e7571e522 privimage+md
+pool 0cef705e7571e522 privimage+qm
 pretrained 106059d6597cfbb1 selection+anchors
+pretrained 3f4e68432750c331 privimage+qm
 pretrained 93857e5951e66374 random-selection
 pretrained ceb46e95639522e7 privimage+a
 pretrained ceb46e95639522e7 privimage+m
@@ -82,6 +89,7 @@ query-function cd6be3adb7fb64e5 privimage+a
 query-function cd6be3adb7fb64e5 privimage+d
 query-function cd6be3adb7fb64e5 privimage+m
 query-function cd6be3adb7fb64e5 privimage+md
+query-function cd6be3adb7fb64e5 privimage+qm
 query-function cd6be3adb7fb64e5 selection+anchors
 query-function cd6be3adb7fb64e5 selection-only
 samples 05c3b1facf513e0d privimage+md
@@ -92,6 +100,7 @@ samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
 samples 86a96aedbdc46570 privimage+a
 samples 98614e3111807af2 dpdm
+samples 9c44e5ef774d5de3 privimage+qm
 samples ae1fa5a211e88a52 pdp-diffusion
 samples da3538e8b516915f privimage+m
 score 0747e72fa1592e99 privimage+m
@@ -100,6 +109,7 @@ score 4baba8379e5fdda5 selection-only
 score 86966175dc9f1efe privimage+md
 score 97b5761802ba5ee1 pdp-diffusion
 score b5bc395e34f66f35 selection+anchors
+score d158cd5859625891 privimage+qm
 score d3f644b69c2ca1e5 privimage+d
 score d98bd0f161e9c851 dpdm
 score faaa8d95d51f4058 random-selection
@@ -108,6 +118,7 @@ selection 63bf11ad02242962 nonprivate-tune
 selection 63bf11ad02242962 privimage+d
 selection 63bf11ad02242962 selection+anchors
 selection 63bf11ad02242962 selection-only
+tilted 1f95466909c8e047 privimage+qm
 tilted 7bc3b7582edc6e1c privimage+md
 tilted ddb4f6c2f510494c privimage+a
 tilted ddb4f6c2f510494c privimage+m

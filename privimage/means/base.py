@@ -1,0 +1,30 @@
+"""Base: the weights that a tilt begins with, where the noisy histogram was asked too.
+
+    b_i = (1 - e) S~[y, c] / sum over told classes / n_c  +  e / n          image i of class c, n_c images in it
+
+Told are the classes whose count stands above its noise; e is left for all images alike, as means may ask for others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ABOVE = 2.0  # standard deviations of the noise: what counts less is taken for noise
+EVEN = 0.1  # e, the share of the weight that all images have alike
+
+
+def base_weights(
+    S: NDArray[np.float64], classes: NDArray[np.int64], *, noise: float, views: int
+) -> NDArray[np.float64]:
+    """[labels, views * n], every row sums to 1: of n public images of these `classes`, and of variations, end to end.
+
+    `S` [labels, public classes] is the noisy histogram, `noise` the standard deviation in its entries. A label of which
+    no class stands out begins with even weights.
+    """
+    n = len(classes)
+    told = np.where(ABOVE * noise < S, S, 0.0)
+    share = told / np.maximum(told.sum(axis=1, keepdims=True), 1e-30)
+    own = (share / np.maximum(1, np.bincount(classes, minlength=S.shape[1])))[:, classes]
+    e = np.where(told.any(axis=1), EVEN, 1.0)[:, None]
+    return np.tile((1 - e) * own + e / n, views) / views
