@@ -64,10 +64,10 @@ class Bundle:
         `labels` are numbers or class names, as words that may end in =NUMBER or =SHARE% (see `analysis.wanted`), or a
         mapping to numbers of images. The same for the same seed, device and labels; costs no privacy.
 
-        Raises InputError in one line if the weights are damaged, the seed is none, or the device is not there.
+        Raises InputError in one line, which names the argument, if one is not as said here or the device is not there,
+        and if the weights are damaged.
         """
-        if not 0 <= seed <= SEEDS:
-            raise InputError(f"seed: got {seed}; expected a whole number from 0 to {SEEDS}")
+        seed = wanted.whole("seed", seed, least=0, most=SEEDS)
         where, order = _device(device), wanted.order(self.counts(n=n, labels=labels))
         return draw_images(
             self._generator, n=len(order), config=self.config.sample, seed=seed, device=where,
@@ -83,7 +83,7 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"device: got {name!r}, which this machine does not have; cpu always works") from None
     return device
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import TypeVar
 
@@ -33,6 +33,12 @@ def counts(asked: Labels, *, n: int | None, classes: Sequence[str]) -> dict[int,
     >>> counts({"b": 4, 0: 1}, n=None, classes=("a", "b"))
     {0: 1, 1: 4}
     """
+    n = None if n is None else whole("n", n, most=MOST)
+    if isinstance(asked, str | bytes) or not isinstance(asked, Iterable):
+        raise InputError(
+            f"labels: got {asked!r:.60}; expected a list, e.g. {[str(asked)[:20]]}, or a mapping to numbers"
+        )
+    asked = asked if isinstance(asked, Mapping) else list(asked)
     if not asked:
         return _shared({label: 1.0 for label in range(len(classes))}, DEFAULT if n is None else n)
     if isinstance(asked, Mapping):
@@ -48,6 +54,17 @@ def counts(asked: Labels, *, n: int | None, classes: Sequence[str]) -> dict[int,
     if kinds == {"%"} and abs(sum(shares.values()) - 100) > 1e-6:
         raise InputError(f"label: the shares sum to {sum(shares.values()):g}%; they must sum to 100%")
     return _shared(shares, DEFAULT if n is None else n)
+
+
+def whole(named: str, value: object, *, least: int = 1, most: int) -> int:
+    """The value as int. Raises InputError, which calls it by the name, if it is no whole number between the ends.
+
+    >>> whole("n", np.int64(3), most=9)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        raise InputError(f"{named}: got {value!r:.60}; expected a whole number from {least} to {most}")
+    return int(value)
 
 
 def _by_label(named: Sequence[tuple[str, T]], classes: Sequence[str]) -> dict[int, T]:
@@ -79,8 +96,6 @@ def _numbers(numbers: dict[int, int], *, n: int | None) -> dict[int, int]:
 
 def _shared(shares: dict[int, float], n: int) -> dict[int, int]:
     """n divided by shares: every label gets what it is due, rounded down, and the largest remainders one more."""
-    if not 1 <= n <= MOST:
-        raise InputError(f"n: got {n}; at least 1 and at most {MOST} images")
     due = {label: n * share / sum(shares.values()) for label, share in shares.items()}
     found = {label: int(exact + 1e-9) for label, exact in due.items()}
     rest = sorted(due, key=lambda label: (found[label] - due[label], label))[: n - sum(found.values())]

@@ -74,7 +74,20 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 0}, "n: got 0; at least 1"),
+        ({"n": 0}, "n: got 0; expected a whole number from 1 to 10000000"),
+        ({"n": "5"}, "^n: got '5'; expected a whole number"),
+        ({"n": 2.0}, r"^n: got 2\.0; expected a whole number"),
+        ({"n": True}, "^n: got True; expected a whole number"),
+        ({"n": "5", "labels": [3]}, "^n: got '5'; expected a whole number"),
+        ({"labels": "3"}, r"^labels: got '3'; expected a list, e\.g\. \['3'\], or a mapping"),
+        ({"labels": 3}, r"^labels: got 3; expected a list, e\.g\. \['3'\], or a mapping"),
+        ({"labels": None}, "^labels: got None; expected a list"),
+        ({"labels": [None]}, "^label: got 'None'; the labels are 0 to 9"),
+        ({"labels": {"ten": 1}}, "^label: got 'ten'; the labels are 0 to 9"),
+        ({"seed": "1"}, "^seed: got '1'; expected a whole number"),
+        ({"seed": 1.5}, r"^seed: got 1\.5; expected a whole number"),
+        ({"seed": None}, "^seed: got None; expected a whole number"),
+        ({"device": None}, "^device: got None, which"),
         ({"labels": ["10"]}, "label: got '10'; the labels are 0 to 9"),
         ({"labels": ["3", "03"]}, "twice"),
         ({"device": "abacus"}, "does not have"),
@@ -83,8 +96,9 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
     ],
 )
 def test_impossible_requests(directory, options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         Bundle(directory).sample(**({"n": 1, "seed": 0, "device": "cpu"} | options))
+    assert "\n" not in str(caught.value)
 
 
 def test_labels_are_drawn_as_asked_and_the_same_again(directory):
@@ -94,6 +108,7 @@ def test_labels_are_drawn_as_asked_and_the_same_again(directory):
     other, _ = Bundle(directory).sample(labels=["0=5", "7=3"], seed=2)
     assert np.array_equal(x, again) and not np.array_equal(x, other)
     assert Bundle(directory).sample(n=4, labels=["3"], seed=0)[1].tolist() == [3, 3, 3, 3]
+    assert Bundle(directory).sample(n=np.int64(2), labels=np.array([3, 5]), seed=np.int64(0))[1].tolist() == [3, 5]
 
 
 def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monkeypatch, capsys):
