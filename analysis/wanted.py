@@ -62,7 +62,7 @@ def whole(named: str, value: object, *, least: int = 1, most: int) -> int:
     >>> whole("n", np.int64(3), most=9)
     3
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise InputError(f"{named}: got {value!r:.60}; expected a whole number from {least} to {most}")
     return int(value)
 
