@@ -30,7 +30,9 @@ def test_a_public_search_asks_the_sensitive_set_once_a_budget(
         "trials": 2,
         **IN_TURN,
     }
-    folder = run(values, tmp_path).folder
+    outcome = run(values, tmp_path)
+    folder = outcome.folder
+    assert outcome.failures == (), "nothing that the wall had to refuse"
     (final,) = records.load(folder.records)
     searched = records.load(folder.stand_in.records)
     bill = Bill.model_validate_json(folder.bill.read_text())
