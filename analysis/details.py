@@ -79,7 +79,7 @@ def _folded(found: Facts, record: Record) -> str:
     what = methods.what(record)
     pairs = [
         ("what it is", f"{what} ({role})" if what else role),
-        *[(path, _setting(config.get(path))) for path in found.searched],
+        *[(path, words.setting(config.get(path))) for path in found.searched],
         ("seed", str(record.seed)),
         ("spent", spend.budget_line(record)),
         ("epsilon alone by RDP", spend.by_rdp(record)),
@@ -122,11 +122,7 @@ def stand_in(found: Facts) -> Parts:
 
 def _on_public_data(search: Facts, record: Record) -> str:
     config = pareto.flatten(record.config)
-    pairs = [*[(path, _setting(config.get(path))) for path in search.searched], ("seed", str(record.seed))]
+    pairs = [*[(path, words.setting(config.get(path))) for path in search.searched], ("seed", str(record.seed))]
     return page.folded(
         f"{record.id}: {record.method} as for budget {record.budget.epsilon:g}", [*pairs, *_effort(record)]
     )
-
-
-def _setting(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -114,7 +114,7 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         lines.append((rate.largest, f"largest class{words.DAGGER}", BASE))
     better = "lower is better" if metric.direction == "min" else "higher is better"
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
-    _epsilon_axis(ax, budgets)
+    epsilon_axis(ax, budgets)
     _reference_lines(ax, lines)
 
 
@@ -140,10 +140,11 @@ def _place(record: Record, metric: Metric) -> tuple[float, float]:
     return pareto.epsilon_shown(record) or 0.0, record.value(metric.name) or 0.0
 
 
-def _epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:
+def epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:
+    """Make x a logarithmic axis with a tick at every budget and every power of ten."""
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter(plain_numbers())
     low, high = ax.get_xlim()
     ends = [*budgets, low, high] if budgets else [low, high]
     ax.set_xlim(min(ends) / 1.25, max(ends) * 1.25)
@@ -152,6 +153,11 @@ def _epsilon_axis(ax: Axes, budgets: Sequence[float]) -> None:
     ax.grid(color="#dddddd", linewidth=0.7)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=10)
+
+
+def plain_numbers() -> FuncFormatter:
+    """For ticks of a logarithmic axis: 0.1, 1, 10, no powers of ten."""
+    return FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def _decades(ax: Axes) -> list[float]:

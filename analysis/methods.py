@@ -5,7 +5,9 @@ A record may be of a method that is not installed here: then nothing is known of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, get_args
 
 from privimage.errors import InputError
 from privimage.methods.method import METHODS, Method, MethodRole
@@ -32,10 +34,30 @@ def role(name: str) -> MethodRole:
     return "method" if method is None else method.role
 
 
+def rank(name: str) -> int:
+    """Its place in a table, by what it stands for: the lower the further up."""
+    return get_args(MethodRole).index(role(name))
+
+
 def lacks(record: Record) -> str:
     """The part that an ablation is without."""
     method = _of(record.method)
     return "" if method is None else method.lacks
+
+
+def uses(name: str, field: str) -> bool:
+    """Whether a dotted field of its configuration determines anything that the method makes; all do where unknown."""
+    method = _of(name)
+    if method is None:
+        return True
+    asked = (ask.sigma for _, ask in method.declaration.asking)
+    return method.declaration.uses(field) or field in asked
+
+
+def by_budget(name: str, fields: Mapping[str, Any]) -> bool:
+    """Whether some noise of the method follows from the budget, in a configuration with these dotted fields."""
+    method = _of(name)
+    return method is None or any(method.declaration.budgeted(stage.kind, fields) for stage in method.declaration.stages)
 
 
 def of_role(wanted: MethodRole) -> list[str]:

@@ -30,6 +30,15 @@ def number(value: float | None, *, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 
 
+def setting(value: object) -> str:
+    """The value of a field of a configuration.
+
+    >>> setting(0.05), setting(None), setting("spectral")
+    ('0.05', '–', 'spectral')
+    """
+    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
 def bound(value: float | None) -> str:
     """An epsilon, or a dash where an accountant has no bound (which another one may well have).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from privimage.analysis import words
 from privimage.analysis.modes.mode import Said, chosen_by
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Explored(Said):
             "The bill was written before the first trial and counts whatever a trial may ask, so the total holds "
             "although the sampler chose settings after it had seen results."
         )
-        return [*_meets(found), *_unfinished(found), fixed]
+        return [*_meets(found), *self.unfinished(found), fixed]
 
     def choice(self, found: Facts, record: Record, metric: str) -> list[str]:
         """Among all private trials."""
@@ -49,14 +48,3 @@ def _meets(found: Facts) -> list[str]:
         record.epsilon_alone <= record.budget.epsilon for record in found.records if record.epsilon_alone is not None
     ]
     return ["Each trial alone meets its own budget."] if private and all(private) else []
-
-
-def _unfinished(found: Facts) -> list[str]:
-    declared = sum(study.trials for study in found.bill.studies)
-    done = sum(record.role == "search" for record in found.records)
-    if done >= declared:
-        return []
-    return [
-        f"So far {done} of {words.count(declared, 'search trial')} {'has' if done == 1 else 'have'} a result; the "
-        "total covers the others too."
-    ]

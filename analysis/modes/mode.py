@@ -25,6 +25,7 @@ class Said:
     favoured = False  # whether the search favours what is compared, whatever the number of its trials
     ended = "search trial"  # a record of the search, to be counted
     role: str | None = None  # what such a record is called, if not by its role
+    settled = ""  # how the settings of the searched method were chosen, if not by figures that are in view
     axis = "one trial alone"  # whose epsilon the front is drawn against
     best = ", best"  # after the name of the searched method
     others = "Faint points: the other trials of the search."
@@ -38,6 +39,17 @@ class Said:
     def terms(self, found: Facts) -> list[str]:
         """What the total means and on what it rests."""
         raise NotImplementedError
+
+    def unfinished(self, found: Facts) -> list[str]:
+        """What has no result yet."""
+        declared = sum(study.trials for study in found.bill.studies)
+        done = sum(record.role == "search" for record in found.records)
+        if done >= declared:
+            return []
+        return [
+            f"So far {done} of {words.count(declared, self.ended)} {'has' if done == 1 else 'have'} a result; the "
+            "total covers the others too."
+        ]
 
     def chosen(self, found: Facts, record: Record, among: int) -> str:
         """How the searched method's row came to stand in a comparison."""

@@ -20,6 +20,7 @@ class InPublic(Said):
 
     favoured = True
     ended, role = "final run", "final"
+    settled = "settings found on public data"
     axis = "one generator alone"
     best = others = ""
 

@@ -19,6 +19,7 @@ class Selected(Said):
     favoured = True
     timed = False  # how long things took tells of the other trials
     ended = role = "winner"
+    settled = "the winner of a private selection"
     axis = "one generator alone, its selection included"
     best = ", winner"
     others = "The other trials of a private selection are not shown."
@@ -34,11 +35,10 @@ class Selected(Said):
         bill = found.bill
         asked = f"{words.count(places(bill.queries), 'noisy answer')} and " if bill.queries else ""
         by = f" by {found.objectives[0]}" if found.objectives else ""
-        said = []
+        said = self.unfinished(found)
         for study in bill.studies:
             at = f"epsilon {study.budget.epsilon:g}"
             if not found.searched_at(study.budget):
-                said.append(f"At {at} the selection has not ended: nothing is released yet.")
                 continue
             price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
             said.append(
@@ -47,6 +47,13 @@ class Selected(Said):
         laws = dict.fromkeys(words.law(study.law) for study in bill.studies if study.law is not None)
         hidden = "K, the other trials and their scores are not shown: showing them would void these numbers."
         return [*said, *(f"{law}; it was drawn in secret before the first trial. {hidden}" for law in laws)]
+
+    def unfinished(self, found: Facts) -> list[str]:
+        """The selections that have no winner yet."""
+        open_ = [study.budget for study in found.bill.studies if not found.searched_at(study.budget)]
+        return [
+            f"At epsilon {budget.epsilon:g} the selection has not ended: nothing is released yet." for budget in open_
+        ]
 
     def chosen(self, found: Facts, record: Record, among: int) -> str:
         """As the winner."""

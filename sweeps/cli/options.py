@@ -18,6 +18,9 @@ from privimage.text import PLAIN
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", parser=local("RUN"), help="Folder of a run, e.g. runs/demo.")
 ]
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN", parser=local("RUN"), help="Folders of runs, e.g. runs/demo.")
+]
 
 
 def _sweeps(incomplete: str) -> list[str]:

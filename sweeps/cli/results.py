@@ -9,9 +9,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from privimage.disk import on_disk, write, write_whole
+from privimage.errors import InputError
 from privimage.progress import bar
-from privimage.sweeps.cli.options import RunArgument, say, warns
-from privimage.sweeps.cli.terminal import local, out
+from privimage.sweeps.cli.options import RunArgument, RunsArgument, say, warns
+from privimage.sweeps.cli.terminal import err, local, out
 from privimage.text import PLAIN
 
 app = typer.Typer()
@@ -90,3 +92,47 @@ def sample(
         x, y = found.sample(n=n, labels=label or (), seed=seed, device=device, progress=advance)
     write_samples(x, y, to)
     out.print(f"{to}: {len(x)} images. {found.guarantee.sentence}", **PLAIN)
+
+
+@app.command(
+    epilog="Examples: privimage table runs/demo --figure demo.png; privimage table a/demo b/demo c/demo --to demo.tex"
+)
+def table(
+    runs: RunsArgument,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="markdown, csv or latex; that of --to if absent (.csv, .tex), else markdown."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(parser=local("--to"), help="A file, instead of the terminal.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(parser=local("--figure"), help="Also draw the metrics against epsilon: a .png.")
+    ] = None,
+) -> None:
+    """A table for a paper: rows are methods, columns epsilon and metric, cells mean and standard error.
+
+    Of one run, or of several on the same data: repetitions are seeds, and runs in folders of their own (--root), whose
+    noise is drawn anew. Every finished trial is in the row of its settings: none is chosen by its figures. What has to
+    be stated, and how cells are to be read, stands below.
+    """
+    from privimage.analysis import typeset
+    from privimage.analysis.table import read
+
+    kind = typeset.format_of(format, to=to)
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise InputError(f"--figure: got '{figure}'; a PNG is drawn: give a name that ends in .png")
+    found = read(runs)
+    text = typeset.FORMATS[kind](found)
+    if to is None:
+        out.print(text, end="", emoji=False, **PLAIN)
+    else:
+        write_whole(to, text)
+    if figure is not None:
+        from privimage.analysis.curves import draw
+
+        with on_disk(figure):
+            write(figure, draw(found))
+    if to is not None or kind == "csv":  # a CSV holds numbers alone, and what is said beside them goes on its own
+        for line in (*typeset.statements(found), *(str(path) for path in (to, figure) if path is not None)):
+            (err if to is None else out).print(line, **PLAIN)
