@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from privimage.analysis import front, typeset, words
 from privimage.analysis.scale import Base
-from privimage.analysis.table import ResultTable, Row
+from privimage.analysis.table import ResultTable, TableRow
 from privimage.metrics.metric import Metric
 
 Dash = tuple[float, tuple[float, ...] | None]
@@ -34,7 +34,7 @@ OWN: Dash = (0, (1, 2))  # at every budget, for a price of its own
 class Curve:
     """A row with its points by rising epsilon, one where it is the same at every budget, and how it is drawn."""
 
-    row: Row
+    row: TableRow
     points: tuple[Point, ...]
     colour: str
     marker: str
@@ -194,7 +194,7 @@ def _write(ax: Axes, labels: Sequence[Label], *, gap: float) -> None:
         )  # fmt: skip
 
 
-def _named(row: Row) -> str:
+def _named(row: TableRow) -> str:
     """The label of a row, a setting kept on one line with its value."""
     parts = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in row.parts)
     return f"{row.method} ({parts})" if parts else row.method

@@ -64,7 +64,7 @@ def cell(values: Iterable[tuple[str, float]]) -> Cell | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Repetition:
     """A record of a run, as something that may be repeated."""
 
     record: Record
@@ -133,7 +133,7 @@ class Entry:
         return self.record.artefacts.get("samples", self.record.id)  # runs of one root find the same images again
 
 
-def different(entries: Iterable[Entry]) -> list[Entry]:
+def different(entries: Iterable[Repetition]) -> list[Repetition]:
     """The entries without those that are another one once more: found in the store of their root, or copied."""
     seen: set[str] = set()
     kept = []
@@ -144,7 +144,7 @@ def different(entries: Iterable[Entry]) -> list[Entry]:
     return kept
 
 
-def settings_apart(rows: Sequence[Entry]) -> list[str]:
+def settings_apart(rows: Sequence[Repetition]) -> list[str]:
     """The dotted settings in which these differ, in order of appearance."""
     paths = dict.fromkeys(path for entry in rows for path in entry.settings)
     return [path for path in paths if len({json.dumps(entry.settings.get(path)) for entry in rows}) > 1]

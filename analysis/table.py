@@ -15,7 +15,7 @@ from typing import Any
 
 from privimage.analysis import facts, methods, pareto, scale, words
 from privimage.analysis.facts import Facts
-from privimage.analysis.repetitions import Cell, Entry, cell, different, settings_apart
+from privimage.analysis.repetitions import Cell, Repetition, cell, different, settings_apart
 from privimage.analysis.scale import Base
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
@@ -29,7 +29,7 @@ Place = tuple[Budget, str]  # of a cell: its budget and the name of its metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """One row: a method with the settings that tell it from other rows of that method.
 
     `cost` is the epsilon of one trial of a row whose figures are the same at every budget (None for others): such a row
@@ -64,8 +64,8 @@ class ResultTable:
     runs: tuple[Facts, ...]
     budgets: tuple[Budget, ...]
     metrics: dict[str, Metric]
-    rows: tuple[Row, ...]
-    open_rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
+    open_rows: tuple[TableRow, ...]
 
     @property
     def places(self) -> list[Place]:
@@ -86,7 +86,7 @@ class ResultTable:
         values = [row.cells[place].mean for row in self.rows if place in row.cells]
         return (min if self.metrics[place[1]].direction == "min" else max)(values, default=None)
 
-    def is_best(self, row: Row, place: Place) -> bool:
+    def is_best(self, row: TableRow, place: Place) -> bool:
         """Whether it has that mean, and a guarantee."""
         return row.private and place in row.cells and row.cells[place].mean == self.best(place)
 
@@ -124,10 +124,10 @@ def of_runs(runs: Sequence[Facts]) -> ResultTable:
     for one, other in pairwise(runs):
         _refuse_mixture(one, other)
     metrics = runs[0].metrics
-    entries = [Entry(record=record, found=found) for found in runs for record in found.records]
+    entries = [Repetition(record=record, found=found) for found in runs for record in found.records]
     private = [entry.record for entry in entries if entry.record.private]
     budgets = tuple(sorted({r.budget for r in private or [e.record for e in entries]}, key=_by_epsilon))
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[Repetition]] = {}
     for entry in entries:
         groups.setdefault(entry.row, []).append(entry)
     rows = _in_order([_row(group, _apart(group[0], groups), budgets, metrics) for group in groups.values()], entries)
@@ -141,16 +141,18 @@ def _by_epsilon(budget: Budget) -> tuple[float, float]:
     return budget.epsilon, budget.delta
 
 
-def _apart(entry: Entry, groups: dict[str, list[Entry]]) -> list[str]:
+def _apart(entry: Repetition, groups: dict[str, list[Repetition]]) -> list[str]:
     """The settings in which the rows of this entry's method differ."""
     return settings_apart([g[0] for g in groups.values() if _kind(g[0]) == _kind(entry)])
 
 
-def _kind(entry: Entry) -> tuple[str, str]:
+def _kind(entry: Repetition) -> tuple[str, str]:
     return entry.record.method, entry.settled
 
 
-def _row(group: Sequence[Entry], apart: Sequence[str], budgets: Sequence[Budget], metrics: dict[str, Metric]) -> Row:
+def _row(
+    group: Sequence[Repetition], apart: Sequence[str], budgets: Sequence[Budget], metrics: dict[str, Metric]
+) -> TableRow:
     first = group[0]
     cells: dict[Place, Cell] = {}
     for budget in budgets:
@@ -162,14 +164,14 @@ def _row(group: Sequence[Entry], apart: Sequence[str], budgets: Sequence[Budget]
                 cells[budget, name] = found
     private, by_budget = first.record.private, first.by_budget
     spent = [entry.record.epsilon_alone for entry in group if entry.record.epsilon_alone is not None]
-    return Row(
+    return TableRow(
         method=first.record.method, settled=first.settled, private=private, by_budget=by_budget,
         settings=tuple((path, first.settings.get(path)) for path in apart),
         cost=max(spent) if private and not by_budget else None, cells=cells,
     )  # fmt: skip
 
 
-def _stands(entry: Entry, budget: Budget) -> bool:
+def _stands(entry: Repetition, budget: Budget) -> bool:
     """Whether its figures belong to that budget: it was run at it, or they are the same wherever it fits in."""
     record = entry.record
     if entry.by_budget or record.budget == budget:
@@ -178,11 +180,11 @@ def _stands(entry: Entry, budget: Budget) -> bool:
     return spent is None or (spent <= budget.epsilon and record.budget.delta <= budget.delta)
 
 
-def _in_order(rows: Sequence[Row], entries: Sequence[Entry]) -> list[Row]:
+def _in_order(rows: Sequence[TableRow], entries: Sequence[Repetition]) -> list[TableRow]:
     """The searched method first, then by what methods stand for; then by settings, numbers by their size."""
     main = pareto.main_method([entry.record for entry in entries])
 
-    def place(row: Row) -> tuple[Any, ...]:
+    def place(row: TableRow) -> tuple[Any, ...]:
         settings = [_size(value) for _, value in row.settings]
         return row.method != main, methods.rank(row.method), row.method, row.settled, settings
 

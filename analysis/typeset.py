@@ -11,7 +11,7 @@ from pathlib import Path
 from privimage.analysis import price, words
 from privimage.analysis.facts import Facts
 from privimage.analysis.repetitions import Cell
-from privimage.analysis.table import Place, ResultTable, Row
+from privimage.analysis.table import Place, ResultTable, TableRow
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 
@@ -79,7 +79,7 @@ def format_of(name: str | None, *, to: Path | None) -> str:
     return name or SUFFIXES.get("" if to is None else to.suffix.lower(), "markdown")
 
 
-def _record(table: ResultTable, row: Row, place: Place, cell: Cell) -> dict[str, object]:
+def _record(table: ResultTable, row: TableRow, place: Place, cell: Cell) -> dict[str, object]:
     budget, name = place
     metric = table.metrics[name]
     return {
@@ -214,7 +214,9 @@ def _rates(table: ResultTable, rates: Mapping[str, float | None], text: Callable
     return [text(words.number(rates[name])) for _, name in table.places]
 
 
-def _cell(table: ResultTable, row: Row, place: Place, *, bold: Callable[[str], str], text: Callable[[str], str]) -> str:
+def _cell(
+    table: ResultTable, row: TableRow, place: Place, *, bold: Callable[[str], str], text: Callable[[str], str]
+) -> str:
     if place not in row.cells:
         return text(words.number(None))
     shown = text(number(row.cells[place]))
