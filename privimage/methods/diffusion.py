@@ -80,7 +80,7 @@ class DiffusionMethod(Method):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
-    releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection", "tilted")
+    releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection", "tilted", "nearest")
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -122,7 +122,10 @@ class DiffusionMethod(Method):
         )
 
     def _images(self) -> tuple[Stage, ...]:
-        """Post-processing. Public weights can draw the detail where there are some beside the fine-tuned ones."""
+        """Post-processing. Public weights can draw the detail where there are some beside the fine-tuned ones.
+
+        How near the images are to public ones is told where those were chosen for labels.
+        """
         two = self.pretrain_on != "nothing" and self.finetune != "none"
         model = Stage(
             kind="model",
@@ -131,7 +134,8 @@ class DiffusionMethod(Method):
             world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
         )
-        return (model, Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN))
+        samples = Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN)
+        return (model, samples, *((Stage(kind="nearest"),) if self.labelled else ()))
 
     def images(self, context: Context) -> Synthetic:
         """See Method."""

@@ -90,7 +90,7 @@ class Method(ABC):
 
     `what` says in a few words what it is, `role` what it stands for in a comparison. `settings` are dotted fields of
     its `config` with values that suit it: they take the place of the fields' defaults. `stages` are its stages in their
-    order, each with what it asks of the sensitive set; those after the images belong to the score.
+    order, each with what it asks of the sensitive set; one is `samples`, the images, from which the score follows.
     """
 
     what: str
@@ -104,7 +104,7 @@ class Method(ABC):
     @property
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """Its stages in their order, up to the images."""
+        """Its stages in their order, up to the images and what is told of them."""
 
     @abstractmethod
     def images(self, context: Context) -> Synthetic:
@@ -136,7 +136,7 @@ class Method(ABC):
         """The stages, with that of the score."""
         if not self.generates:
             return Declaration(stages=self.stages)
-        return Declaration(stages=(*self.stages, Stage(kind="score", world=("sensitive", "score"))))
+        return Declaration(stages=(*self.stages, Stage(kind="score", world=("sensitive", "score"), after=("samples",))))
 
     @property
     def private(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage import exhibit, semantics
+from privimage import exhibit, nearest, semantics
 from privimage.data.sets import Chosen, Images, Pictures
 from privimage.data.views import Views
 from privimage.dpsgd.finetune import fine_tune
@@ -71,7 +71,10 @@ class Pipeline:
         self._pretrain(generator, start)
         self._finetune(generator)
         self._fit(generator, start)
-        return self._sample(generator)
+        made = self._sample(generator)
+        if self.method.labelled:
+            self._nearest(made, start)
+        return made
 
     def ask(self) -> None:
         """Ask what all trials share."""
@@ -223,6 +226,22 @@ class Pipeline:
         arrays = self.stages.public("samples", self.inputs.of("samples"), build).arrays
         query = self._query if self.method.shares else None  # what shares an answer has one
         return Synthetic(x=arrays["x"], y=arrays["y"], inputs=self.inputs, query=query)
+
+    def _nearest(self, made: Synthetic, start: Start) -> None:
+        """How near the images are to public ones that were chosen for a label: to be seen, nothing follows from it."""
+
+        def build(progress: Tell) -> Built:
+            found = nearest.arrays_of(
+                made.x,
+                made.y,
+                nearest.Candidates.of(start.x, start.y, start.weights),
+                device=self.stages.workers.device,
+                progress=progress,
+            )
+            meta = {"public": self.public.name}
+            return Built(arrays=found, privacy=self.context.privacy, events=self.paid, meta=meta)
+
+        self.stages.public("nearest", self.inputs.of("nearest"), build)
 
 
 def _read(views: Views, index: NDArray[np.int64]) -> Chosen:

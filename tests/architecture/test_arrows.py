@@ -54,7 +54,7 @@ FOLDERS = {
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
-        "histogram", "means", "exhibit", "workers", "metrics.context", "metrics.efficientnet",
+        "histogram", "means", "exhibit", "nearest", "workers", "metrics.context", "metrics.efficientnet",
     },
     "means": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
