@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from privimage import exhibit
 from privimage.data.pool import PoolConfig
 from privimage.data.views import Views
 from privimage.errors import InputError, LostAnswer
@@ -144,7 +145,10 @@ def tilted(pool: Pool, context: Context, *, base: NDArray[np.float64] | None = N
             progress(y + 1, labels)
         index, label, weight = map(np.concatenate, zip(*parts, strict=True))
         own = tuple(event for event in context.paid if event.shared is not None)
-        return Built(arrays={"index": index, "label": label, "weight": weight}, privacy="released", events=own)
+        shown = exhibit.arrays_of_tilted(index, label, weight, pool.views)
+        names = exhibit.names_of_tilted(shown["classes"], pool.views, context.sensitive.train.classes)
+        arrays = {"index": index, "label": label, "weight": weight, **shown}
+        return Built(arrays=arrays, privacy="released", events=own, meta=names)
 
     arrays = context.stages.public("tilted", context.inputs.of("tilted"), build).arrays
     return Tilted(index=arrays["index"], label=arrays["label"], weight=arrays["weight"])

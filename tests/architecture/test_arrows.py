@@ -58,7 +58,7 @@ FOLDERS = {
     },
     "means": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
-        "histogram", "generators.codec", "metrics.features", "metrics.efficientnet",
+        "histogram", "exhibit", "generators.codec", "metrics.features", "metrics.efficientnet",
     },
 }  # fmt: skip
 ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools

@@ -70,6 +70,14 @@ model af597dbb40d863ea selection-only
 model cb92b42c083efcf9 dpdm
 model e27ae72885fa031a selection+anchors
 model f1cfe024f2882569 random-selection
+nearest 14118cec5908aff0 nonprivate-tune
+nearest 24fc9eb88913d8f3 privimage+d
+nearest 650166ebacedce94 privimage+a
+nearest 658ce4cfe4ea6f99 selection-only
+nearest 86359bf06bfbf4f9 privimage+md
+nearest b09e864f339f96bd selection+anchors
+nearest ce9dd75cb15ae544 random-selection
+nearest fd412659b4247789 privimage+m
 pool 0cef705e7571e522 privimage+a
 pool 0cef705e7571e522 privimage+m
 pool 0cef705e7571e522 privimage+md
