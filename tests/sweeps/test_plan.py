@@ -168,6 +168,7 @@ def test_stages_are_counted_as_the_cache_would(tiny_values: Values, tmp_path: Pa
         "generator": (4, 4),
         "model": (4, 4),
         "samples": (4, 4),
+        "nearest": (4, 4),
     }
 
 
