@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privimage.analysis import price, scale, spend, words
+from privimage.analysis import nearest, price, scale, spend, words
 from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.errors import Violation
@@ -111,7 +111,9 @@ def _quality(found: Facts, record: Record) -> str:
     titles = ["metric", "better", "value", "images", "touches", *(title for title, _ in bases)]
     lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
     legend = ["", words.LEGEND] if any(m.non_private for m in record.metrics) else []
-    said = [line for sentence in scale.sentences(found) for line in ("", sentence)]
+    near = nearest.of_record(found.store, record)
+    told = [*scale.sentences(found), *([] if near is None else [" ".join(near.sentences())])]
+    said = [line for sentence in told for line in ("", sentence)]
     return "\n".join(["## Quality", "", *lines, *legend, *said])
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from privimage.analysis import (
+    chosen,
     compare,
     details,
     facts,
     front,
+    nearest,
     page,
     pareto,
     pictures,
@@ -47,7 +49,9 @@ def html(found: Facts) -> str:
     sections = {
         "Privacy": privacy(found), "Quality against epsilon": front_picture(found),
         "Against the comparison rows": comparison(found), "Images": sample_grids(found),
-        "Which public classes were selected": selection(found), "All trials": details.trials(found),
+        "How near the images are to public ones": nearest.section(found, pictures.best_panels(found)),
+        "Which public classes were selected": selection(found),
+        "Which public images were chosen": chosen.section(found), "All trials": details.trials(found),
         "The search on the public stand-in": details.stand_in(found), "Fine print": fine_print(found),
     }  # fmt: skip
     shown = {title: parts for title, parts in sections.items() if parts}

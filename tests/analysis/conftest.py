@@ -171,6 +171,20 @@ def store_artefacts(store: FileStore, record: Record, state: dict[str, Any], sam
     store.put("samples", record.id, Built(arrays=samples, privacy=privacy, events=record.events, meta=meta))
 
 
+def add_artefact(folder: RunFolder, kind: str, key: str, of: str) -> None:
+    """Write in the record of that name that it has this artefact as well."""
+    known = records_file.load(folder.records)
+    folder.records.unlink()
+    for record in known:
+        more = {kind: key} if record.id == of else {}
+        records_file.append(folder.records, record.model_copy(update={"artefacts": {**record.artefacts, **more}}))
+
+
+@pytest.fixture
+def also() -> Callable[..., None]:
+    return add_artefact
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The whole demo run; tests only read it."""
