@@ -1,6 +1,6 @@
 """Chosen: which public images a trial was trained on that meet noisy means: the heaviest, and how their weight spreads.
 
-All of it follows from the noisy answer that was paid for, and from public images.
+All of it follows from noisy answers that were paid for, and from public images.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def section(found: Facts) -> Parts:
     rows = [[name, f"{of.effective(y):,.0f}", of.described(y)] for y, name in enumerate(of.labels)]
     note = (
         f"The public images on which {of.record.method}, trial {details.short(of.record)}, was trained, weighted so "
-        "that their mean features meet the noisy mean of every label. The weights follow from that noisy answer alone, "
-        f"which is paid for. Of {of.pool:,} images, variations counted, they leave an effective number of "
+        "that their mean features meet the noisy mean of every label. The weights follow from noisy answers alone, "
+        f"which are paid for. Of {of.pool:,} images, variations counted, they leave an effective number of "
         f"{of.effective():,.0f} over all labels: as many of equal weight would vary as much."
     )
     licence = (

@@ -74,6 +74,7 @@ nearest 14118cec5908aff0 nonprivate-tune
 nearest 24fc9eb88913d8f3 privimage+d
 nearest 650166ebacedce94 privimage+a
 nearest 658ce4cfe4ea6f99 selection-only
+nearest 78ebab558ee15e01 privimage+qm
 nearest 86359bf06bfbf4f9 privimage+md
 nearest b09e864f339f96bd selection+anchors
 nearest ce9dd75cb15ae544 random-selection
