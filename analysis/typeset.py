@@ -62,9 +62,11 @@ def as_csv(table: ResultTable) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
+    totals = {budget: table.together(budget.delta) for budget in table.budgets}
     for row in (*table.rows, *table.open_rows):
         for place, cell in row.cells.items():
-            writer.writerow(_record(table, row, place, cell))
+            stated = totals[place[0]] if row.private else None
+            writer.writerow(_record(table, row, place, cell) | {"epsilon_to_state": stated})
     return buffer.getvalue()
 
 
@@ -87,7 +89,6 @@ def _record(table: ResultTable, row: TableRow, place: Place, cell: Cell) -> dict
         "budget_epsilon": budget.epsilon, "budget_delta": budget.delta, "metric": name, "direction": metric.direction,
         "not_private": not row.private or metric.non_private, "mean": cell.mean, "standard_error": cell.error,
         "repetitions": cell.n, "draws": cell.draws, "best": table.is_best(row, place),
-        "epsilon_to_state": table.together(budget.delta) if row.private else None,
     }  # fmt: skip
 
 
@@ -189,7 +190,8 @@ def _chosen(table: ResultTable) -> list[str]:
         f"In bold: the best mean of the {words.count(len(table.rows), 'row')} with a guarantee in a column. That is a "
         "choice by these figures; whoever repeats it should expect less."
     ]
-    return [*lines, *(bold if len(table.rows) > 1 else [])]
+    steered = dict.fromkeys(line for found in table.runs for line in found.said.steering(found))
+    return [*lines, *steered, *(bold if len(table.rows) > 1 else [])]
 
 
 def _head(table: ResultTable, place: Place) -> str:

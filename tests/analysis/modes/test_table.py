@@ -1,7 +1,9 @@
 """Rows of a table by mode: of a search in the open a row a setting, of a procedure that is paid for one row."""
 
 import pytest
+import yaml
 
+from privimage import record as records_file
 from privimage.analysis import table, typeset
 from privimage.errors import InputError
 
@@ -16,6 +18,7 @@ def test_of_a_search_in_the_open_no_setting_is_chosen(explored):
     found = table.read([explored.path])
     assert [row.label for row in rows(found)] == [f"privimage+d (query.sigma {sigma})" for sigma in (7, 9, 12)]
     assert all(cell.n == 1 for row in rows(found) for cell in row.cells.values())
+    assert "Which settings were tried" in " ".join(typeset.notes(found))
 
 
 def test_winners_of_private_selections_are_one_row_and_nothing_tells_of_k(selected):
@@ -26,13 +29,27 @@ def test_winners_of_private_selections_are_one_row_and_nothing_tells_of_k(select
     assert "done anew in every run" in " ".join(typeset.notes(found))
 
 
-def test_winners_of_several_runs_are_repetitions(selected, copied):
+def test_winners_of_several_runs_are_repetitions_whatever_their_settings(selected, copied):
     other = copied(selected)
-    (line, *_) = lines = other.records.read_text().splitlines(keepends=True)
-    assert len(lines) > 1
     found = table.read([selected.path, other.path])
     assert {cell.n for cell in rows(found)[0].cells.values()} == {1}  # a copy is no repetition
-    assert line
+    won = records_file.load(other.records)
+    other.records.unlink()
+    for record in (record for record in won if record.role == "search"):
+        record.config["method"]["query"]["sigma"] += 1.0
+        metrics = [metric.model_copy(update={"value": metric.value + 0.1}) for metric in record.metrics]
+        records_file.append(other.records, record.model_copy(update={"metrics": tuple(metrics)}))
+    (row,) = rows(table.read([selected.path, other.path]))
+    assert {(cell.n, cell.draws) for cell in row.cells.values()} == {(2, 2)}
+
+
+def test_selections_from_other_spaces_are_rows_apart(selected, copied):
+    other = copied(selected)
+    sweep = yaml.safe_load(other.sweep.read_text())
+    sweep["trials"] = 60
+    other.sweep.write_text(yaml.safe_dump(sweep))
+    labels = [row.label for row in rows(table.read([selected.path, other.path]))]
+    assert labels == [f"privimage+d (the winner of a private selection, trials {n})" for n in (6, 60)]
 
 
 def test_settings_found_on_public_data_are_one_row(searched_in_public):
