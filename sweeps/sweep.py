@@ -225,10 +225,11 @@ class Sweep(Frozen):
         return self.trial(budget=budget, seed=self.seeds[0], noise=Noise(), overrides=overrides, search=False)
 
     def rows(self) -> Iterator[tuple[Row, int, Budget]]:
-        """The comparison rows: for every budget, or once where no noise follows from it; for every seed."""
+        """The comparison rows: for every budget, or at the largest alone where no noise follows from it; every seed."""
+        largest = max(self.budgets, key=lambda budget: budget.epsilon)
         for row, seed in itertools.product(self.compare, self.seeds):
             config = self.configuration(self.overrides_of(row))
-            for budget in self.budgets if config.member.by_budget(config) else self.budgets[-1:]:
+            for budget in self.budgets if config.member.by_budget(config) else (largest,):
                 yield row, seed, budget
 
     def row_trial(

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from privimage.doors import Door
-from privimage.errors import InputError, SharedTooDear
-from privimage.field_types import has_field
+from privimage.errors import BudgetExceeded, InputError, SharedTooDear
+from privimage.field_types import field_type, has_field
 from privimage.generators import Shape
 from privimage.methods.declared import Declaration, Inputs, Stage, fields_of
 from privimage.methods.timing import Effort
-from privimage.privacy.accounting import calibrate
+from privimage.privacy.accounting import calibrate, epsilon
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
@@ -205,7 +205,30 @@ class Method(ABC):
                     raise error.naming(f"method.{name}" for name in self.noise_fields) from None
             else:
                 found[stage.kind] = shared[stage.kind] if ask.shared else ask.event(fields)
+        if self.private and not self.by_budget(config):
+            self._check_fixed(config, budget, found)
         return found
+
+    def _check_fixed(self, config: MethodConfig, budget: Budget, events: Mapping[str, Event]) -> None:
+        """Raise BudgetExceeded if a trial whose noise the configuration names, all of it, costs more than its budget.
+
+        Nothing else would say so: where some noise follows from the budget, it is what finds nothing left of it.
+        """
+        spent = epsilon([event.mechanism for event in events.values()], budget.delta)
+        if spent <= budget.epsilon:
+            return
+        if len(events) > 1 or not self.noise_fields:
+            raise SharedTooDear(
+                f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more "
+                "noise"
+            ).naming(f"method.{field}" for field in self.noise_fields)
+        (event,), (field,) = events.values(), self.noise_fields
+        least = calibrate(budget=budget, access=event.access).sigma
+        null = ", or null for what the budget allows" if _may_be_none(self.config, field) else ""
+        raise BudgetExceeded(
+            f"method.{field}: got {event.sigma:g}, which costs epsilon {spent:.3g}, above the budget {budget}; use at "
+            f"least {least:g}{null}"
+        )
 
     def looks(self, config: MethodConfig) -> tuple[Look, ...]:
         """What a trial reads of the sensitive set without noise: one look a row, whatever its seeds."""
@@ -228,6 +251,14 @@ class Method(ABC):
             raise InputError(
                 f"method.samples: got {config.samples}; at least {2 * sizes.n_labels} for {sizes.n_labels} labels"
             )
+
+
+def _may_be_none(config: type[MethodConfig], dotted: str) -> bool:
+    field = field_type(config, dotted.split("."))
+    try:
+        return field is not None and field(None) is None
+    except ValueError:
+        return False
 
 
 def _refuses(member: object) -> str | None:

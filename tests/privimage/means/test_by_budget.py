@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 
-from privimage.errors import InputError
+from privimage.errors import BudgetExceeded, InputError
 from privimage.methods.method import load
 from privimage.methods.resolve import resolve
+from privimage.paths import Root
 from privimage.privacy.budget import Budget
+from privimage.privacy.noise import Noise
 from privimage.schema import parse
+from privimage.sweeps.plan import make_plan
 from privimage.sweeps.price import bill_of, least_sigmas
 from privimage.sweeps.sweep import Sweep
 
@@ -91,6 +95,42 @@ def test_rows_at_every_budget_cost_nothing_more() -> None:
     assert len(bill_of(sweep, asked_sigma=least_sigmas(sweep)).costs) == 1
     fixed = sweep_of(compare=[{"method": "privimage+m", "set": {"method.means.sigma": 5}}], trials=0, search={})
     assert [budget.epsilon for _, _, budget in fixed.rows()] == [10]
+
+
+@pytest.mark.parametrize(
+    ("own", "search"),
+    [
+        ({"means": {"sigma": 0.9}}, {}),
+        ({}, {"method.means.sigma": {"choice": [None, 0.9, 50]}}),
+        ({}, {"method.means.sigma": {"uniform": [0.9, 50]}}),
+    ],
+)
+def test_noise_that_a_budget_cannot_pay_is_refused_at_that_budget(
+    own: dict[str, Any], search: dict[str, Any], tmp_path: Path
+) -> None:
+    """Or plan would say that every trial meets its budget alone, and none does."""
+    sweep = sweep_of(method={"name": "privimage+m"} | own, search=search)
+    small, middle, large = make_plan(sweep, root=Root(path=tmp_path)).quotes
+    assert large.refusal is None and exact(0.9) < 10
+    for quote in (small, middle):
+        least = load("privimage+m").shared(resolve({"name": "privimage+m"}), quote.budget, identity=IDENTITY)
+        at_least = f"use at least {least['means'].sigma:g}, or null for what the budget allows"
+        assert quote.refusal is not None and quote.refusal.startswith("method.means.sigma: got 0.9, which costs")
+        assert f"above the budget {quote.budget}; {at_least}" in quote.refusal
+        for sigma in (least["means"].sigma, 0.999 * least["means"].sigma):
+            named = sweep.example(budget=quote.budget, overrides={"method.means.sigma": sigma})
+            if sigma == least["means"].sigma:
+                assert exact(named.events[0].sigma) <= quote.budget.epsilon
+            else:
+                with pytest.raises(BudgetExceeded, match=r"^method\.means\.sigma"):
+                    named.events  # noqa: B018
+
+
+def test_a_row_with_fixed_noise_stands_at_the_largest_budget() -> None:
+    budgets = [{"epsilon": epsilon, "delta": 1e-5} for epsilon in (10, 0.2)]
+    sweep = sweep_of(budgets=budgets, compare=["selection-only"], trials=0, search={})
+    ((row, seed, budget),) = sweep.rows()
+    assert budget.epsilon == 10 and sweep.row_trial(row, seed, budget, noise=Noise()).events
 
 
 def test_a_private_selection_refuses_it_by_name() -> None:
