@@ -181,7 +181,7 @@ def _spread(found: Facts, mine: Compared, seeds: int) -> str:
     others = [words.metric(metric) for metric in found.metrics.values() if not metric.share]
     bars = "± is two standard errors of the number of test images" + (" and of the seeds" if seeds > 1 else "")
     ratio = f"; a difference of {words.listed(others)} counts from a third of the larger value on" if others else ""
-    drawn = "the noise of the query was drawn once for all trials, and another draw may move every number"
+    drawn = "the noise of shared answers was drawn once for all trials, and another draw may move every number"
     if seeds > 1:
         return f"{bars}; {words.count(seeds, 'seed')}; {drawn}."
     return f"{bars}{ratio}; there is one seed each, so the spread over trainings is unknown; {drawn}."

@@ -110,7 +110,7 @@ def contradictions(found: Facts) -> list[str]:
     bill = found.bill
     wrong = [f"trial {record.id}" for record in found.records if not _counted(record, bill)]
     queries = _accesses(found.records, shared=True)
-    more = ["the query"] if len(queries) > places(bill.queries) else []
+    more = ["shared questions"] if len(queries) > places(bill.queries) else []
     for study in bill.studies:
         searched, rows = found.searched_at(study.budget), _rows_at(found, study.budget)
         if study.law is None and len(_accesses(searched)) > study.trials:

@@ -29,7 +29,7 @@ def budget_line(record: Record) -> str:
         return "; ".join([*parts, "together: NO privacy guarantee (a comparison row)"])
     target = record.budget.epsilon
     fits = f"<= {target:g}" if record.epsilon_alone <= target else f"EXCEEDS the budget of {target:g}"
-    whole = "together" if record.selection is None else "the query and a selection among K such trials together"
+    whole = "together" if record.selection is None else "shared answers and a selection among K such trials together"
     together = f"{whole} epsilon {words.epsilon(record.epsilon_alone)} (PLD) {fits} at delta {record.budget.delta:g}"
     return "; ".join([*parts, together, f"RDP {by_rdp(record)}"])
 

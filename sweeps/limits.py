@@ -55,8 +55,8 @@ def check_asked(sweep: Sweep) -> None:
         raise InputError(
             f"search: {trainings} trainings (values of {' and '.join(trained)}), "
             + (f"{sigmas} values of {said}, " if noise else "")
-            + f"{queries} queries and {len(rows)} different comparison rows at {len(sweep.budgets)} budgets are "
-            f"{asked} prices; at most {MOST_ASKED}; give {fewer} or a sweep for each budget"
+            + f"{queries} shared questions and {len(rows)} different comparison rows at {len(sweep.budgets)} budgets "
+            f"are {asked} prices; at most {MOST_ASKED}; give {fewer} or a sweep for each budget"
         )
 
 

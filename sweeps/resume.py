@@ -120,7 +120,7 @@ def asked_sigma(sweep: Sweep, folder: RunFolder) -> dict[str, float]:
     for question, sigma in needed.items():
         asked = kept.get(question)
         if asked is None or asked > sigma:
-            begun = "does not ask that question" if asked is None else f"asks its query with {asked:g}"
+            begun = "does not ask that question" if asked is None else f"asks that question with {asked:g}"
             raise InputError(
                 f"{' or '.join(noise_fields(sweep))}: got {sigma:g} in a row or in the search, but {folder.path} "
                 f"{begun}; give at least that, or choose another name"

@@ -26,13 +26,13 @@ class InPublic(Said):
 
     def priced(self, at: str) -> str:
         """The run with its settings."""
-        return f"the generator at {at}: query and training"
+        return f"the generator at {at}: shared answers and training"
 
     def terms(self, found: Facts) -> list[str]:
         """On what the search ran, and what the sensitive set was asked for."""
         said, bill = [f"The search ran on a public stand-in{_stand_in(found)} and cost nothing."], found.bill
         for study in (study for study in bill.studies if study.search):
-            asked = [words.count(places(bill.queries), "query")] if bill.queries else []
+            asked = [words.count(places(bill.queries), "noisy answer")] if bill.queries else []
             asked += [words.count(study.trials, "training")]
             price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
             said.append(

@@ -53,7 +53,9 @@ def test_a_run_keeps_to_the_noise_at_which_it_asks(load: Callable[..., Sweep], t
     folder = Root(path=tmp_path / "runs").run("tiny")
     begun(load(), folder)
     closer = load(compare=[{"method": "selection-only", "set": {"method.query.sigma": 2}}])
-    with pytest.raises(InputError, match=r"method\.query\.sigma: got 2 .* asks its query with 6; give at least that"):
+    with pytest.raises(
+        InputError, match=r"method\.query\.sigma: got 2 .* asks that question with 6; give at least that"
+    ):
         asked_sigma(closer, folder)
 
 

@@ -112,7 +112,7 @@ def test_a_record_that_asked_more_than_the_bill_is_pointed_out(explored, copied)
 
 @pytest.mark.parametrize(
     ("role", "purpose", "says"),
-    [("compare", "dp-sgd", "the comparison rows at"), ("search", "query", "WARNING: the query")],
+    [("compare", "dp-sgd", "the comparison rows at"), ("search", "query", "WARNING: shared questions")],
 )
 def test_a_query_or_a_row_that_was_paid_twice_is_pointed_out(role, purpose, says, explored, copied):
     folder = copied(explored)
@@ -170,7 +170,8 @@ def test_a_noisy_score_has_no_dagger_and_names_its_split(scored, selected, page_
 def test_the_price_table_has_both_accountants_and_what_an_attacker_can_reach(searched_in_public):
     lines = price.lines(facts.read(searched_in_public))
     assert [line.what for line in lines] == [
-        "the generator at budget 1: query and training", "the generator at budget 10: query and training",
+        "the generator at budget 1: shared answers and training",
+        "the generator at budget 10: shared answers and training",
         "everything together",
     ]  # fmt: skip
     assert 0.999 < lines[0].epsilon <= 1 and 9.999 < lines[1].epsilon <= 10, "all that was asked meets the budget"
