@@ -21,7 +21,7 @@ from privimage.errors import Damaged
 from privimage.record import Record
 from privimage.stores.store import Store
 
-CELL, LINE = 56, 18  # pixels of an image at least, and of the line with its distance
+CELL, LINE = 56, 22  # pixels of an image at least, and of the line with its distance
 MARK = "*"  # behind the distance to an image that was chosen for other labels only
 RED = "#9a3b00"
 
@@ -48,7 +48,7 @@ class Pairs:
         grid = pictures.grid(both, columns=len(self.x), scale=scale)
         whole = Image.new("RGB", (grid.shape[1], grid.shape[0] + LINE), "white")
         whole.paste(Image.fromarray(grid))
-        draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=15)
+        draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=18)
         step = (self.x.shape[3] + pictures.GAP) * scale
         for column, (said, other) in enumerate(zip(self.distances, self.other, strict=True)):
             at = (column * step + step // 2, grid.shape[0] + LINE // 2)
@@ -80,7 +80,8 @@ class Nearest:
         return [
             f"{self._made()} Over {words.count(self.n, 'image')}, the median distance to the nearest of those public "
             f"images is {self.distance:.3f}{scale} (the root mean square difference of pixels between 0 and 1).",
-            f"For {words.share(self.share)} of them the nearest public image was chosen for another label.",
+            f"For {words.share(self.share) if self.share else 'none'} of them the nearest public image was chosen for "
+            "another label.",
         ]
 
     def _made(self) -> str:
@@ -134,6 +135,10 @@ def section(found: Facts, panels: Iterable[pictures.Panel]) -> Parts:
     ]  # fmt: skip
 
 
+CAPTION = (
+    "The median distance to the nearest public image, that of public images to the nearest other one, and for how many "
+    "images the nearest was chosen for another label"
+)
 MEANING = (
     "A distance well below that of the public images from each other says that an image repeats a public one; one like "
     "it or above says that it does not, and nothing of how good it is. Sensitive images play no part in any of this."
@@ -152,8 +157,8 @@ def _figure(pairs: Pairs) -> str:
 def _table(known: Iterable[Nearest]) -> str:
     columns = [
         Column(title="method"), Column(title="trial"), Column(title="drawn from"),
-        Column(title="median distance", number=True), Column(title="public images from each other", number=True),
-        Column(title="nearest of another label", number=True),
+        Column(title="distance", number=True), Column(title="among public images", number=True),
+        Column(title="another label", number=True),
     ]  # fmt: skip
     rows = [
         [
@@ -163,4 +168,4 @@ def _table(known: Iterable[Nearest]) -> str:
         ]
         for near in known
     ]  # fmt: skip
-    return page.table("How near images are to the public images that were chosen for labels", columns, rows)
+    return page.table(CAPTION, columns, rows)
