@@ -178,10 +178,11 @@ def test_a_selection_ends_in_its_winner_alone(many: RunFolder, values: dict[str,
     )
     assert len(ledger.charges()) == 3, "the two queries of the space and the selection, whatever K is"
     store = FileStore(many.root.store)
-    kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples")}
+    kept = {kind: store.get(kind, winner.artefacts[kind]) for kind in ("model", "samples", "nearest")}
     assert all(artefact is not None and artefact.manifest.privacy == "released" for artefact in kept.values())
     for record in everyone:
         assert store.get("model", record.artefacts["model"]) is None, "they are not even listed"
+        assert store.get("nearest", record.artefacts["nearest"]) is None
         model = HiddenStore(store).get("model", record.artefacts["model"])
         assert model is not None and model.manifest.privacy == "internal", "losers never leave"
     copied = shutil.copytree(many.root.path.parent, tmp_path / "copy")
