@@ -14,7 +14,7 @@ Vary = Literal["strokes", "photo"]
 class PoolConfig(Frozen):
     """The public images as they are, and variations of each of them."""
 
-    views: int = Field(default=5, ge=1, le=100)  # of every public image: itself, and variations
+    views: int = Field(default=3, ge=1, le=100)  # of every public image: itself, and variations
     vary: Vary | None = None  # how variations are made: strokes for grey glyphs, photo; null: by the number of channels
 
     def kind(self, channels: int) -> Vary:
