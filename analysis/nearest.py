@@ -75,7 +75,9 @@ class Nearest:
     def sentences(self) -> list[str]:
         """What the images have from public ones, and how near they are."""
         scale = (
-            f"; these public images themselves are {self.scale:.3f} from the nearest other one" if self.scale else ""
+            f"; all that training saw of public images is {self.scale:.3f} from the nearest other one"
+            if self.scale
+            else ""
         )
         return [
             f"{self._made()} Over {words.count(self.n, 'image')}, the median distance to the nearest of those public "

@@ -13,6 +13,7 @@ from privimage.sweeps.sweep import load_sweep
 
 DEMO = Path(__file__).parents[2] / "sweeps" / "recipes" / "demo.yaml"
 SHORT = {
+    "method.name": "privimage+d",
     "method.pretrain.images": 600,
     "method.finetune.steps": 3,
     "method.query.function.steps": 5,
