@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 OUTER = Path(sysconfig.get_path("purelib"))
 OTHERS = ("cluster", "sweeps", "analysis")
 TRIAL = [  # a sweep of one trial and no comparison rows, as small as a trial can be
-    "method.name=privimage+d", "trials=1", "compare=[]", "budgets=[{epsilon: 10, delta: 1.0e-5}]", "objectives={'accuracy[lr]': max}",
+    "method.name=privimage+d",
+    "trials=1", "compare=[]", "budgets=[{epsilon: 10, delta: 1.0e-5}]", "objectives={'accuracy[lr]': max}",
     "search={method.query.sigma: {choice: [50]}}", "metrics=['accuracy[lr]']", "method.samples=40",
     "method.query.function.steps=3", "method.pretrain.images=256", "method.finetune.steps=1",
 ]  # fmt: skip
