@@ -135,7 +135,7 @@ class DiffusionEffort:
         return StepSeconds(step=cost.step, unit=cost.unit / K)
 
     def _sample(self, whole: DiffusionConfig) -> StepSeconds:
-        config = whole.sample.model_copy(update={"guidance": 0.0})
+        config = whole.sample.model_copy(update={"guidance": 0.0, "start": "noise"})
         generator = self._generator(whole)
 
         def steps(n: int, batch: int) -> float:

@@ -57,6 +57,12 @@ def test_what_it_takes_is_what_is_computed(fixed: None, tmp_path: Path) -> None:
     assert seconds(search={"method.pretrain.lr": {"choice": [1e-3, 2e-3]}}, trials=2) > 1.4 * one
     assert seconds(compare=["random-selection"]) > 1.4 * one
     assert seconds(compare=["selection-only"]) < 1.3 * one, "its pre-training is that of the search"
+    small = {"model": {"size": "dct-mlp-192"}, "samples": 100, "pretrain": {"images": 1000}}
+    noise, anchors = (seconds(method={"name": name} | small) for name in ("privimage+m", "privimage+a"))
+    assert anchors < noise < anchors + 100, "from anchors half the steps; else they are the same"
+    assert seconds(method={"name": "privimage+m", "pool": {"views": 30}} | small) > noise + 1, (
+        "27 more looks at all images"
+    )
 
 
 def test_no_sensitive_file_is_opened(fixed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
