@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from privimage.analysis import front, typeset, words
 from privimage.analysis.scale import Base
@@ -130,9 +130,11 @@ def _points(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
     """Draws rows with a guarantee, with their errors."""
     for curve in curves:
         x, y, error = (list(part) for part in zip(*curve.points, strict=True))
+        first = curve.dash == DASHES[0]  # the markers of a method's other rows are hollow
         ax.errorbar(
             x, y, yerr=error, color=curve.colour, marker=curve.marker, markersize=10 if curve.marker == "*" else 6.5,
-            markeredgecolor="white", linestyle=curve.dash, linewidth=1.6, capsize=3, zorder=3,
+            markerfacecolor=curve.colour if first else "white", markeredgecolor="white" if first else curve.colour,
+            linestyle=curve.dash, linewidth=1.6, capsize=3, zorder=3,
         )  # fmt: skip
     better = "lower is better" if metric.direction == "min" else "higher is better"
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=10)
@@ -171,6 +173,7 @@ def _stretch(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
     values = [mean for curve in curves for _, mean, _ in curve.points]
     if not metric.share and values and min(values) > 0 and max(values) > SPAN * min(values):
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(front.plain_numbers())
         ax.yaxis.set_minor_formatter(NullFormatter())
 
