@@ -98,7 +98,7 @@ def _sentence(found: Facts, mine: Compared, other: Compared, at: str) -> str:
     if not pairs:
         return f"{at} {main.method} and {rival.method} have no metric in common."
     clauses = words.listed([_clause(pair) for pair in pairs])
-    return f"{at}, compared with {_named(rival)}, {main.method} {clauses}{_conclusion(rival, pairs)}."
+    return f"{at}, compared with {_named(rival)}, {main.method} {clauses}{_conclusion(main, rival, pairs)}."
 
 
 def _named(other: Record) -> str:
@@ -111,11 +111,11 @@ def _named(other: Record) -> str:
     )
 
 
-def _conclusion(other: Record, pairs: Sequence[Difference]) -> str:
+def _conclusion(main: Record, other: Record, pairs: Sequence[Difference]) -> str:
     """What follows, where a difference can be told from chance; nothing where it is not asked for."""
     if not other.private:
         return ""
-    if part := methods.lacks(other):
+    if part := methods.lacks(other, beside=main):
         return _verdict(pairs, f"{part} pays", f"{part} does NOT pay", f"{part} pays only in part")
     if methods.role(other.method) in BEHIND:
         order = "the expected order"

@@ -39,10 +39,10 @@ def rank(name: str) -> int:
     return get_args(MethodRole).index(role(name))
 
 
-def lacks(record: Record) -> str:
-    """The part that an ablation is without."""
+def lacks(record: Record, *, beside: Record) -> str:
+    """The part of the other one's method that this one is without; empty if they differ in more or in nothing."""
     method = _of(record.method)
-    return "" if method is None else method.lacks
+    return "" if method is None else method.lacks.get(beside.method, "")
 
 
 def uses(name: str, field: str) -> bool:

@@ -76,7 +76,7 @@ class DiffusionMethod(Method):
     counted: bool = False  # whether means are met from the noisy histogram on, not from all public images alike
     widened: bool = False  # whether variations of the selected images are selected too
     role: MethodRole = "method"
-    lacks: str = ""
+    lacks: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
@@ -248,6 +248,7 @@ MEMBERS = {
         widened=True,
         what="trained on the selected images and variations of them, and drawn from these",
         role="control",
+        lacks={"privimage+a": "asking for means"},
         settings={**LONG, **ANCHORED},
     ),
     "pdp-diffusion": DiffusionMethod(
@@ -264,7 +265,7 @@ MEMBERS = {
         finetune="none",
         what="PrivImage without fine-tuning",
         role="ablation",
-        lacks="fine-tuning",
+        lacks={"privimage+d": "fine-tuning"},
     ),
     "random-selection": DiffusionMethod(
         pretrain_on="random", what="random labelled classes in place of the query", role="control"

@@ -38,7 +38,7 @@ MethodRole = Literal[
     "method",  # what a sweep searches, and a report is about
     "rival",  # expected to be behind it at the same epsilon
     "control",  # the same with its idea taken out by chance: expected to be behind as well
-    "ablation",  # the same without a part of it, which `lacks` names
+    "ablation",  # another method without a part of it, which `lacks` names
     "diagnostic",  # without privacy: what is lost to it
     "ceiling",  # the sensitive images themselves: what no method can beat
 ]
@@ -95,7 +95,7 @@ class Method(ABC):
 
     what: str
     role: MethodRole = "method"
-    lacks: str = ""  # of an ablation: the part that it is without
+    lacks: Mapping[str, str] = {}  # method -> the part of it that this one is without, and else the same
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}
     generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured

@@ -42,6 +42,19 @@ def test_fine_tuning_is_measured_against_selection_alone(make_record, make_facts
     assert ": fine-tuning does NOT pay, by fid" in not_so
 
 
+def test_only_what_differs_in_one_part_tells_of_that_part(make_record, make_facts):
+    """selection-only is privimage+d without fine-tuning; of privimage+m, which has none either, it tells nothing."""
+    alone = rival(make_record, "selection-only", 66, 0.5, spent=0.73)
+    control = rival(make_record, "selection+anchors", 66, 0.5, spent=0.73)
+    found = make_facts([make_record("a", method="privimage+m", fid=30, cnn=0.9), alone, control])
+    said = {
+        name: line for line in compare.sentences(found, TEN) for name in ("-only", "+anchors") if f"n{name} (" in line
+    }
+    assert "pay" not in said["-only"] and "the expected order holds" in said["+anchors"]
+    found = make_facts([make_record("a", method="privimage+a", fid=30, cnn=0.9), control])
+    assert ": asking for means pays, by fid" in compare.sentences(found, TEN)[0]
+
+
 def test_rows_without_privacy_get_no_verdict(make_record, make_facts):
     found = make_facts([make_record("a"), rival(make_record, "real", 1, 0.99, spent=None)])
     first = compare.sentences(found, TEN)[0]
