@@ -121,7 +121,7 @@ def sentences(found: Facts) -> list[str]:
         return []
     said = [sentence for metric in best.metrics for sentence in _on_scale(found, best, metric)]
     if said:
-        said.append(KNOBS)
+        said.append(knobs(best))
     if real(found) is None:
         names = " or ".join(f"`{name}`" for name in methods.of_role("ceiling"))
         said.append(f"Real images were not measured: add {names} to compare, to see what the metrics can reach at all.")
@@ -149,8 +149,11 @@ def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
     return []
 
 
-KNOBS = (
-    "Free of privacy: more pre-training (method.pretrain.images), a larger network (method.model.size), another "
-    "selection (method.select.ratio), the sampler (method.sample.guidance, steps), public images nearer to the "
-    "sensitive ones; else a larger budget."
-)
+def knobs(record: Record) -> str:
+    """What can be turned for better images, of what the method has."""
+    turns = {
+        "pretrain.images": "more pre-training", "model.size": "a larger network", "select.ratio": "another selection",
+        "pool.views": "more variations", "sample.guidance": "the sampler",
+    }  # fmt: skip
+    free = [f"{what} (method.{field})" for field, what in turns.items() if methods.uses(record.method, field)]
+    return f"Free of privacy: {', '.join(free)}, public images nearer to the sensitive ones; else a larger budget."
