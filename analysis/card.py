@@ -125,8 +125,20 @@ def _how(config: BundleConfig) -> str:
             f"`{MODEL}` (sha-256 {config.model_sha256}) holds the weights, `{CONFIG}` what is needed to "
             "rebuild the network. Drawing images reads no sensitive data and costs no privacy, however "
             "many are drawn.",
+            *_held(config),
         ]
     )  # fmt: skip
+
+
+def _held(config: BundleConfig) -> list[str]:
+    """What else the bundle holds."""
+    if config.sample.start != "anchors":
+        return []
+    return [
+        "",
+        f"Drawing starts from public images, which `{MODEL}` holds as they are (`anchors.x`, with their labels "
+        "`anchors.y`): keep to the licence of the public set when you pass it on.",
+    ]
 
 
 def _versions(record: Record) -> str:

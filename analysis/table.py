@@ -23,7 +23,7 @@ from privimage.paths import RunFolder
 from privimage.privacy.accounting import odometer
 from privimage.privacy.budget import Budget
 
-PLACES = ("root", "download")  # fields of a source: where its images lie on one machine
+PLACES = ("sensitive.root", "sensitive.download", "public.download")  # where images lie, not which they are
 NO_BASE = Base(chance=None, largest=None)
 Place = tuple[Budget, str]  # of a cell: its budget and the name of its metric
 
@@ -214,4 +214,4 @@ def _refuse_mixture(one: Facts, other: Facts) -> None:
 
 def _data(found: Facts) -> dict[str, Any]:
     leaves = pareto.flatten(found.records[0].setting("data") or {})
-    return {path: value for path, value in leaves.items() if path.split(".")[-1] not in PLACES}
+    return {path: value for path, value in leaves.items() if path not in PLACES}

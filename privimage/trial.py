@@ -81,6 +81,11 @@ class Trial(Frozen):
         shared = self.method.member.shared(self.method, self.budget, identity=self.identity).values()
         return {event.shared: event.sigma for event in shared if event.shared is not None}
 
+    def settled(self) -> Trial:
+        """The trial with what follows from its data in the place of null. Raises InputError where they do not tell."""
+        method = self.method.settled(self.data.channels)
+        return self if method == self.method else parse(Trial, {**dict(self), "method": method})
+
     def asking(self, sigmas: Mapping[str, float]) -> Trial:
         """The trial with the noise multipliers at which its sweep asks shared questions; those of others are left out.
 

@@ -198,7 +198,7 @@ class Sweep(Frozen):
         for dotted, value in (overrides or {}).items():
             if not self._foreign(dotted, str(values["method"].get("name", DEFAULT))):
                 values = set_dotted(values, dotted, value)
-        trial = parse(Trial, values).asking(asked_sigma)
+        trial = parse(Trial, values).settled().asking(asked_sigma)
         if search and not trial.method.member.private:
             raise InputError(f"{METHOD}: got {trial.method.name}, {NEVER_SEARCHED}")
         free = tuple(name for name in trial.metrics if not metrics.is_private(name))

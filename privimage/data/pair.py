@@ -52,6 +52,12 @@ class DataConfig(Frozen):
         return self
 
     @property
+    def channels(self) -> int | None:
+        """Of the images of both sets, as far as the configuration tells."""
+        sets = [self.public] if isinstance(self.sensitive, HeldOutConfig) else [self.public, self.sensitive]
+        return next((n for n, _ in (one.channels_and_side for one in sets) if n is not None), None)
+
+    @property
     def division(self) -> str | None:
         """What the ledger keeps of how the set is split; None for a stand-in, whose ledger states no price."""
         if self.stand_in or isinstance(self.sensitive, HeldOutConfig):

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from privimage.errors import InputError
+
 KEPT = 5000  # of all labels together; a generator that starts from them holds them
 
 
@@ -33,6 +35,8 @@ class Anchors(nn.Module):
     def draw(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One of the images for every label [n], any of them equally likely: uint8 [n, C, H, W]."""
         order, counts = self.y.argsort(stable=True).cpu(), torch.bincount(self.y).cpu()
+        if labels.max() >= len(counts) or (counts[labels.cpu()] == 0).any():
+            raise InputError("method.sample.start: anchors: there is no public image for some label; use noise")
         place = (torch.rand(len(labels), generator=rng) * counts[labels.cpu()]).long()
         return self.x[order[(counts.cumsum(0) - counts)[labels.cpu()] + place].to(self.x.device)]
 

@@ -2,7 +2,7 @@
 
     b_i = (1 - e) S~[y, c] / sum over told classes / n_c  +  e / n          image i of class c, n_c images in it
 
-Told are the classes whose count stands above its noise; e is left for all images alike, as means may ask for others.
+Told are the classes whose count stands above what noise alone makes of the largest of so many; e is left for all images alike, as means may ask for others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-ABOVE = 2.0  # standard deviations of the noise: what counts less is taken for noise
 EVEN = 0.1  # e, the share of the weight that all images have alike
 
 
@@ -23,7 +22,8 @@ def base_weights(
     no class stands out begins with even weights.
     """
     n = len(classes)
-    told = np.where(ABOVE * noise < S, S, 0.0)
+    most = noise * np.sqrt(2 * np.log(S.shape[1]))  # about the largest of so many counts of nothing
+    told = np.where(most < S, S, 0.0)
     share = told / np.maximum(told.sum(axis=1, keepdims=True), 1e-30)
     own = (share / np.maximum(1, np.bincount(classes, minlength=S.shape[1])))[:, classes]
     e = np.where(told.any(axis=1), EVEN, 1.0)[:, None]

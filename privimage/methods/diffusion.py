@@ -13,57 +13,23 @@ from functools import cached_property
 from math import log, sqrt
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
-
-from privimage.data.pool import PoolConfig
-from privimage.dpsgd.config import FinetuneConfig
 from privimage.errors import InputError
-from privimage.field_types import one_of
 from privimage.generators import Shape, sizes
-from privimage.generators.config import PretrainConfig, SampleConfig
-from privimage.means.config import COUNTED, MeansConfig
+from privimage.means.config import COUNTED
 from privimage.means.config import STAGES as MEANS
+from privimage.methods.config import DiffusionConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
-from privimage.methods.method import DEFAULT, Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
-from privimage.query import QueryConfig, SelectConfig
-from privimage.schema import Frozen
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
 LONG = {"pretrain.images": 480_000, "pretrain.ema": 0.9995}  # what a pool of many different images needs
 STARTS = ("sample.start", "sample.start_at")  # of what draws from public images of a label
 ANCHORED = {"sample.start": "anchors", "sample.steps": 8}
-
-
-class ModelConfig(Frozen):
-    """Which generator, by the name of its size."""
-
-    size: str = Field(default=sizes.DEFAULT, json_schema_extra=one_of(sizes.DOOR.names))  # a network
-
-    @field_validator("size")
-    @classmethod
-    def _known(cls, size: str) -> str:
-        if size not in sizes.DOOR.names():
-            raise ValueError(f"allowed: {', '.join(sizes.DOOR.names())}")
-        return size
-
-
-class DiffusionConfig(MethodConfig):
-    """Everything about how images are made, from the query to the sampler."""
-
-    name: str = DEFAULT
-    query: QueryConfig = QueryConfig()
-    means: MeansConfig = MeansConfig()
-    pool: PoolConfig = PoolConfig()
-    select: SelectConfig = SelectConfig()
-    model: ModelConfig = ModelConfig()
-    pretrain: PretrainConfig = PretrainConfig()
-    finetune: FinetuneConfig = FinetuneConfig()
-    sample: SampleConfig = SampleConfig()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

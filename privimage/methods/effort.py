@@ -28,7 +28,7 @@ from privimage.semantics import QueryFunction, query_network
 from privimage.workers import Workers
 
 if TYPE_CHECKING:
-    from privimage.methods.diffusion import DiffusionConfig
+    from privimage.methods.config import DiffusionConfig
 
 LABELS, CLASSES = 10, 1000
 FEW = 100  # images that a large network is timed on

@@ -59,6 +59,12 @@ class MethodConfig(Frozen):
         """The method of that name."""
         return load(self.name)
 
+    def settled(self, channels: int | None) -> MethodConfig:
+        """The same with what follows from the data, of so many channels, in the place of null: then a field that is
+        null and one that says the same are one question. Raises InputError where the channels are needed and not known.
+        """
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:

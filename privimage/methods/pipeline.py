@@ -31,7 +31,8 @@ from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
 
 if TYPE_CHECKING:
-    from privimage.methods.diffusion import DiffusionConfig, DiffusionMethod
+    from privimage.methods.config import DiffusionConfig
+    from privimage.methods.diffusion import DiffusionMethod
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from privimage.analysis.synthesise import Bundle, write_samples
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
-from privimage.methods.diffusion import DiffusionConfig
+from privimage.methods.config import DiffusionConfig
 
 
 @pytest.fixture(scope="module")

@@ -203,6 +203,21 @@ def test_methods_that_share_other_answers_are_billed_for_all_of_them() -> None:
     assert sorted(asked) == ["means", "means", "query"], "of two and of three views, whatever the noise"
 
 
+def test_what_follows_from_the_data_is_the_question_that_it_is_when_named() -> None:
+    """Seen before: null and the value that it stands for were two questions, and the means were paid twice."""
+    named = {"method.pool.vary": ["strokes", None], "method.means.network": [None, "query"]}
+    sweep = sweep_of(
+        method=sweep_of().method | {"name": "privimage+m"},
+        search={field: {"choice": values} for field, values in named.items()},
+        compare=[{"method": "privimage+m", "set": {"method.pool.vary": None}}],
+    )
+    assert len([event for event in priced(sweep).queries if isinstance(event, Event)]) == 1
+    assert (
+        len(answers([trial for study in priced(sweep).studies for trial in everything(sweep, priced(sweep), study)]))
+        == 1
+    )
+
+
 GUIDANCE = {"method.sample.guidance": {"uniform": [0, 2]}}
 
 

@@ -39,6 +39,14 @@ def test_each_label_draws_from_all_of_its_own_alike() -> None:
     assert len(counts) == 10 and counts.min() > 60, "1000 draws of 10 images"
 
 
+def test_a_label_without_images_is_refused() -> None:
+    x, y = images()
+    anchors = Anchors(torch.from_numpy(x[y != 1]), torch.from_numpy(y[y != 1]))
+    for label in (1, 3):
+        with pytest.raises(InputError, match="no public image for some label"):
+            anchors.draw(torch.tensor([0, label]), torch.Generator())
+
+
 def test_the_kept_are_as_many_of_every_label_and_follow_the_weights() -> None:
     y = np.array([0, 0, 0, 1, 1])
     kept = spread(y, np.array([0.6, 0.2, 0.0, 0.1, 0.1]), seed=0)

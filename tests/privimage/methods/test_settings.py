@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from privimage.methods.config import DiffusionConfig
 from privimage.methods.declared import fields_of
-from privimage.methods.diffusion import DiffusionConfig
 from privimage.methods.method import METHODS, load
 from privimage.methods.resolve import fitting, replaced, resolve
 
