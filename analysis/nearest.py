@@ -142,8 +142,8 @@ CAPTION = (
     "images the nearest was chosen for another label"
 )
 MEANING = (
-    "A distance well below that of the public images from each other says that an image repeats a public one. One like it "
-    "or above proves nothing: a copy moved by a pixel is as far. Sensitive images play no part in any of this."
+    "A distance well below that of the public images from each other says that an image repeats a public one. One like "
+    "it or above proves nothing: a copy moved by a pixel is as far. Sensitive images play no part in any of this."
 )
 LICENCE = (
     "Above the images of that trial, below each the nearest image of the public set {}, with the distance; "

@@ -2,7 +2,8 @@
 
     b_i = (1 - e) S~[y, c] / sum over told classes / n_c  +  e / n          image i of class c, n_c images in it
 
-Told are the classes whose count stands above what noise alone makes of the largest of so many; e is left for all images alike, as means may ask for others.
+Told are the classes whose count stands above the largest that noise alone makes of so many; e is left for all images
+alike, as means may ask for others.
 """
 
 from __future__ import annotations
