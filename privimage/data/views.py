@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,6 +53,10 @@ class Views:
             out[here] = self._block(int(v), int(b) * BLOCK)[image[here] - b * BLOCK]
         return out
 
+    def held(self, index: NDArray[np.int64]) -> Held:
+        """Those of these places, for whoever asks for all of them again and again."""
+        return Held(views=self, index=index)
+
     def _block(self, view: int, start: int) -> NDArray[np.uint8]:
         x = self.public.rows(np.arange(start, min(start + BLOCK, len(self.public))))
         if view == 0:
@@ -61,3 +66,22 @@ class Views:
         vary = VARY[self.kind]
         varied = vary[(view - 1) % len(vary)](torch.from_numpy(x).float() / 255, rng=rng)
         return (varied * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Pictures: the views of these places. All are made when the first is asked for, and held."""
+
+    views: Views
+    index: NDArray[np.int64]
+
+    def rows(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """See Pictures."""
+        x, place = self._made
+        return x[place[index]]
+
+    @cached_property
+    def _made(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Every view once, and where each of the places is among them."""
+        places, place = np.unique(self.index, return_inverse=True)
+        return self.views.rows(places), place

@@ -17,15 +17,15 @@ EVEN = 0.1  # e, the share of the weight that all images have alike
 def base_weights(
     S: NDArray[np.float64], classes: NDArray[np.int64], *, noise: float, views: int
 ) -> NDArray[np.float64]:
-    """[labels, views * n], every row sums to 1: of n public images of these `classes`, and of variations, end to end.
+    """[views * n], which sum to 1: of n public images of these `classes`, and of variations of them, end to end.
 
-    `S` [labels, public classes] is the noisy histogram, `noise` the standard deviation in its entries. A label of which
-    no class stands out begins with even weights.
+    `S` [public classes] is the row of a label in the noisy histogram, `noise` the standard deviation in its entries. A
+    label of which no class stands out begins with even weights.
     """
     n = len(classes)
-    most = noise * np.sqrt(2 * np.log(S.shape[1]))  # about the largest of so many counts of nothing
+    most = noise * np.sqrt(2 * np.log(len(S)))  # about the largest of so many counts of nothing
     told = np.where(most < S, S, 0.0)
-    share = told / np.maximum(told.sum(axis=1, keepdims=True), 1e-30)
-    own = (share / np.maximum(1, np.bincount(classes, minlength=S.shape[1])))[:, classes]
-    e = np.where(told.any(axis=1), EVEN, 1.0)[:, None]
+    share = told / np.maximum(told.sum(), 1e-30)
+    own = (share / np.maximum(1, np.bincount(classes, minlength=len(S))))[classes]
+    e = EVEN if told.any() else 1.0
     return np.tile((1 - e) * own + e / n, views) / views

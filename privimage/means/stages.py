@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -130,8 +130,8 @@ def phi_of(blocks: Iterable[NDArray[np.uint8]], embedding: Embedding, see: Extra
     return (embedding(see(x))[:real] for x, real in filled(blocks))
 
 
-def tilted(pool: Pool, context: Context, *, base: NDArray[np.float64] | None = None) -> Tilted:
-    """The public images that meet the noisy means: computed or found. `base` [labels, views] see `base_weights`."""
+def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.float64]] | None = None) -> Tilted:
+    """The public images that meet the noisy means: computed or found. `base` takes a label to what it begins with."""
     means, embedding = noisy_means(pool, context)
 
     def build(progress: Tell) -> Built:
@@ -139,7 +139,7 @@ def tilted(pool: Pool, context: Context, *, base: NDArray[np.float64] | None = N
         phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
         parts = []
         for y, (M, noise) in enumerate(zip(means.M[:, keep], means.noise, strict=True)):
-            weights = tilt(phi, M, noise=float(noise), base=None if base is None else base[y])
+            weights = tilt(phi, M, noise=float(noise), base=None if base is None else base(y))
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
             parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))
             progress(y + 1, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -131,14 +132,15 @@ class Pipeline:
         if self.method.pretrain_on == "tilted":
             pool = self._pool()
             met = tilted(pool, self.context, base=self._base(pool.views) if self.method.counted else None)
-            return Start(x=_read(pool.views, met.index), y=met.label, weights=met.weight)
+            return Start(x=pool.views.held(met.index), y=met.label, weights=met.weight)
         null = len(self.sensitive.train.classes)  # the label that means "none": the public labels are of another kind
         return Start(x=self.public, y=np.full(len(self.public), null), weights=None)
 
-    def _base(self, views: Views) -> NDArray[np.float64]:
-        """What the noisy histogram says of all views [labels, views]."""
+    def _base(self, views: Views) -> Callable[[int], NDArray[np.float64]]:
+        """What the noisy histogram says of all views, for a label."""
         noise = self.context.events["histogram"].sigma * self.config.query.k1**0.5
-        return base_weights(self.histogram(), self.public.y, noise=noise, views=views.count)
+        S = self.histogram()
+        return lambda y: base_weights(S[y], self.public.y, noise=noise, views=views.count)
 
     def _pretrain(self, generator: Generator, start: Start) -> None:
         """Load the starting weights into `generator`."""
@@ -245,14 +247,8 @@ class Pipeline:
         self.stages.public("nearest", self.inputs.of("nearest"), build)
 
 
-def _read(views: Views, index: NDArray[np.int64]) -> Chosen:
-    """The views of these places. Each is made once, and held: training asks for all of them again and again."""
-    places, again = np.unique(index, return_inverse=True)
-    return Chosen(of=Images(x=views.rows(places), y=np.zeros(len(places), np.int64)), index=again)
-
-
 def _widened(chosen: Selection, views: Views) -> Start:
     """The selected images and all variations of them, each view with the weight of its image."""
     V, n = views.count, len(views.public)
     index = (np.arange(V)[:, None] * n + chosen.index).ravel()
-    return Start(x=_read(views, index), y=np.tile(chosen.label, V), weights=np.tile(chosen.weight / V, V))
+    return Start(x=views.held(index), y=np.tile(chosen.label, V), weights=np.tile(chosen.weight / V, V))

@@ -30,6 +30,18 @@ def test_images_by_index_are_those_in_order(kind: Vary, channels: int) -> None:
         assert (one != other).any(axis=(1, 2, 3)).mean() > 0.99
 
 
+def test_what_is_held_is_made_once_and_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, made = Views(public=images(1), count=3, kind="strokes"), list[int]()
+    rows = Views.rows
+    monkeypatch.setattr(Views, "rows", lambda self, index: (made.append(len(index)), rows(self, index))[1])
+    index = np.array([5, 6000, 5, 2])
+    held = views.held(index)
+    assert not made
+    for asked in ([0, 1], [3, 2, 1]):
+        assert (held.rows(np.array(asked)) == rows(views, index[asked])).all()
+    assert made == [3]
+
+
 @pytest.mark.parametrize(("kind", "channels"), [("strokes", 1), ("photo", 3)])
 def test_a_variation_is_nearer_to_its_image_than_to_others(kind: Vary, channels: int) -> None:
     views = Views(public=images(channels, 400), count=2, kind=kind)

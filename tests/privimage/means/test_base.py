@@ -12,7 +12,8 @@ CLASSES = np.array([0, 0, 1, 2, 2, 2])
 
 
 def test_told_classes_have_their_share_whatever_their_size() -> None:
-    found = base_weights(np.array([[60.0, 20.0, 3.0], [1.0, -9.0, 7.0]]), CLASSES, noise=5.0, views=2)
+    S = np.array([[60.0, 20.0, 3.0], [1.0, -9.0, 7.0]])
+    found = np.stack([base_weights(row, CLASSES, noise=5.0, views=2) for row in S])
     assert found.shape == (2, 12) and found.sum(axis=1) == pytest.approx([1, 1])
     shares = found[0].reshape(2, 6).sum(axis=0)
     by_class = np.array([shares[CLASSES == c].sum() for c in range(3)])
