@@ -89,6 +89,19 @@ class Facts:
         return [r for r in self.records if r.private and r.role == "search" and r.budget == budget]
 
     @property
+    def rows_without_result(self) -> list[str]:
+        """Comparison rows of which some trial has no record, as the run itself counts them; none where it does not."""
+        try:
+            counted = json.loads(self.folder.progress.read_text(encoding="utf-8")).get("rows", ())
+        except (OSError, ValueError):
+            return []
+        return [
+            f"{row['label']} ({row['done']} of {row['total']})"
+            for row in counted
+            if row["done"] < row["total"] and not row["label"].startswith("search")  # these are counted by the mode
+        ]
+
+    @property
     def sensitive_ids(self) -> list[str]:
         """Names of the sensitive sets (one, unless runs were merged by hand)."""
         return list(dict.fromkeys(record.sensitive_id for record in self.records if record.sensitive_id))

@@ -115,7 +115,9 @@ def statements(table: ResultTable) -> list[str]:
     said: dict[tuple[str, ...], list[Facts]] = {}
     for found in table.runs:
         stated = (*price.contradictions(found), price.opening(found)[len(price.contradictions(found))])
-        said.setdefault((*stated, *found.said.unfinished(found)), []).append(found)
+        missing = found.rows_without_result
+        lacks = (f"Comparison rows without a result, failed or not run: {words.listed(missing)}.",) if missing else ()
+        said.setdefault((*stated, *found.said.unfinished(found), *lacks), []).append(found)
     lines = [
         f"{words.listed([str(found.folder.path) for found in runs])}{', each' if len(runs) > 1 else ''}: {sentence}"
         for sentences, runs in said.items()
@@ -177,9 +179,7 @@ def _spread(table: ResultTable) -> list[str]:
 
 def _chosen(table: ResultTable) -> list[str]:
     """How rows came to stand there, and what bold is."""
-    lines = [
-        "No row was chosen by its figures: every finished trial is in the row of its settings, and all rows are shown."
-    ]
+    lines = ["No row was chosen by its figures: every finished trial is in the row of its settings; all are shown."]
     names = {row.settled for row in table.rows} - {""}
     if names:
         lines[0] = (

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import re
 import shutil
 
@@ -353,3 +354,13 @@ def test_bad_input_is_one_line(privimage, demo, tmp_path, words, said):
     known = {"RUN": demo.path, "EMPTY": tmp_path / "empty"}
     code, _, err = privimage("table", *(known.get(word, word) for word in words))
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
+def test_rows_that_failed_are_not_passed_over(folders):
+    """A rival that has no record would else leave no trace."""
+    rows = [{"label": "dpdm at epsilon 1", "done": 0, "total": 1}, {"label": "real", "done": 1, "total": 1}]
+    (folders[1] / "progress.json").write_text(
+        json.dumps({"rows": [*rows, {"label": "search at epsilon 1", "done": 0, "total": 1}]})
+    )
+    said = typeset.markdown(table.read(folders))
+    assert said.count("without a result, failed or not run: dpdm at epsilon 1 (0 of 1).") == 1
