@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from privimage import metrics
-from privimage.errors import InputError, SharedTooDear
+from privimage.errors import BudgetExceeded, InputError, SharedTooDear
 from privimage.methods.declared import fields_of
 from privimage.methods.method import MethodConfig, load
 from privimage.methods.resolve import replaced
@@ -29,7 +29,14 @@ def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
     try:
         studies = tuple(_study(sweep, budget, queries) for budget in sweep.budgets)
     except SharedTooDear as error:
-        raise error.naming(noise_fields(sweep)) from None
+        own = fields_of(sweep.configuration({}))
+        null = [name for name in noise_fields(sweep) if own.get(name.removeprefix("method."), 0) is None]
+        if not null:
+            raise error.naming(noise_fields(sweep)) from None
+        raise BudgetExceeded(
+            f"{str(error).partition(';')[0]}; {' and '.join(null)}: null takes all that a budget allows, and in mode "
+            f"{sweep.tuning.mode} more has to fit beside it; give a number, or make a sweep of each budget"
+        ) from None
     return Bill(mode=sweep.tuning.mode, covers=sweep.tuning.meets, queries=queries, studies=studies)
 
 
@@ -79,8 +86,8 @@ def search_of(sweep: Sweep, budget: Budget) -> Search:
     unsolved = [name for name in sweep.methods() if not load(name).solved]
     if law is not None and unsolved:
         raise InputError(
-            f"method.name: got {', '.join(unsolved)}; in mode {sweep.tuning.mode} every configuration takes noise from "
-            "the budget"
+            f"method.name: got {', '.join(unsolved)}; in mode {sweep.tuning.mode} every trial asks for itself, with "
+            "noise from the budget, and these ask only what all trials share: search them in explore"
         )
     accesses, shared = tuple(dict.fromkeys(_trainings(sweep))), shared_by_all(sweep, budget, noisiest=True)
     search = Search(trainings=accesses, scores=scores_of(sweep), law=law, shared=shared)

@@ -133,6 +133,16 @@ BAD = (
         set=("tuning.covers=sweep", "budgets=[{epsilon: 0.2, delta: 1.0e-5}]"),
         says=("epsilon 0.2", "shared answers alone cost", "give them more noise: method.query.sigma"),
     ),
+    Bad(
+        id="two budgets that each have to hold an answer that takes all of one",
+        set=(
+            "tuning.mode=public",
+            "tuning.stand_in.share=0.3",
+            "method.name=privimage+m",
+            "search={method.sample.guidance: {choice: [0, 1]}}",
+        ),
+        says=("epsilon 1", "method.means.sigma: null takes all that a budget allows", "a sweep of each budget"),
+    ),
     Bad(id="set without =", set=("method.query.sigma",), says=("--set", "method.query.sigma", "KEY=VALUE")),
     Bad(id="set not YAML", set=("trials=[",), says=("--set trials", "YAML")),
     Bad(id="no such file", file="missing.yaml", says=("missing.yaml", "no such file")),
