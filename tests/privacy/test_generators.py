@@ -69,6 +69,7 @@ PUBLIC = {
     "privimage/generators/anchors.py:spread": "which public images are kept as anchors",
     "privimage/semantics.py:load": "keeps the global state where a network starts",
     "privimage/semantics.py:select_at_random": "a control that does not ask",
+    "privimage/nearest.py:drawn": "which public images are compared among each other",
     "privimage/semantics.py:train_query_function": "training of the query function on public images",
     "privimage/checkpoint.py": "the state of the generators of public training",
     "sweeps/estimate.py": "random images on which metrics are timed",

@@ -21,7 +21,6 @@ from privimage.methods.method import Sizes
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget
 from privimage.privacy.ledger import Ledger
-from privimage.privacy.noise import Noise
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.workers import Workers
@@ -35,7 +34,7 @@ def context_of(root: Path, *, sigma: float, asked: float | None = None, **pool: 
     config = resolve({"name": "privimage+m", "query": {"function": {"steps": 3, "batch": 8}},
                       "means": {"sigma": sigma}, "pool": pool})  # fmt: skip
     budget = Budget(epsilon=50, delta=1e-5)
-    events = config.member.events(config, budget, Noise(), identity=IDENTITY)
+    events = config.member.shared(config, budget, identity=IDENTITY)  # all it asks, whatever it costs
     asks = {event.shared or "": asked or sigma for event in events.values()}
     return Context(
         config=config, events=events, draw=None, seed=0, asked_sigma=asks, public=toys.public_set(),
