@@ -18,7 +18,14 @@ class BudgetExceeded(InputError):
 
 
 class SharedTooDear(BudgetExceeded):
-    """Answers that all trials share spend a budget alone."""
+    """Answers that all trials share spend a budget alone: what they cost is its epsilon, or more."""
+
+    def __init__(self, budget: object, epsilon: float) -> None:
+        super().__init__(str(budget), epsilon)
+        self.cost = f"budget {budget}: shared answers alone cost epsilon {epsilon:.3g}"
+
+    def __str__(self) -> str:
+        return f"{self.cost}; raise the budget, or give them more noise"
 
     def naming(self, fields: Iterable[str]) -> BudgetExceeded:
         """The same with the fields that hold their noise, for whoever knows them."""

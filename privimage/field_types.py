@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
@@ -83,6 +83,7 @@ class FieldType:
         self._adapter = TypeAdapter(bounded, config=ConfigDict(allow_inf_nan=False))
         kinds = set(_scalars(info.annotation)) if get_origin(info.annotation) is not Literal else set()
         self.real, self.whole = float in kinds, int in kinds and float not in kinds
+        self.nullable = NoneType in get_args(info.annotation)
 
     def __call__(self, value: Any) -> Any:
         """The value as this type. Raises ValueError (pydantic's own, with its details) if it is none."""

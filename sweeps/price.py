@@ -34,7 +34,7 @@ def bill_of(sweep: Sweep, *, asked_sigma: Mapping[str, float]) -> Bill:
         if not null:
             raise error.naming(noise_fields(sweep)) from None
         raise BudgetExceeded(
-            f"{str(error).partition(';')[0]}; {' and '.join(null)}: null takes all that a budget allows, and in mode "
+            f"{error.cost}; {' and '.join(null)}: null takes all that a budget allows, and in mode "
             f"{sweep.tuning.mode} more has to fit beside it; give a number, or make a sweep of each budget"
         ) from None
     return Bill(mode=sweep.tuning.mode, covers=sweep.tuning.meets, queries=queries, studies=studies)

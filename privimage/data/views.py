@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from privimage.data.augment import VARY
 from privimage.data.pool import PoolConfig, Vary
-from privimage.data.sets import PublicSet
+from privimage.data.sets import Chosen, PublicSet
 
 BLOCK = 1000  # images whose variations are drawn together
 
@@ -53,9 +53,10 @@ class Views:
             out[here] = self._block(int(v), int(b) * BLOCK)[image[here] - b * BLOCK]
         return out
 
-    def held(self, index: NDArray[np.int64]) -> Held:
-        """Those of these places, for whoever asks for all of them again and again."""
-        return Held(views=self, index=index)
+    def held(self, index: NDArray[np.int64]) -> Chosen:
+        """Those of these places, for whoever asks for all of them again and again: each is made once."""
+        places, place = np.unique(index, return_inverse=True)
+        return Chosen(of=Held(views=self, places=places), index=place)
 
     def _block(self, view: int, start: int) -> NDArray[np.uint8]:
         x = self.public.rows(np.arange(start, min(start + BLOCK, len(self.public))))
@@ -73,15 +74,12 @@ class Held:
     """Pictures: the views of these places. All are made when the first is asked for, and held."""
 
     views: Views
-    index: NDArray[np.int64]
+    places: NDArray[np.int64]
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """See Pictures."""
-        x, place = self._made
-        return x[place[index]]
+        return self._made[index]
 
     @cached_property
-    def _made(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Every view once, and where each of the places is among them."""
-        places, place = np.unique(self.index, return_inverse=True)
-        return self.views.rows(places), place
+    def _made(self) -> NDArray[np.uint8]:
+        return self.views.rows(self.places)

@@ -41,9 +41,10 @@ class Anchors(nn.Module):
         return self.x[order[(counts.cumsum(0) - counts)[labels.cpu()] + place].to(self.x.device)]
 
 
-def spread(y: NDArray[np.int64], weights: NDArray[np.float64], *, seed: int) -> NDArray[np.int64]:
-    """Places of at most KEPT of the images with labels y [n] and these weights: as many for every label, by weight."""
+def spread(y: NDArray[np.int64], weights: NDArray[np.float64] | None, *, seed: int) -> NDArray[np.int64]:
+    """Places of at most KEPT images with labels y [n] and these weights (None: even): as many for every label."""
     rng, labels = np.random.default_rng((seed, 5)), np.unique(y)
+    weights = np.ones(len(y)) if weights is None else weights
     each = max(1, KEPT // len(labels))
     kept = [np.flatnonzero(y == label) for label in labels]
     return np.concatenate([rng.choice(of, size=each, p=weights[of] / weights[of].sum()) for of in kept])

@@ -29,15 +29,13 @@ class MeansConfig(Frozen):
         return self.network or ("query" if channels == 1 else "efficientnet-lite0")
 
 
-STAGES = (
-    QUERY_FUNCTION,
+ASKED = (
     Stage(kind="pool", fields=("means.network", "pool"), after=("query-function",)),
     *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
-    Stage(kind="tilted", after=("pool", "means-derived")),
 )
-
-# Where the noisy histogram is asked too.
-COUNTED = (*STAGES[1:-1], Stage(kind="tilted", after=("pool", "means-derived", "histogram-derived")))
+STAGES = (QUERY_FUNCTION, *ASKED, Stage(kind="tilted", after=("pool", "means-derived")))
+# Behind the stages of the query, where the noisy histogram is asked too.
+COUNTED = (*ASKED, Stage(kind="tilted", after=("pool", "means-derived", "histogram-derived")))
 
 
 def directions(*, n: int, labels: int, sigma: float) -> tuple[int, int]:

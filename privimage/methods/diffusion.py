@@ -28,7 +28,6 @@ from privimage.query import STAGES as QUERY
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
 LONG = {"pretrain.images": 480_000, "pretrain.ema": 0.9995}  # what a pool of many different images needs
-STARTS = ("sample.start", "sample.start_at")  # of what draws from public images of a label
 ANCHORED = {"sample.start": "anchors", "sample.steps": 8}
 
 
@@ -96,7 +95,7 @@ class DiffusionMethod(Method):
         model = Stage(
             kind="model",
             fields=("sample",),
-            without=(*(() if two else ("sample.detail_below",)), *(() if self.labelled else STARTS)),
+            without=() if two else ("sample.detail_below",),
             world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
         )

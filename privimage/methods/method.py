@@ -224,13 +224,11 @@ class Method(ABC):
         if spent <= budget.epsilon:
             return
         if len(events) > 1 or not self.noise_fields:
-            raise SharedTooDear(
-                f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more "
-                "noise"
-            ).naming(f"method.{field}" for field in self.noise_fields)
+            raise SharedTooDear(budget, spent).naming(f"method.{field}" for field in self.noise_fields)
         (event,), (field,) = events.values(), self.noise_fields
         least = calibrate(budget=budget, access=event.access).sigma
-        null = ", or null for what the budget allows" if _may_be_none(self.config, field) else ""
+        kind = field_type(self.config, field.split("."))
+        null = ", or null for what the budget allows" if kind is not None and kind.nullable else ""
         raise BudgetExceeded(
             f"method.{field}: got {event.sigma:g}, which costs epsilon {spent:.3g}, above the budget {budget}; use at "
             f"least {least:g}{null}"
@@ -257,14 +255,6 @@ class Method(ABC):
             raise InputError(
                 f"method.samples: got {config.samples}; at least {2 * sizes.n_labels} for {sizes.n_labels} labels"
             )
-
-
-def _may_be_none(config: type[MethodConfig], dotted: str) -> bool:
-    field = field_type(config, dotted.split("."))
-    try:
-        return field is not None and field(None) is None
-    except ValueError:
-        return False
 
 
 def _refuses(member: object) -> str | None:

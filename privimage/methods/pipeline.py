@@ -56,9 +56,6 @@ class Pipeline:
             context = replace(context, fields={"select.ratio": self._k2})
         self.method, self.config, self.context = method, config, context
         self.public, self.sensitive, self.stages = context.public, context.sensitive, context.stages
-        self.sampling = self.config.sample
-        if not method.labelled:  # nothing to start from: `check` refuses a configuration that wants it
-            self.sampling = self.sampling.model_copy(update={"start": "noise"})
         self.seed, self.paid, self.inputs = context.seed, context.paid, context.inputs
 
     def images(self) -> Synthetic:
@@ -203,11 +200,10 @@ class Pipeline:
         def build(progress: Tell) -> Built:
             rng = np.random.default_rng((self.seed, 4))
             public = start.x.rows(rng.choice(len(start.y), size=FIT_IMAGES, p=start.weights))
-            if self.sampling.start == "anchors":
-                even = np.full(len(start.y), 1.0)
-                kept = spread(start.y, even if start.weights is None else start.weights, seed=self.seed)
+            if self.config.sample.start == "anchors":
+                kept = spread(start.y, start.weights, seed=self.seed)
                 generator.keep_anchors(start.x.rows(kept), start.y[kept])
-            sampler.fit(generator, public, config=self.sampling, device=self.stages.workers.device)
+            sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)
             return Built(arrays=numpy_state(generator.state_dict()), privacy=self.context.privacy, events=self.paid)
 
         generator.load(torch_state(self.stages.public("model", self.inputs.of("model"), build).arrays))
@@ -217,7 +213,7 @@ class Pipeline:
             x, y = draw_images(
                 generator,
                 n=self.config.samples,
-                config=self.sampling,
+                config=self.config.sample,
                 seed=self.seed,
                 device=self.stages.workers.device,
                 progress=progress,

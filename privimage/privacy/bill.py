@@ -208,9 +208,7 @@ def _solve(
     """
     spent = epsilon(queries, budget.delta)
     if spent >= budget.epsilon:
-        raise SharedTooDear(
-            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more noise"
-        )
+        raise SharedTooDear(budget, spent)
 
     def total(noise: Noise) -> float:
         study = priced(noise)

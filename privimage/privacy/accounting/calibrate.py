@@ -26,9 +26,7 @@ def calibrate(*, budget: Budget, access: Access, others: tuple[Cost, ...] = ()) 
     """
     spent = epsilon(others, budget.delta)
     if spent >= budget.epsilon:
-        raise SharedTooDear(
-            f"budget {budget}: shared answers alone cost epsilon {spent:.3g}; raise the budget, or give them more noise"
-        )
+        raise SharedTooDear(budget, spent)
 
     def total(sigma: float) -> float:
         return epsilon((*others, access.event(sigma)), budget.delta)

@@ -8,6 +8,7 @@ import pytest
 from privimage.data.pool import Vary
 from privimage.data.sets import PublicSet
 from privimage.data.views import Views
+from privimage.nearest import Candidates
 
 
 def images(channels: int, n: int = 2300) -> PublicSet:
@@ -40,6 +41,7 @@ def test_what_is_held_is_made_once_and_when_it_is_asked_for(monkeypatch: pytest.
     for asked in ([0, 1], [3, 2, 1]):
         assert (held.rows(np.array(asked)) == rows(views, index[asked])).all()
     assert made == [3]
+    assert len(Candidates.of(held, np.array([0, 1, 2, 0]), None)) == 3, "one view that two labels chose is one image"
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("strokes", 1), ("photo", 3)])
