@@ -18,7 +18,7 @@ from privimage.analysis.pictures import Canvas, Samples
 from privimage.errors import Damaged
 from privimage.record import Record
 
-KEPT = {"index", "label", "weight", "shown", "examples", "shares"}
+KEPT = {"label", "weight", "shown", "examples", "shares"}
 LEAST = 0.005  # of the weight of a label: a class with less is not named
 
 

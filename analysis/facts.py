@@ -92,14 +92,11 @@ class Facts:
     def rows_without_result(self) -> list[str]:
         """Comparison rows of which some trial has no record, as the run itself counts them; none where it does not."""
         try:
-            counted = json.loads(self.folder.progress.read_text(encoding="utf-8")).get("rows", ())
-        except (OSError, ValueError):
+            counted = json.loads(self.folder.progress.read_text(encoding="utf-8"))["rows"]
+            missing = [row for row in counted if row["compared"] and row["done"] < row["total"]]
+            return [f"{row['label']} ({row['done']} of {row['total']})" for row in missing]
+        except (OSError, ValueError, TypeError, KeyError):  # a courtesy of the sweep, which nothing seals
             return []
-        return [
-            f"{row['label']} ({row['done']} of {row['total']})"
-            for row in counted
-            if row["done"] < row["total"] and not row["label"].startswith("search")  # these are counted by the mode
-        ]
 
     @property
     def sensitive_ids(self) -> list[str]:

@@ -14,6 +14,7 @@ from privimage.analysis.repetitions import Cell
 from privimage.analysis.table import Place, ResultTable, TableRow
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
+from privimage.privacy import guarantee
 
 COLUMNS = (
     "method", "settings", "private", "own_epsilon", "budget_epsilon", "budget_delta", "metric", "direction",
@@ -58,14 +59,14 @@ def tex(text: str) -> str:
 
 
 def as_csv(table: ResultTable) -> str:
-    """A line a number, for programs: `epsilon_to_state` is that of everything in the table together."""
+    """A line a number, for programs: `epsilon_to_state` is that of everything in the table together, where it holds."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    totals = {budget: table.together(budget.delta) for budget in table.budgets}
+    totals = {budget: table.together(budget.delta) for budget in table.budgets} if _holds(table) else {}
     for row in (*table.rows, *table.open_rows):
         for place, cell in row.cells.items():
-            stated = totals[place[0]] if row.private else None
+            stated = totals.get(place[0]) if row.private else None
             writer.writerow(_record(table, row, place, cell) | {"epsilon_to_state": stated})
     return buffer.getvalue()
 
@@ -114,7 +115,7 @@ def statements(table: ResultTable) -> list[str]:
     """What must be stated for every run, and for all of them where they are several; what has no result yet."""
     said: dict[tuple[str, ...], list[Facts]] = {}
     for found in table.runs:
-        stated = (*price.contradictions(found), price.opening(found)[len(price.contradictions(found))])
+        stated = (*price.contradictions(found), guarantee.sentences(found.bill)[0])
         missing = found.rows_without_result
         lacks = (f"Comparison rows without a result, failed or not run: {words.listed(missing)}.",) if missing else ()
         said.setdefault((*stated, *found.said.unfinished(found), *lacks), []).append(found)
@@ -123,7 +124,7 @@ def statements(table: ResultTable) -> list[str]:
         for sentences, runs in said.items()
         for sentence in sentences
     ]
-    if len(table.runs) == 1:
+    if len(table.runs) == 1 or not _holds(table):
         return lines
     deltas = sorted({delta for found in table.runs for delta in found.bill.deltas}, reverse=True)
     total = words.listed([f"epsilon {words.epsilon(table.together(delta))} at delta {delta:g}" for delta in deltas])
@@ -132,6 +133,11 @@ def statements(table: ResultTable) -> list[str]:
         f"These {len(table.runs)} runs asked the same images, so their prices add up: whoever sees this whole table is "
         f"given at most {total}, however one run was chosen in the light of another.",
     ]
+
+
+def _holds(table: ResultTable) -> bool:
+    """Whether the bills of all runs count what their records paid for: else nothing is stated for all together."""
+    return not any(price.contradictions(found) for found in table.runs)
 
 
 def _marked(table: ResultTable) -> list[str]:

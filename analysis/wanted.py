@@ -42,7 +42,8 @@ def counts(asked: Labels, *, n: int | None, classes: Sequence[str]) -> dict[int,
     if not asked:
         return _shared({label: 1.0 for label in range(len(classes))}, DEFAULT if n is None else n)
     if isinstance(asked, Mapping):
-        return _numbers(_by_label([(str(name), _whole(name, number)) for name, number in asked.items()], classes), n=n)
+        numbers = [(str(name), whole(f"label {name}", each, least=0, most=MOST)) for name, each in asked.items()]
+        return _numbers(_by_label(numbers, classes), n=n)
     entries = _by_label([_split(str(entry)) for entry in asked], classes)
     kinds = {"%" if amount.endswith("%") else "n" if amount else "" for amount in entries.values()}
     if len(kinds) > 1:
@@ -78,13 +79,6 @@ def _by_label(named: Sequence[tuple[str, T]], classes: Sequence[str]) -> dict[in
     return dict(sorted(found.items()))
 
 
-def _whole(name: str | int, number: object) -> int:
-    """A number of images that a mapping gives."""
-    if not isinstance(number, Integral) or number < 0:
-        raise InputError(f"label {name}: got {number!r:.60}; expected a number of images, a whole number from 0")
-    return int(number)
-
-
 def _numbers(numbers: dict[int, int], *, n: int | None) -> dict[int, int]:
     """So many images of each label; if n is given as well, these are to be n."""
     total = sum(numbers.values())
@@ -117,9 +111,9 @@ def _split(entry: str) -> tuple[str, str]:
     """(label, NUMBER or SHARE%) of an entry, the second empty where there is none; a class may have '=' in its name."""
     name, equals, amount = entry.rpartition("=")
     digits = amount.removesuffix("%")
-    whole = digits.isascii() and digits.isdigit() and len(digits) <= 12
+    number = digits.isascii() and digits.isdigit() and len(digits) <= 12
     share = amount.endswith("%") and digits.replace(".", "", 1).isdigit() and digits.isascii() and len(digits) <= 12
-    return (name, amount) if equals and (whole or share) else (entry, "")
+    return (name, amount) if equals and (number or share) else (entry, "")
 
 
 def _label(name: str, classes: Sequence[str]) -> int:

@@ -24,11 +24,12 @@ SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for end
 
 
 class RowDone(Frozen):
-    """So many trials of one kind: the search at a budget, or a comparison row."""
+    """So many trials of one kind: the search at a budget, or a comparison row (`compared`)."""
 
     label: str
     done: int
     total: int
+    compared: bool = False
 
 
 class Running(Frozen):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from privimage.record import Record
 from privimage.sweeps.past import searched
-from privimage.sweeps.phase import search_at
+from privimage.sweeps.phase import label_of, search_at
 from privimage.sweeps.progress import RowDone
 from privimage.sweeps.work import Work
 
@@ -24,13 +24,14 @@ class Tally:
         self._totals = Counter(fixed.values())
         for budget, trials in zip(work.sweep.budgets, search, strict=True):
             self._totals[search_at(budget, work.sweep)] += trials
+        self._compared = {label_of(trial, work.sweep) for trial in work.rows}
         self._rows: dict[str, str | None] = {}  # id of a record -> its row
 
     def rows(self, found: Sequence[Record]) -> tuple[RowDone, ...]:
         """Trials done of every row."""
         done = Counter(self._row(record) for record in found)
         return tuple(
-            RowDone(label=label, done=min(done[label], total), total=total)
+            RowDone(label=label, done=min(done[label], total), total=total, compared=label in self._compared)
             for label, total in self._totals.items()
             if total
         )

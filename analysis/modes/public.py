@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from privimage.analysis import words
 from privimage.analysis.modes.mode import Said, chosen_by, more
-from privimage.privacy.wall import places
+from privimage.privacy import guarantee
 
 if TYPE_CHECKING:
     from privimage.analysis.facts import Facts
@@ -32,8 +32,7 @@ class InPublic(Said):
         """On what the search ran, and what the sensitive set was asked for."""
         said, bill = [f"The search ran on a public stand-in{_stand_in(found)} and cost nothing."], found.bill
         for study in (study for study in bill.studies if study.search):
-            asked = [words.count(places(bill.queries), "noisy answer")] if bill.queries else []
-            asked += [words.count(study.trials, "training")]
+            asked = [*guarantee.answers(bill), words.count(study.trials, "training")]
             price = f"epsilon {words.epsilon(bill.epsilon_of(study))} at delta {study.budget.delta:g}"
             said.append(
                 f"At epsilon {study.budget.epsilon:g} the sensitive set is asked for {words.listed(asked)}, together "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from privimage.analysis import words
 from privimage.analysis.modes.mode import KNOWN, Said, more
-from privimage.privacy.wall import places
+from privimage.privacy import guarantee
 
 if TYPE_CHECKING:
     from privimage.analysis.facts import Facts
@@ -33,7 +33,7 @@ class Selected(Said):
     def terms(self, found: Facts) -> list[str]:
         """What each winner cost, and how K was drawn."""
         bill = found.bill
-        asked = f"{words.count(places(bill.queries), 'noisy answer')} and " if bill.queries else ""
+        asked = "".join(f"{answer} and " for answer in guarantee.answers(bill))
         by = f" by {found.objectives[0]}" if found.objectives else ""
         said = self.unfinished(found)
         for study in bill.studies:

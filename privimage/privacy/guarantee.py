@@ -113,18 +113,21 @@ def _why(bill: Bill) -> str:
 
 def _why_alone(bill: Bill, study: Study) -> str:
     """Why one generator costs what it costs. One sentence."""
-    answers = [count(places(bill.queries), "noisy answer")] if bill.queries else []
     meaning = MEANINGS[bill.mode]
-    paid = listed([*answers, meaning.choice or count(study.trials, "training")])
+    paid = listed([*answers(bill), meaning.choice or count(study.trials, "training")])
     return f"One generator pays for {paid}{meaning.found}."
+
+
+def answers(bill: Bill) -> list[str]:
+    """The shared answers in words, if there are any."""
+    return [count(places(bill.queries), "noisy answer")] if bill.queries else []
 
 
 def asked_for(bill: Bill) -> list[str]:
     """What everything pays for, in words: shared answers, searches, comparison rows."""
-    answers = [count(places(bill.queries), "noisy answer")] if bill.queries else []
     rows = [row for study in bill.studies for row in study.rows]
     by = listed(list(dict.fromkeys(row.purpose for row in rows)))
-    return [*answers, *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
+    return [*answers(bill), *_searched(bill), *([f"{count(len(rows), 'comparison row')} with {by}"] if rows else [])]
 
 
 def _searched(bill: Bill) -> list[str]:

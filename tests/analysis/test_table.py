@@ -182,6 +182,12 @@ def test_a_run_that_paid_for_more_than_its_bill_is_told(make_facts, make_record)
     bill = make_facts([make_record("a")]).bill
     found = table.of_runs([make_facts([make_record("a"), make_record("b", ratio=0.1)], bill=bill)])
     assert "WARNING" in typeset.statements(found)[0] and "State epsilon" in typeset.statements(found)[1]
+    right = make_facts([make_record("a")], path="/other/demo")
+    for runs, stated in (([found.runs[0], right], False), ([right, make_facts([make_record("a")])], True)):
+        several = table.of_runs(runs)
+        assert ("prices add up" in " ".join(typeset.statements(several))) == stated
+        lines = list(csv.DictReader(io.StringIO(typeset.as_csv(several))))
+        assert lines and all(bool(line["epsilon_to_state"]) == stated for line in lines)
 
 
 def test_an_unfinished_run_says_so(make_facts, make_record):
@@ -358,9 +364,11 @@ def test_bad_input_is_one_line(privimage, demo, tmp_path, words, said):
 
 def test_rows_that_failed_are_not_passed_over(folders):
     """A rival that has no record would else leave no trace."""
-    rows = [{"label": "dpdm at epsilon 1", "done": 0, "total": 1}, {"label": "real", "done": 1, "total": 1}]
-    (folders[1] / "progress.json").write_text(
-        json.dumps({"rows": [*rows, {"label": "search at epsilon 1", "done": 0, "total": 1}]})
-    )
+    counted = [("dpdm at epsilon 1", 0, True), ("real", 1, True), ("final run at epsilon 1", 0, False)]
+    rows = [{"label": label, "done": done, "total": 1, "compared": compared} for label, done, compared in counted]
+    (folders[1] / "progress.json").write_text(json.dumps({"rows": rows}))
     said = typeset.markdown(table.read(folders))
     assert said.count("without a result, failed or not run: dpdm at epsilon 1 (0 of 1).") == 1
+    for damaged in ("", "[]", '{"rows": [{}]}'):
+        (folders[1] / "progress.json").write_text(damaged)
+        assert "without a result" not in typeset.markdown(table.read(folders))

@@ -192,7 +192,7 @@ from privimage.paths import Root
 sweep, records = Sweep.load("sweep.yaml"), Root.at("runs").run("tiny").records
 try:
     run(sweep, quiet=True)
-    print("{BEFORE}", flush=True)
+    print("it never stopped", flush=True)
 except KeyboardInterrupt as stopped:
     print(stopped if len(records.read_bytes().splitlines()) < 4 else "{BEFORE}", flush=True)
 print(len(run(sweep, quiet=True).trials()))
@@ -206,6 +206,8 @@ def test_a_script_is_stopped_as_the_command_is_and_can_go_on_itself(command: Cal
     sweep = command(compare=["selection-only"], trials=3, budgets=[{"epsilon": 10, "delta": 1e-5}])
     sweep.start_script(SCRIPT)
     sweep.wait_until(lambda: sweep.done() >= 1)
+    if sweep.done() == 4:
+        pytest.skip(BEFORE)
     with suppress(ProcessLookupError):  # it was done before
         os.killpg(sweep.started[-1].pid, signal.SIGINT)
     code, said = sweep.started[-1].wait(timeout=200), sweep.log.read_text()

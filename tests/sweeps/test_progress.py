@@ -89,9 +89,9 @@ def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -
     rows = [t for t in work.rows if t.method.name == "dpdm"]
     found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]
     assert tally.rows(found) == (
-        RowDone(label="selection-only", done=0, total=2),
-        RowDone(label="dpdm at epsilon 1", done=1, total=2),
-        RowDone(label="dpdm at epsilon 10", done=0, total=2),
+        RowDone(label="selection-only", done=0, total=2, compared=True),
+        RowDone(label="dpdm at epsilon 1", done=1, total=2, compared=True),
+        RowDone(label="dpdm at epsilon 10", done=0, total=2, compared=True),
         RowDone(label="search at epsilon 1", done=1, total=6),
         RowDone(label="search at epsilon 10", done=0, total=6),
     )

@@ -44,20 +44,25 @@ def check_bill(found: list[Record], charges: Ledger) -> None:
     assert {line.id for line in lines} == {access.id for record in found for access in record.paid}
 
 
-@pytest.fixture
-def root(finished_sweep: Finished) -> Path:
-    return finished_sweep.root
+@pytest.fixture(scope="module")
+def mine(finished_sweep: Finished, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny sweep, run once; the tests below go on in one copy of its folder, in their order."""
+    return finished_sweep.copied(tmp_path_factory.mktemp("run") / "copy")
 
 
 @pytest.fixture
-def values(finished_sweep: Finished) -> dict[str, Any]:
-    return finished_sweep.values
+def root(mine: Finished) -> Path:
+    return mine.root
 
 
 @pytest.fixture
-def finished(finished_sweep: Finished) -> RunFolder:
-    """The tiny sweep, run once; the tests below go on in the same folder, in their order."""
-    return finished_sweep.folder
+def values(mine: Finished) -> dict[str, Any]:
+    return mine.values
+
+
+@pytest.fixture
+def finished(mine: Finished) -> RunFolder:
+    return mine.folder
 
 
 def test_every_row_and_trial_has_its_record_and_the_bill_is_right(finished: RunFolder, root: Path) -> None:
