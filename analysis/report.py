@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from privimage.analysis import (
+    beside,
     chosen,
-    compare,
     details,
     facts,
     front,
@@ -150,7 +150,7 @@ def comparison(found: Facts) -> Parts:
     for budget in pareto.budgets(found.records):
         parts += [
             page.heading(f"Budget {budget.epsilon:g}, delta {budget.delta:g}", level=3),
-            page.bullets(compare.sentences(found, budget)), _comparison_table(found, budget),
+            page.bullets(beside.sentences(found, budget)), _comparison_table(found, budget),
         ]  # fmt: skip
     return [*parts, page.paragraph(_comparison_note(found), kind="soft"), *legend(found)]
 
@@ -164,7 +164,7 @@ def _comparison_note(found: Facts) -> str:
 
 
 def _comparison_table(found: Facts, budget: Budget) -> str:
-    rows = compare.rows(found, budget)
+    rows = beside.rows(found, budget)
     columns = [
         Column(title="method"), *details.metric_columns(found), Column(title="epsilon alone", number=True),
         Column(title="best of", number=True), Column(title="trial", number=True),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from privimage.analysis import compare, scale, tables
+from privimage.analysis import beside, scale, tables
 from privimage.privacy.budget import Budget
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -21,7 +21,7 @@ def alone(make_record, fid, cnn, **fields):
 
 def verdict(make_record, make_facts, mine, other, method="selection-only"):
     rival = make_record("other", method=method, role="compare", fid=other[0], cnn=other[1], spent=0.73)
-    return compare.sentences(make_facts([make_record("a", fid=mine[0], cnn=mine[1]), rival]), TEN)[0]
+    return beside.sentences(make_facts([make_record("a", fid=mine[0], cnn=mine[1]), rival]), TEN)[0]
 
 
 def test_a_quarter_of_a_point_on_a_thousand_images_is_no_conclusion(make_record, make_facts):
@@ -60,7 +60,7 @@ def test_trials_of_other_settings_are_no_seeds(make_record):
 
 
 def test_with_one_seed_the_reader_is_told_what_is_unknown(make_record, make_facts):
-    said = compare.sentences(make_facts([make_record("a"), alone(make_record, 50, 0.5)]), TEN)[-1]
+    said = beside.sentences(make_facts([make_record("a"), alone(make_record, 50, 0.5)]), TEN)[-1]
     assert "one seed each, so the spread over trainings is unknown" in said and "another draw may move" in said
 
 

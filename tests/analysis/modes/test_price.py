@@ -10,7 +10,7 @@ from dp_accounting.pld import privacy_loss_distribution as dpa
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from privimage import record as records_file
-from privimage.analysis import compare, facts, price, spend
+from privimage.analysis import beside, facts, price, spend
 from privimage.analysis.report import write_report
 from privimage.errors import InputError
 from privimage.privacy.accounting import bounds
@@ -207,11 +207,11 @@ def test_a_damaged_or_missing_bill_is_an_error_where_it_is_needed(selected, copi
 
 def test_comparisons_do_not_take_a_winner_for_the_best_of_so_many(selected, searched_in_public, shared):
     found = facts.read(selected)
-    said = " ".join(s for study in found.bill.studies for s in compare.sentences(found, study.budget))
+    said = " ".join(s for study in found.bill.studies for s in beside.sentences(found, study.budget))
     assert "the winner of a private selection" in said and "best of" not in said
     found = facts.read(searched_in_public)
-    said = " ".join(compare.sentences(found, found.bill.studies[0].budget))
+    said = " ".join(beside.sentences(found, found.bill.studies[0].budget))
     assert "settings that a search on public data found" in said and "best of" not in said
     found = facts.read(shared)
-    said = " ".join(compare.sentences(found, found.bill.studies[0].budget))
+    said = " ".join(beside.sentences(found, found.bill.studies[0].budget))
     assert "Within budget 10 for all, compared with dpdm" in said

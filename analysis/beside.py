@@ -1,4 +1,4 @@
-"""Compare: the best searched trial against every comparison row, in a table's rows and in honest sentences."""
+"""Beside: the best searched trial beside every comparison row of its run, in a table and in honest sentences."""
 
 from __future__ import annotations
 
