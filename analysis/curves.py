@@ -81,9 +81,9 @@ def figure(table: ResultTable) -> Figure:
     ends = [*(budget.epsilon for budget in table.budgets), *own]
     axes[0].set_xlim(min(ends) / 1.5, max(ends) * 1.25)  # of all panels, and only now: each has widened it
     for ax, metric, curves in panels:
-        labels = [*_across(ax, curves), *_bases(ax, table.base(metric.name))]
-        _stretch(ax, metric, curves)
-        _write(ax, [*labels, *(_label(curve) for curve in curves if not curve.flat)], gap=LINE / (height - 0.6))
+        labels = [*_across(ax, curves), *bases(ax, table.base(metric.name))]
+        stretch(ax, metric, [mean for curve in curves for _, mean, _ in curve.points])
+        write_labels(ax, [*labels, *(_label(curve) for curve in curves if not curve.flat)], gap=LINE / (height - 0.6))
     axes[-1].set_xlabel("epsilon (log scale)", fontsize=10)
     below = "\n".join(textwrap.fill(note, 125) for note in _below(table))
     drawn.supxlabel(below, fontsize=8, color="#444444", x=0.01, ha="left")
@@ -154,7 +154,7 @@ def _across(ax: Axes, curves: Sequence[Curve]) -> list[Label]:
     return labels
 
 
-def _bases(ax: Axes, rate: Base) -> list[Label]:
+def bases(ax: Axes, rate: Base) -> list[Label]:
     """Draws what is reached without learning."""
     named = {"chance": rate.chance, f"largest class{words.DAGGER}": rate.largest}
     labels = [Label(text=text, x=None, y=y, colour=front.BASE) for text, y in named.items() if y is not None]
@@ -168,9 +168,8 @@ def _label(curve: Curve) -> Label:
     return Label(text=_named(curve.row), x=x, y=y, colour=curve.colour, dash=curve.dash)
 
 
-def _stretch(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
+def stretch(ax: Axes, metric: Metric, values: Sequence[float]) -> None:
     """Make y a logarithmic axis where values lie far apart."""
-    values = [mean for curve in curves for _, mean, _ in curve.points]
     if not metric.share and values and min(values) > 0 and max(values) > SPAN * min(values):
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -178,7 +177,7 @@ def _stretch(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _write(ax: Axes, labels: Sequence[Label], *, gap: float) -> None:
+def write_labels(ax: Axes, labels: Sequence[Label], *, gap: float) -> None:
     """The labels beside the panel, moved apart where they would overlap, each tied to the end of its line."""
     ax.get_ylim()  # settles the limits, by which the heights below are measured
     to_axes = ax.transData + ax.transAxes.inverted()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from privimage.analysis import words
 from privimage.analysis.facts import Facts
 from privimage.privacy import accounting, guarantee
+from privimage.privacy.accounting import odometer
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget, Event
@@ -69,6 +70,14 @@ def _at(found: Facts, study: Study) -> list[PricedLine]:
 def opening(found: Facts) -> list[str]:
     """What has to be stated and why, in two sentences, before anything else; after a warning, if it does not hold."""
     return [*contradictions(found), *guarantee.sentences(found.bill), *_aside(found)]
+
+
+def together(runs: Sequence[Facts], delta: float) -> float:
+    """The epsilon of everything that all these runs may ask, however one was chosen in the light of another."""
+    if len(runs) == 1:
+        return runs[0].bill.epsilon(delta)
+    sums = [odometer.divergences(found.bill.costs) for found in runs]
+    return odometer.epsilon(sum(sums, odometer.NOTHING), delta)
 
 
 def stated(found: Facts, record: Record, *, named: bool = True) -> Guarantee:

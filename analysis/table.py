@@ -13,14 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from privimage.analysis import facts, methods, pareto, scale, words
+from privimage.analysis import facts, methods, pareto, price, scale, words
 from privimage.analysis.facts import Facts
 from privimage.analysis.repetitions import Cell, Repetition, cell, different, settings_apart
 from privimage.analysis.scale import Base
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import RunFolder
-from privimage.privacy.accounting import odometer
 from privimage.privacy.budget import Budget
 
 PLACES = ("sensitive.root", "sensitive.download", "public.download")  # where images lie, not which they are
@@ -33,9 +32,10 @@ class TableRow:
     """One row: a method with the settings that tell it from other rows of that method.
 
     `cost` is the epsilon of one trial of a row whose figures are the same at every budget (None for others): such a row
-    stands at every budget that it fits in. `metrics` are those that no epsilon covers.
+    stands at every budget that it fits in. `key` names it among the rows of its table.
     """
 
+    key: str
     method: str
     settled: str
     settings: tuple[tuple[str, Any], ...]
@@ -97,10 +97,7 @@ class ResultTable:
 
     def together(self, delta: float) -> float:
         """The epsilon of everything that all its runs may ask, however one was chosen in the light of another."""
-        if len(self.runs) == 1:
-            return self.runs[0].bill.epsilon(delta)
-        sums = [odometer.divergences(found.bill.costs) for found in self.runs]
-        return odometer.epsilon(sum(sums, odometer.NOTHING), delta)
+        return price.together(self.runs, delta)
 
 
 def read(folders: Sequence[Path]) -> ResultTable:
@@ -110,13 +107,18 @@ def read(folders: Sequence[Path]) -> ResultTable:
     """
     if not folders:
         raise InputError("RUN: none is given; give the folder of a run, e.g. runs/demo")
+    return of_runs(read_all(folders))
+
+
+def read_all(folders: Sequence[Path]) -> list[Facts]:
+    """The facts of these runs. Raises InputError if one is no run or has no finished trial, or is given twice."""
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
             raise InputError(f"{folder}: given twice; give every run once")
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; expected the folder of a run, e.g. runs/demo")
-    return of_runs([facts.read(RunFolder(path=folder)) for folder in folders])
+    return [facts.read(RunFolder(path=folder)) for folder in folders]
 
 
 def of_runs(runs: Sequence[Facts]) -> ResultTable:
@@ -156,7 +158,7 @@ def _row(
     first = group[0]
     cells: dict[Place, Cell] = {}
     for budget in budgets:
-        here = different(entry for entry in group if _stands(entry, budget))
+        here = different(entry for entry in group if stands(entry, budget))
         for name in metrics:
             pairs = [(entry.draw, entry.record.value(name)) for entry in here]
             found = cell((draw, value) for draw, value in pairs if value is not None)
@@ -165,13 +167,13 @@ def _row(
     private, by_budget = first.record.private, first.by_budget
     spent = [entry.record.epsilon_alone for entry in group if entry.record.epsilon_alone is not None]
     return TableRow(
-        method=first.record.method, settled=first.settled, private=private, by_budget=by_budget,
+        key=first.row, method=first.record.method, settled=first.settled, private=private, by_budget=by_budget,
         settings=tuple((path, first.settings.get(path)) for path in apart),
         cost=max(spent) if private and not by_budget else None, cells=cells,
     )  # fmt: skip
 
 
-def _stands(entry: Repetition, budget: Budget) -> bool:
+def stands(entry: Repetition, budget: Budget) -> bool:
     """Whether its figures belong to that budget: it was run at it, or they are the same wherever it fits in."""
     record = entry.record
     if entry.by_budget or record.budget == budget:
@@ -197,7 +199,7 @@ def _size(value: Any) -> tuple[float, str]:
 
 def _refuse_mixture(one: Facts, other: Facts) -> None:
     """Raise InputError, naming the first key, if two runs are of other data or metrics."""
-    a, b = _data(one), _data(other)
+    a, b = data_of(one), data_of(other)
     for key in dict.fromkeys([*a, *b]):
         if a.get(key) != b.get(key):
             raise InputError(
@@ -212,6 +214,7 @@ def _refuse_mixture(one: Facts, other: Facts) -> None:
         )
 
 
-def _data(found: Facts) -> dict[str, Any]:
+def data_of(found: Facts) -> dict[str, Any]:
+    """What says which images its trials had, by dotted names below `data`."""
     leaves = pareto.flatten(found.records[0].setting("data") or {})
     return {path: value for path, value in leaves.items() if path not in PLACES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 from privimage.analysis import price, words
@@ -30,9 +30,14 @@ TEX = {
 def markdown(table: ResultTable) -> str:
     """A table of Markdown, and what has to be said as a list below it."""
     heads = ["method", *(_head(table, place) for place in table.places)]
-    lines = [heads, ["---", *["---:"] * len(table.places)], *_lines(table, bold=lambda text: f"**{text}**")]
-    body = "\n".join(f"| {' | '.join(part.replace('|', chr(92) + '|') for part in line)} |" for line in lines)
-    return body + "\n\n" + "\n".join(f"- {note}" for note in notes(table)) + "\n"
+    body = grid(heads, _lines(table, bold=lambda text: f"**{text}**"), right=range(1, len(heads)))
+    return "\n".join([*body, "", *(f"- {note}" for note in notes(table)), ""])
+
+
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Container[int] = ()) -> list[str]:
+    """The lines of a table of Markdown, some columns set to the right."""
+    rule = ["---:" if at in right else "---" for at in range(len(heads))]
+    return [f"| {' | '.join(part.replace('|', chr(92) + '|') for part in line)} |" for line in (heads, rule, *rows)]
 
 
 def latex(table: ResultTable) -> str:

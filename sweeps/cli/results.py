@@ -1,4 +1,4 @@
-"""The verbs on what a run left: front, report, best, and sample, on what was pulled of it."""
+"""The verbs on what a run left: front, report, best, table, compare, and sample, on what was pulled of it."""
 
 from __future__ import annotations
 
@@ -120,8 +120,7 @@ def table(
     from privimage.analysis.table import read
 
     kind = typeset.format_of(format, to=to)
-    if figure is not None and figure.suffix.lower() != ".png":
-        raise InputError(f"--figure: got '{figure}'; a PNG is drawn: give a name that ends in .png")
+    _check_png(figure)
     found = read(runs)
     text = typeset.FORMATS[kind](found)
     if to is None:
@@ -136,3 +135,44 @@ def table(
     if to is not None or kind == "csv":  # a CSV holds numbers alone, and what is said beside them goes on its own
         for line in (*typeset.statements(found), *(str(path) for path in (to, figure) if path is not None)):
             (err if to is None else out).print(line, **PLAIN)
+
+
+@app.command(epilog="Example: privimage compare runs/scans runs/scans-larger --figure both.png")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", parser=local("RUN_A"), help="Folder of a run.")],
+    b: Annotated[
+        Path, typer.Argument(metavar="RUN_B", parser=local("RUN_B"), help="Folder of another, on the same set.")
+    ],
+    to: Annotated[Path | None, typer.Option(parser=local("--to"), help="A file, instead of the terminal.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(parser=local("--figure"), help="Also draw both fronts against epsilon: a .png.")
+    ] = None,
+) -> None:
+    """Two runs on the same sensitive set: what changed, front against front, spend against spend; as Markdown.
+
+    What changed: the fields in which the runs differ, as they were settled. Fronts: the best row of each budget, and
+    the hypervolume, with its interval where there are several seeds. Spend: what must be stated of each, what it pays
+    for, and what no epsilon covers.
+    """
+    from privimage.analysis import side_by_side
+    from privimage.analysis.compare import read
+
+    _check_png(figure)
+    found = read((a, b))
+    text = side_by_side.markdown(found)
+    if to is None:
+        out.print(text, end="", emoji=False, **PLAIN)
+    else:
+        write_whole(to, text)
+    if figure is not None:
+        from privimage.analysis.two_fronts import draw
+
+        with on_disk(figure):
+            write(figure, draw(found))
+    if to is not None:
+        say([*side_by_side.statements(found), *(str(path) for path in (to, figure) if path is not None)])
+
+
+def _check_png(figure: Path | None) -> None:
+    if figure is not None and figure.suffix.lower() != ".png":
+        raise InputError(f"--figure: got '{figure}'; a PNG is drawn: give a name that ends in .png")
