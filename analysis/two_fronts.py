@@ -16,7 +16,7 @@ from privimage.analysis.curves import Label
 from privimage.metrics.metric import Metric
 
 HEIGHT = 3.0  # inches of a panel
-Look = tuple[str, str]  # colour and marker
+Stroke = tuple[str, str]  # colour and marker
 
 
 def draw(found: Comparison) -> bytes:
@@ -57,7 +57,7 @@ def _panel(ax: Axes, found: Comparison, metric: Metric) -> None:
     curves.write_labels(ax, [*labels, *curves.bases(ax, rate)], gap=curves.LINE / (HEIGHT - 0.6))
 
 
-def _trials(ax: Axes, side: Side, metric: Metric, look: Look) -> None:
+def _trials(ax: Axes, side: Side, metric: Metric, look: Stroke) -> None:
     """Every private trial as a faint point."""
     points = [(pareto.epsilon_shown(e.record), e.record.value(metric.name)) for e in side.entries]
     known = [(x, y) for x, y in points if x and y is not None]
@@ -66,7 +66,7 @@ def _trials(ax: Axes, side: Side, metric: Metric, look: Look) -> None:
         ax.scatter(x, y, s=22, color=look[0], marker=look[1], alpha=0.35, linewidths=0, zorder=2)
 
 
-def _front(ax: Axes, side: Side, points: Sequence[tuple[float, Best]], look: Look) -> list[Label]:
+def _front(ax: Axes, side: Side, points: Sequence[tuple[float, Best]], look: Stroke) -> list[Label]:
     """The best row of every budget with its error, joined by steps: what is had at one epsilon is had at a larger."""
     ahead = [(epsilon, best) for epsilon, best in points if best.behind is None]
     if not ahead:
