@@ -41,8 +41,14 @@ def statements(found: Comparison) -> list[str]:
     return [
         *lines,
         f"Both asked the same images, so their prices add up: whoever sees this comparison is given at most "
-        f"{words.listed(both)}, and one answer that both used is counted twice in that.",
+        f"{words.listed(both)}{_twice(found)}.",
     ]
+
+
+def _twice(found: Comparison) -> str:
+    """What that sum takes twice. Their ledger does not, if it is one."""
+    a, b = (side.found.folder.root.path.resolve() for side in found.sides)
+    return "; an answer that both used is counted twice in that, and once in their ledger, below" if a == b else ""
 
 
 def _changed(found: Comparison) -> list[str]:

@@ -1,7 +1,8 @@
 """Train on synthetic images, score on the real test split. One seed, the last step scored, nothing selected.
 
 `lr` logistic regression, `mlp` one hidden layer of 100, `cnn` a small convolutional network. All three are
-bounded in iterations, so that a score costs seconds and does not depend on the machine's speed.
+bounded in iterations, so that a score costs seconds and does not depend on the machine's speed. The classifiers of the
+paper, which are trained until they are done, are in `paper_classifiers`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch.nn import functional
 
 from privimage.data.sets import Images, PrivateSet
 from privimage.errors import InputError
-from privimage.metrics.variants import CLASSIFIERS
+from privimage.metrics import paper_classifiers
+from privimage.metrics.variants import CLASSIFIERS, PAPER
 from privimage.privacy.budget import Event
 from privimage.privacy.looks import Seen, may_read
 
@@ -41,13 +43,14 @@ def accuracy(
     `by` is what allows to read `test`: the event that noises the answer, or the look that was written down.
     """
     may_read(test, by)
-    if classifier not in CLASSIFIERS:
-        raise InputError(f"classifier '{classifier}': unknown; known: {', '.join(CLASSIFIERS)}")
+    if classifier not in (*CLASSIFIERS, *PAPER):
+        raise InputError(f"classifier '{classifier}': unknown; known: {', '.join((*CLASSIFIERS, *PAPER))}")
     labels = np.unique(y)
     if len(labels) == 1:  # sklearn refuses one class, and any classifier would answer it
         guess = np.full(len(test), labels[0])
-    elif classifier == "cnn":
-        net = _train_cnn(x, y, n_classes=len(test.classes), device=torch.device(device), seed=seed)
+    elif classifier in ("cnn", "paper-cnn"):
+        train = _train_cnn if classifier == "cnn" else paper_classifiers.train_resnet9
+        net = train(x, y, n_classes=len(test.classes), device=torch.device(device), seed=seed)
         guess = _predict_cnn(net, test, device=torch.device(device))
     else:
         model = _sklearn(classifier, seed).fit(_flat(x), y)
@@ -79,6 +82,8 @@ def _sklearn(classifier: str, seed: int) -> _Bounded:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
+    if classifier in PAPER:
+        return _Bounded(paper_classifiers.of_sklearn(classifier, seed))
     if classifier == "lr":
         return _Bounded(LogisticRegression(max_iter=LR_ITERATIONS, C=0.1))
     return _Bounded(MLPClassifier(hidden_layer_sizes=(100,), max_iter=MLP_EPOCHS, random_state=seed))
@@ -130,7 +135,7 @@ def _shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 
 @torch.no_grad()
-def _predict_cnn(net: nn.Sequential, images: Images, *, device: torch.device) -> NDArray[np.int64]:
+def _predict_cnn(net: nn.Module, images: Images, *, device: torch.device) -> NDArray[np.int64]:
     parts = [net(_unit(block, device)).argmax(1).cpu().numpy() for block in images.blocks(BLOCK)]
     return np.concatenate(parts)
 

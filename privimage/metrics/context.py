@@ -72,6 +72,12 @@ class MetricContext:
             self._features[network] = self._embed(self.x, network)
         return self._features[network]
 
+    def logits(self, network: str) -> NDArray[np.float64]:
+        """What the network's own classifier makes of `features`: [n, its classes], before the softmax."""
+        from privimage.metrics.features import classified  # here, as it imports torch
+
+        return classified(self.features(network), network=network, weights=self.weights)
+
     def real_features(self, split: Part, network: str) -> NDArray[np.float32]:
         """Features [n, d] of a split that the metric reads. What is made of them can be `kept`."""
         return self._embed(self.real(split), network)

@@ -19,10 +19,11 @@ from privimage.privacy.looks import Part, Seen
 
 def check(names: Sequence[str], *, n_test: int = 2, weights: Path | None = None) -> None:
     """Raise InputError if something that these metrics need is missing: before anything is charged."""
-    if n_test < 2 and any("test" in family_of(name)[0].reads for name in names):
+    needs = {name: family_of(name)[0].least for name in names if "test" in family_of(name)[0].reads}
+    if n_test < (least := max(needs.values(), default=0)):
         raise InputError(
-            f"metrics: {', '.join(names)}: the test split of the sensitive set holds fewer than 2 images; raise "
-            "data.sensitive.test"
+            f"metrics: {', '.join(name for name, n in needs.items() if n > n_test)}: the test split of the sensitive "
+            f"set holds fewer than {least} images; raise data.sensitive.test"
         )
     for name in names:
         family, variant = family_of(name)
@@ -85,7 +86,7 @@ def _metric(
         value=value,
         touches=(context.source, *read),
         direction=family.direction,
-        n=len(context.x),
+        n=min(len(context.x), family.most or len(context.x)),
         seconds=seconds,
         share=family.share,
         of=None if real is None else len(real),
@@ -102,9 +103,10 @@ def _check(name: str, context: MetricContext) -> None:
         raise InputError(
             f"synthetic images: expected uint8 [n, c, h, w] and n labels, got {x.dtype} {x.shape}, {y.shape}"
         )
-    real = min((len(split) for split in splits), default=2)
-    if len(x) < 2 or real < 2:
-        raise InputError(f"{name}: needs at least 2 images a side, got {len(x)} synthetic and {real} real")
+    least = family_of(name)[0].least
+    real = min((len(split) for split in splits), default=least)
+    if len(x) < least or real < least:
+        raise InputError(f"{name}: needs at least {least} images a side, got {len(x)} synthetic and {real} real")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(context.classes):
         raise InputError(f"synthetic labels: expected integers in 0 .. {len(context.classes) - 1}")
     for split in splits:

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,8 +34,6 @@ from privimage.metrics.weights import inception_weights
 
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 
-FeatureMap = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32 [b, d]
-
 
 @torch.no_grad()
 def features(
@@ -54,7 +51,7 @@ def features(
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
             raise InputError(f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}")
         images = Images(x=images, y=np.zeros(len(images), np.int64))
-    embed = _network(network, str(device), weights)
+    embed = _network(network, str(device), weights)  # uint8 [b, 3, h, w] -> float32 [b, d]
     parts = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
         for block in images.blocks(batch):
@@ -63,24 +60,40 @@ def features(
     return np.concatenate(parts)
 
 
+@torch.no_grad()
+def classified(
+    found: NDArray[np.float32], *, network: str, weights: Path | None = None, device: str = "cpu"
+) -> NDArray[np.float64]:
+    """The logits float64 [n, classes of ImageNet] that the network's classifier makes of its features [n, d].
+
+    Of `inception` without bias, as its score has always been taken (torch-fidelity: logits_unbiased).
+    """
+    head = _network(network, device, weights).head
+    values: NDArray[np.float64] = found.astype(np.float64) @ head.weight.double().cpu().numpy().T
+    if network != "inception":
+        values += head.bias.double().cpu().numpy()
+    return values
+
+
 @lru_cache(maxsize=4)
-def _network(network: str, device: str, weights: Path | None) -> FeatureMap:
-    made = _inception(weights) if network == "inception" else _EfficientNet(load_efficientnet())
-    made = made.eval().requires_grad_(False).to(device)
-
-    def embed(x: Tensor) -> Tensor:
-        out: Tensor = made(x)
-        return out
-
-    return embed
+def _network(network: str, device: str, weights: Path | None) -> _Network:
+    made: _Network = _inception(weights) if network == "inception" else _EfficientNet(load_efficientnet())
+    return made.eval().requires_grad_(False).to(device)
 
 
-class _EfficientNet(nn.Module):
+class _Network(nn.Module):
+    """A network from uint8 images to features, and the linear layer that would classify them."""
+
+    head: nn.Linear
+
+
+class _EfficientNet(_Network):
     """EfficientNet-Lite0 from uint8 images to channel means."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head = body._fc  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """Features float32 [b, 1280] of images uint8 [b, 3, h, w]."""
@@ -90,12 +103,13 @@ class _EfficientNet(nn.Module):
         return maps.mean((2, 3))
 
 
-class _Inception(nn.Module):
+class _Inception(_Network):
     """torch-fidelity's extractor with its one output taken out of the tuple."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
+        self.head = body.fc  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """Features float32 [b, 2048] of images uint8 [b, 3, h, w]."""
@@ -103,7 +117,7 @@ class _Inception(nn.Module):
         return out
 
 
-def _inception(weights: Path | None) -> nn.Module:
+def _inception(weights: Path | None) -> _Network:
     path = inception_weights(weights)
     import_torchvision()  # torch_fidelity imports torchvision
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from privimage.errors import InputError
 from privimage.metrics.context import MetricContext
-from privimage.metrics.distance import FeatureDistance
+from privimage.metrics.distance import FeatureDistance, kept_features
 
 ROWS = 1000  # of the kernel matrix at a time
 
@@ -46,12 +46,7 @@ class Kid(FeatureDistance):
 
     def measure(self, variant: str, context: MetricContext) -> float:
         """The estimate."""
-        kept = context.kept(
-            "test",
-            {"metric": "kid", "network": variant},
-            lambda: {"features": context.real_features("test", variant)},
-        )
-        return kid(context.features(variant), kept["features"])
+        return kid(context.features(variant), kept_features(context, variant))
 
 
 MEMBERS = {"kid": Kid()}

@@ -59,7 +59,8 @@ class Family(ABC):
 
     `what` says in a few words what the value is. `reads` are the splits of the sensitive set that it needs: it can read
     no other. They are read without noise, and a line in the ledger says so (a look), unless the family is `noisy`: then
-    it is one count on the validation split, charged as one event, and may decide a private selection.
+    it is one count on the validation split, charged as one event, and may decide a private selection. It needs `least`
+    images a side, and of the synthetic ones it takes the first `most`.
     """
 
     what: ClassVar[str]
@@ -68,6 +69,8 @@ class Family(ABC):
     reads: ClassVar[tuple[Part, ...]] = ()
     noisy: ClassVar[bool] = False
     share: ClassVar[bool] = False  # of real images that were answered right
+    least: ClassVar[int] = 2
+    most: ClassVar[int | None] = None  # all
 
     @abstractmethod
     def measure(self, variant: str, context: MetricContext) -> float | Release[float]:

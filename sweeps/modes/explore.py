@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from privimage import metrics
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.bill import Search, Study, price_sweep, price_trials
 from privimage.privacy.budget import Budget, Event
@@ -35,7 +36,13 @@ class Explore(Sampled):
         return self.covers
 
     def check(self, sweep: Sweep) -> None:
-        """Raise ValueError where one total is to meet several budgets."""
+        """Raise ValueError where one total is to meet several budgets, or what trains would steer the search."""
+        for name in sweep.objectives:
+            if any(look.split == "train" for look in metrics.looks_of(name)):
+                raise ValueError(
+                    f"objectives: {name} reads the training images without noise: what the search learned from them, "
+                    "no epsilon would cover; name it in metrics, and steer by one that reads other images"
+                )
         if self.covers == "sweep" and len(sweep.budgets) > 1:
             raise ValueError(
                 f"tuning.covers: sweep means that everything together meets the budget, so there is one; got "

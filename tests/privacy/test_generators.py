@@ -57,6 +57,8 @@ PUBLIC = {
     "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
     "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
     "privimage/metrics/efficientnet.py:load_efficientnet": "keeps the global state where a feature network starts",
+    "privimage/metrics/paper_classifiers.py:of_sklearn": "the paper's hidden layer, which sees synthetic images",
+    "privimage/metrics/paper_classifiers.py:train_resnet9": "start, batches and flips of the paper's network, likewise",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
     "privimage/generators/sizes.py:build": "start of the generator",
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",

@@ -108,3 +108,14 @@ def test_no_other_way_leads_to_a_trial_of_the_search(write_sweep: Write, tmp_pat
     nothing: Any = None
     with pytest.raises(InputError, match=r"^method\.name: got real, which"):
         run(trial, public=nothing, sensitive=nothing, stages=nothing, sweep="s", role="search")
+
+
+@pytest.mark.parametrize("mode", ["explore", "covers sweep"])
+def test_what_reads_training_images_without_noise_steers_no_search(mode: str, write_sweep: Write) -> None:
+    name = "paper-fid[efficientnet-lite0]"
+    with pytest.raises(
+        InputError, match=r"objectives: paper-fid\[efficientnet-lite0\] reads the training images"
+    ) as no:
+        load_sweep(write_sweep(**MODES[mode] | {"objectives": {name: "min"}}))
+    assert "name it in metrics" in str(no.value) and "\n" not in str(no.value)
+    assert name in load_sweep(write_sweep(**MODES[mode], metrics=[name])).measured  # a look, of which nothing follows

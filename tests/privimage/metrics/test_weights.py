@@ -15,7 +15,7 @@ from privimage import metrics
 from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics import Features, weights
-from privimage.metrics.features import _network, features
+from privimage.metrics.features import _network, classified, features
 from privimage.schema import parse
 
 X = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
@@ -148,3 +148,17 @@ def test_the_nearest_key_is_named() -> None:
         parse(Features, {"incepton": "x"})
     with pytest.raises(InputError, match=r"s3://x/w\.pth.*that is an address"):
         parse(Features, {"inception": "s3://x/w.pth"})
+
+
+@pytest.mark.usefixtures("expected", "cache")
+def test_what_it_would_answer_is_torch_fidelitys(made: Path) -> None:
+    import_torchvision()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
+
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28), dtype=np.uint8)
+    network = Inception("i", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(made), verbose=False)
+    with torch.no_grad():
+        deep, logits = network.eval()(torch.from_numpy(x))
+    assert features(x, network="inception", weights=made) == pytest.approx(deep.numpy(), rel=1e-5)
+    mine = classified(deep.numpy(), network="inception", weights=made)
+    assert mine.shape == (2, 1008) and mine == pytest.approx(logits.numpy(), rel=1e-4, abs=1e-6)
