@@ -46,9 +46,9 @@ def latex(table: ResultTable) -> str:
     over = [rf"\multicolumn{{{width}}}{{c}}{{{tex(table.at(budget))}}}" for budget in table.budgets]
     heads = ["method", *(tex(_metric(table.metrics[name])) for _, name in table.places)]
     private = len(table.rows)
-    rows = [_tex_row(line) for line in _lines(table, bold=_bold, text=tex)]
+    rows = [tex_row(line) for line in _lines(table, bold=_bold, text=tex)]
     return "\n".join([
-        rf"\begin{{tabular}}{{l{'r' * len(table.places)}}}", r"\hline", _tex_row(["", *over]), _tex_row(heads),
+        rf"\begin{{tabular}}{{l{'r' * len(table.places)}}}", r"\hline", tex_row(["", *over]), tex_row(heads),
         r"\hline", *rows[:private], r"\hline", *rows[private:], r"\hline", r"\end{tabular}", "",
         r"\begin{itemize}\footnotesize", *(rf"\item {tex(note)}" for note in notes(table)), r"\end{itemize}", "",
     ])  # fmt: skip
@@ -240,5 +240,6 @@ def _bold(text: str) -> str:
     return rf"\textbf{{{text}}}"
 
 
-def _tex_row(cells: Sequence[str]) -> str:
+def tex_row(cells: Sequence[str]) -> str:
+    """A row of a tabular, of cells that are LaTeX."""
     return " & ".join(cells) + r" \\"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +16,10 @@ from privimage.progress import bar
 from privimage.sweeps.cli.options import RunArgument, RunsArgument, say, warns
 from privimage.sweeps.cli.terminal import err, local, out
 from privimage.text import PLAIN
+
+if TYPE_CHECKING:
+    from privimage.analysis.compare import Comparison
+    from privimage.analysis.table import ResultTable
 
 app = typer.Typer()
 
@@ -95,7 +100,8 @@ def sample(
 
 
 @app.command(
-    epilog="Examples: privimage table runs/demo --figure demo.png; privimage table a/demo b/demo c/demo --to demo.tex"
+    epilog="Examples: privimage table runs/demo --figure demo.png; privimage table a/demo b/demo c/demo --to demo.tex; "
+    "privimage table runs/demo --resources"
 )
 def table(
     runs: RunsArgument,
@@ -109,6 +115,9 @@ def table(
     figure: Annotated[
         Path | None, typer.Option(parser=local("--figure"), help="Also draw the metrics against epsilon: a .png.")
     ] = None,
+    resources: Annotated[
+        bool, typer.Option("--resources", help="In place of the metrics: time and peak memory of every phase.")
+    ] = False,
 ) -> None:
     """A table for a paper: rows are methods, columns epsilon and metric, cells mean and standard error.
 
@@ -116,25 +125,37 @@ def table(
     noise is drawn anew. Every finished trial is in the row of its settings: none is chosen by its figures. What has to
     be stated, and how cells are to be read, stands below.
     """
+    from privimage.analysis import resources as phases
     from privimage.analysis import typeset
     from privimage.analysis.table import read
 
     kind = typeset.format_of(format, to=to)
     _check_png(figure)
+    if resources and figure is not None:
+        raise InputError(f"--figure: got '{figure}' with --resources; it draws metrics: make two tables")
     found = read(runs)
-    text = typeset.FORMATS[kind](found)
+    text = (phases.FORMATS if resources else typeset.FORMATS)[kind](found)
+    _put(text, to=to, figure=figure, draw=lambda: _curves(found))
+    if to is not None or (kind == "csv" and not resources):  # a CSV holds numbers alone; what is said goes on its own
+        for line in (*typeset.statements(found), *(str(path) for path in (to, figure) if path is not None)):
+            (err if to is None else out).print(line, **PLAIN)
+
+
+def _curves(found: ResultTable) -> bytes:
+    from privimage.analysis.curves import draw
+
+    return draw(found)
+
+
+def _put(text: str, *, to: Path | None, figure: Path | None, draw: Callable[[], bytes]) -> None:
+    """Show the text, or write it; and write the picture that is asked for."""
     if to is None:
         out.print(text, end="", emoji=False, **PLAIN)
     else:
         write_whole(to, text)
     if figure is not None:
-        from privimage.analysis.curves import draw
-
         with on_disk(figure):
-            write(figure, draw(found))
-    if to is not None or kind == "csv":  # a CSV holds numbers alone, and what is said beside them goes on its own
-        for line in (*typeset.statements(found), *(str(path) for path in (to, figure) if path is not None)):
-            (err if to is None else out).print(line, **PLAIN)
+            write(figure, draw())
 
 
 @app.command(epilog="Example: privimage compare runs/scans runs/scans-larger --figure both.png")
@@ -159,18 +180,15 @@ def compare(
 
     _check_png(figure)
     found = read((a, b))
-    text = side_by_side.markdown(found)
-    if to is None:
-        out.print(text, end="", emoji=False, **PLAIN)
-    else:
-        write_whole(to, text)
-    if figure is not None:
-        from privimage.analysis.two_fronts import draw
-
-        with on_disk(figure):
-            write(figure, draw(found))
+    _put(side_by_side.markdown(found), to=to, figure=figure, draw=lambda: _two_fronts(found))
     if to is not None:
         say([*side_by_side.statements(found), *(str(path) for path in (to, figure) if path is not None)])
+
+
+def _two_fronts(found: Comparison) -> bytes:
+    from privimage.analysis.two_fronts import draw
+
+    return draw(found)
 
 
 def _check_png(figure: Path | None) -> None:
