@@ -69,7 +69,7 @@ def _computed(runs: Sequence[Facts]) -> Computed:
 def _of_row(row: TableRow, records: Sequence[Record], computed: Computed) -> Iterator[PhaseCost]:
     kinds = dict.fromkeys(stage.name for record in records for stage in record.stages)
     found = [_phase(row, kind, records, computed) for kind in kinds]
-    times = [seconds for record in records if (seconds := sum(metric.seconds for metric in record.metrics))]
+    times = [took for record in records if (took := sum(metric.seconds for metric in record.metrics))]
     if times:
         found.append(PhaseCost(row=row, what=METRICS, seconds=fmean(times), peak_mib=None, n=len(times)))
     yield from found
