@@ -87,8 +87,8 @@ def _labels(ax: Axes, cloud: Cloud, place: NDArray[np.float64], classes: Sequenc
     for label, name in enumerate(classes):
         here = place[cloud.y == label]
         ax.scatter(
-            here[:, 0], here[:, 1], s=12, color=COLOURS[label % len(COLOURS)], marker=MARKERS[label % len(MARKERS)], linewidths=0,
-            alpha=0.8, label=name, zorder=2,
+            here[:, 0], here[:, 1], s=12, color=COLOURS[label % len(COLOURS)], marker=MARKERS[label % len(MARKERS)],
+            linewidths=0, alpha=0.8, label=name, zorder=2,
         )  # fmt: skip
     ax.set_title(cloud.title + words.DAGGER * cloud.private, loc="left", fontsize=10)
     ax.set(xticks=[], yticks=[])
