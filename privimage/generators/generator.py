@@ -21,7 +21,7 @@ from privimage.generators import Shape
 from privimage.generators.codec import Codec
 from privimage.generators.config import SampleConfig, Training
 
-__all__ = ["FIT_IMAGES", "Generator", "Numbers", "SampleConfig", "Training"]
+__all__ = ["FIT_IMAGES", "Generator", "Numbers", "OneStep", "SampleConfig", "Training"]
 
 FIT_IMAGES = 500  # public images that `fit` gets
 
@@ -100,3 +100,15 @@ class Generator(nn.Module, ABC):
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Load a state dict of a whole generator. Raises RuntimeError if it does not fit."""
         self.load_state_dict(dict(state))
+
+
+class OneStep(Generator):
+    """A generator whose images are a differentiable function of noise and label. Its size says so: `sizes.one_step`."""
+
+    @abstractmethod
+    def noise(self, n: int, rng: Numbers) -> Tensor:
+        """What n images are drawn from [n, ...], on the CPU."""
+
+    @abstractmethod
+    def pixels(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Images [n, C, H, W] in [0, 1], with their gradient, of noise and labels [n]."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Make = Callable[[Shape, int], "Generator"]  # (shape of the images, number of labels): InputError if it cannot be
 DEFAULT = "dct-mlp-512"
+ONE_STEP = "implicit-512"  # the default where images must have a gradient
 
 
 def _refuses(member: Any) -> str | None:
@@ -42,6 +43,11 @@ def check(size: str, shape: Shape) -> None:
         ) from None
     if own is None and not _is_generator(made):
         raise InputError(f"method.model.size: {size} makes a {type(made).__name__}, not a Generator; take another")
+
+
+def one_step(size: str) -> bool:
+    """Whether that size draws an image in one step, with a gradient: its generators are `OneStep`."""
+    return bool(getattr(DOOR.load(size), "one_step", False))
 
 
 def _is_generator(made: object) -> bool:

@@ -41,8 +41,8 @@ def weigh(d: int) -> tuple[float, float]:
     return cos, tan * cos
 
 
-def contributions(phi: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Whole numbers [n, d + 1]: what every image adds to the row of its label; their norm is at most UNIT.
+def contributions(phi: NDArray[np.float32], unit: int = UNIT) -> NDArray[np.int64]:
+    """Whole numbers [n, d + 1]: what every image adds to the row of its label; their norm is at most `unit`.
 
     phi is clipped once more and rounded towards 0, so that no rounding makes a contribution larger; not a number is 0.
     """
@@ -50,7 +50,7 @@ def contributions(phi: NDArray[np.float32]) -> NDArray[np.int64]:
     exact = np.nan_to_num(phi.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     exact /= np.maximum(1.0, np.linalg.norm(exact, axis=1, keepdims=True))
     both = np.concatenate([exact * cos, np.full((len(phi), 1), sin)], axis=1)
-    whole: NDArray[np.int64] = np.trunc(both * UNIT).astype(np.int64)
+    whole: NDArray[np.int64] = np.trunc(both * unit).astype(np.int64)
     return whole
 
 
@@ -61,15 +61,19 @@ def ask(
     d: int,
     event: Event,
     entropy: Entropy,
+    unit: int = UNIT,
 ) -> Release[NDArray[np.float64]]:
-    """S~ [labels, d + 1] in units of UNIT, and the event it cost. `phi` takes blocks of images to phi of each."""
+    """S~ [labels, d + 1], in which a contribution of norm 1 is `unit`, and the event it cost.
+
+    `phi` takes blocks of images to phi of each.
+    """
     sensitive.must_be(event.split)
     S = np.zeros((len(sensitive.classes), d + 1), np.int64)
     start = 0
     for block in phi(sensitive.blocks(BLOCK)):
-        np.add.at(S, sensitive.y[start : start + len(block)], contributions(block))
+        np.add.at(S, sensitive.y[start : start + len(block)], contributions(block, unit))
         start += len(block)
-    noisy = event.perturb(S, sensitivity=UNIT, stream=entropy.stream("means"))
+    noisy = event.perturb(S, sensitivity=unit, stream=entropy.stream("means"))
     return Release(value=noisy, events=(event,))
 
 
@@ -83,7 +87,7 @@ class Means:
     n: NDArray[np.float64]
 
 
-def estimate(answer: NDArray[np.float64], *, sigma: float, n: int) -> Means:
+def estimate(answer: NDArray[np.float64], *, sigma: float, n: int, unit: int = UNIT) -> Means:
     """What S~ tells, with `n` images of all labels together (which is public).
 
     A count that its own noise hides counts little beside an even share of n; none is taken below LEAST of that.
@@ -92,7 +96,7 @@ def estimate(answer: NDArray[np.float64], *, sigma: float, n: int) -> Means:
     even = n / len(answer)
     noise = sigma / sin
     seen, guess = noise**-2, (PRIOR * even) ** -2
-    found = (answer[:, -1] / (UNIT * sin) * seen + even * guess) / (seen + guess)
+    found = (answer[:, -1] / (unit * sin) * seen + even * guess) / (seen + guess)
     counts = np.maximum(found, LEAST * even)
-    M = answer[:, :-1] / (UNIT * cos) / counts[:, None]
+    M = answer[:, :-1] / (unit * cos) / counts[:, None]
     return Means(M=M, noise=sigma / cos / counts, n=counts)

@@ -24,6 +24,7 @@ from privimage.means.features import extractor
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell, silent
+from privimage.query import QueryConfig
 from privimage.semantics import QueryFunction, query_network
 from privimage.workers import Workers
 
@@ -64,7 +65,7 @@ class DiffusionEffort:
             for kind, time_it in make.items():
                 self._speed[f"{kind} {size}"] = time_it(config)
                 tell(len(self._speed), total)
-        self._speed["query-function"] = self._query(configs[0])
+        self._speed["query-function"] = query_seconds(self.shape, configs[0].query)
         tell(total - len(pools[:1]), total)
         for config in pools[:1]:
             self._speed["pool"] = self._pool(config)
@@ -156,17 +157,19 @@ class DiffusionEffort:
         each = clock(lambda: see(x)) / len(x)
         return StepSeconds(step=0.0, unit=each)
 
-    def _query(self, whole: DiffusionConfig) -> StepSeconds:
-        x, y = pictures(self.shape, 64), np.arange(64) % CLASSES
-        public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
 
-        def steps(n: int, batch: int) -> float:
-            config = whole.query.function.model_copy(update={"steps": n, "batch": batch})
-            return clock(lambda: semantics.train_query_function(
-                public, config=config, seed=0, device=CPU, progress=silent
-            ))  # fmt: skip
+def query_seconds(shape: Shape, query: QueryConfig) -> StepSeconds:
+    """What a step of training the query function costs, and an image in it."""
+    x, y = pictures(shape, 64), np.arange(64) % CLASSES
+    public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
 
-        return _cost(steps, most=whole.query.function.batch)
+    def steps(n: int, batch: int) -> float:
+        config = query.function.model_copy(update={"steps": n, "batch": batch})
+        return clock(lambda: semantics.train_query_function(
+            public, config=config, seed=0, device=CPU, progress=silent
+        ))  # fmt: skip
+
+    return _cost(steps, most=query.function.batch)
 
 
 def tilt_seconds(n: float) -> float:

@@ -54,7 +54,11 @@ FOLDERS = {
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
-        "histogram", "means", "exhibit", "nearest", "workers", "metrics.context", "metrics.efficientnet",
+        "histogram", "means", "matching", "exhibit", "nearest", "workers", "metrics.context", "metrics.efficientnet",
+    },
+    "matching": {
+        "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
+        "histogram", "means", "generators", "checkpoint", "metrics.efficientnet",
     },
     "means": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",

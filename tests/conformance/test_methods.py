@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import torch
 from privimage import histogram, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.noise import StreamNoiseOptimizer
+from privimage.errors import InputError
+from privimage.generators import sizes
 from privimage.methods import pipeline
 from privimage.methods.context import Context
 from privimage.methods.declared import Declaration, Inputs, Stage, fields_of
@@ -51,6 +54,8 @@ VALUES: dict[str, Any] = {
     "pretrain": {"images": 32, "batch": 16},
     "finetune": {"steps": 2, "q": 0.25, "optimizer": "spectral", "lr": 0.1, "K": 2, "averaged": 0.9},
     "sample": {"steps": 2, "guidance": 1.0, "detail_below": 1.0},
+    "fourier": {"features": 20},
+    "match": {"steps": 2, "batch": 12},
     "samples": 12,
 }
 BUDGET = Budget(epsilon=90, delta=1e-5)
@@ -152,8 +157,26 @@ def run(root: Path, config: MethodConfig, canned: dict[str, Artefact] | None = N
     return stages
 
 
+def fits(name: str, size: str) -> bool:
+    """Whether the method can train the generator of that size on these images."""
+    values = {"name": name, **fitting(VALUES, load(name).config)}
+    try:
+        load(name).check_shape(resolve(set_dotted(values, "model.size", size)), (1, SIDE, SIDE))
+    except InputError:
+        return False
+    return True
+
+
+@cache
+def small(name: str) -> str:
+    """The first size that fits, that of VALUES before all others."""
+    return next(size for size in (VALUES["model"]["size"], *sizes.DOOR.names()) if fits(name, size))
+
+
 def configured(name: str, **fields: Any) -> MethodConfig:
     values: dict[str, Any] = {"name": name, **fitting(VALUES, load(name).config)}
+    if "model" in values:
+        values = set_dotted(values, "model.size", small(name))
     for dotted, value in fields.items():
         values = set_dotted(values, dotted, value)
     return resolve(values)
@@ -169,6 +192,7 @@ def another(name: str, dotted: str) -> Any:
         "bf16",
         "loop",
         "dct-mlp-512",
+        "implicit-512",
         "efficientnet-lite0",
         "photo",
         "anchors",
@@ -180,7 +204,7 @@ def another(name: str, dotted: str) -> Any:
             changed = fields_of(configured(name, **{dotted: candidate}))
         except ValueError:
             continue
-        if changed[dotted] != value:
+        if changed[dotted] != value and (dotted != "model.size" or fits(name, candidate)):
             return changed[dotted]
     raise AssertionError(f"{dotted}: no other value was found")
 

@@ -72,22 +72,22 @@ def test_one_image_changes_one_row_by_at_most_the_sensitivity(kind: str, d: int,
     assert np.linalg.norm(changed) > 0.2 * UNIT, "its count at least"
 
 
-def fault_no_clip(phi: np.ndarray) -> np.ndarray:
+def fault_no_clip(phi: np.ndarray, unit: int) -> np.ndarray:
     cos, sin = weigh(phi.shape[1])
     both = np.concatenate([phi * cos, np.full((len(phi), 1), sin)], axis=1)
-    return np.trunc((both * UNIT).clip(-1e15, 1e15)).astype(np.int64)
+    return np.trunc((both * unit).clip(-1e15, 1e15)).astype(np.int64)
 
 
-def fault_rounded_up(phi: np.ndarray) -> np.ndarray:
+def fault_rounded_up(phi: np.ndarray, unit: int) -> np.ndarray:
     cos, sin = weigh(phi.shape[1])
     exact = np.nan_to_num(phi.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     exact /= np.maximum(1.0, np.linalg.norm(exact, axis=1, keepdims=True))
     both = np.concatenate([exact * cos, np.full((len(phi), 1), sin)], axis=1)
-    return np.ceil(both * UNIT).astype(np.int64)  # all but this as it is
+    return np.ceil(both * unit).astype(np.int64)  # all but this as it is
 
 
 @pytest.mark.parametrize("fault", [fault_no_clip, fault_rounded_up])
-def test_the_fault_is_seen(fault: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fault_is_seen(fault: Callable[[np.ndarray, int], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "contributions", fault)
     with pytest.raises(AssertionError):
         test_one_image_changes_one_row_by_at_most_the_sensitivity()

@@ -1,0 +1,71 @@
+"""Fit: a generator trained until the means of its features are the noisy means of every label.
+
+    loss = sum over labels y of w_y |M[y] - E phi(G(z, y))|^2           w_y as the precision of M[y]: n_y^2
+
+The square is estimated without bias from the b images of a label: of |E phi|^2 by the products of different images.
+That of the mean of b images would be larger by their variance / b, which would make the images of a label alike.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
+from privimage.generators.generator import OneStep
+from privimage.generators.pretrain import Seeded
+from privimage.matching.config import MatchConfig
+from privimage.matching.features import Features
+from privimage.means.answer import Means
+from privimage.progress import Tell
+
+
+def match(
+    generator: OneStep,
+    features: Features,
+    means: Means,
+    *,
+    config: MatchConfig,
+    seed: int,
+    device: torch.device,
+    progress: Tell,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+) -> dict[str, Tensor]:
+    """The averaged weights of F after training to meet `means`. A killed call goes on from `checkpoint`."""
+    F, labels = generator.to(device).F.train(), len(means.M)
+    M = torch.from_numpy(means.M).float().to(device)
+    w = torch.from_numpy(means.n**2 / (means.n**2).mean()).float().to(device)
+    y = torch.arange(labels).repeat_interleave(max(2, config.batch // labels))
+    rng = torch.Generator().manual_seed(seed)
+    adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True)
+    average = copy.deepcopy(F)
+    parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "rng": rng}
+    for step in range(checkpoint.restore(parts), config.steps):
+        z = generator.noise(len(y), Seeded(rng)).to(device)
+        phi = features(generator.pixels(z, y.to(device)))
+        loss = (w * missed(phi.unflatten(0, (labels, -1)), M)).sum()
+        for group in adam.param_groups:
+            group["lr"] = config.lr * _schedule(step, config.steps)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            share = 1 - min(config.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), share)
+        checkpoint.save(step + 1, parts)
+        progress(step + 1, config.steps)
+    return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
+
+
+def missed(phi: Tensor, M: Tensor) -> Tensor:
+    """Estimates [labels] of |M - E phi|^2, without bias, from phi [labels, b, d] of b images each."""
+    b, total = phi.shape[1], phi.sum(1)
+    own = (total.square().sum(1) - phi.square().sum((1, 2))) / (b * (b - 1))
+    return M.square().sum(1) - 2 * (M * total).sum(1) / b + own
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Constant, then linear to 2% over the last half."""
+    return min(1.0, 2 * (1 - step / steps) + 0.02)

@@ -1,0 +1,109 @@
+"""The noisy mean embedding as stages: public features once per public set, the question once per sensitive set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from privimage.data.sets import PublicSet
+from privimage.errors import LostAnswer
+from privimage.histogram import query_function
+from privimage.matching.features import (
+    PART,
+    Features,
+    Fourier,
+    Layers,
+    Perceptual,
+    floats,
+    layers_of,
+    phi_of,
+)
+from privimage.means import answer
+from privimage.means.answer import Means, estimate
+from privimage.means.embedding import ALIKE
+from privimage.privacy.budget import Event, Release
+from privimage.privacy.entropy import Entropy
+from privimage.progress import Tell
+from privimage.shared_answer import shared_answer
+from privimage.stores.store import Built
+
+if TYPE_CHECKING:
+    from privimage.methods.context import Context
+
+UNIT = 2**20  # see means.answer: finer than there, as there are many more directions
+PROBED = 20  # public images by which a network is known again
+MOST_PUBLIC = 5000  # public images that the means of layers are taken of
+
+
+class NoisyEmbedding:
+    """The means of features of every label, with noise, and the features that they are of."""
+
+    def __init__(self, kind: str, features: Features, context: Context) -> None:
+        """Of the stage `kind`: asked, found or derived with the noise that the trial needs."""
+        train, device = context.sensitive.train, context.stages.workers.device
+
+        def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
+            phi = partial(phi_of, features=features, device=device)
+            return answer.ask(phi, train, d=features.d, event=event, entropy=entropy, unit=UNIT)
+
+        found = shared_answer(kind, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
+        self.arrays = found
+        self.means: Means = estimate(found[kind], sigma=context.events[kind].sigma, n=len(train), unit=UNIT)
+
+
+def fourier(context: Context) -> tuple[Means, Features]:
+    """The noisy means of random Fourier features of pixels, and these features."""
+    config, device = context.config.fourier, context.stages.workers.device
+    W = Fourier.drawn(features=config.features, length=config.length, shape=context.sensitive.train.shape)
+    noisy = NoisyEmbedding("embedding", Fourier(W, device=device), context)
+    return noisy.means, Fourier(noisy.arrays["frequencies"], device=device)
+
+
+def perceptual(context: Context) -> tuple[Means, Features]:
+    """The noisy means of what a public network sees, and these features. Raises LostAnswer if it is another network."""
+    config = context.config
+    public, stages, device = context.public, context.stages, context.stages.workers.device
+    function = None
+    if config.means.seen_by(public.shape[0]) == "query":
+        function = query_function(public, query=config.query, inputs=context.inputs, stages=stages)
+    layers = layers_of(function, device=device)
+
+    def build(progress: Tell) -> Built:
+        with torch.no_grad():
+            arrays = Perceptual.fitted(layers, list(_told(public, device, progress)), moments=config.moments)
+        return Built(arrays=arrays | {"probe": probe(layers, public, device)}, privacy="public")
+
+    fitted = stages.public("layers", context.inputs.of("layers"), build).arrays
+    noisy = NoisyEmbedding("embedding", Perceptual(layers, dict(fitted), device=device), context)
+    seen, asked = probe(layers, public, device), noisy.arrays["probe"]
+    if seen.shape != asked.shape or not np.allclose(seen, asked, rtol=0, atol=ALIKE * np.abs(asked).max()):
+        raise LostAnswer(
+            "embedding: the query function that it was asked with is gone, and this one sees something else in public "
+            "images; restore query-function and layers from a backup of the store"
+        )
+    return noisy.means, Perceptual(layers, dict(noisy.arrays), device=device)
+
+
+def _told(public: PublicSet, device: torch.device, progress: Tell) -> Iterator[Tensor]:
+    """Public images from all over the set, in parts."""
+    few = np.unique(np.linspace(0, len(public) - 1, min(MOST_PUBLIC, len(public))).astype(np.int64))
+    for start in range(0, len(few), PART):
+        yield floats(public.rows(few[start : start + PART]), device=device)
+        progress(min(start + PART, len(few)), len(few))
+
+
+def probe(layers: Layers, public: PublicSet, device: torch.device) -> NDArray[np.float32]:
+    """What the last layer sees in the first public images, by which a network is known again."""
+    with torch.no_grad():
+        first = floats(public.rows(np.arange(min(PROBED, len(public)))), device=device)
+        found: NDArray[np.float32] = layers(first)[-1].cpu().numpy()
+    return found
+
+
+ASK = {"fourier": fourier, "perceptual": perceptual}  # by the features: their noisy means, asked, found or derived

@@ -1,0 +1,123 @@
+"""Methods that ask for noisy mean embeddings and train a generator to meet them: DP-MERF and DP-MEPF.
+
+    noisy mean of phi and count of every label -> a generator whose images have these means -> images
+
+One Gaussian over the whole matrix [labels, features and count]; all behind it is post-processing. The papers divide by
+the number of images, which they take as public, and replace one: then a mean moves by 2 / n. Here an image is added or
+removed, so what is asked is the sum, which moves by 1 at most, with the count of every label beside it; it is divided
+by that noisy count (`privimage.means.answer`). So labels need not be balanced, and n is not needed to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from privimage.errors import InputError
+from privimage.generators import Shape, sizes
+from privimage.matching.config import ASKED, FourierConfig, MatchConfig
+from privimage.means.config import MeansConfig
+from privimage.methods.config import ModelConfig
+from privimage.methods.context import Context
+from privimage.methods.declared import Stage
+from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.resolve import replaced
+from privimage.methods.timing import Effort
+from privimage.metrics.efficientnet import NAME, efficientnet_weights
+from privimage.query import QueryConfig
+
+
+class MatchingConfig(MethodConfig):
+    """Everything about how images are made, from the features to the generator."""
+
+    query: QueryConfig = QueryConfig()
+    means: MeansConfig = MeansConfig()
+    fourier: FourierConfig = FourierConfig()
+    moments: int = Field(default=2, ge=1, le=2)  # of perceptual features: 2 with their squares
+    model: ModelConfig = ModelConfig()
+    match: MatchConfig = MatchConfig()
+
+    def settled(self, channels: int | None) -> MethodConfig:
+        """See MethodConfig: whose features are taken."""
+        if self.means.network is not None or not self.member.declaration.uses("means.network"):
+            return self
+        if channels is None:
+            raise InputError(
+                "method.means.network: null follows from the number of channels; name data.public.channels (1 grey, 3 "
+                "colour), or give a value"
+            )
+        return replaced(self, {"means.network": self.means.seen_by(channels)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatchingMethod(Method):
+    """A method of this kind, by the features whose means are asked."""
+
+    what: str
+    features: Literal["fourier", "perceptual"]
+    role: MethodRole = "rival"
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"model.size": sizes.ONE_STEP})
+
+    config: ClassVar[type[MethodConfig]] = MatchingConfig
+    releases: ClassVar[tuple[str, ...]] = ("model", "samples")
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """What is asked, then the generator and its images."""
+        return (
+            *ASKED[self.features],
+            Stage(
+                kind="model",
+                fields=("model.size", "match"),
+                world=("shape", "labels", "seed"),
+                fix="lower method.match.lr",
+            ),
+            Stage(kind="samples", fields=("samples",), world=("seed",), fix="lower method.match.lr"),
+        )
+
+    def images(self, context: Context) -> Synthetic:
+        """See Method."""
+        from privimage.methods.matching_pipeline import images  # here, as it imports torch: what is declared needs none
+
+        return images(self.features, context)
+
+    def ask(self, context: Context) -> None:
+        """See Method."""
+        from privimage.matching.stages import ASK  # as above
+
+        ASK[self.features](context)
+
+    def effort(self, shape: Shape, n: float, n_public: float) -> Effort:
+        """See Method."""
+        from privimage.methods.matching_effort import MatchingEffort  # as above
+
+        return MatchingEffort(shape, n)
+
+    def check(self, config: MatchingConfig, of: Sizes) -> None:
+        """The network that sees features is there."""
+        if self.features == "perceptual" and config.means.seen_by(of.shape[0] if of.shape else 1) == NAME:
+            efficientnet_weights()  # or refused
+
+    def check_shape(self, config: MatchingConfig, shape: Shape) -> None:
+        """The generator fits the images, and its images have a gradient."""
+        sizes.check(config.model.size, shape)
+        if not sizes.one_step(config.model.size):
+            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.one_step(name))
+            raise InputError(
+                f"method.model.size: got {config.model.size}, which does not draw in one step, so {config.name} cannot "
+                f"train it; allowed: {allowed}"
+            )
+
+
+MEMBERS = {
+    "dp-merf": MatchingMethod(
+        features="fourier", what="a generator that meets noisy means of random features of pixels"
+    ),
+    "dp-mepf": MatchingMethod(
+        features="perceptual", what="a generator that meets noisy means of what a public network sees"
+    ),
+}

@@ -1,0 +1,122 @@
+"""Effort of methods that match means: a few steps of each stage on random images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from privimage.generators import Shape, sizes
+from privimage.generators.config import SampleConfig
+from privimage.generators.generator import OneStep
+from privimage.generators.sampler import draw_images
+from privimage.matching.features import PART, Features, Fourier, Perceptual, floats, layers_of
+from privimage.matching.fit import match
+from privimage.matching.stages import MOST_PUBLIC
+from privimage.means.answer import Means
+from privimage.methods.effort import CLASSES, CPU, LABELS, StepSeconds, clock, pictures, query_seconds
+from privimage.progress import Tell, silent
+from privimage.semantics import QueryFunction, query_network
+
+if TYPE_CHECKING:
+    from privimage.methods.matching import MatchingConfig
+
+
+class MatchingEffort:
+    """See Effort. `shape` is that of an image; about `n` are there to train on."""
+
+    def __init__(self, shape: Shape, n: float) -> None:
+        self.shape, self.n = shape, n
+        self._query = StepSeconds(step=0.0, unit=0.0)
+        self._features = dict[str, Features]()  # of every method
+        self._image = dict[str, float]()  # seconds of seeing one image, of every method
+        self._step = dict[tuple[str, str, int], float]()  # of a step of training
+        self._drawn = dict[str, float]()  # of drawing an image, by size of the generator
+
+    def measure(self, configs: Sequence[MatchingConfig], tell: Tell) -> None:
+        """See Effort."""
+        kinds = {_kind(config): config for config in configs}
+        for number, (kind, config) in enumerate(kinds.items()):
+            if config.name not in self._features:
+                self._look(config)
+            self._step[kind] = self._trained(config)
+            self._drawn[config.model.size] = clock(lambda config=config: self._draw(config)) / PART
+            tell(number + 1, len(kinds))
+
+    def seconds(self, kind: str, config: MatchingConfig) -> float:
+        """See Effort."""
+        match kind:
+            case "query-function":
+                function = config.query.function
+                return self._query.of(steps=function.steps, units=function.steps * function.batch)
+            case "layers":
+                return 3 * MOST_PUBLIC * self._image[config.name]  # looked at for each moment
+            case "embedding":
+                return self.n * self._image[config.name]
+            case "model":
+                return config.match.steps * self._step[_kind(config)]
+            case "samples":
+                return config.samples * self._drawn[config.model.size]
+        return 0.0
+
+    def bytes(self, kind: str, config: MatchingConfig) -> float:
+        """See Effort."""
+        features = self._features[config.name]
+        kept = sum(array.nbytes for array in features.arrays.values())
+        answer = 8 * LABELS * (features.d + 1)
+        match kind:
+            case "layers":
+                return kept
+            case "embedding":
+                return kept + answer
+            case "embedding-derived":
+                return answer
+            case "model":
+                return 4 * sum(p.numel() for p in self._generator(config).F.parameters())
+            case "samples":
+                return config.samples * (math.prod(self.shape) + 8)
+        return 0.0
+
+    def _look(self, config: MatchingConfig) -> None:
+        """Time what one image takes to be seen."""
+        x = floats(pictures(self.shape, PART), device=CPU)
+        if any(stage.kind == "layers" for stage in config.member.declaration.stages):
+            function = None
+            if config.means.seen_by(self.shape[0]) == "query":
+                state = query_network(channels=self.shape[0], n_classes=CLASSES).state_dict()
+                function = QueryFunction.load(state, channels=self.shape[0], n_classes=CLASSES, device=CPU)
+                self._query = query_seconds(self.shape, config.query)
+            layers = layers_of(function, device=CPU)
+            with torch.no_grad():
+                arrays = Perceptual.fitted(layers, [x], moments=config.moments)
+            features: Features = Perceptual(layers, arrays, device=CPU)
+        else:
+            W = Fourier.drawn(features=config.fourier.features, length=config.fourier.length, shape=self.shape)
+            features = Fourier(W, device=CPU)
+        self._features[config.name] = features
+        with torch.no_grad():
+            self._image[config.name] = clock(lambda: features(x)) / PART
+
+    def _trained(self, config: MatchingConfig) -> float:
+        """Seconds of a step of training."""
+        features, few = self._features[config.name], config.match.model_copy(update={"steps": 2})
+        means = Means(M=np.zeros((LABELS, features.d)), noise=np.ones(LABELS), n=np.ones(LABELS))
+        return clock(lambda: match(
+            self._generator(config), features, means, config=few, seed=0, device=CPU, progress=silent
+        )) / few.steps  # fmt: skip
+
+    def _draw(self, config: MatchingConfig) -> object:
+        return draw_images(self._generator(config), n=PART, config=SampleConfig(), seed=0, device=CPU)
+
+    def _generator(self, config: MatchingConfig) -> OneStep:
+        made = sizes.build(config.model.size, shape=self.shape, n_classes=LABELS, seed=0)
+        if not isinstance(made, OneStep):
+            raise TypeError(type(made).__name__)
+        return made
+
+
+def _kind(config: MatchingConfig) -> tuple[str, str, int]:
+    return config.name, config.model.size, config.match.batch
