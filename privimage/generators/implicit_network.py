@@ -22,6 +22,7 @@ from privimage.generators.codec import PixelCodec, dct_basis
 from privimage.generators.config import COEFFICIENTS
 from privimage.generators.generator import Numbers, OneStep, SampleConfig, Training
 
+GAIN, FALL = 16.0, 1.0  # of the last layer, and how its gain falls with the frequency: as the amplitudes of images do
 NOISE = 64  # numbers that an image is drawn from
 TINY = 1e-6  # added to a mean square, so that its root has a gradient everywhere
 
@@ -31,6 +32,7 @@ class OneStepMLP(nn.Module):
 
     rows: Tensor
     columns: Tensor
+    gain: Tensor
 
     def __init__(self, *, shape: Shape, n_classes: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -40,6 +42,8 @@ class OneStepMLP(nn.Module):
         with torch.device("cpu"):  # see DctCodec
             self.register_buffer("rows", dct_basis(k, shape[1]), persistent=False)
             self.register_buffer("columns", dct_basis(m, shape[2]), persistent=False)
+            frequency = torch.hypot(torch.arange(k)[:, None].float(), torch.arange(m).float())
+            self.register_buffer("gain", GAIN / (1 + frequency) ** FALL, persistent=False)
         self.first = nn.Linear(NOISE, width)
         self.label = nn.Linear(n_classes + 1, width, bias=False)  # of a one-hot label
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
@@ -55,7 +59,8 @@ class OneStepMLP(nn.Module):
         for inner, outer in zip(self.inner, self.outer, strict=True):
             h = h + outer(functional.gelu(inner(functional.layer_norm(h, h.shape[1:]))))
         low = self.last(functional.layer_norm(h, h.shape[1:])).unflatten(1, self.low)
-        return (self.rows.T @ low @ self.columns).tanh()
+        x: Tensor = (self.rows.T @ (self.gain * low) @ self.columns).tanh()
+        return x
 
 
 class Implicit(OneStep):
@@ -73,7 +78,8 @@ class Implicit(OneStep):
 
     def pixels(self, z: Tensor, labels: Tensor) -> Tensor:
         """See OneStep."""
-        return (self.F(z, labels) + 1) / 2
+        x: Tensor = (self.F(z, labels) + 1) / 2
+        return x
 
     def loss(self, training: Training) -> Loss:
         """The energy score."""

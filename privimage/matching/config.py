@@ -20,9 +20,9 @@ class FourierConfig(Frozen):
 class MatchConfig(Frozen):
     """How the generator is trained to meet the noisy means."""
 
-    steps: int = Field(default=1000, ge=1)  # of its training
-    batch: int = Field(default=500, ge=4, le=100_000)  # images a step, of all labels together
-    lr: float = Field(default=1e-3, gt=0)  # learning rate
+    steps: int = Field(default=400, ge=1)  # of its training
+    batch: int = Field(default=200, ge=4, le=100_000)  # images a step, of all labels together
+    lr: float = Field(default=2e-3, gt=0)  # learning rate
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights
 
 

@@ -8,7 +8,7 @@ m and v are public means. The layers of a network lie side by side, each with it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,14 +30,14 @@ TAPPED = (0, 2, 4, 10)  # its blocks after which the image is half, a quarter, .
 Layers = Callable[[Tensor], list[Tensor]]  # images [n, C, H, W] in [0, 1] -> features [n, D] of every layer
 
 
-class Features(Protocol):
+class Phi(Protocol):
     """phi float32 [n, d] of images [n, C, H, W] in [0, 1], |phi| <= 1 but for rounding.
 
     `arrays` are all that it is made of beside a network: public, and kept with an answer.
     """
 
     d: int
-    arrays: dict[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]
 
     def __call__(self, x: Tensor) -> Tensor:
         """phi."""
@@ -48,7 +48,7 @@ class Fourier:
     """See above. (Rahimi and Recht 2007.)"""
 
     def __init__(self, W: NDArray[np.float32], *, device: torch.device) -> None:
-        self.arrays: dict[str, NDArray[Any]] = {"frequencies": W}
+        self.arrays: Mapping[str, NDArray[Any]] = {"frequencies": W}
         self.d = 2 * len(W)
         self._W = torch.from_numpy(W).to(device)
 
@@ -57,18 +57,20 @@ class Fourier:
         """Frequencies [features / 2, pixels]: the same for everybody."""
         pixels = int(np.prod(shape))
         W = np.random.default_rng(0).standard_normal((features // 2, pixels)) / (length * pixels**0.5)
-        return W.astype(np.float32)
+        drawn: NDArray[np.float32] = W.astype(np.float32)
+        return drawn
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Features."""
+        """See Phi."""
         angle = x.flatten(1) @ self._W.T
-        return torch.cat([angle.cos(), angle.sin()], dim=1) / len(self._W) ** 0.5
+        phi: Tensor = torch.cat([angle.cos(), angle.sin()], dim=1) / len(self._W) ** 0.5
+        return phi
 
 
 class Perceptual:
     """See above. (Harder et al. 2022.)"""
 
-    def __init__(self, layers: Layers, arrays: dict[str, NDArray[Any]], *, device: torch.device) -> None:
+    def __init__(self, layers: Layers, arrays: Mapping[str, NDArray[Any]], *, device: torch.device) -> None:
         self.arrays, self._layers = arrays, layers
         self._means = [
             [torch.from_numpy(arrays[f"m{moment}-{i}"]).to(device) for moment in range(int(arrays["moments"]))]
@@ -89,13 +91,14 @@ class Perceptual:
         return {**found, "layers": np.array(len(first)), "moments": np.array(moments)}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Features."""
+        """See Phi."""
         parts = []
         for f, means in zip(self._layers(x), self._means, strict=True):
             moment = f - means[0]
             parts.append(_unit(moment))
             parts.extend(_unit(moment.square() - m) for m in means[1:])
-        return torch.cat(parts, dim=1) / len(parts) ** 0.5
+        phi: Tensor = torch.cat(parts, dim=1) / len(parts) ** 0.5
+        return phi
 
 
 def _unit(a: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ def _of_query(net: nn.Sequential) -> Layers:
 
     def seen(x: Tensor) -> list[Tensor]:
         found = []
-        for layer in net[:-1]:
+        for layer in list(net)[:-1]:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
                 found.append(x.flatten(1))
@@ -151,7 +154,7 @@ def floats(x: NDArray[np.uint8], *, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def phi_of(
-    blocks: Iterable[NDArray[np.uint8]], features: Features, *, device: torch.device
+    blocks: Iterable[NDArray[np.uint8]], features: Phi, *, device: torch.device
 ) -> Iterator[NDArray[np.float32]]:
     """phi of blocks of at most BLOCK images. It is computed of filled parts, all of one size: that of an image does not
     depend on those beside it."""

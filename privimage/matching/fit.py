@@ -1,30 +1,31 @@
 """Fit: a generator trained until the means of its features are the noisy means of every label.
 
-    loss = sum over labels y of w_y |M[y] - E phi(G(z, y))|^2           w_y as the precision of M[y]: n_y^2
+    loss = sum over labels y of w_y |M[y] - mean phi(G(z, y))|^2           w_y as the precision of M[y]: n_y^2
 
-The square is estimated without bias from the b images of a label: of |E phi|^2 by the products of different images.
-That of the mean of b images would be larger by their variance / b, which would make the images of a label alike.
+The mean is over the images of a step. (Harder et al. 2021, eq. 3, in which rows are sums over n: the same weights.)
 """
 
 from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.generator import OneStep
 from privimage.generators.pretrain import Seeded
 from privimage.matching.config import MatchConfig
-from privimage.matching.features import Features
+from privimage.matching.features import Phi
 from privimage.means.answer import Means
 from privimage.progress import Tell
 
 
 def match(
     generator: OneStep,
-    features: Features,
+    features: Phi,
     means: Means,
     *,
     config: MatchConfig,
@@ -36,7 +37,7 @@ def match(
     """The averaged weights of F after training to meet `means`. A killed call goes on from `checkpoint`."""
     F, labels = generator.to(device).F.train(), len(means.M)
     M = torch.from_numpy(means.M).float().to(device)
-    w = torch.from_numpy(means.n**2 / (means.n**2).mean()).float().to(device)
+    w = torch.from_numpy(precision(means.n)).float().to(device)
     y = torch.arange(labels).repeat_interleave(max(2, config.batch // labels))
     rng = torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True)
@@ -60,10 +61,14 @@ def match(
 
 
 def missed(phi: Tensor, M: Tensor) -> Tensor:
-    """Estimates [labels] of |M - E phi|^2, without bias, from phi [labels, b, d] of b images each."""
-    b, total = phi.shape[1], phi.sum(1)
-    own = (total.square().sum(1) - phi.square().sum((1, 2))) / (b * (b - 1))
-    return M.square().sum(1) - 2 * (M * total).sum(1) / b + own
+    """|M - mean phi|^2 [labels] of phi [labels, images, d]."""
+    return (M - phi.mean(1)).square().sum(1)
+
+
+def precision(n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much the means of labels with so many images [labels] count: 1 on average."""
+    square: NDArray[np.float64] = n**2 / (n**2).mean()
+    return square
 
 
 def _schedule(step: int, steps: int) -> float:

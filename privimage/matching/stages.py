@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from privimage.errors import LostAnswer
 from privimage.histogram import query_function
 from privimage.matching.features import (
     PART,
-    Features,
     Fourier,
     Layers,
     Perceptual,
+    Phi,
     floats,
     layers_of,
     phi_of,
@@ -36,36 +36,37 @@ from privimage.stores.store import Built
 if TYPE_CHECKING:
     from privimage.methods.context import Context
 
+KIND = "embedding"
 UNIT = 2**20  # see means.answer: finer than there, as there are many more directions
 PROBED = 20  # public images by which a network is known again
 MOST_PUBLIC = 5000  # public images that the means of layers are taken of
 
 
-class NoisyEmbedding:
-    """The means of features of every label, with noise, and the features that they are of."""
-
-    def __init__(self, kind: str, features: Features, context: Context) -> None:
-        """Of the stage `kind`: asked, found or derived with the noise that the trial needs."""
-        train, device = context.sensitive.train, context.stages.workers.device
-
-        def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
-            phi = partial(phi_of, features=features, device=device)
-            return answer.ask(phi, train, d=features.d, event=event, entropy=entropy, unit=UNIT)
-
-        found = shared_answer(kind, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
-        self.arrays = found
-        self.means: Means = estimate(found[kind], sigma=context.events[kind].sigma, n=len(train), unit=UNIT)
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def fourier(context: Context) -> tuple[Means, Features]:
+def noisy_means(features: Phi, context: Context) -> tuple[Means, Arrays]:
+    """The means of these features with the noise that the trial needs, asked, found or derived; and the arrays of the
+    features that they were asked of."""
+    train, device = context.sensitive.train, context.stages.workers.device
+
+    def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
+        phi = partial(phi_of, features=features, device=device)
+        return answer.ask(phi, train, d=features.d, event=event, entropy=entropy, unit=UNIT)
+
+    found = shared_answer(KIND, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
+    return estimate(found[KIND], sigma=context.events[KIND].sigma, n=len(train), unit=UNIT), found
+
+
+def fourier(context: Context) -> tuple[Means, Phi]:
     """The noisy means of random Fourier features of pixels, and these features."""
     config, device = context.config.fourier, context.stages.workers.device
     W = Fourier.drawn(features=config.features, length=config.length, shape=context.sensitive.train.shape)
-    noisy = NoisyEmbedding("embedding", Fourier(W, device=device), context)
-    return noisy.means, Fourier(noisy.arrays["frequencies"], device=device)
+    means, asked = noisy_means(Fourier(W, device=device), context)
+    return means, Fourier(asked["frequencies"], device=device)
 
 
-def perceptual(context: Context) -> tuple[Means, Features]:
+def perceptual(context: Context) -> tuple[Means, Phi]:
     """The noisy means of what a public network sees, and these features. Raises LostAnswer if it is another network."""
     config = context.config
     public, stages, device = context.public, context.stages, context.stages.workers.device
@@ -80,14 +81,20 @@ def perceptual(context: Context) -> tuple[Means, Features]:
         return Built(arrays=arrays | {"probe": probe(layers, public, device)}, privacy="public")
 
     fitted = stages.public("layers", context.inputs.of("layers"), build).arrays
-    noisy = NoisyEmbedding("embedding", Perceptual(layers, dict(fitted), device=device), context)
-    seen, asked = probe(layers, public, device), noisy.arrays["probe"]
-    if seen.shape != asked.shape or not np.allclose(seen, asked, rtol=0, atol=ALIKE * np.abs(asked).max()):
+    seen = probe(layers, public, device)
+    _same(seen, fitted["probe"])  # or refused, before anything is charged
+    means, asked = noisy_means(Perceptual(layers, fitted, device=device), context)
+    _same(seen, asked["probe"])
+    return means, Perceptual(layers, asked, device=device)
+
+
+def _same(seen: NDArray[np.float32], before: NDArray[np.float32]) -> None:
+    """Raise LostAnswer if what is seen in the first public images is not what was seen before, up to rounding."""
+    if seen.shape != before.shape or not np.allclose(seen, before, rtol=0, atol=ALIKE * np.abs(before).max()):
         raise LostAnswer(
-            "embedding: the query function that it was asked with is gone, and this one sees something else in public "
-            "images; restore query-function and layers from a backup of the store"
+            "embedding: the query function that it was, or would be, asked with is gone, and this one sees something "
+            "else in public images; restore query-function and layers from a backup of the store"
         )
-    return noisy.means, Perceptual(layers, dict(noisy.arrays), device=device)
 
 
 def _told(public: PublicSet, device: torch.device, progress: Tell) -> Iterator[Tensor]:

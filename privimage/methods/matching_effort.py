@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from privimage.generators import Shape, sizes
 from privimage.generators.config import SampleConfig
 from privimage.generators.generator import OneStep
 from privimage.generators.sampler import draw_images
-from privimage.matching.features import PART, Features, Fourier, Perceptual, floats, layers_of
+from privimage.matching.features import PART, Fourier, Perceptual, Phi, floats, layers_of
 from privimage.matching.fit import match
 from privimage.matching.stages import MOST_PUBLIC
 from privimage.means.answer import Means
@@ -31,7 +32,7 @@ class MatchingEffort:
     def __init__(self, shape: Shape, n: float) -> None:
         self.shape, self.n = shape, n
         self._query = StepSeconds(step=0.0, unit=0.0)
-        self._features = dict[str, Features]()  # of every method
+        self._features = dict[str, Phi]()  # of every method
         self._image = dict[str, float]()  # seconds of seeing one image, of every method
         self._step = dict[tuple[str, str, int], float]()  # of a step of training
         self._drawn = dict[str, float]()  # of drawing an image, by size of the generator
@@ -43,7 +44,7 @@ class MatchingEffort:
             if config.name not in self._features:
                 self._look(config)
             self._step[kind] = self._trained(config)
-            self._drawn[config.model.size] = clock(lambda config=config: self._draw(config)) / PART
+            self._drawn[config.model.size] = clock(partial(self._draw, config)) / PART
             tell(number + 1, len(kinds))
 
     def seconds(self, kind: str, config: MatchingConfig) -> float:
@@ -92,7 +93,7 @@ class MatchingEffort:
             layers = layers_of(function, device=CPU)
             with torch.no_grad():
                 arrays = Perceptual.fitted(layers, [x], moments=config.moments)
-            features: Features = Perceptual(layers, arrays, device=CPU)
+            features: Phi = Perceptual(layers, arrays, device=CPU)
         else:
             W = Fourier.drawn(features=config.fourier.features, length=config.fourier.length, shape=self.shape)
             features = Fourier(W, device=CPU)

@@ -12,7 +12,6 @@ from privimage.generators.generator import OneStep
 from privimage.generators.sampler import draw_images
 from privimage.matching.fit import match
 from privimage.matching.stages import ASK
-from privimage.methods.matching import MatchingConfig
 from privimage.methods.method import Synthetic
 from privimage.progress import Tell
 from privimage.stores.store import Built
@@ -20,6 +19,7 @@ from privimage.stores.tensors import numpy_state, torch_state
 
 if TYPE_CHECKING:
     from privimage.methods.context import Context
+    from privimage.methods.matching import MatchingConfig
 
 
 def images(kind: str, context: Context) -> Synthetic:

@@ -63,4 +63,4 @@ def test_files_of_the_protocol_name_none_but_the_default() -> None:
     """Beside families there is the protocol; what it trains and samples is a Generator, whichever."""
     for name in PROTOCOL - {"sizes"}:
         assert not named((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-    assert named((FOLDER / "sizes.py").read_text(encoding="utf-8")) == {sizes.DEFAULT}
+    assert named((FOLDER / "sizes.py").read_text(encoding="utf-8")) == {sizes.DEFAULT, sizes.ONE_STEP}

@@ -35,6 +35,10 @@ from privimage.shared_answer import noisier
 
 # of every stage of every method: its kind, the first 16 digits of its key, and the method
 KEYS = """
+embedding 5581dbbce56233b7 dp-mepf
+embedding d1927153c71620c8 dp-merf
+embedding-derived b7cbac68c7a1655d dp-mepf
+embedding-derived d5162c7db965ecf9 dp-merf
 generator 098af27d3e5f5f7a privimage+d
 generator 3c9cf83bfc36ed4f dpdm
 generator 6ddf45f06ce02f1b pdp-diffusion
@@ -51,6 +55,7 @@ histogram-derived 167fb53b8e3e7ee3 privimage+d
 histogram-derived 167fb53b8e3e7ee3 privimage+qm
 histogram-derived 167fb53b8e3e7ee3 selection+anchors
 histogram-derived 167fb53b8e3e7ee3 selection-only
+layers fb0c9fa6aa6f2819 dp-mepf
 means 3a218f338d495930 privimage+a
 means 3a218f338d495930 privimage+m
 means 3a218f338d495930 privimage+md
@@ -70,6 +75,8 @@ model b86deb7f769e8e3f privimage+md
 model c093016dd8753fb0 privimage+m
 model e425bc8cccd56b95 privimage+qm
 model f1cfe024f2882569 random-selection
+model f70600110409bba9 dp-merf
+model fbc6edd765207a83 dp-mepf
 nearest 14118cec5908aff0 nonprivate-tune
 nearest 14874304e34bb3d7 privimage+m
 nearest 24fc9eb88913d8f3 privimage+d
@@ -93,6 +100,7 @@ pretrained f5f345f894952d4e nonprivate-tune
 pretrained f5f345f894952d4e privimage+d
 pretrained f5f345f894952d4e selection-only
 pretrained fbe92440bbc67bcd pdp-diffusion
+query-function cd6be3adb7fb64e5 dp-mepf
 query-function cd6be3adb7fb64e5 nonprivate-tune
 query-function cd6be3adb7fb64e5 privimage+a
 query-function cd6be3adb7fb64e5 privimage+d
@@ -107,17 +115,21 @@ samples 5605f3a24e7fc801 nonprivate-tune
 samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
 samples 7e79a3571c892bcb dpdm
+samples 8855b340b2597230 dp-merf
 samples 8bdffa32488011d1 pdp-diffusion
 samples 96be0b649029ab2b privimage+qm
 samples cf1e5c2bbf9748b4 privimage+m
 samples dce4cba1d6217b6c selection+anchors
 samples e745d3fdf094358b privimage+a
+samples efdca278ecec8c95 dp-mepf
 score 0e0866ca79d1f470 pdp-diffusion
 score 1b69cef8c04ae04b privimage+m
 score 36fc8d3c9d507746 selection+anchors
 score 3e7d697ca1af388b privimage+qm
 score 3fd191641d4c9b32 privimage+a
 score 4baba8379e5fdda5 selection-only
+score 596b0b978d2f815a dp-mepf
+score 9c1de2e996a2998d dp-merf
 score aec105a3812cd42c dpdm
 score d3f644b69c2ca1e5 privimage+d
 score edeb1e601127bc2b privimage+md

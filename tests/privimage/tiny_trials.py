@@ -11,6 +11,7 @@ import yaml
 from known import entropy
 
 from privimage.data.pair import load_data
+from privimage.field_types import has_field
 from privimage.methods.method import load
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
@@ -23,6 +24,7 @@ from privimage.workers import Workers
 
 FILE, FOLDERS = "tiny.yaml", ("public", "sensitive")
 ASKED = 0.4  # noise multiplier of shared questions: less than a trial needs, so that its own noise is derived
+OWN = {"method.match.steps": 2, "method.match.batch": 30, "method.fourier.features": 50}  # where a method has them
 TWICE = ("privimage+d", "privimage+m")  # run in another process as well
 VALUES: dict[str, Any] = {
     "budgets": [{"epsilon": 10, "delta": 1e-5}],
@@ -59,10 +61,13 @@ def made(folder: Path, methods: Sequence[str]) -> dict[str, Any]:
         store.entropy = lambda name: entropy(7)  # type: ignore[method-assign]
         keys, figures = {}, {}
         for name in methods:
-            private = load(name).private
+            private, config = load(name).private, load(name).config
+            own = {dotted: value for dotted, value in OWN.items() if has_field(config, dotted.split(".")[1:])}
+            own |= {f"method.{at}": value for at, value in load(name).settings.items() if at == "model.size"}
             trial = sweep.trial(
-                budget=sweep.budgets[0], seed=3, noise=Noise(), overrides={METHOD: name}, search=private, scored=private
-            )
+                budget=sweep.budgets[0], seed=3, noise=Noise(), overrides={METHOD: name, **own}, search=private,
+                scored=private,
+            )  # fmt: skip
             record = run(
                 trial.asking(dict.fromkeys(trial.questions, ASKED)),
                 public=public,
