@@ -14,7 +14,7 @@ from privimage.shared_answer import stages_of
 SeenBy = Literal["query", "efficientnet-lite0"]
 
 MOST_DIRECTIONS = (128, 64)  # of the network's features, and of the low frequencies
-LEAST_DIRECTIONS = 8
+FIRST_DIRECTIONS = (16, 8)  # the first block of each
 BLOCK = 500  # images that are looked at together
 
 
@@ -36,18 +36,3 @@ ASKED = (
 STAGES = (QUERY_FUNCTION, *ASKED, Stage(kind="tilted", after=("pool", "means-derived")))
 # Behind the stages of the query, where the noisy histogram is asked too.
 COUNTED = (*ASKED, Stage(kind="tilted", after=("pool", "means-derived", "histogram-derived")))
-
-
-def directions(*, n: int, labels: int, sigma: float) -> tuple[int, int]:
-    """How many directions are asked of `n` images: of the network's features, and of the low frequencies.
-
-    The noise in each entry of a mean is `sigma` over the number of images of a label. About as many directions as one
-    over that are told apart: fewer would leave something out, more would be noise and make the clip norm larger.
-
-    >>> directions(n=3600, labels=10, sigma=30.0), directions(n=3600, labels=10, sigma=0.5)
-    ((12, 6), (128, 64))
-    """
-    told = round(n / labels / sigma)
-    first, second = MOST_DIRECTIONS
-    d = min(first, max(LEAST_DIRECTIONS, told))
-    return d, min(second, d // 2)

@@ -17,9 +17,10 @@ from privimage.errors import InputError, LostAnswer
 from privimage.histogram import query_function
 from privimage.means import answer
 from privimage.means.answer import UNIT, Means, estimate
-from privimage.means.config import BLOCK, MOST_DIRECTIONS, MeansConfig, directions
+from privimage.means.config import BLOCK, FIRST_DIRECTIONS, MOST_DIRECTIONS, MeansConfig
 from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
 from privimage.means.features import Extract, extractor, filled
+from privimage.means.posterior import Prior, posterior
 from privimage.means.tilt import tilt
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from privimage.methods.context import Context
 
 PROBED = 20  # public images by which a network is known again
+MISSED = 0.6  # of the standard deviation of what is known of a mean: how far a tilt may miss it
 LEAST_WEIGHT = 1e-4  # of the largest of a label: what weighs less is left out
 
 
@@ -93,22 +95,17 @@ class Pool:
 
     def phi(self, embedding: Embedding) -> Vectors:
         """phi of all views by this embedding: that of an answer may have been fitted on another machine."""
-        same = all(
-            np.array_equal(w.A[:, :k], own.A)
-            for w, own, k in zip(self.whitenings, embedding.whitenings, embedding.d, strict=True)
-        )
-        if same:
+        own = zip(self.whitenings, embedding.whitenings, strict=True)
+        if all(np.array_equal(w.A, other.A) for w, other in own):
             return embedding.of(self.z)
         return np.concatenate(list(phi_of(self.views.each_block(BLOCK), embedding, self.seeing(embedding))))
 
 
 def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     """What the answer at the trial's own noise tells, and the embedding that it was asked in."""
-    train, labels = context.sensitive.train, len(context.sensitive.train.classes)
-    asked = directions(n=len(train), labels=labels, sigma=context.asked("means").sigma)
-    d = [min(d, z.shape[1]) for d, z in zip(asked, pool.z, strict=True)]
-    fitted = Embedding.fit(pool.whitenings, pool.z, d=d, probe=pool.probe)
-    if min((*fitted.C, *fitted.d)) <= 0:
+    train = context.sensitive.train
+    fitted = Embedding.fit(pool.whitenings, pool.z, first=FIRST_DIRECTIONS, probe=pool.probe)
+    if min(min(C) for C in fitted.C) <= 0:
         raise InputError(
             "data.public: the images of a class do not differ, so nothing tells how much of a difference is one; give "
             "more images a class, or method.pool.views above 1"
@@ -118,7 +115,7 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
 
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
         phi = partial(phi_of, embedding=fitted, see=see)
-        return answer.ask(phi, train, d=sum(fitted.d), event=event, entropy=entropy)
+        return answer.ask(phi, train, d=fitted.d, event=event, entropy=entropy)
 
     found = shared_answer("means", context, sensitivity=UNIT, ask=ask, beside=lambda: fitted.arrays)
     means = estimate(found["means"], sigma=context.events["means"].sigma, n=len(train))
@@ -135,11 +132,11 @@ def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.flo
     means, embedding = noisy_means(pool, context)
 
     def build(progress: Tell) -> Built:
-        phi, keep = pool.phi(embedding), _kept(embedding, means, context)
-        phi, labels = np.ascontiguousarray(phi[:, keep]), len(means.M)
-        parts = []
-        for y, (M, noise) in enumerate(zip(means.M[:, keep], means.noise, strict=True)):
-            weights = tilt(phi, M, noise=float(noise), base=None if base is None else base(y))
+        phi, labels, parts = pool.phi(embedding), len(means.M), []
+        told = posterior(means, Prior.of(phi, np.tile(pool.views.public.y, pool.views.count)))
+        for y, (mu, v) in enumerate(zip(told.mu, told.v, strict=True)):
+            near = told.near(phi, y, base=None if base is None else base(y))
+            weights = tilt(phi, mu, noise=MISSED * float(v.mean() ** 0.5), base=near)
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
             parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))
             progress(y + 1, labels)
@@ -152,11 +149,3 @@ def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.flo
 
     arrays = context.stages.public("tilted", context.inputs.of("tilted"), build).arrays
     return Tilted(index=arrays["index"], label=arrays["label"], weight=arrays["weight"])
-
-
-def _kept(embedding: Embedding, means: Means, context: Context) -> NDArray[np.int64]:
-    """The directions that the noise of the trial itself leaves: the first ones of each kind."""
-    n, sigma = len(context.sensitive.train), context.events["means"].sigma
-    own = directions(n=n, labels=len(means.M), sigma=sigma)
-    starts = np.cumsum([0, *embedding.d])
-    return np.concatenate([start + np.arange(min(k, d)) for start, k, d in zip(starts, own, embedding.d, strict=False)])
