@@ -12,7 +12,7 @@ import torch
 import toys
 
 from privimage.errors import InputError, LostAnswer
-from privimage.means.config import MeansConfig, directions
+from privimage.means.config import MeansConfig
 from privimage.means.embedding import Embedding, Whitening, whiten
 from privimage.means.features import BLOCK, extractor
 from privimage.means.stages import Pool, noisy_means, phi_of, tilted
@@ -58,7 +58,7 @@ def test_what_an_image_adds_does_not_depend_on_those_beside_it(network: Any) -> 
     kinds = see(x[:BLOCK])
     whitenings = [whiten(kind, np.arange(BLOCK) % 5, d=4) for kind in kinds]
     z = [w(kind) for w, kind in zip(whitenings, kinds, strict=True)]
-    embedding = Embedding.fit(whitenings, z, d=(4, 4), probe=[])
+    embedding = Embedding.fit(whitenings, z, first=(2, 2), probe=[])
 
     def phi(images: np.ndarray) -> np.ndarray:
         blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
@@ -118,15 +118,11 @@ def test_an_answer_is_read_by_the_embedding_it_was_asked_in(tmp_path: Path) -> N
     np.testing.assert_allclose(pool.phi(embedding), before, atol=1e-5)
 
 
-def test_more_images_and_less_noise_pay_for_more_directions() -> None:
-    dims = [sum(directions(n=n, labels=10, sigma=sigma)) for n, sigma in ((300, 10), (3000, 10), (3000, 1), (10**6, 1))]
-    assert dims == sorted(dims) and dims[0] == 12 and dims[-1] == 192
-
-
 def test_what_is_public_follows_from_public_images_alone(tmp_path: Path) -> None:
+    """Whatever the noise too: what a sweep of other budgets asks is the same question."""
     found = []
-    for seed in (1, 7):
-        context = context_of(tmp_path / str(seed), sigma=0.5)
+    for seed, sigma in ((1, 0.5), (7, 9.0)):
+        context = context_of(tmp_path / str(seed), sigma=sigma)
         context = replace(context, sensitive=toys.sensitive_set(train=seed))
         pool = pool_of(context)
         found.append((*pool.z, *(w.A for w in pool.whitenings), *noisy_means(pool, context)[1].arrays.values()))

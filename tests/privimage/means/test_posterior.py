@@ -1,0 +1,73 @@
+"""What a noisy mean tells beside public classes: no worse than either, and as sure as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from privimage.means.answer import Means
+from privimage.means.posterior import Prior, posterior
+
+D, LABELS = 40, 12
+LAMBDA = 0.5 ** np.arange(D)
+
+
+def world(seed: int, *, noise: np.ndarray, shift: float = 0.0) -> tuple[np.ndarray, Means, Prior]:
+    """Means of labels that vary as public classes do, about a mean that may lie elsewhere, and what is seen of them."""
+    rng = np.random.default_rng(seed)
+    m = rng.normal(size=D)
+    mu = m + shift * np.sqrt(LAMBDA) + rng.normal(size=(LABELS, D)) * np.sqrt(LAMBDA)
+    M = mu + rng.normal(size=(LABELS, D)) * noise[:, None]
+    return mu, Means(M=M, noise=noise, n=np.ones(LABELS)), Prior(m=m, between=LAMBDA, within=np.ones(D))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
+def test_it_is_nearer_than_the_noisy_mean_and_than_the_public_one_and_as_sure_as_it_says(noise: float) -> None:
+    errors = np.zeros(3)
+    told = 0.0
+    for seed in range(200):
+        mu, means, prior = world(seed, noise=np.full(LABELS, noise))
+        found = posterior(means, prior)
+        errors += [np.square(x - mu).sum() for x in (found.mu, means.M, prior.m)]
+        told += found.v.sum()
+    assert errors[0] <= errors[1]
+    assert errors[0] <= 1.1 * errors[2], "to allow for a shift of all labels costs little where there is none"
+    assert told == pytest.approx(errors[0], rel=0.15)
+
+
+def test_what_all_labels_share_is_seen_where_one_is_lost() -> None:
+    noise = np.full(LABELS, 0.3)
+    noise[0] = 100.0
+    near = far = 0.0
+    for seed in range(100):
+        mu, means, prior = world(seed, noise=noise, shift=5.0)
+        found = posterior(means, prior).mu[0]
+        near, far = near + np.square(found - mu[0]).sum(), far + np.square(prior.m - mu[0]).sum()
+    assert near < 0.15 * far
+
+
+def test_the_prior_is_that_of_the_classes() -> None:
+    rng = np.random.default_rng(0)
+    y = np.array([7, 7, 7, 9, 9, 30] * 50)
+    phi = rng.normal(size=(300, 4)).astype(np.float32) + y[:, None] * [1.0, 0, 0, 0]
+    found = Prior.of(phi.astype(np.float32), y)
+    means = np.stack([phi[y == c].mean(axis=0) for c in (7, 9, 30)])
+    np.testing.assert_allclose(found.m, phi.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(found.between, means.var(axis=0), rtol=1e-4)
+    residual = np.concatenate([phi[y == c] - phi[y == c].mean(axis=0) for c in (7, 9, 30)])
+    np.testing.assert_allclose(found.within, np.square(residual).mean(axis=0), rtol=1e-3)
+
+
+def test_weights_gather_about_a_mean_that_is_known_and_are_even_about_one_that_is_not() -> None:
+    rng = np.random.default_rng(1)
+    phi = (rng.normal(size=(4000, D)) * np.sqrt(LAMBDA + 0.01)).astype(np.float32)
+    prior = Prior(m=np.zeros(D), between=LAMBDA, within=np.full(D, 0.01))
+    M = np.tile(np.sqrt(LAMBDA), (LABELS, 1))
+    known, lost = (posterior(Means(M=M, noise=np.full(LABELS, s), n=np.ones(LABELS)), prior) for s in (1e-3, 1e3))
+    own, even = known.near(phi, 0), lost.near(phi, 0)
+    assert own.sum() == pytest.approx(1) and 1 / np.square(even).sum() > 0.99 * len(phi)
+    exact = np.exp(-0.25 * (np.square(phi - known.mu[0]) * (1 / (0.01 + known.v[0]) - 1 / (0.01 + LAMBDA))).sum(axis=1))
+    np.testing.assert_allclose(own, exact / exact.sum(), rtol=1e-2, atol=1e-7)
+    assert np.linalg.norm(own @ phi - known.mu[0]) < 0.5 * np.linalg.norm(known.mu[0])
+    base = rng.dirichlet(np.ones(len(phi)))
+    np.testing.assert_allclose(lost.near(phi, 0, base=base), base, rtol=0.01, atol=1e-7)
