@@ -23,6 +23,12 @@ PAPER = {  # name: millions of parameters for CIFAR-10, CelebA at 32 pixels, Cel
     "unet-15.7m": (15.71, 16.15, 17.90),
     "unet-27.9m": (27.91, 28.70, 31.80),
 }
+BY_NAME = {  # channels, pixels a side, labels: for what the names count
+    (3, 32, 10): ("unet-1.75m", "unet-3.96m", "unet-6.08m", "unet-15.7m", "unet-27.9m", "unet-88.6m"),
+    (3, 32, 1): ("unet-1.80m", "unet-4.15m", "unet-6.28m", "unet-16.2m", "unet-28.7m"),
+    (3, 64, 1): ("unet-2.00m", "unet-4.35m", "unet-6.47m", "unet-17.9m", "unet-31.8m"),
+    (1, 28, 10): ("unet-1.75m", "unet-6.99m", "unet-27.9m", "unet-62.7m", "unet-112m", "unet-251m"),
+}
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda z: z,
     "channels_last": lambda z: z.to(memory_format=torch.channels_last),
@@ -66,6 +72,13 @@ def test_parameter_counts_are_the_papers(name: str) -> None:
         count(replace(celeba, multipliers=(1, *size.multipliers)), channels=3, image_size=64, n_classes=1),
     )
     assert [n / 1e6 for n in counts] == pytest.approx(PAPER[name], rel=5e-4)  # asked: 1e-2
+
+
+@pytest.mark.parametrize(("shape", "name"), [(shape, name) for shape, names in BY_NAME.items() for name in names])
+def test_a_size_is_named_by_its_parameters(shape: tuple[int, int, int], name: str) -> None:
+    channels, side, labels = shape
+    n = count(MEMBERS[name], channels=channels, image_size=side, n_classes=labels)
+    assert n / 1e6 == pytest.approx(float(name.removeprefix("unet-").removesuffix("m")), rel=5e-3)
 
 
 def test_parameter_count_of_dpdm_mnist() -> None:

@@ -1,0 +1,118 @@
+"""The recipes that are named by what they reproduce, planned on stand-ins: nothing sensitive is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from privimage.metrics import weights
+from privimage.sweeps.sweep import Sweep, load_sweep
+
+Cli = Callable[..., tuple[int, str, str]]
+RECIPES = Path(__file__).parents[2] / "sweeps" / "recipes"
+# the paper's Table 5: epsilons, delta, size, q, steps, sigma_s, k1
+TABLE5 = {
+    "table2_cifar10": ((1, 5, 10), 1e-5, "unet-1.75m", 16384 / 50_000, 152, 484, 5),
+    "table2_celeba32": ((1, 5, 10), 1e-6, "unet-1.80m", 16384 / 202_599, 618, 5300, 50),
+    "table2_celeba64": ((1, 5, 10), 1e-6, "unet-2.00m", 8192 / 202_599, 1236, 5300, 50),
+    "table3_nonprivate": ((10,), 1e-5, "unet-1.75m", 16384 / 50_000, 152, 484, 5),
+    "fig7_ratio_and_size": ((10,), 1e-5, "unet-1.75m", 16384 / 50_000, 152, 484, 5),
+    "table4_resources": ((10,), 1e-5, "unet-6.08m", 16384 / 50_000, 152, 484, 5),
+}
+OTHERS = ("fig8_mnist_overparameterised",)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """ImageNet as 1,000 directories of one image, CelebA as one directory of a few, places for torchvision's files."""
+    root = tmp_path_factory.mktemp("sets")
+    rng = np.random.default_rng(0)
+    for side in (32, 64):
+        for number in range(1000):
+            folder = root / f"imagenet{side}" / f"n{number:04d}"
+            folder.mkdir(parents=True)
+            pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "0.png", compress_level=0)
+    faces = root / "celeba" / "face"
+    faces.mkdir(parents=True)
+    Image.fromarray(np.zeros((218, 178, 3), np.uint8)).save(faces / "0.png")
+    for name in ("cifar10", "mnist"):
+        (root / name).mkdir()
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+@pytest.fixture
+def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that passes for Inception's weights, which are not shipped: a plan only knows them by their hash."""
+    path = tmp_path / "inception.pth"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(weights, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    return path
+
+
+def moved(name: str, images: dict[str, Path]) -> dict[str, str]:
+    """Where the sets of a recipe lie here."""
+    data = Sweep.load(name).data
+    both = {"sensitive": data.sensitive, "public": data.public}
+    roots = {role: getattr(source, "root", None) for role, source in both.items()}
+    return {f"data.{role}.root": str(images[Path(root).name]) for role, root in roots.items() if root}
+
+
+@pytest.mark.parametrize("name", [*TABLE5, *OTHERS])
+def test_it_is_planned(name: str, images: dict[str, Path], inception: Path, privimage: Cli, tmp_path: Path) -> None:
+    sets = [word for key, path in moved(name, images).items() for word in ("--set", f"{key}={path}")]
+    options = ("--no-estimate", "--root", tmp_path / "runs", "--set", f"features.inception={inception}")
+    code, said, err = privimage("plan", name, *sets, *options)
+    assert code == 0, err
+    assert "State epsilon" in said and "refused" not in said.lower()
+    assert "would count" not in said + err  # the noise of the query does not hide what is asked
+
+
+@pytest.mark.parametrize("name", TABLE5)
+def test_the_settings_are_those_of_the_paper(name: str) -> None:
+    epsilons, delta, size, q, steps, sigma, k1 = TABLE5[name]
+    sweep = Sweep.load(name)
+    assert tuple(budget.epsilon for budget in sweep.budgets) == epsilons
+    assert {budget.delta for budget in sweep.budgets} == {delta}
+    method = sweep.configuration({}).model_dump()
+    finetune, sample, pretrain = method["finetune"], method["sample"], method["pretrain"]
+    assert method["model"]["size"] == size and method["select"]["ratio"] == 0.05
+    assert finetune["q"] == pytest.approx(q, rel=1e-3) and finetune["steps"] == steps
+    assert (finetune["C"], finetune["K"], finetune["optimizer"], finetune["lr"]) == (1e-3, 8, "adam", 3e-4)
+    assert (method["query"]["sigma"], method["query"]["k1"]) == (sigma, k1)
+    iterations = 42_000 if "celeba" in name else 128_000
+    assert (pretrain["images"], pretrain["batch"], pretrain["lr"]) == (iterations * 2048, 2048, 1e-4)
+    assert (sample["solver"], sample["steps"], sample["guidance"], sample["detail_below"]) == ("euler", 50, 0, 0)
+    assert method["query"]["function"] | {"augment": False} == {
+        "steps": 9400, "batch": 8192, "lr": 0.01, "augment": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*TABLE5, *OTHERS])
+def test_rows_differ_in_nothing_that_the_paper_holds_fixed(name: str) -> None:
+    """Settings that suit a method on small sets must not stand in for those of the paper."""
+    sweep = load_sweep(RECIPES / f"{name}.yaml")
+    base = sweep.configuration({}).model_dump()
+    for row in sweep.compare:
+        if row.method == "real":
+            continue
+        own = sweep.configuration(sweep.overrides_of(row)).model_dump()
+        for part in ("pretrain", "finetune", "sample"):
+            assert own[part] == base[part], (row, part)
+
+
+def test_figure_7_has_every_ratio_and_size() -> None:
+    sweep = Sweep.load("fig7_ratio_and_size")
+    rows = [sweep.configuration(sweep.overrides_of(row)).model_dump() for row in sweep.compare[:-1]]
+    rows.append(sweep.configuration({}).model_dump())
+    points = {(row["select"]["ratio"], row["query"]["k1"], row["model"]["size"]) for row in rows}
+    small = "unet-1.75m"
+    assert points == {
+        (0.01, 1, small), (0.05, 5, small), (0.1, 10, small), (0.2, 20, small), (0.5, 50, small),
+        (0.05, 5, "unet-3.96m"), (0.05, 5, "unet-6.08m"), (0.05, 5, "unet-15.7m"), (0.05, 5, "unet-27.9m"),
+    }  # fmt: skip
