@@ -25,6 +25,7 @@ class Features(Frozen):
     """
 
     inception: LocalPath | None = None  # the file of its weights
+    glove: LocalPath | None = None  # a text file of word vectors, for `privimage sds`
 
     @property
     def weights(self) -> Path | None:
