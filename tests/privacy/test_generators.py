@@ -60,6 +60,7 @@ PUBLIC = {
     "privimage/metrics/paper_classifiers.py:of_sklearn": "the paper's hidden layer, which sees synthetic images",
     "privimage/metrics/paper_classifiers.py:train_resnet9": "start, batches and flips of the paper's network, likewise",
     "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
+    "analysis/clouds.py:embedded": "start of the map of a picture, which shows every point as it is",
     "privimage/generators/sizes.py:build": "start of the generator",
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
     "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
