@@ -20,6 +20,7 @@ class DctMlpSize:
 
     width: int
     blocks: int = 3
+    varies = True  # its generators vary images: see `sizes.varies`
 
     def check(self, shape: Shape) -> None:
         """Raise InputError for small images. Free of torch."""

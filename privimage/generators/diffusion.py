@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -65,18 +65,33 @@ class Diffusion(Generator):
             self.codec.fit(torch.cat(list(self._latents(labels, config=config, seed=0))), public)
 
     @torch.no_grad()
-    def _latents(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
-        """Batches of encoded images."""
+    def _latents(
+        self, labels: Tensor, *, config: SampleConfig, seed: int, given: Sequence[Tensor] = ()
+    ) -> Iterator[Tensor]:
+        """Batches of encoded images. Where it starts from images, these are `given`, or else anchors."""
         rng = torch.Generator().manual_seed(seed)
-        for label in labels.split(config.batch):
+        for number, label in enumerate(labels.split(config.batch)):
             n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
             F, here, sigma_data = (
                 partial(self, detail_below=config.detail_below),
                 label.to(self.device),
                 self.edm.sigma_data,
             )
-            z = self._start(label, rng) if config.start == "anchors" else None
+            z = None
+            if config.start == "anchors":
+                z = self.codec.encode(given[number].to(self.device)) if given else self._start(label, rng)
             yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=sigma_data, z=z)
+
+    def vary(
+        self, x: NDArray[np.uint8], labels: Tensor, *, config: SampleConfig, seed: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """See Generator: noise is added, and taken away by the solver (Meng et al. 2022, SDEdit)."""
+        given = torch.from_numpy(x).split(config.batch)
+        config = config.model_copy(update={"start": "anchors"})
+        for z in self._latents(labels, config=config, seed=seed, given=given):
+            if not z.isfinite().all():
+                raise diverged("samples")
+            yield self.codec.decode(z).cpu().numpy()
 
     def _start(self, label: Tensor, rng: torch.Generator) -> Tensor:
         """Encoded anchors of these labels."""

@@ -86,6 +86,13 @@ class Generator(nn.Module, ABC):
         Of `config` a family heeds what it has a use for.
         """
 
+    def vary(
+        self, x: NDArray[np.uint8], labels: Tensor, *, config: SampleConfig, seed: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """A variation of each of these images [n, C, H, W] of labels [n], in parts, from `config.start_at` on; the same
+        for the same seed. Raises InputError if this family cannot."""
+        raise InputError(f"method.model.size: a {type(self).__name__} cannot vary an image; take a diffusion")
+
     def keep_detail(self) -> None:
         """Called before fine-tuning: keep the public weights if they draw a part of the image. Else nothing."""
 

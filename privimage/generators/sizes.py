@@ -50,6 +50,11 @@ def one_step(size: str) -> bool:
     return bool(getattr(DOOR.load(size), "one_step", False))
 
 
+def varies(size: str) -> bool:
+    """Whether that size can vary an image that it is given: `Generator.vary`."""
+    return bool(getattr(DOOR.load(size), "varies", False))
+
+
 def _is_generator(made: object) -> bool:
     from privimage.generators.generator import Generator
 

@@ -22,6 +22,7 @@ class UNetSize:
     width: int
     multipliers: tuple[int, ...]
     attention: tuple[int, ...] = (16,)
+    varies = True  # its generators vary images: see `sizes.varies`
 
     def make(self, *, channels: int, image_size: int, n_classes: int) -> UNet:
         """A freshly initialised UNet of this size."""

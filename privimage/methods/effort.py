@@ -19,7 +19,7 @@ from privimage.generators.generator import FIT_IMAGES, Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.means import tilt
-from privimage.means.config import BLOCK, MOST_DIRECTIONS
+from privimage.means.config import BLOCK, MOST_DIRECTIONS, SeenBy
 from privimage.means.features import extractor
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
@@ -68,7 +68,8 @@ class DiffusionEffort:
         self._speed["query-function"] = query_seconds(self.shape, configs[0].query)
         tell(total - len(pools[:1]), total)
         for config in pools[:1]:
-            self._speed["pool"] = self._pool(config)
+            each = seen_seconds(config.means.seen_by(self.shape[0]), self.shape)
+            self._speed["pool"] = StepSeconds(step=0.0, unit=each)
             tell(total, total)
 
     def seconds(self, kind: str, config: DiffusionConfig) -> float:
@@ -145,17 +146,17 @@ class DiffusionEffort:
 
         return _cost(steps, most=min(whole.samples, config.batch))
 
-    def _pool(self, whole: DiffusionConfig) -> StepSeconds:
-        """Of one image that is looked at, in blocks that are always full."""
-        function = None
-        if whole.means.seen_by(self.shape[0]) == "query":
-            state = query_network(channels=self.shape[0], n_classes=CLASSES).state_dict()
-            function = QueryFunction.load(state, channels=self.shape[0], n_classes=CLASSES, device=CPU)
-        see = extractor(function, device=CPU)
-        x = pictures(self.shape, BLOCK if function is not None else FEW)
-        see(x)  # the first call loads what it needs
-        each = clock(lambda: see(x)) / len(x)
-        return StepSeconds(step=0.0, unit=each)
+
+def seen_seconds(network: SeenBy, shape: Shape) -> float:
+    """Of one image that a network looks at, in blocks that are always full."""
+    function = None
+    if network == "query":
+        state = query_network(channels=shape[0], n_classes=CLASSES).state_dict()
+        function = QueryFunction.load(state, channels=shape[0], n_classes=CLASSES, device=CPU)
+    see = extractor(function, device=CPU)
+    x = pictures(shape, BLOCK if function is not None else FEW)
+    see(x)  # the first call loads what it needs
+    return clock(lambda: see(x)) / len(x)
 
 
 def query_seconds(shape: Shape, query: QueryConfig) -> StepSeconds:

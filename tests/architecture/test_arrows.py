@@ -54,12 +54,14 @@ FOLDERS = {
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
-        "histogram", "means", "matching", "exhibit", "nearest", "workers", "metrics.context", "metrics.efficientnet",
+        "histogram", "means", "matching", "evolution", "exhibit", "nearest", "workers", "metrics.context",
+        "metrics.efficientnet",
     },
     "matching": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
         "histogram", "means", "generators", "checkpoint", "metrics.efficientnet",
     },
+    "evolution": {"privacy", "data", "generators", "means.config", "means.embedding", "means.features"},
     "means": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
         "histogram", "exhibit", "generators.codec", "metrics.features", "metrics.efficientnet",

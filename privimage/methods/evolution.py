@@ -1,0 +1,138 @@
+"""Private Evolution: a public generator's images that sensitive ones voted for, and variations of them.
+
+    public images -> generator -> candidates <-> noisy votes, round by round -> the winners -> variations -> images
+
+The generator is never trained on sensitive images. All rounds are one access: each image has one vote in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from privimage.errors import InputError
+from privimage.evolution.config import EvolveConfig
+from privimage.generators import Shape, sizes
+from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.methods.config import ModelConfig
+from privimage.methods.context import Context
+from privimage.methods.declared import Ask, Stage
+from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
+from privimage.methods.resolve import replaced
+from privimage.methods.timing import Effort
+from privimage.metrics.efficientnet import NAME, efficientnet_weights
+from privimage.query import QUERY_FUNCTION, QueryConfig
+
+FIX = "lower method.pretrain.lr"
+
+
+class EvolutionConfig(MethodConfig):
+    """Everything about how images are made, from the public generator to the last variations."""
+
+    query: QueryConfig = QueryConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    evolve: EvolveConfig = EvolveConfig()
+    sample: SampleConfig = SampleConfig()
+
+    def settled(self, channels: int | None) -> MethodConfig:
+        """See MethodConfig: whose features are taken."""
+        if self.evolve.network is not None:
+            return self
+        if channels is None:
+            raise InputError(
+                "method.evolve.network: null follows from the number of channels; name data.public.channels (1 grey, 3 "
+                "colour), or give a value"
+            )
+        return replaced(self, {"evolve.network": self.evolve.seen_by(channels)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvolutionMethod(Method):
+    """See above."""
+
+    what: str
+    role: MethodRole = "rival"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    config: ClassVar[type[MethodConfig]] = EvolutionConfig
+    releases: ClassVar[tuple[str, ...]] = ("model", "samples")
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The public generator, the votes, and what follows from them."""
+        return (
+            QUERY_FUNCTION,
+            Stage(
+                kind="public-generator",
+                fields=("model.size", "pretrain"),
+                world=("public", "shape", "labels", "seed"),
+                after=(),
+                fix=FIX,
+            ),
+            Stage(
+                kind="votes",
+                fields=("evolve", "sample"),
+                without=("sample.detail_below", "sample.start", "sample.start_at"),
+                world=("sensitive", "public", "seed", "draw"),
+                asks=Ask(purpose="votes", steps="evolve.rounds"),
+                fix=FIX,
+            ),
+            Stage(
+                kind="model", fields=("sample",), without=("sample.detail_below",), world=("public", "seed"), fix=FIX
+            ),
+            Stage(kind="samples", fields=("samples",), world=("seed",), fix=FIX),
+        )
+
+    def images(self, context: Context) -> Synthetic:
+        """See Method."""
+        from privimage.methods.evolution_pipeline import (
+            images,  # here, as it imports torch: what is declared needs none
+        )
+
+        return images(context)
+
+    def effort(self, shape: Shape, n: float, n_public: float) -> Effort:
+        """See Method."""
+        from privimage.methods.evolution_effort import EvolutionEffort  # as above
+
+        return EvolutionEffort(shape, n, n_public)
+
+    def check(self, config: EvolutionConfig, of: Sizes) -> None:
+        """The network that sees what is near is there."""
+        if config.evolve.seen_by(of.shape[0] if of.shape else 1) == NAME:
+            efficientnet_weights()  # or refused
+
+    def check_shape(self, config: EvolutionConfig, shape: Shape) -> None:
+        """The generator fits the images and can vary them, and drawing starts from the winners."""
+        sizes.check(config.model.size, shape)
+        if not sizes.varies(config.model.size):
+            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.varies(name))
+            raise InputError(
+                f"method.model.size: got {config.model.size}, which cannot vary an image, as {config.name} does; "
+                f"allowed: {allowed}"
+            )
+        if config.sample.start != "anchors":
+            raise InputError(
+                f"method.sample.start: {config.name} draws from the images that were voted for; leave it at anchors"
+            )
+
+    def warnings(self, configs: Sequence[EvolutionConfig], of: Sizes) -> list[str]:
+        """A line if a label has fewer images than candidates: then hardly any candidate has two votes."""
+        each, most = of.n_train / of.n_labels, max((c.evolve.candidates for c in configs), default=0)
+        if most <= each:
+            return []
+        return [
+            f"method.evolve.candidates: up to {most} for a label of about {each:.0f} images: most votes are lost in "
+            "noise; keep it well below"
+        ]
+
+
+MEMBERS = {
+    "pe": EvolutionMethod(
+        what="images of a public generator that sensitive images voted for",
+        settings={"sample.start": "anchors", "sample.steps": 8, "sample.guidance": 0.0},
+    )
+}
