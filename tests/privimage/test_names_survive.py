@@ -75,6 +75,7 @@ model b86deb7f769e8e3f privimage+md
 model c093016dd8753fb0 privimage+m
 model e425bc8cccd56b95 privimage+qm
 model f1cfe024f2882569 random-selection
+model f2080a2fc21bd0e4 pe
 model f70600110409bba9 dp-merf
 model fbc6edd765207a83 dp-mepf
 nearest 14118cec5908aff0 nonprivate-tune
@@ -100,8 +101,10 @@ pretrained f5f345f894952d4e nonprivate-tune
 pretrained f5f345f894952d4e privimage+d
 pretrained f5f345f894952d4e selection-only
 pretrained fbe92440bbc67bcd pdp-diffusion
+public-generator 2a8fa9474b61abf9 pe
 query-function cd6be3adb7fb64e5 dp-mepf
 query-function cd6be3adb7fb64e5 nonprivate-tune
+query-function cd6be3adb7fb64e5 pe
 query-function cd6be3adb7fb64e5 privimage+a
 query-function cd6be3adb7fb64e5 privimage+d
 query-function cd6be3adb7fb64e5 privimage+m
@@ -114,6 +117,7 @@ samples 15e3787d09035796 random-selection
 samples 5605f3a24e7fc801 nonprivate-tune
 samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
+samples 7129afb8fbe062f7 pe
 samples 7e79a3571c892bcb dpdm
 samples 8855b340b2597230 dp-merf
 samples 8bdffa32488011d1 pdp-diffusion
@@ -124,6 +128,7 @@ samples e745d3fdf094358b privimage+a
 samples efdca278ecec8c95 dp-mepf
 score 0e0866ca79d1f470 pdp-diffusion
 score 1b69cef8c04ae04b privimage+m
+score 2838ad5255ab0b0f pe
 score 36fc8d3c9d507746 selection+anchors
 score 3e7d697ca1af388b privimage+qm
 score 3fd191641d4c9b32 privimage+a
@@ -143,6 +148,7 @@ tilted 40bd2466bd4c9a9d privimage+md
 tilted 929c6e4dd6d18dcf privimage+qm
 tilted c47711f9debc3a55 privimage+a
 tilted c47711f9debc3a55 privimage+m
+votes 13ed50b3eec337aa pe
 """
 ANSWERS = {"histogram": "6a379ee67d500b0d", "means": "38f130f83eaa8dcf", "derived": "feb65da40898d645"}
 

@@ -24,7 +24,14 @@ from privimage.workers import Workers
 
 FILE, FOLDERS = "tiny.yaml", ("public", "sensitive")
 ASKED = 0.4  # noise multiplier of shared questions: less than a trial needs, so that its own noise is derived
-OWN = {"method.match.steps": 2, "method.match.batch": 30, "method.fourier.features": 50}  # where a method has them
+OWN = {  # where a method has them
+    "method.match.steps": 2,
+    "method.match.batch": 30,
+    "method.fourier.features": 50,
+    "method.evolve.rounds": 2,
+    "method.evolve.first": 20,
+    "method.evolve.candidates": 6,
+}
 TWICE = ("privimage+d", "privimage+m")  # run in another process as well
 VALUES: dict[str, Any] = {
     "budgets": [{"epsilon": 10, "delta": 1e-5}],
