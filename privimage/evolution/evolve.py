@@ -8,7 +8,7 @@ All of it follows from public data and noisy votes. The variations get smaller f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Evolution:
     sigma: float  # of the noise in votes
     seed: int
     device: torch.device
-    images: NDArray[np.uint8] = None  # type: ignore[assignment]  # before the first round there are none
+    images: NDArray[np.uint8] = field(default_factory=lambda: np.empty((1, 0, 0, 0, 0), np.uint8))
 
     def propose(self, number: int, before: Noisy | None) -> Vectors:
         """What is seen in the candidates of that round. See `votes.Propose`."""

@@ -38,7 +38,7 @@ class EvolutionEffort(DiffusionEffort):
                 pre = config.pretrain
                 return self._speed[f"{kind} {size}"].of(steps=pre.images / pre.batch, units=pre.images)
             case "votes":
-                made = evolve.first + (evolve.rounds - 1) * evolve.candidates * LABELS
+                made = float(evolve.first + (evolve.rounds - 1) * evolve.candidates * LABELS)
                 return self._drawn(config, made + FIT_IMAGES) + (self.n + made) * self._speed["seen"].unit
             case "model":
                 return self._drawn(config, FIT_IMAGES)
@@ -60,7 +60,7 @@ class EvolutionEffort(DiffusionEffort):
             case "public-generator":
                 return weights
             case "votes":
-                return LABELS * whole.evolve.candidates * (image + 8)
+                return float(LABELS * whole.evolve.candidates * (image + 8))
             case "model":
                 return weights + LABELS * KEPT * (image + 8)
             case "samples":

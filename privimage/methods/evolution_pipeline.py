@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class Pipeline:
                 evolution.see, context.sensitive.train, evolution.propose, event=event, entropy=entropy,
                 progress=progress,
             )  # fmt: skip
-            arrays = {"x": evolution.images, "votes": release.value[-1]}
+            arrays: dict[str, NDArray[Any]] = {"x": evolution.images, "votes": release.value[-1]}
             return Built(arrays=arrays, privacy=context.privacy, events=release.events)
 
         last = stages.private("votes", inputs, what=event.purpose, events=(event,), build=build).arrays
