@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privimage.analysis import nearest, price, scale, spend, words
+from privimage.analysis import methods, nearest, price, scale, spend, words
 from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.errors import Violation
@@ -36,6 +36,9 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
 
 def _trained(record: Record, sensitive: str, public: str) -> str:
     """What it was trained on. One sentence."""
+    own = methods.trained(record.method, sensitive=sensitive, public=public)
+    if own:
+        return own
     if any(event.shared is None and event.split == "train" for event in record.events):
         return (
             f"It was trained on the sensitive set `{sensitive}` with differential privacy, with the public set "
@@ -134,6 +137,8 @@ def _held(config: BundleConfig) -> list[str]:
     """What else the bundle holds."""
     if config.sample.start != "anchors":
         return []
+    if own := methods.starts(config.method):
+        return ["", f"{own}; `{MODEL}` holds them (`anchors.x`, with their labels `anchors.y`)."]
     return [
         "",
         f"Drawing starts from public images, which `{MODEL}` holds as they are (`anchors.x`, with their labels "

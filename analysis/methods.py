@@ -39,6 +39,18 @@ def rank(name: str) -> int:
     return get_args(MethodRole).index(role(name))
 
 
+def trained(name: str, *, sensitive: str, public: str) -> str:
+    """The sentence that says what its generator was trained on; empty if it brings none of its own."""
+    method = _of(name)
+    return "" if method is None else method.trained.format(sensitive=sensitive, public=public)
+
+
+def starts(name: str) -> str:
+    """What drawing starts from where that is no public image; empty if it brings no sentence of its own."""
+    method = _of(name)
+    return "" if method is None else method.starts
+
+
 def lacks(record: Record, *, beside: Record) -> str:
     """The part of the other one's method that this one is without; empty if they differ in more or in nothing."""
     method = _of(record.method)

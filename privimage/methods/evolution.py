@@ -59,6 +59,11 @@ class EvolutionMethod(Method):
 
     config: ClassVar[type[MethodConfig]] = EvolutionConfig
     releases: ClassVar[tuple[str, ...]] = ("model", "samples")
+    trained: ClassVar[str] = (
+        "It was trained on the public set `{public}`, and varies images of its own that noisy votes of the sensitive "
+        "set `{sensitive}` chose; no image of that was trained on."
+    )
+    starts: ClassVar[str] = "Drawing starts from images that the public generator made and noisy votes chose"
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

@@ -34,7 +34,7 @@ KEPT = 500  # winners of a label that drawing starts from
 
 def images(context: Context) -> Synthetic:
     """The synthetic images, with every stage before them computed or found."""
-    pipeline = Pipeline(context)
+    pipeline = EvolutionPipeline(context)
     generator = pipeline.generator()
     winners = pipeline.winners(generator)
     pipeline.load_model(generator, winners)
@@ -42,7 +42,7 @@ def images(context: Context) -> Synthetic:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class EvolutionPipeline:
     """One trial of it."""
 
     context: Context

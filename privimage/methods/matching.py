@@ -64,6 +64,10 @@ class MatchingMethod(Method):
 
     config: ClassVar[type[MethodConfig]] = MatchingConfig
     releases: ClassVar[tuple[str, ...]] = ("model", "samples")
+    trained: ClassVar[str] = (
+        "It was trained to meet noisy means of features of the sensitive set `{sensitive}`; no image of that, nor of "
+        "the public set `{public}`, was trained on."
+    )
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

@@ -104,6 +104,8 @@ class Method(ABC):
     lacks: Mapping[str, str] = {}  # method -> the part of it that this one is without, and else the same
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}
+    trained: ClassVar[str] = ""
+    starts: ClassVar[str] = ""
     generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured
     releases: ClassVar[tuple[str, ...]] = ("samples",)  # kinds of artefacts that leave with the winner of a selection
 

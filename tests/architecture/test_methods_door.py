@@ -10,7 +10,7 @@ from privimage.methods.method import METHODS
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("privimage", "cluster", "sweeps", "analysis")
 FOLDER = "privimage/methods/"
-WORDS = {"real"}  # names that are words too: only a text that is nothing else is the name
+WORDS = {"real", "pe"}  # names that are words too: only a text that is nothing else is the name
 
 
 def naming(path: Path, names: set[str]) -> list[str]:
