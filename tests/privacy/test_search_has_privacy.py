@@ -12,7 +12,8 @@ import pytest
 from asking import every
 
 from privimage.errors import InputError
-from privimage.methods.method import METHODS, Method
+from privimage.methods.config import DiffusionConfig
+from privimage.methods.method import METHODS, Method, load
 from privimage.paths import RunFolder
 from privimage.privacy.noise import Noise
 from privimage.run_trial import run
@@ -23,6 +24,7 @@ from privimage.sweeps.work import Terms
 
 Write = Callable[..., Path]
 NAMES = METHODS.names()
+OTHERS = [name for name in NAMES if load(name).generates and not issubclass(load(name).config, DiffusionConfig)]
 OPEN = ("nonprivate-tune", "real")
 SCORE = {"dp-accuracy[lr]": "max"}
 MODES: dict[str, dict[str, Any]] = {
@@ -52,7 +54,8 @@ def loaded(file: Path, **overrides: Any) -> Sweep | None:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_search_that_is_accepted_has_a_guarantee(mode: str, write_sweep: Write) -> None:
     private = [name for name in NAMES if name not in OPEN]
-    for listed in [*combinations(NAMES, 1), *combinations(NAMES, 2)]:
+    names = [name for name in NAMES if name not in OTHERS]  # which know other fields: not searched beside these
+    for listed in [*combinations(names, 1), *combinations(names, 2)]:
         sweep = loaded(write_sweep(search={"method.name": {"choice": list(listed)}}, **MODES[mode]))
         assert (sweep is not None) == set(listed).issubset(private), listed
         assert sweep is None or not without_guarantee(sweep)
@@ -61,8 +64,10 @@ def test_every_search_that_is_accepted_has_a_guarantee(mode: str, write_sweep: W
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_base_without_privacy_is_not_searched(mode: str, name: str, write_sweep: Write) -> None:
-    for search in ({}, {"method.query.sigma": {"choice": [6, 12]}}):
-        sweep = loaded(write_sweep(search=search, **MODES[mode]), method__name=name)
+    other = name in OTHERS
+    own = {"method": {"name": name, "samples": 40}} if other else {}
+    for search in ({}, {"method.samples" if other else "method.query.sigma": {"choice": [60, 120]}}):
+        sweep = loaded(write_sweep(**{"search": search, **own, **MODES[mode]}), method__name=name)
         assert (sweep is None) == (name in OPEN)
         assert sweep is None or not without_guarantee(sweep)
 
