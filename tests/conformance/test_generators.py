@@ -34,8 +34,9 @@ PRIVATE = Training(K=2, label_dropout=0.5, P_mean=0.3)
 
 
 def fitting(make: Make, channels: int) -> Shape:
-    """The smallest images that it makes, of 8 pixels or more."""
-    for side in (8, 16, 32):
+    """The smallest images that it makes, of 8 pixels or more, of 2 at the coarsest level: attention has a choice."""
+    levels = len(getattr(make, "multipliers", (1,)))
+    for side in (side for side in (8, 16, 32) if side >> (levels - 1) >= 2):
         try:
             with torch.device("meta"):
                 make((channels, side, side), LABELS)
