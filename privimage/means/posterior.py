@@ -38,12 +38,13 @@ class Prior:
     def of(phi: Vectors, y: NDArray[np.int64]) -> Prior:
         """That of images with phi [n, d] of public classes [n]."""
         _, y, n = np.unique(y, return_inverse=True, return_counts=True)
-        first, second = np.zeros((2, len(n), phi.shape[1]))
-        np.add.at(first, y, phi)
-        np.add.at(second, y, np.square(phi))
-        means = first / n[:, None]
-        within = (second.sum(axis=0) - (n[:, None] * np.square(means)).sum(axis=0)) / len(y)
-        return Prior(m=first.sum(axis=0) / len(y), between=means.var(axis=0), within=within.clip(1e-12))
+        sums = np.zeros((len(n), phi.shape[1]))
+        np.add.at(sums, y, phi)
+        means = sums / n[:, None]
+        within = (
+            np.einsum("ij,ij->j", phi, phi, dtype=np.float64) - (n[:, None] * np.square(means)).sum(axis=0)
+        ) / len(y)
+        return Prior(m=sums.sum(axis=0) / len(y), between=means.var(axis=0), within=within.clip(1e-12))
 
 
 @dataclass(frozen=True, kw_only=True)
