@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from privimage.analysis import words
+from privimage.errors import InputError
 
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A6761D", "#1B7837", "#000000",
 )  # fmt: skip
 MARKERS = "os^Dv<>Pp*"
 PERPLEXITY, DIMENSIONS = 30.0, 50  # of t-SNE, and of what it is given
+ALIKE = 1e-6  # of the largest feature: images that differ by less lie in one point
 ACROSS = 3
 DPI = 150
 
@@ -45,6 +47,10 @@ def embedded(clouds: Sequence[Cloud], *, seed: int = 0) -> list[NDArray[np.float
 
     every = np.concatenate([cloud.features for cloud in clouds]).astype(np.float64)
     kept = min(DIMENSIONS, *every.shape)
+    if float(np.ptp(every, axis=0).max()) < ALIKE * float(np.abs(every).max() + 1):
+        raise InputError(
+            "tsne: the features of all images are the same, so no map shows them apart; look at the images"
+        )
     small = PCA(n_components=kept, svd_solver="full").fit_transform(every)
     perplexity = min(PERPLEXITY, (len(every) - 1) / 3)
     flat = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(small)

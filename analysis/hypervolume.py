@@ -18,13 +18,13 @@ CONFIDENCE = 0.95
 def hypervolume(points: Sequence[Sequence[float]], *, reference: Sequence[float]) -> float:
     """The volume that the points dominate up to the reference point, where smaller is better in every coordinate.
 
-    Points that are not better than the reference in all coordinates add nothing. By slices of the first coordinate:
-    exact, and for the few points of a front.
+    Points that are not better than the reference in all coordinates, or that another dominates, add nothing. By slices
+    of the first coordinate: exact, and for the few points of a front.
 
     >>> hypervolume([(0, 2), (1, 1), (1, 3)], reference=(3, 3))
     5.0
     """
-    inside = sorted(tuple(p) for p in points if all(x < r for x, r in zip(p, reference, strict=True)))
+    inside = _front({tuple(p) for p in points if all(x < r for x, r in zip(p, reference, strict=True))})
     if not inside:
         return 0.0
     if len(reference) == 1:
@@ -35,6 +35,15 @@ def hypervolume(points: Sequence[Sequence[float]], *, reference: Sequence[float]
         for i, (point, end) in enumerate(zip(inside, ends, strict=True))
         if end > point[0]
     )
+
+
+def _front(points: set[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Those that no other dominates, ascending: who comes later cannot dominate who came before."""
+    front: list[tuple[float, ...]] = []
+    for point in sorted(points):
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in front):
+            front.append(point)
+    return front
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,7 @@ class Interval:
         parts = [(self.half / _t(self.n - 1)) ** 2, (other.half / _t(other.n - 1)) ** 2]
         total = sum(parts)
         if total == 0:
-            return Interval(mean=self.mean - other.mean, half=0.0, n=n)
+            return Interval(mean=self.mean - other.mean, half=None, n=n)  # no spread was seen: how sure is not known
         freedom = total**2 / (parts[0] ** 2 / (self.n - 1) + parts[1] ** 2 / (other.n - 1))
         return Interval(mean=self.mean - other.mean, half=_t(freedom) * math.sqrt(total), n=n)
 

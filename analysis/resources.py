@@ -22,6 +22,7 @@ from privimage.record import Record, StageRecord
 
 TOTAL = "everything"
 METRICS = "metrics"  # of all together: no stage, but it takes its time
+MEASURING = ("reference", "score")  # stages within the time of the metrics
 HEADS = ("method", "phase", "seconds", "peak MiB", "computed")
 COLUMNS = ("method", "settings", "phase", "seconds", "peak_mib", "computed")
 Computed = dict[tuple[str, str], StageRecord]  # (kind, key of the artefact) -> where it was computed
@@ -67,7 +68,7 @@ def _computed(runs: Sequence[Facts]) -> Computed:
 
 
 def _of_row(row: TableRow, records: Sequence[Record], computed: Computed) -> Iterator[PhaseCost]:
-    kinds = dict.fromkeys(stage.name for record in records for stage in record.stages)
+    kinds = dict.fromkeys(s.name for record in records for s in record.stages if s.name not in MEASURING)
     found = [_phase(row, kind, records, computed) for kind in kinds]
     times = [took for record in records if (took := sum(metric.seconds for metric in record.metrics))]
     if times:

@@ -61,18 +61,36 @@ def read_vectors(path: Path, *, names: Iterable[str]) -> dict[str, NDArray[np.fl
     found: dict[str, NDArray[np.float64]] = {}
     try:
         with path.open(encoding="utf-8") as file:
+            size = 0
             for line in file:
-                word, _, rest = line.rstrip("\n").partition(" ")
+                fields = line.split()
+                size = size or _numbers(fields)
+                if len(fields) <= size:
+                    raise ValueError(line)
+                word = " ".join(fields[:-size])  # in some files words hold spaces
                 if word in wanted:
-                    found[word] = np.array(rest.split(), np.float64)
+                    found[word] = np.array(fields[-size:], np.float64)
     except OSError as error:
         raise refusal(error, f"{KEY}: {path}", "read", fix="give the path of a GloVe file") from None
     except ValueError:
         raise InputError(f"{KEY}: {path}: no GloVe file: a line is a word and its numbers, as text") from None
-    sizes = {len(vector) for vector in found.values()}
-    if not found or len(sizes) > 1 or 0 in sizes or not all(np.isfinite(v).all() for v in found.values()):
-        why = "knows none of the words of the classes" if not found else "has lines of different lengths"
+    if not found or not all(np.isfinite(v).all() for v in found.values()):
+        why = "knows none of the words of the classes" if not found else "has numbers that are not finite"
         raise InputError(f"{KEY}: {path}: {why}; expected a GloVe file: a word and its numbers on every line")
+    return found
+
+
+def _numbers(fields: Sequence[str]) -> int:
+    """How many of the fields of the first line are numbers: the last ones, but for the word. Raises ValueError if
+    there are none."""
+    float(fields[-1] if len(fields) > 1 else "none")
+    found = 0
+    for value in reversed(fields[1:]):
+        try:
+            float(value)
+        except ValueError:
+            break
+        found += 1
     return found
 
 

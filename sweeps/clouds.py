@@ -16,6 +16,7 @@ from privimage.paths import RunFolder
 from privimage.privacy.contents import Contents
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, may_read
+from privimage.schema import digest
 
 WHAT = "picture of single images in the plane"
 
@@ -36,7 +37,8 @@ def real(
     source = data.sensitive
     if not isinstance(source, SensitiveConfig):
         raise InputError(f"{folder.path}: ran on public images; there are no sensitive ones to show")
-    look, ledger = Look(split="test", what=WHAT), Ledger(folder.root.ledger(source.id))
+    asked = digest({"run": folder.path.name, "n": n, "network": network})  # another picture is another look
+    look, ledger = Look(split="test", what=WHAT, settings=asked), Ledger(folder.root.ledger(source.id))
     ledger.check_looks([look])
     sensitive = load_sensitive(source)
     Contents(folder.root, source.id).revision(sensitive.content)

@@ -4,7 +4,8 @@
     M_y = mu_y + N(0, noise_y^2)                                      the variance between public classes
 
 g is estimated from all labels, d_y from its own; each is drawn to what is expected the more, the more noise there is in
-its direction. So no direction need be left out, and a label that is lost in noise has what all labels share.
+its direction. So no direction need be left out, and a label that is lost in noise has what all labels share. v is the
+variance of d_y that is left.
 
 Images near the mean weigh more to begin with. Were a label as wide as public classes, and all public images Gaussian,
 
@@ -70,7 +71,9 @@ class Posterior:
 def posterior(means: Means, prior: Prior) -> Posterior:
     """What the noisy means tell, label by label."""
     noise, lam = np.square(means.noise)[:, None], prior.between
-    both = 1 / np.sum(1 / noise)  # the noise in the mean of all labels
-    g = prior.m + lam / (lam + both) * ((both / noise * means.M).sum(axis=0) - prior.m)
-    share = lam / np.maximum(lam + noise, 1e-30)
+    sure = 1 / (lam + noise)
+    W = sure / sure.sum(axis=0)  # of every label in what all share
+    both = (np.square(W) * noise).sum(axis=0)  # the noise in that
+    g = prior.m + lam / (lam + both) * ((W * means.M).sum(axis=0) - prior.m)
+    share = lam * sure
     return Posterior(mu=g + share * (means.M - g), v=share * noise, prior=prior)

@@ -80,7 +80,7 @@ def train_resnet9(
     """The network after its last epoch, for evaluation. Leaves global RNG state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = ResNet9(channels=x.shape[1], side=x.shape[2], n_classes=n_classes).to(device).train()
+        net = ResNet9(channels=x.shape[1], side=min(x.shape[2:]), n_classes=n_classes).to(device).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng(seed)
     sgd = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=DECAY)

@@ -41,4 +41,11 @@ def test_intervals_are_those_of_scipy() -> None:
 def test_of_one_number_nothing_is_known() -> None:
     assert Interval.of([0.4]) == Interval(mean=0.4, half=None, n=1)
     assert (Interval.of([0.4, 0.5]) - Interval.of([0.4])).half is None
-    assert (Interval.of([0.4, 0.4]) - Interval.of([0.3, 0.3])).half == 0.0
+    assert (Interval.of([0.4, 0.4]) - Interval.of([0.3, 0.3])).half is None
+
+
+def test_a_front_of_many_dominated_points_is_that_of_its_front() -> None:
+    rng = np.random.default_rng(0)
+    few = rng.random((12, 3)).tolist()
+    many = few + [[x + 0.3 * rng.random() for x in point] for point in few for _ in range(200)]
+    assert hypervolume(many, reference=(2, 2, 2)) == pytest.approx(hypervolume(few, reference=(2, 2, 2)))

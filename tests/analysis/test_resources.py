@@ -55,6 +55,12 @@ def test_what_none_of_the_runs_has_computed_has_no_time_and_no_total(shared, mak
     assert by[resources.TOTAL].seconds is None and by[resources.TOTAL].peak_mib == 600.0
 
 
+def test_what_metrics_wait_for_is_in_their_time(make_facts, make_record):
+    stages = (stage("model", "built", 10.0, 700.0), stage("reference", "built", 5.0, 800.0))
+    record = make_record("a", artefacts={"model": "m", "reference": "r"}, stages=stages)
+    assert resources.MEASURING[0] not in found([record], make_facts)
+
+
 def test_metrics_take_their_time_too(make_facts, make_record):
     record = make_record("a")
     timed = record.model_copy(update={"metrics": tuple(m.model_copy(update={"seconds": 2.5}) for m in record.metrics)})

@@ -35,6 +35,23 @@ def test_it_is_nearer_than_the_noisy_mean_and_than_the_public_one_and_as_sure_as
     assert told == pytest.approx(errors[0], rel=0.15)
 
 
+def test_one_label_that_is_well_known_does_not_stand_for_all() -> None:
+    """A mean that is known to the last digit tells of its own label first, and of the others only as one of them."""
+    noise, lam = np.array([0.05, *[3.0] * (LABELS - 1)]), LAMBDA[0]
+    p = 1 / (lam + noise**2)
+    error = exact = 0.0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        g = rng.normal() * lam**0.5
+        mu, means, prior = world(seed, noise=noise)
+        mu, means = mu + g, Means(M=means.M + g, noise=noise, n=means.n)
+        found = posterior(means, prior).mu[1:, 0]
+        centre = prior.m[0] + (p @ (means.M[:, 0] - prior.m[0])) / (1 / lam + p.sum())
+        best = centre + lam * p[1:] * (means.M[1:, 0] - centre)
+        error, exact = error + np.square(found - mu[1:, 0]).sum(), exact + np.square(best - mu[1:, 0]).sum()
+    assert error < 1.1 * exact
+
+
 def test_what_all_labels_share_is_seen_where_one_is_lost() -> None:
     noise = np.full(LABELS, 0.3)
     noise[0] = 100.0

@@ -41,12 +41,14 @@ def test_synthetic_images_are_shown_and_nothing_is_asked(run: Path, privimage: C
     assert looks(run) == before
 
 
-def test_real_images_are_a_look_once(run: Path, privimage: Cli, tmp_path: Path) -> None:
+def test_real_images_are_a_look_once_for_every_picture(run: Path, privimage: Cli, tmp_path: Path) -> None:
     before = looks(run)
     for _ in range(2):
         code, said, _ = privimage("tsne", run, "--to", tmp_path / "t.png", "--n", 9, "--real")
         assert code == 0 and "PRIVATE" in said
     assert looks(run) == [*before, ("test", clouds.WHAT)]
+    assert privimage("tsne", run, "--to", tmp_path / "t.png", "--n", 11, "--real")[0] == 0
+    assert looks(run) == [*before, *2 * [("test", clouds.WHAT)]], "more images are another look"
 
 
 def test_a_set_without_looks_refuses_before_anything_is_read(
