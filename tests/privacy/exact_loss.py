@@ -23,14 +23,19 @@ Array = NDArray[np.float64]
 NODES, CELLS, STRETCH = 700, 1500, 8.0
 
 
-def exact_epsilon(events: Sequence[Event], delta: float) -> float:
+def exact_epsilon(events: Sequence[Event], delta: float, *, finer: float = 1.0) -> float:
     """Epsilon at `delta` of events of one split, to about 1e-6 of itself; 0 where there is none.
 
-    There have to be several accesses, or one with q 1 (M falls too slowly along the line otherwise), or exactly one.
+    `finer` grids and a longer line give the same where it is exact: see `agrees`. There have to be several accesses, or one with q 1 (M falls too slowly along the line otherwise), or exactly one.
     """
     if len(events) == 1 and events[0].steps == 1:
         return _one(events[0], delta)
-    return max(_epsilon(events, delta, add=add) for add in (False, True))
+    return max(_epsilon(events, delta, add=add, finer=finer) for add in (False, True))
+
+
+def agrees(events: Sequence[Event], delta: float) -> bool:
+    """Whether it is exact: of few examples in a batch M falls slowly along the line, and what is cut off shows."""
+    return math.isclose(exact_epsilon(events, delta), exact_epsilon(events, delta, finer=1.3), rel_tol=5e-8)
 
 
 def _one(event: Event, delta: float) -> float:
@@ -50,9 +55,11 @@ def _one(event: Event, delta: float) -> float:
     return 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, 700.0, xtol=1e-13))
 
 
-def _epsilon(events: Sequence[Event], delta: float, *, add: bool) -> float:
+def _epsilon(events: Sequence[Event], delta: float, *, add: bool, finer: float) -> float:
     def log_M(s: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        return np.sum([event.steps * _log_mgf(s, event.sigma, event.q, add=add) for event in events], axis=0)
+        return np.sum(
+            [event.steps * _log_mgf(s, event.sigma, event.q, add=add, finer=finer) for event in events], axis=0
+        )
 
     orders = np.geomspace(1e-2, 1e6, 64)
     bound = (np.array([log_M(np.array([order + 0j]))[0].real for order in orders]) - math.log(delta)) / orders
@@ -60,7 +67,7 @@ def _epsilon(events: Sequence[Event], delta: float, *, add: bool) -> float:
     h = 3e-2 * c
     below, here, above = (log_M(np.array([order + 0j]))[0].real for order in (c - h, c, c + h))
     width = h / math.sqrt(above + below - 2 * here)
-    u = np.linspace(0, STRETCH, NODES)
+    u = np.linspace(0, STRETCH * finer, round(NODES * finer**2))
     s, weight = c + 1j * width * np.sinh(u), width * np.cosh(u) * (u[1] - u[0]) / math.pi
     weight[0] /= 2
     logs = log_M(s) - np.log(s * (s + 1))
@@ -70,13 +77,14 @@ def _epsilon(events: Sequence[Event], delta: float, *, add: bool) -> float:
         top = value.real.max()
         return float(np.log(max((np.exp(value - top).real * weight).sum(), 1e-300)) + top - math.log(delta))
 
-    high = 1e-4
-    while excess(high) > 0:
-        high *= 2
-    return 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, high, xtol=1e-13))
+    step = 0.02 * max(float(bound.min()), 1e-6)  # from the bound down: along the line of c it is exact near its saddle
+    low = float(bound.min())
+    while low > 0 and excess(low) <= 0:
+        low = max(0.0, low - step)
+    return 0.0 if excess(low) <= 0 else float(brentq(excess, low, low + step, xtol=1e-13))
 
 
-def _log_mgf(s: NDArray[np.complex128], sigma: float, q: float, *, add: bool) -> NDArray[np.complex128]:
+def _log_mgf(s: NDArray[np.complex128], sigma: float, q: float, *, add: bool, finer: float) -> NDArray[np.complex128]:
     """ln E_P[exp(s L)] of one step for s of one real part, by the trapezoidal rule in the noise."""
     if q == 1:
         return np.asarray(s * (s + 1) / (2 * sigma**2))
@@ -86,7 +94,9 @@ def _log_mgf(s: NDArray[np.complex128], sigma: float, q: float, *, add: bool) ->
     P, L = _densities(wide, sigma, q, add=add)
     exponent = P + order * L
     near = np.flatnonzero(exponent > exponent.max() - 60)
-    x = np.linspace(wide[max(near[0] - 2, 0)] - sigma, wide[min(near[-1] + 2, len(wide) - 1)] + sigma, CELLS)
+    x = np.linspace(
+        wide[max(near[0] - 2, 0)] - sigma, wide[min(near[-1] + 2, len(wide) - 1)] + sigma, round(CELLS * finer**2)
+    )
     P, L = _densities(x, sigma, q, add=add)
     found = []
     for part in np.array_split(s, max(1, len(s) // 100)):

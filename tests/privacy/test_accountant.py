@@ -28,7 +28,8 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-exact_epsilon = _beside("exact_loss").exact_epsilon
+exact_loss = _beside("exact_loss")
+agrees, exact_epsilon = exact_loss.agrees, exact_loss.exact_epsilon
 
 
 def sgd(sigma: float, q: float = 1.0, steps: int = 1) -> Event:
@@ -72,8 +73,17 @@ def test_the_stated_epsilon_is_the_exact_one(
 ) -> None:
     events = [sgd(sigma, q, steps)] if asked is None else [sgd(sigma, q, steps), query(asked)]
     assume(len(events) == 1 or steps > 1)
-    assume(0.01 < exact_epsilon(events, delta) < 200)
+    assume(0.01 < exact_epsilon(events, delta) < 200 and agrees(events, delta))
     assert_true(events, delta)
+
+
+def test_the_exact_epsilon_says_where_it_is_exact() -> None:
+    """Two events for which it was not: a line that ends too early, and a root that was looked for too far below."""
+    few = [sgd(0.47107446502331685, 0.0013400006207344738, 40)]
+    assert not agrees(few, 1e-5) and exact_epsilon(few, 1e-5) == pytest.approx(epsilon(few, 1e-5), rel=1e-4)
+    dear = [sgd(math.exp(-1), math.exp(-1), 500)]
+    assert agrees(dear, 1e-3)
+    assert_true(dear, 1e-3)
 
 
 def test_the_case_that_was_seen() -> None:
