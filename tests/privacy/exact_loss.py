@@ -26,7 +26,8 @@ NODES, CELLS, STRETCH = 700, 1500, 8.0
 def exact_epsilon(events: Sequence[Event], delta: float, *, finer: float = 1.0) -> float:
     """Epsilon at `delta` of events of one split, to about 1e-6 of itself; 0 where there is none.
 
-    `finer` grids and a longer line give the same where it is exact: see `agrees`. There have to be several accesses, or one with q 1 (M falls too slowly along the line otherwise), or exactly one.
+    `finer` grids and a longer line give the same where it is exact: see `agrees`. There have to be several accesses, or
+    one with q 1 (M falls too slowly along the line otherwise), or exactly one.
     """
     if len(events) == 1 and events[0].steps == 1:
         return _one(events[0], delta)
