@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from privimage.means.config import SeenBy
+from privimage.means.config import SeenBy, seen_by
 from privimage.schema import Frozen
 
 
@@ -27,7 +27,7 @@ class EvolveConfig(Frozen):
 
     def seen_by(self, channels: int) -> SeenBy:
         """Whose features are taken of images with so many channels."""
-        return self.network or ("query" if channels == 1 else "efficientnet-lite0")
+        return seen_by(self.network, channels)
 
     def level(self, round: int) -> float:
         """The noise level from which the winners of that round are varied.

@@ -18,6 +18,11 @@ FIRST_DIRECTIONS = (16, 8)  # the first block of each
 BLOCK = 500  # images that are looked at together
 
 
+def seen_by(named: SeenBy | None, channels: int) -> SeenBy:
+    """The network that is named, or else that whose features suit images with so many channels."""
+    return named or ("query" if channels == 1 else "efficientnet-lite0")
+
+
 class MeansConfig(Frozen):
     """The noisy mean of public features of every label, and the public images that are chosen to meet it."""
 
@@ -26,7 +31,7 @@ class MeansConfig(Frozen):
 
     def seen_by(self, channels: int) -> SeenBy:
         """Whose features are taken of images with so many channels."""
-        return self.network or ("query" if channels == 1 else "efficientnet-lite0")
+        return seen_by(self.network, channels)
 
 
 ASKED = (

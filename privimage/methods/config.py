@@ -6,13 +6,12 @@ from pydantic import Field, field_validator
 
 from privimage.data.pool import PoolConfig
 from privimage.dpsgd.config import FinetuneConfig
-from privimage.errors import InputError
 from privimage.field_types import one_of
 from privimage.generators import sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.means.config import MeansConfig
 from privimage.methods.method import DEFAULT, MethodConfig
-from privimage.methods.resolve import replaced
+from privimage.methods.resolve import by_channels
 from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
 
@@ -45,14 +44,5 @@ class DiffusionConfig(MethodConfig):
 
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken, and how images are varied."""
-        said = {"means.network": self.means.network, "pool.vary": self.pool.vary}
-        left = [name for name, value in said.items() if value is None and self.member.declaration.uses(name)]
-        if not left:
-            return self
-        if channels is None:
-            raise InputError(
-                f"{' and '.join(f'method.{name}' for name in left)}: null follows from the number of channels; name "
-                "data.public.channels (1 grey, 3 colour), or give values"
-            )
-        found = {"means.network": self.means.seen_by(channels), "pool.vary": self.pool.kind(channels)}
-        return replaced(self, {name: found[name] for name in left})
+        rules = {"means.network": self.means.seen_by, "pool.vary": self.pool.kind}
+        return by_channels(self, rules, channels)

@@ -20,7 +20,7 @@ from privimage.methods.config import ModelConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
-from privimage.methods.resolve import replaced
+from privimage.methods.resolve import by_channels
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QUERY_FUNCTION, QueryConfig
@@ -39,14 +39,7 @@ class EvolutionConfig(MethodConfig):
 
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken."""
-        if self.evolve.network is not None:
-            return self
-        if channels is None:
-            raise InputError(
-                "method.evolve.network: null follows from the number of channels; name data.public.channels (1 grey, 3 "
-                "colour), or give a value"
-            )
-        return replaced(self, {"evolve.network": self.evolve.seen_by(channels)})
+        return by_channels(self, {"evolve.network": self.evolve.seen_by}, channels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

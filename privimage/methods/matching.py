@@ -25,7 +25,7 @@ from privimage.methods.config import ModelConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Stage
 from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
-from privimage.methods.resolve import replaced
+from privimage.methods.resolve import by_channels
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QueryConfig
@@ -43,14 +43,7 @@ class MatchingConfig(MethodConfig):
 
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken."""
-        if self.means.network is not None or not self.member.declaration.uses("means.network"):
-            return self
-        if channels is None:
-            raise InputError(
-                "method.means.network: null follows from the number of channels; name data.public.channels (1 grey, 3 "
-                "colour), or give a value"
-            )
-        return replaced(self, {"means.network": self.means.seen_by(channels)})
+        return by_channels(self, {"means.network": self.means.seen_by}, channels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

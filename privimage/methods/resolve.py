@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
 
 from privimage.errors import InputError
+from privimage.methods.declared import fields_of
 from privimage.methods.method import DEFAULT, METHODS, Method, MethodConfig, load
 from privimage.schema import SAID, Frozen, parse, set_dotted
 
@@ -56,6 +57,23 @@ def replaced(config: MethodConfig, fields: Mapping[str, Any]) -> MethodConfig:
     for dotted, value in fields.items():
         values = set_dotted(values, dotted, value)
     return resolve(values)
+
+
+def by_channels(config: MethodConfig, rules: Mapping[str, Callable[[int], Any]], channels: int | None) -> MethodConfig:
+    """The configuration with what `rules` make of the channels where these dotted fields are null: see `settled`.
+
+    A field that nothing of the method reads is left alone.
+    """
+    found = {name: value for name, value in fields_of(config).items() if name in rules}
+    left = [name for name in rules if found[name] is None and config.member.declaration.uses(name)]
+    if not left:
+        return config
+    if channels is None:
+        raise InputError(
+            f"{' and '.join(f'method.{name}' for name in left)}: null follows from the number of channels; name "
+            "data.public.channels (1 grey, 3 colour), or give values"
+        )
+    return replaced(config, {name: rules[name](channels) for name in left})
 
 
 def fitting(values: Mapping[str, Any], config: type[Frozen]) -> dict[str, Any]:
