@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
+from privimage.analysis.pareto import undominated
+
 CONFIDENCE = 0.95
 
 
@@ -24,7 +26,8 @@ def hypervolume(points: Sequence[Sequence[float]], *, reference: Sequence[float]
     >>> hypervolume([(0, 2), (1, 1), (1, 3)], reference=(3, 3))
     5.0
     """
-    inside = _front({tuple(p) for p in points if all(x < r for x, r in zip(p, reference, strict=True))})
+    within = sorted({tuple(p) for p in points if all(x < r for x, r in zip(p, reference, strict=True))})
+    inside = [within[i] for i in undominated(within, directions=["min"] * len(reference))]
     if not inside:
         return 0.0
     if len(reference) == 1:
@@ -35,15 +38,6 @@ def hypervolume(points: Sequence[Sequence[float]], *, reference: Sequence[float]
         for i, (point, end) in enumerate(zip(inside, ends, strict=True))
         if end > point[0]
     )
-
-
-def _front(points: set[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """Those that no other dominates, ascending: who comes later cannot dominate who came before."""
-    front: list[tuple[float, ...]] = []
-    for point in sorted(points):
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in front):
-            front.append(point)
-    return front
 
 
 @dataclass(frozen=True, kw_only=True)
