@@ -83,7 +83,6 @@ def read_vectors(path: Path, *, names: Iterable[str]) -> dict[str, NDArray[np.fl
 def _numbers(fields: Sequence[str]) -> int:
     """How many of the fields of the first line are numbers: the last ones, but for the word. Raises ValueError if
     there are none."""
-    float(fields[-1] if len(fields) > 1 else "none")
     found = 0
     for value in reversed(fields[1:]):
         try:
@@ -91,6 +90,8 @@ def _numbers(fields: Sequence[str]) -> int:
         except ValueError:
             break
         found += 1
+    if not found:
+        raise ValueError("no numbers")
     return found
 
 

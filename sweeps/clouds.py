@@ -37,7 +37,7 @@ def real(
     source = data.sensitive
     if not isinstance(source, SensitiveConfig):
         raise InputError(f"{folder.path}: ran on public images; there are no sensitive ones to show")
-    asked = digest({"run": folder.path.name, "n": n, "network": network})  # another picture is another look
+    asked = digest({"run": folder.path.name, "n": n, "network": network})  # others of the images are another look
     look, ledger = Look(split="test", what=WHAT, settings=asked), Ledger(folder.root.ledger(source.id))
     ledger.check_looks([look])
     sensitive = load_sensitive(source)

@@ -18,12 +18,13 @@ class Fid(FeatureDistance):
         """The distance."""
         from privimage.metrics.frechet import Statistics, distance  # here, as it imports torch
 
+        (split,) = self.reads
         kept = context.kept(
-            "test",
+            split,
             {"metric": "fid", "network": variant},
-            lambda: Statistics.of(context.real_features("test", variant)).arrays,
+            lambda: Statistics.of(context.real_features(split, variant)).arrays,
         )
-        made = Statistics.of(context.features(variant))
+        made = Statistics.of(context.features(variant)[: self.most])
         return distance(Statistics.from_arrays(kept), made, device=context.device)
 
 

@@ -6,28 +6,15 @@ from the very images that a guarantee protects: a look in the ledger, and nothin
 
 from __future__ import annotations
 
-from privimage.metrics.context import MetricContext
-from privimage.metrics.distance import FeatureDistance
+from privimage.metrics.fid import Fid
 
 
-class PaperFid(FeatureDistance):
+class PaperFid(Fid):
     """paper-fid[NETWORK], at least 0: of the first 5,000 images, or of all where there are fewer."""
 
     what = "Frechet distance of features, to the training images"
     reads = ("train",)
     most = 5000
-
-    def measure(self, variant: str, context: MetricContext) -> float:
-        """The distance."""
-        from privimage.metrics.frechet import Statistics, distance  # here, as it imports torch
-
-        kept = context.kept(
-            "train",
-            {"metric": "fid", "network": variant},
-            lambda: Statistics.of(context.real_features("train", variant)).arrays,
-        )
-        made = Statistics.of(context.features(variant)[: self.most])
-        return distance(Statistics.from_arrays(kept), made, device=context.device)
 
 
 MEMBERS = {"paper-fid": PaperFid()}
