@@ -102,7 +102,7 @@ class QueryFunction:
     @torch.no_grad()
     def seen(self, x: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The last features [n, 256] before the classes, of images uint8 [n, C, H, W]."""
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
             found: NDArray[np.float32] = self.net[:-1](_unit(x, next(self.net.parameters()).device)).cpu().numpy()
         return found
 

@@ -114,7 +114,7 @@ def layers_of(function: QueryFunction | None, *, device: torch.device) -> Layers
     seen = _of_query(function.net) if function is not None else _of_efficientnet(device)
 
     def exact(x: Tensor) -> list[Tensor]:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
             return seen(x)
 
     return exact

@@ -5,7 +5,8 @@
 One Gaussian over the whole matrix [labels, features and count]; all behind it is post-processing. The papers divide by
 the number of images, which they take as public, and replace one: then a mean moves by 2 / n. Here an image is added or
 removed, so what is asked is the sum, which moves by 1 at most, with the count of every label beside it; it is divided
-by that noisy count (`privimage.means.answer`). So labels need not be balanced, and n is not needed to be known.
+by that noisy count, drawn to an even share of the public n where noise hides it (`privimage.means.answer`). So labels
+need not be balanced.
 """
 
 from __future__ import annotations

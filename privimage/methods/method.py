@@ -104,8 +104,8 @@ class Method(ABC):
     lacks: Mapping[str, str] = {}  # method -> the part of it that this one is without, and else the same
     config: ClassVar[type[MethodConfig]]
     settings: Mapping[str, Any] = {}
-    trained: ClassVar[str] = ""
-    starts: ClassVar[str] = ""
+    trained: ClassVar[str] = ""  # what a card says a generator was trained on, of {public} and {sensitive}; "": as told
+    starts: ClassVar[str] = ""  # and what drawing starts from
     generates: ClassVar[bool] = True  # else the sensitive images themselves are what is measured
     releases: ClassVar[tuple[str, ...]] = ("samples",)  # kinds of artefacts that leave with the winner of a selection
 
