@@ -6,6 +6,7 @@ from PIL import Image
 
 from privimage.analysis import clouds
 from privimage.analysis.clouds import Cloud
+from privimage.errors import InputError
 
 NAMES = ("a", "b", "c")
 
@@ -31,6 +32,11 @@ def test_the_map_repeats_and_leaves_global_random_numbers_alone():
     first, second = (clouds.embedded([cloud(0), cloud(1)])[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert (np.random.get_state()[1] == before).all()
+
+
+def test_one_image_over_and_over_has_no_map():
+    with pytest.raises(InputError, match=r"^tsne: .* the same"):
+        clouds.embedded([Cloud(title="one", features=np.ones((9, 8)), y=np.arange(9) % 3)])
 
 
 def test_few_points_and_few_features_have_a_map():

@@ -57,7 +57,7 @@ def test_names_without_a_known_word_are_left_out_and_counted(glove):
     ("text", "why"),
     [
         ("", "knows none"), ("cat one two\n", "no GloVe file"), ("cat 1 2\ndog 1\n", "no GloVe file"),
-        ("cat\n", "no GloVe file"), (None, "cannot be read"),
+        ("cat\n", "no GloVe file"), ("cat nan 1\n", "not finite"), (None, "cannot be read"),
     ],
 )  # fmt: skip
 def test_another_file_is_refused_in_one_line(tmp_path, text, why):

@@ -187,3 +187,19 @@ def test_an_answer_of_another_query_function_is_refused_and_none_is_asked_with_i
     with pytest.raises(LostAnswer, match="sees something else"):
         ASK["perceptual"](context)
     assert not context.stages.ledger.charges()
+
+
+def test_an_answer_is_not_read_by_another_network_whose_layers_were_fitted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query function and what was fitted to it are gone, and the paid answer is not."""
+    context, real = context_of(tmp_path, "perceptual", sigma=0.5), matching.noisy_means
+    ASK["perceptual"](context)
+
+    def of_another(*rest: Any) -> Any:
+        means, asked = real(*rest)
+        return means, {**asked, "probe": asked["probe"] + 1}
+
+    monkeypatch.setattr(matching, "noisy_means", of_another)
+    with pytest.raises(LostAnswer, match="sees something else"):
+        ASK["perceptual"](context)

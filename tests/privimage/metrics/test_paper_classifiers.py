@@ -11,6 +11,7 @@ from privimage.metrics.classifiers import accuracy
 from privimage.metrics.paper_classifiers import ResNet9, of_sklearn, train_resnet9
 from privimage.privacy.looks import Seen
 
+SHIPPED = module.WIDTH
 SEEN, CPU = Seen(split="test"), torch.device("cpu")
 
 
@@ -37,7 +38,7 @@ def test_the_settings_are_the_papers():
 
 
 def test_its_weights_are_counted_by_hand(monkeypatch):
-    monkeypatch.setattr(module, "WIDTH", 64)
+    monkeypatch.setattr(module, "WIDTH", SHIPPED)
     kernels = 9 * 3 * 64 + 25 * 64 * 128 + 2 * 9 * 128**2 + 9 * 128 * 256 + 2 * 9 * 256**2 + 9 * 256 * 128 + 128 * 10
     norms = 2 * (64 + 3 * 128 + 3 * 256 + 128)
     net = ResNet9(channels=3, side=32, n_classes=10)
