@@ -8,6 +8,7 @@ from PIL import Image
 
 from privimage.analysis import changes, compare, side_by_side, two_fronts
 from privimage.errors import InputError
+from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Budget, Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -228,3 +229,21 @@ def test_the_picture_names_both_runs_and_what_is_reached_without_learning(folder
     for folder in folders:
         assert sum(str(folder).replace("/", "") in text.replace("/", "") for text in texts) == 2
     assert any("largest class" in text for text in texts)
+
+
+SCORE = Event(purpose="score", split="validation", sigma=9.0)
+
+
+def test_beside_a_private_selection_nothing_tells_the_number_of_its_trials(make_facts, make_record, seeds):
+    secrets = ("trials with a result", "hours of trials", "to choose from")
+    more = make_facts([*seeds().records, make_record("m", method="dpdm", role="compare")], path="/else/demo")
+    in_the_open = side_by_side.markdown(compare.of_runs(seeds(), more))
+    assert all(word in in_the_open for word in secrets)
+    bill = more.bill
+    studies = tuple(study.model_copy(update={"law": Law(mean=4, eta=0), "score": SCORE}) for study in bill.studies)
+    secret = make_facts(
+        more.records, path="/else/demo", bill=bill.model_copy(update={"mode": "select", "studies": studies})
+    )
+    for pair in ((seeds(), secret), (secret, seeds())):
+        said = side_by_side.markdown(compare.of_runs(*pair))
+        assert not any(word in said for word in secrets)
