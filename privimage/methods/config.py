@@ -11,7 +11,7 @@ from privimage.generators import sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.means.config import MeansConfig
 from privimage.methods.method import DEFAULT, MethodConfig
-from privimage.methods.resolve import by_channels
+from privimage.methods.resolve import by_channels, unread
 from privimage.query import QueryConfig, SelectConfig
 from privimage.schema import Frozen
 
@@ -45,4 +45,4 @@ class DiffusionConfig(MethodConfig):
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken, and how images are varied."""
         rules = {"means.network": self.means.seen_by, "pool.vary": self.pool.kind}
-        return by_channels(self, rules, channels)
+        return unread(by_channels(self, rules, channels), network="means.network")

@@ -20,7 +20,7 @@ from privimage.methods.config import ModelConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
 from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
-from privimage.methods.resolve import by_channels
+from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QUERY_FUNCTION, QueryConfig
@@ -39,7 +39,8 @@ class EvolutionConfig(MethodConfig):
 
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken."""
-        return by_channels(self, {"evolve.network": self.evolve.seen_by}, channels)
+        settled = by_channels(self, {"evolve.network": self.evolve.seen_by}, channels)
+        return unread(settled, network="evolve.network")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

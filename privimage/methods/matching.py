@@ -26,7 +26,7 @@ from privimage.methods.config import ModelConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Stage
 from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Synthetic
-from privimage.methods.resolve import by_channels
+from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QueryConfig
@@ -44,7 +44,8 @@ class MatchingConfig(MethodConfig):
 
     def settled(self, channels: int | None) -> MethodConfig:
         """See MethodConfig: whose features are taken."""
-        return by_channels(self, {"means.network": self.means.seen_by}, channels)
+        settled = by_channels(self, {"means.network": self.means.seen_by}, channels)
+        return unread(settled, network="means.network")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

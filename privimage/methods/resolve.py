@@ -76,6 +76,23 @@ def by_channels(config: MethodConfig, rules: Mapping[str, Callable[[int], Any]],
     return replaced(config, {name: rules[name](channels) for name in left})
 
 
+def unread(config: MethodConfig, *, network: str) -> MethodConfig:
+    """The configuration with the query function as it suits the method where nothing reads what is said of it.
+
+    That is so where `network`, the field that says whose features are taken, names another network, and no stage but
+    those that it decides comes after the query function. Else what is said of it would ask anew, and nothing would
+    differ.
+    """
+    if fields_of(config).get(network) in (None, "query"):
+        return config
+    stages = config.member.declaration.stages
+    if any("query-function" in (stage.after or ()) and not stage.names(network) for stage in stages):
+        return config
+    values: dict[str, Any] = config.model_dump()
+    del values["query"]["function"]
+    return resolve(values)
+
+
 def fitting(values: Mapping[str, Any], config: type[Frozen]) -> dict[str, Any]:
     """Of values that were written for another method what this configuration knows too."""
     kept: dict[str, Any] = {}

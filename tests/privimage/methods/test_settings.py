@@ -6,7 +6,7 @@ import pytest
 
 from privimage.methods.config import DiffusionConfig
 from privimage.methods.declared import fields_of
-from privimage.methods.method import METHODS, load
+from privimage.methods.method import METHODS, MethodConfig, load
 from privimage.methods.resolve import fitting, replaced, resolve
 
 NAMES = METHODS.names()
@@ -52,3 +52,21 @@ def test_of_another_methods_part_a_method_takes_what_it_knows() -> None:
     part = {"name": "x", "samples": 50, "query": {"sigma": 3}, "select": {"ratio": 0.1, "new": 1}}
     assert fitting(part, DiffusionConfig) == {**part, "select": {"ratio": 0.1}}
     assert fitting(part, load("real").config) == {"name": "x", "samples": 50}
+
+
+@pytest.mark.parametrize(("name", "field"), [("privimage+m", "means"), ("dp-mepf", "means"), ("pe", "evolve")])
+def test_what_is_said_of_a_query_function_that_nothing_looks_through_asks_nothing_anew(name: str, field: str) -> None:
+    """Broken, a search over it would be charged for every value, for the same answer."""
+
+    def settled(network: str, **function: object) -> MethodConfig:
+        return resolve({"name": name, field: {"network": network}, "query": {"function": function}}).settled(1)
+
+    assert settled("efficientnet-lite0", steps=7) == settled("efficientnet-lite0")
+    assert settled("query", steps=7) != settled("query")
+
+
+def test_what_the_histogram_is_asked_with_is_kept_whatever_network_the_means_have() -> None:
+    config = resolve(
+        {"name": "privimage+qm", "means": {"network": "efficientnet-lite0"}, "query": {"function": {"steps": 7}}}
+    )
+    assert fields_of(config.settled(1))["query.function.steps"] == 7
