@@ -8,7 +8,7 @@ All of it follows from public data and noisy votes. The variations get smaller f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from privimage.evolution.config import EvolveConfig
 from privimage.evolution.votes import Noisy, See
 from privimage.generators.config import SampleConfig
 from privimage.generators.generator import Generator
-from privimage.generators.sampler import draw_images
 from privimage.means.config import BLOCK
 from privimage.means.embedding import Vectors
 from privimage.means.features import filled
@@ -26,7 +25,7 @@ from privimage.means.features import filled
 
 @dataclass(kw_only=True)
 class Evolution:
-    """The candidates of a round: `images` uint8 [labels or 1, N, C, H, W]."""
+    """The candidates of a round: `images` uint8 [labels or 1, N, C, H, W], which begin with those of the first."""
 
     generator: Generator
     see: See
@@ -35,17 +34,11 @@ class Evolution:
     sigma: float  # of the noise in votes
     seed: int
     device: torch.device
-    images: NDArray[np.uint8] = field(default_factory=lambda: np.empty((1, 0, 0, 0, 0), np.uint8))
+    images: NDArray[np.uint8]
 
     def propose(self, number: int, before: Noisy | None) -> Vectors:
         """What is seen in the candidates of that round. See `votes.Propose`."""
-        if before is None:
-            first, _ = draw_images(
-                self.generator, n=self.config.first, config=self.sample.model_copy(update={"start": "noise"}),
-                seed=self._seed(number), device=self.device,
-            )  # fmt: skip
-            self.images = first[None]
-        else:
+        if before is not None:
             self.images = self._varied(self.chosen(before, n=self.config.candidates, number=number), number)
         flat = self.images.reshape(-1, *self.images.shape[2:])
         blocks = (flat[i : i + BLOCK] for i in range(0, len(flat), BLOCK))
@@ -64,12 +57,14 @@ class Evolution:
         config = self.sample.model_copy(update={"start_at": self.config.level(number - 1)})
         parts = self.generator.to(self.device).eval().vary(
             parents.reshape(-1, *parents.shape[2:]), torch.arange(labels).repeat_interleave(n), config=config,
-            seed=self._seed(number),
+            seed=seed_of(self.seed, number),
         )  # fmt: skip
         return np.concatenate(list(parts)).reshape(parents.shape)
 
-    def _seed(self, number: int) -> int:
-        return int(np.random.SeedSequence((self.seed, 8, number)).generate_state(1)[0])
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed by which the candidates of that round are drawn."""
+    return int(np.random.SeedSequence((seed, 8, number)).generate_state(1)[0])
 
 
 def shares(noisy: Noisy, *, least: float) -> Noisy:

@@ -26,6 +26,7 @@ from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QUERY_FUNCTION, QueryConfig
 
 FIX = "lower method.pretrain.lr"
+UNREAD = ("sample.detail_below", "sample.start", "sample.start_at")  # by what draws from noise, or at levels of its own
 
 
 class EvolutionConfig(MethodConfig):
@@ -71,10 +72,18 @@ class EvolutionMethod(Method):
                 after=(),
                 fix=FIX,
             ),
+            Stage(  # of its own, so that a generator that draws no images is found out before votes are charged
+                kind="candidates",
+                fields=("evolve.first", "sample"),
+                without=UNREAD,
+                world=("seed",),
+                after=("public-generator",),
+                fix=FIX,
+            ),
             Stage(
                 kind="votes",
                 fields=("evolve", "sample"),
-                without=("sample.detail_below", "sample.start", "sample.start_at"),
+                without=UNREAD,
                 world=("sensitive", "public", "seed", "draw"),
                 asks=Ask(purpose="votes", steps="evolve.rounds"),
                 fix=FIX,

@@ -37,9 +37,11 @@ class EvolutionEffort(DiffusionEffort):
             case "public-generator":
                 pre = config.pretrain
                 return self._speed[f"{kind} {size}"].of(steps=pre.images / pre.batch, units=pre.images)
+            case "candidates":
+                return self._drawn(config, float(FIT_IMAGES + evolve.first))
             case "votes":
-                made = float(evolve.first + (evolve.rounds - 1) * evolve.candidates * LABELS)
-                return self._drawn(config, made + FIT_IMAGES) + (self.n + made) * self._speed["seen"].unit
+                made = float((evolve.rounds - 1) * evolve.candidates * LABELS)
+                return self._drawn(config, made) + (self.n + evolve.first + made) * self._speed["seen"].unit
             case "model":
                 return self._drawn(config, FIT_IMAGES)
             case "samples":
@@ -59,6 +61,8 @@ class EvolutionEffort(DiffusionEffort):
         match kind:
             case "public-generator":
                 return weights
+            case "candidates":
+                return float(whole.evolve.first) * image
             case "votes":
                 return float(LABELS * whole.evolve.candidates * (image + 8))
             case "model":

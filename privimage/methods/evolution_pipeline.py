@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.evolution.evolve import Evolution
+from privimage.evolution.evolve import Evolution, seed_of
 from privimage.evolution.votes import See, ask
 from privimage.finite import check_images
 from privimage.generators import sampler, sizes
@@ -90,11 +90,10 @@ class EvolutionPipeline:
         stages, inputs = context.stages, context.inputs.of("votes")
         evolution = Evolution(
             generator=generator, see=self._see(), config=self.config.evolve, sample=self.sampling, sigma=event.sigma,
-            seed=context.seed, device=stages.workers.device,
+            seed=context.seed, device=stages.workers.device, images=self._candidates(generator)[None],
         )  # fmt: skip
 
         def build(entropy: Entropy, progress: Tell) -> Built:
-            self._fit(generator, self.sampling.model_copy(update={"start": "noise"}))
             release = ask(
                 evolution.see, context.sensitive.train, evolution.propose, event=event, entropy=entropy,
                 progress=progress,
@@ -105,6 +104,28 @@ class EvolutionPipeline:
         last = stages.private("votes", inputs, what=event.purpose, events=(event,), build=build).arrays
         evolution.images = last["x"]
         return evolution.chosen(last["votes"], n=KEPT, number=event.steps)
+
+    def _candidates(self, generator: Generator) -> NDArray[np.uint8]:
+        """Those of the first round, uint8 [N, C, H, W]: images that the public generator draws from noise.
+
+        `generator` holds afterwards what is fitted for that.
+        """
+        context = self.context
+        sampling = self.sampling.model_copy(update={"start": "noise"})
+
+        def build(progress: Tell) -> Built:
+            self._fit(generator, sampling)
+            x, _ = draw_images(
+                generator, n=self.config.evolve.first, config=sampling, seed=seed_of(context.seed, 0),
+                device=context.stages.workers.device, progress=progress,
+            )  # fmt: skip
+            check_images(x)
+            return Built(arrays={"x": x, **numpy_state(generator.codec.state_dict())}, privacy="public")
+
+        found = dict(context.stages.public("candidates", context.inputs.of("candidates"), build).arrays)
+        x: NDArray[np.uint8] = found.pop("x")
+        generator.codec.load_state_dict(torch_state(found))
+        return x
 
     def _see(self) -> See:
         """What sees features in images."""

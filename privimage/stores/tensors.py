@@ -13,8 +13,8 @@ from privimage.stores.store import Arrays
 
 
 def numpy_state(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    """The arrays of a state dict."""
-    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+    """The arrays of a state dict, of their own memory: the network may be trained or fitted on."""
+    return {name: np.array(tensor.detach().cpu()) for name, tensor in state.items()}
 
 
 def torch_state(arrays: Arrays) -> dict[str, torch.Tensor]:

@@ -69,7 +69,7 @@ PUBLIC = {
     "privimage/matching/features.py:drawn": "frequencies of Fourier features, the same for everybody",
     "privimage/matching/fit.py:match": "noise of a generator that is trained to meet noisy means",
     "privimage/generators/implicit_network.py:__init__": "weights before training",
-    "privimage/evolution/evolve.py:_seed": "noise of candidates and of their variations",
+    "privimage/evolution/evolve.py:seed_of": "noise of candidates and of their variations",
     "privimage/evolution/evolve.py:chosen": "candidates that are varied, by their noisy votes",
     "privimage/methods/evolution_pipeline.py:generator": "labels without meaning, for public images",
     "privimage/methods/evolution_pipeline.py:_fit": "public images that fit what is not trained",

@@ -35,6 +35,7 @@ from privimage.shared_answer import noisier
 
 # of every stage of every method: its kind, the first 16 digits of its key, and the method
 KEYS = """
+candidates cb6c09de5e35e479 pe
 embedding 5581dbbce56233b7 dp-mepf
 embedding d1927153c71620c8 dp-merf
 embedding-derived b7cbac68c7a1655d dp-mepf
@@ -69,13 +70,13 @@ model 069823e2e7502a57 pdp-diffusion
 model 0d63a492f85276c9 selection+anchors
 model 1c9fd5b7ad22121a nonprivate-tune
 model 2435ed49f6f4c6d6 dpdm
+model 57fdd62f8a579988 pe
 model a96a3711004542e0 privimage+d
 model af597dbb40d863ea selection-only
 model b86deb7f769e8e3f privimage+md
 model c093016dd8753fb0 privimage+m
 model e425bc8cccd56b95 privimage+qm
 model f1cfe024f2882569 random-selection
-model f2080a2fc21bd0e4 pe
 model f70600110409bba9 dp-merf
 model fbc6edd765207a83 dp-mepf
 nearest 14118cec5908aff0 nonprivate-tune
@@ -117,8 +118,8 @@ samples 15e3787d09035796 random-selection
 samples 5605f3a24e7fc801 nonprivate-tune
 samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
-samples 7129afb8fbe062f7 pe
 samples 7e79a3571c892bcb dpdm
+samples 8101a14ea2da9d2b pe
 samples 8855b340b2597230 dp-merf
 samples 8bdffa32488011d1 pdp-diffusion
 samples 96be0b649029ab2b privimage+qm
@@ -128,12 +129,12 @@ samples e745d3fdf094358b privimage+a
 samples efdca278ecec8c95 dp-mepf
 score 0e0866ca79d1f470 pdp-diffusion
 score 1b69cef8c04ae04b privimage+m
-score 2838ad5255ab0b0f pe
 score 36fc8d3c9d507746 selection+anchors
 score 3e7d697ca1af388b privimage+qm
 score 3fd191641d4c9b32 privimage+a
 score 4baba8379e5fdda5 selection-only
 score 596b0b978d2f815a dp-mepf
+score 82ca434931bacd74 pe
 score 9c1de2e996a2998d dp-merf
 score aec105a3812cd42c dpdm
 score d3f644b69c2ca1e5 privimage+d
@@ -148,7 +149,7 @@ tilted 40bd2466bd4c9a9d privimage+md
 tilted 929c6e4dd6d18dcf privimage+qm
 tilted c47711f9debc3a55 privimage+a
 tilted c47711f9debc3a55 privimage+m
-votes 13ed50b3eec337aa pe
+votes 8bfbb4252aefa00e pe
 """
 ANSWERS = {"histogram": "6a379ee67d500b0d", "means": "38f130f83eaa8dcf", "derived": "feb65da40898d645"}
 

@@ -12,6 +12,7 @@ import toys
 from privimage.errors import InputError
 from privimage.evolution.config import EvolveConfig
 from privimage.evolution.evolve import Evolution, shares
+from privimage.finite import Diverged
 from privimage.generators import sizes
 from privimage.generators.config import SampleConfig
 from privimage.methods.method import load
@@ -30,6 +31,7 @@ def evolution(**fields: object) -> Evolution:
     return Evolution(
         generator=toys.tiny(), see=lambda x: x.reshape(len(x), -1)[:, ::9].astype(np.float32), config=config,
         sample=SampleConfig(steps=2, guidance=0.0, start="anchors"), sigma=2.0, seed=0, device=CPU,
+        images=toys.pictures(12, 3, seed=4)[0][None],
     )  # fmt: skip
 
 
@@ -98,3 +100,20 @@ def test_every_round_is_paid_and_the_generator_is_public(tmp_path: Path) -> None
         made[seed] = stages.store.get("public-generator", stages.artefacts["public-generator"])
     assert made[1].manifest.privacy == "public"
     assert all(np.array_equal(made[1].arrays[name], made[7].arrays[name]) for name in made[1].arrays)
+
+
+def test_a_generator_that_draws_nothing_is_found_out_before_votes_are_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be paid for, and every later call would fail again."""
+
+    def same(generator: object, *, n: int, **_: object) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((n, 1, toys.SIDE, toys.SIDE), np.uint8), np.zeros(n, np.int64)
+
+    monkeypatch.setattr("privimage.methods.evolution_pipeline.draw_images", same)
+    small = {"name": "pe", "query": {"function": {"steps": 3, "batch": 8}}, "model": {"size": "dct-mlp-192"},
+             "pretrain": {"images": 64, "batch": 16}, "samples": 30}  # fmt: skip
+    stages = toys.stages_at(tmp_path)
+    with pytest.raises(Diverged, match="all 1000 images are the same"):
+        toys.ran(tmp_path, toys.trial(method=small), public=toys.public_set(), sensitive=toys.sensitive_set())
+    assert not stages.ledger.charges()
