@@ -41,7 +41,7 @@ class EvolutionEffort(DiffusionEffort):
                 return self._drawn(config, float(FIT_IMAGES + evolve.first))
             case "votes":
                 made = float((evolve.rounds - 1) * evolve.candidates * LABELS)
-                return self._drawn(config, made) + (self.n + evolve.first + made) * self._speed["seen"].unit
+                return self._drawn(config, made) + (self.n + float(evolve.first) + made) * self._speed["seen"].unit
             case "model":
                 return self._drawn(config, FIT_IMAGES)
             case "samples":
