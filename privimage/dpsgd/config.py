@@ -27,9 +27,18 @@ class FinetuneConfig(Frozen):
     averaged: float = Field(default=0.3, gt=0, le=1)  # share of the last iterates that is averaged and released
     P_mean: float | None = Field(default=0.3, ge=-20, le=20)  # of ln sigma while fine-tuning; null: as in pre-training
     label_dropout: float = Field(default=0.0, ge=0, le=1)  # share of labels that are left out
+    trainable: Literal["all", "attention"] = "all"  # attention: what takes a label in and carries it to the image
+    rank: int | None = Field(
+        default=None, ge=1, le=1024
+    )  # of adapters beside frozen layers; null: the layers themselves
     precision: Precision = "fp32"  # of activations
     engine: EngineName = "auto"  # what clips; all agree but for rounding
     physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
+
+    @property
+    def partial(self) -> bool:
+        """Whether only a part of the network is trained."""
+        return self.trainable != "all" or self.rank is not None
 
     @property
     def training(self) -> Training:

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.sets import PrivateSet
+from privimage.dpsgd.adapters import trained, whole
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.engine import choose
@@ -70,9 +71,11 @@ def fine_tune(
     F, C = generator.F.to(workers.device).train(), config.C if event.private else NO_CLIP
     batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
     first_averaged = round(event.steps * (1 - config.averaged))
-    average = AveragedModel(F)
-    count = sum(p.numel() for p in F.parameters() if p.requires_grad)
-    with step_noise(entropy, count=count, device=workers.device, private=event.private) as noise:
+    with (
+        trained(F, config, entropy) as count,
+        step_noise(entropy, count=count, device=workers.device, private=event.private) as noise,
+    ):
+        average = AveragedModel(F)
         optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
         parts: dict[str, Stateful] = {"F": F, "optimizer": optimizer, "average": average}
         # A checkpoint keeps no state of a stream, so nothing in it is secret but what it was computed from: the noise
@@ -85,8 +88,7 @@ def fine_tune(
                 average.update_parameters(F)
             checkpoint.save(step + 1, parts)
             progress(step + 1, event.steps)
-    state = {name: tensor.detach().cpu() for name, tensor in average.module.state_dict().items()}
-    return Release(value=FineTuned(state=state), events=(event,))
+    return Release(value=FineTuned(state=whole(average.module)), events=(event,))
 
 
 def _optimizer(

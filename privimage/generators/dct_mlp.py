@@ -21,6 +21,7 @@ class DctMlpSize:
     width: int
     blocks: int = 3
     varies = True  # its generators vary images: see `sizes.varies`
+    attends = True  # a part of its network can be trained alone: see `sizes.attends`
 
     def check(self, shape: Shape) -> None:
         """Raise InputError for small images. Free of torch."""

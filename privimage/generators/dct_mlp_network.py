@@ -41,6 +41,14 @@ class DctMLP(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
+    def conditioning(self) -> list[nn.Module]:
+        """See Attending."""
+        return [self.label]
+
+    def attending(self) -> list[nn.Module]:
+        """The modulations: there is no attention, and by them alone a label reaches the blocks."""
+        return list(self.film)
+
     def forward(self, z: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
         """Raw output [B, channels*k*k] for scaled coefficients, noise levels [B] and labels [B] in 0..n_classes."""
         angle = c_noise[:, None] * self.frequencies

@@ -55,6 +55,11 @@ def varies(size: str) -> bool:
     return bool(getattr(DOOR.load(size), "varies", False))
 
 
+def attends(size: str) -> bool:
+    """Whether a part of its network can be trained alone: F is then `Attending` (`dpsgd.adapters`)."""
+    return bool(getattr(DOOR.load(size), "attends", False))
+
+
 def _is_generator(made: object) -> bool:
     from privimage.generators.generator import Generator
 

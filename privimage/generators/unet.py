@@ -23,6 +23,7 @@ class UNetSize:
     multipliers: tuple[int, ...]
     attention: tuple[int, ...] = (16,)
     varies = True  # its generators vary images: see `sizes.varies`
+    attends = True  # a part of its network can be trained alone: see `sizes.attends`
 
     def make(self, *, channels: int, image_size: int, n_classes: int) -> UNet:
         """A freshly initialised UNet of this size."""

@@ -55,6 +55,15 @@ class UNet(nn.Module):
         self.norm_out = _norm(wide[0])
         self.conv_out = _conv(wide[0], channels, gain=0)
 
+    def conditioning(self) -> list[nn.Module]:
+        """See Attending."""
+        return [self.embed.label]
+
+    def attending(self) -> list[nn.Module]:
+        """Attention, and the layers that carry the embedding of noise level and label into each block."""
+        blocks = [block for block in self.modules() if isinstance(block, Block)]
+        return [block.dense for block in blocks] + [m for m in self.modules() if isinstance(m, Attention)]
+
     def forward(self, z: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
         """F_x [B,C,H,W] from z = c_in * x [B,C,H,W], c_noise [B], int64 label [B]. Zero when untrained."""
         e: Tensor = self.embed(c_noise, label)

@@ -25,6 +25,7 @@ from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
 
+LATER = {"finetune.trainable": "all", "finetune.rank": None}  # see Stage
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
 LONG = {"pretrain.images": 480_000, "pretrain.ema": 0.9995}  # what a pool of many different images needs
@@ -75,6 +76,7 @@ class DiffusionMethod(Method):
                 kind="generator",
                 fields=("model.size", "finetune"),
                 without=ROUNDING if private else (*ROUNDING, "finetune.C"),
+                later=LATER,
                 world=("sensitive", "shape", "labels", "seed", "draw"),
                 fix="lower method.finetune.lr",
                 asks=Ask(
@@ -149,8 +151,15 @@ class DiffusionMethod(Method):
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
 
     def check_shape(self, config: DiffusionConfig, shape: Shape) -> None:
-        """The generator fits the images."""
+        """The generator fits the images, and has the part of it that is to be trained alone."""
         sizes.check(config.model.size, shape)
+        if self.finetune != "none" and config.finetune.partial and not sizes.attends(config.model.size):
+            field = "rank" if config.finetune.trainable == "all" else "trainable"
+            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.attends(name))
+            raise InputError(
+                f"method.finetune.{field}: no part of {config.model.size} can be trained alone; leave trainable at "
+                f"all and rank at null, or take one of {allowed}"
+            )
 
     def warnings(self, configs: Sequence[DiffusionConfig], of: Sizes) -> list[str]:
         """A line if the largest noise hides what is asked for, by public numbers alone.
@@ -224,6 +233,23 @@ MEMBERS = {
     ),
     "dpdm": DiffusionMethod(
         pretrain_on="nothing", what="DP-SGD from scratch", role="rival", settings={"sample.guidance": 0.0}
+    ),
+    "dp-ldm": DiffusionMethod(
+        pretrain_on="public",
+        what="pre-trained on all public images, of which DP-SGD trains attention and labels alone",
+        role="rival",
+        settings={"finetune.trainable": "attention", "sample.guidance": 0.0, "sample.detail_below": 0.0},
+    ),
+    "dp-lora": DiffusionMethod(
+        pretrain_on="public",
+        what="the same with adapters of low rank in the place of attention",
+        role="rival",
+        settings={
+            "finetune.trainable": "attention",
+            "finetune.rank": 4,
+            "sample.guidance": 0.0,
+            "sample.detail_below": 0.0,
+        },
     ),
     "selection-only": DiffusionMethod(
         pretrain_on="selected",

@@ -199,6 +199,9 @@ def another(name: str, dotted: str) -> Any:
         "photo",
         "anchors",
         "noise",
+        "attention",
+        "all",
+        3,
     )
     numbers = (value + 1, value / 2) if isinstance(value, int | float) and not isinstance(value, bool) else ()
     for candidate in (not value, *numbers, 0.5, *words) if isinstance(value, bool) else (*numbers, 0.5, *words):
