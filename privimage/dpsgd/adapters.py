@@ -75,16 +75,16 @@ def trained(F: nn.Module, config: FinetuneConfig, entropy: Entropy) -> Iterator[
     Raises InputError if F does not say what its attention is.
     """
     before = {p: p.requires_grad for p in F.parameters()}
-    adapted: list[str] = []
+    layers: dict[str, nn.Module] = {}
     if config.partial:
         _freeze(F, config)
         if config.rank is not None:
-            adapted = _adapt(F, config.rank, Tensors(entropy.stream("adapters")))
+            layers = _adapt(F, config.rank, Tensors(entropy.stream("adapters")))
     try:
         yield sum(p.numel() for p in F.parameters() if p.requires_grad)
     finally:
-        for name in adapted:
-            _put(F, name, F.get_submodule(name).layer)
+        for name, layer in layers.items():
+            _put(F, name, layer)
         for p, had in before.items():
             p.requires_grad_(had)
 
@@ -110,8 +110,8 @@ def _freeze(F: nn.Module, config: FinetuneConfig) -> None:
         module.requires_grad_(True)
 
 
-def _adapt(F: nn.Module, rank: int, rng: Tensors) -> list[str]:
-    """Put adapters beside all that is trained; the names of their layers.
+def _adapt(F: nn.Module, rank: int, rng: Tensors) -> dict[str, nn.Module]:
+    """Put adapters beside all that is trained; their layers, by name.
 
     What takes a label in is trained itself: of labels the public weights know nothing. So is a layer that has no more
     weights than its adapter would have. All else without an adapter is frozen.
@@ -126,10 +126,10 @@ def _adapt(F: nn.Module, rank: int, rng: Tensors) -> list[str]:
     kept.update(p for name in small for p in F.get_submodule(name).parameters())
     for p in F.parameters():
         p.requires_grad_(p in kept)
-    adapted = [name for name in found if name not in small]
-    for name in adapted:
-        _put(F, name, Adapted(F.get_submodule(name), rank=rank, rng=rng))  # type: ignore[arg-type]
-    return adapted
+    layers = {name: F.get_submodule(name) for name in found if name not in small}
+    for name, layer in layers.items():
+        _put(F, name, Adapted(layer, rank=rank, rng=rng))  # type: ignore[arg-type]
+    return layers
 
 
 def _no_smaller(weight: Tensor, rank: int) -> bool:

@@ -442,13 +442,20 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], No
     yield leave_out
 
 
-@pytest.mark.parametrize("dotted", ["finetune.K", "finetune.label_dropout", "pretrain.lr", "model.size"])
+LEFT_OUT = [
+    *(("pdp-diffusion", f) for f in ("finetune.K", "finetune.label_dropout", "pretrain.lr", "model.size")),
+    ("dp-ldm", "finetune.trainable"),
+    ("dp-lora", "finetune.rank"),
+]
+
+
+@pytest.mark.parametrize(("name", "dotted"), LEFT_OUT)
 def test_a_field_that_is_left_out_of_the_declaration_is_seen(
-    dotted: str, declare: Callable[[str, str], None], baselines: dict[str, Recorder], tmp_path: Path
+    name: str, dotted: str, declare: Callable[[str, str], None], baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:
-    declare("pdp-diffusion", dotted)
+    declare(name, dotted)
     with pytest.raises((AssertionError, ValueError, RuntimeError)):
-        stays_the_same("pdp-diffusion", "generator", baselines, tmp_path)
+        stays_the_same(name, "generator", baselines, tmp_path)
 
 
 def test_a_key_that_is_not_made_from_the_declaration_is_seen(

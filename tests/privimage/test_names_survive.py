@@ -43,8 +43,10 @@ embedding-derived d5162c7db965ecf9 dp-merf
 generator 098af27d3e5f5f7a privimage+d
 generator 3c9cf83bfc36ed4f dpdm
 generator 6ddf45f06ce02f1b pdp-diffusion
+generator 97e57059ebd182fa dp-lora
 generator acda84754c65351b nonprivate-tune
 generator bc7accb699740d0b privimage+md
+generator e3851ae130b317f5 dp-ldm
 generator f1ab9d68154fbab9 random-selection
 histogram b25581b60f7c6b41 nonprivate-tune
 histogram b25581b60f7c6b41 privimage+d
@@ -71,6 +73,8 @@ model 0d63a492f85276c9 selection+anchors
 model 1c9fd5b7ad22121a nonprivate-tune
 model 2435ed49f6f4c6d6 dpdm
 model 57fdd62f8a579988 pe
+model 5f0ededeb8e75a68 dp-lora
+model 9fbaa555ef88c1e3 dp-ldm
 model a96a3711004542e0 privimage+d
 model af597dbb40d863ea selection-only
 model b86deb7f769e8e3f privimage+md
@@ -101,6 +105,8 @@ pretrained d088b27347a67e41 selection+anchors
 pretrained f5f345f894952d4e nonprivate-tune
 pretrained f5f345f894952d4e privimage+d
 pretrained f5f345f894952d4e selection-only
+pretrained fbe92440bbc67bcd dp-ldm
+pretrained fbe92440bbc67bcd dp-lora
 pretrained fbe92440bbc67bcd pdp-diffusion
 public-generator 2a8fa9474b61abf9 pe
 query-function cd6be3adb7fb64e5 dp-mepf
@@ -113,8 +119,10 @@ query-function cd6be3adb7fb64e5 privimage+md
 query-function cd6be3adb7fb64e5 privimage+qm
 query-function cd6be3adb7fb64e5 selection+anchors
 query-function cd6be3adb7fb64e5 selection-only
+samples 025259a2952b39b9 dp-lora
 samples 0635a8bf893092e4 privimage+md
 samples 15e3787d09035796 random-selection
+samples 554f8c984e3157d5 dp-ldm
 samples 5605f3a24e7fc801 nonprivate-tune
 samples 690ff45faf8e6d6c selection-only
 samples 6ef6db61b8171ccc privimage+d
@@ -129,6 +137,7 @@ samples e745d3fdf094358b privimage+a
 samples efdca278ecec8c95 dp-mepf
 score 0e0866ca79d1f470 pdp-diffusion
 score 1b69cef8c04ae04b privimage+m
+score 2a87a18965e1debd dp-lora
 score 36fc8d3c9d507746 selection+anchors
 score 3e7d697ca1af388b privimage+qm
 score 3fd191641d4c9b32 privimage+a
@@ -139,6 +148,7 @@ score 9c1de2e996a2998d dp-merf
 score aec105a3812cd42c dpdm
 score d3f644b69c2ca1e5 privimage+d
 score edeb1e601127bc2b privimage+md
+score f416c576f65324b4 dp-ldm
 score faaa8d95d51f4058 random-selection
 selection 0fdf1f3efe0dd9c4 random-selection
 selection 63bf11ad02242962 nonprivate-tune
