@@ -82,7 +82,6 @@ class Stage:
     """One stage. A name in `fields` (dotted, of the method) stands for all fields below it but those in `without`.
 
     `after` are the kinds of the stages that it follows from, beside those that they follow from; None: all before it.
-    `later` are fields that came later, with the value that is what was done without them: then they are in no key.
     `asks` is what it asks of the sensitive set. Its fields and its noise determine the stage without being named here.
     `fix` says what to do where its numbers are not finite.
     """
@@ -90,7 +89,6 @@ class Stage:
     kind: str
     fields: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    later: Mapping[str, Any] = field(default_factory=dict)
     world: tuple[World, ...] = ()
     after: tuple[str, ...] | None = None
     asks: Ask | None = None
@@ -100,14 +98,6 @@ class Stage:
         """Whether this stage itself depends on the field."""
         own = self.fields if self.asks is None else (*self.fields, *self.asks.fields)
         return _below(field, own) and not _below(field, self.without)
-
-    def own(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Of all fields with their values those that are in its key."""
-        return {
-            name: value
-            for name, value in fields.items()
-            if self.names(name) and not (name in self.later and self.later[name] == value)
-        }
 
 
 def _below(field: str, names: tuple[str, ...]) -> bool:
@@ -188,7 +178,7 @@ class Declaration:
     def named(self) -> set[str]:
         """The fields that it names, or names of groups of fields."""
         asked = {name for _, ask in self.asking for name in (*ask.fields, ask.sigma) if isinstance(name, str)}
-        return asked.union(*((*stage.fields, *stage.without, *stage.later) for stage in self.stages))
+        return asked.union(*((*stage.fields, *stage.without) for stage in self.stages))
 
     @property
     def refusal(self) -> str | None:
@@ -256,7 +246,7 @@ class Inputs:
             inputs = {
                 **({"after": inputs} if inputs else {}),
                 "stage": stage.kind,
-                "fields": stage.own(self.fields),
+                "fields": {name: value for name, value in self.fields.items() if stage.names(name)},
                 **{name: self.world[name] for name in stage.world},
                 **({} if stage.asks is None else {"asked": self.asked[stage.kind]}),
             }

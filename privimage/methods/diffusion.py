@@ -25,7 +25,6 @@ from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
 
-LATER = {"finetune.trainable": "all", "finetune.rank": None}  # see Stage
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
 LONG = {"pretrain.images": 480_000, "pretrain.ema": 0.9995}  # what a pool of many different images needs
@@ -76,7 +75,6 @@ class DiffusionMethod(Method):
                 kind="generator",
                 fields=("model.size", "finetune"),
                 without=ROUNDING if private else (*ROUNDING, "finetune.C"),
-                later=LATER,
                 world=("sensitive", "shape", "labels", "seed", "draw"),
                 fix="lower method.finetune.lr",
                 asks=Ask(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import toys
@@ -31,7 +30,6 @@ from privimage.generators.edm import EDM
 from privimage.generators.generator import Generator
 from privimage.generators.pretrain import Seeded
 from privimage.generators.unet import UNetSize
-from privimage.methods.declared import Stage
 from privimage.methods.method import load
 from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Event
@@ -224,12 +222,3 @@ def test_a_size_without_such_a_part_is_refused() -> None:
         trained(nn.Linear(2, 2), config("attention"), entropy(5)),
     ):
         pass
-
-
-def test_a_later_field_is_in_a_key_only_where_it_changes_something() -> None:
-    before = Stage(kind="k", fields=("finetune",))
-    stage = Stage(kind="k", fields=("finetune",), later={"finetune.rank": None})
-    old, fields = {"finetune.lr": 0.1}, {"finetune.lr": 0.1, "finetune.rank": None}
-    assert stage.own(fields) == before.own(old) == old
-    assert stage.own({**fields, "finetune.rank": 2}) == {**old, "finetune.rank": 2} and stage.names("finetune.rank")
-    assert np.all([load(name).declaration.uses("finetune.rank") for name in ("dp-lora", "dpdm", "privimage+d")])
