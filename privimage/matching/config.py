@@ -17,6 +17,33 @@ class FourierConfig(Frozen):
     length: float = Field(default=0.37, gt=0, le=100)  # of the kernel: root mean square difference of pixels in [0, 1]
 
 
+class CentralConfig(Frozen):
+    """The noisy mean image of every label."""
+
+    sigma: float = Field(default=10.0, ge=0.01, le=1e6)  # noise multiplier of the mean images
+    clip: float = Field(default=0.35, gt=0, le=1)  # root mean square of the pixels of an image, in [0, 1], at most
+
+
+class NtkConfig(Frozen):
+    """The fixed network whose gradient at an image is asked."""
+
+    width: int = Field(default=20, ge=1, le=10_000)  # units; each has as many features as an image has pixels, and two
+
+
+class CharacteristicConfig(Frozen):
+    """The frequencies of a characteristic function, and the critic that weighs them."""
+
+    features: int = Field(default=2000, ge=2, le=200_000, multiple_of=2)  # a cosine and a sine of each frequency
+    length: float = Field(default=0.37, gt=0, le=100)  # of the kernel of a median frequency: see FourierConfig
+    spread: float = Field(default=0.5, ge=0, le=3)  # standard deviation of the logarithm of the length of frequencies
+
+
+class CriticConfig(Frozen):
+    """How the critic is trained."""
+
+    lr: float = Field(default=0.02, ge=0)  # learning rate; 0: all frequencies weigh the same
+
+
 class MatchConfig(Frozen):
     """How the generator is trained to meet the noisy means."""
 
@@ -26,11 +53,28 @@ class MatchConfig(Frozen):
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights
 
 
+class KernelConfig(Frozen):
+    """The kernel, and how a generator is trained to meet noisy mean embeddings of batches."""
+
+    q: float = Field(default=0.25, gt=0, le=1)  # share of the images in a batch, each drawn by itself
+    steps: int = Field(default=300, ge=1, le=10**8)  # of training: more steps need more noise
+    features: int = Field(default=1000, ge=2, le=200_000, multiple_of=2)  # of a step: a cosine and a sine each
+    length: float = Field(default=0.37, gt=0, le=100)  # of the kernel: see FourierConfig
+    batch: int = Field(default=200, ge=4, le=100_000)  # images that are generated a step, of all labels together
+    lr: float = Field(default=2e-3, gt=0)  # learning rate
+    ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights
+
+
 ASKED: dict[str, tuple[Stage, ...]] = {  # by the features, the stages up to what is asked
     "fourier": stages_of("embedding", purpose="mean embedding", sigma="means.sigma", fields=("fourier",), after=()),
+    "ntk": stages_of("embedding", purpose="mean embedding", sigma="means.sigma", fields=("ntk",), after=()),
+    "characteristic": stages_of(
+        "embedding", purpose="characteristic function", sigma="means.sigma", fields=("characteristic",), after=()
+    ),
     "perceptual": (
         QUERY_FUNCTION,
         Stage(kind="layers", fields=("means.network", "moments"), world=("public",), after=("query-function",)),
         *stages_of("embedding", purpose="mean embedding", sigma="means.sigma", fields=(), after=("layers",)),
     ),
 }
+CENTRAL = stages_of("central", purpose="central images", sigma="central.sigma", fields=("central.clip",), after=())

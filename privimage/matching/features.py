@@ -49,7 +49,7 @@ class Fourier:
 
     def __init__(self, W: NDArray[np.float32], *, device: torch.device) -> None:
         self.arrays: Mapping[str, NDArray[Any]] = {"frequencies": W}
-        self.d = 2 * len(W)
+        self.d, self.device = 2 * len(W), device
         self._W = torch.from_numpy(W).to(device)
 
     @staticmethod

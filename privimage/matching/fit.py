@@ -12,7 +12,7 @@ import copy
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.generator import OneStep
@@ -33,8 +33,12 @@ def match(
     device: torch.device,
     progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
+    critic: Opponent | None = None,
 ) -> dict[str, Tensor]:
-    """The averaged weights of F after training to meet `means`. A killed call goes on from `checkpoint`."""
+    """The averaged weights of F after training to meet `means`. A killed call goes on from `checkpoint`.
+
+    `critic` weighs a frequency, the features of which are a cosine and then a sine; None: all features alike.
+    """
     F, labels = generator.to(device).F.train(), len(means.M)
     M = torch.from_numpy(means.M).float().to(device)
     w = torch.from_numpy(precision(means.n)).float().to(device)
@@ -43,10 +47,15 @@ def match(
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True)
     average = copy.deepcopy(F)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "rng": rng}
+    if critic is not None:
+        parts |= {"critic": critic.weights.to(device), "critic-adam": critic.adam}
     for step in range(checkpoint.restore(parts), config.steps):
         z = generator.noise(len(y), Seeded(rng)).to(device)
         phi = features(generator.pixels(z, y.to(device)))
-        loss = (w * missed(phi.unflatten(0, (labels, -1)), M)).sum()
+        off = gaps(phi.unflatten(0, (labels, -1)), M)
+        if critic is not None:
+            off = critic.weighed(off, w)
+        loss = (w * off.sum(1)).sum()
         for group in adam.param_groups:
             group["lr"] = config.lr * _schedule(step, config.steps)
         adam.zero_grad(set_to_none=True)
@@ -60,9 +69,31 @@ def match(
     return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
 
 
+class Opponent:
+    """A critic with its optimizer: it takes a step up whenever it has weighed."""
+
+    def __init__(self, weights: nn.Module, *, lr: float) -> None:
+        self.weights = weights
+        self.adam = torch.optim.Adam(weights.parameters(), lr=lr)
+
+    def weighed(self, off: Tensor, w: Tensor) -> Tensor:
+        """`off` [labels, d] by the weights as they are; then they are moved to where more is missed."""
+        by = torch.cat([self.weights()] * 2)
+        gain = (by * (w[:, None] * off.detach()).sum(0)).sum() / off.detach().sum().clamp(min=1e-12)
+        self.adam.zero_grad(set_to_none=True)
+        (-gain).backward()
+        self.adam.step()
+        return by.detach() * off
+
+
+def gaps(phi: Tensor, M: Tensor) -> Tensor:
+    """(M - mean phi)^2 [labels, d] of phi [labels, images, d]."""
+    return (M - phi.mean(1)).square()
+
+
 def missed(phi: Tensor, M: Tensor) -> Tensor:
     """|M - mean phi|^2 [labels] of phi [labels, images, d]."""
-    return (M - phi.mean(1)).square().sum(1)
+    return gaps(phi, M).sum(1)
 
 
 def precision(n: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from privimage.data.sets import PublicSet
 from privimage.errors import LostAnswer
+from privimage.generators import Shape
 from privimage.histogram import query_function
+from privimage.matching.central import LowPass
 from privimage.matching.features import (
     PART,
     Fourier,
@@ -24,6 +26,8 @@ from privimage.matching.features import (
     layers_of,
     phi_of,
 )
+from privimage.matching.ntk import Ntk
+from privimage.matching.pearl import frequencies
 from privimage.means import answer
 from privimage.means.answer import Means, estimate
 from privimage.means.embedding import ALIKE
@@ -45,25 +49,42 @@ MOST_PUBLIC = 5000  # public images that the means of layers are taken of
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def noisy_means(features: Phi, context: Context) -> tuple[Means, Arrays]:
+def noisy_means(features: Phi, context: Context, kind: str = KIND) -> tuple[Means, Arrays]:
     """The means of these features with the noise that the trial needs, asked, found or derived; and the arrays of the
-    features that they were asked of."""
+    features that they were asked of. `kind` is that of the stage."""
     train, device = context.sensitive.train, context.stages.workers.device
 
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
         phi = partial(phi_of, features=features, device=device)
         return answer.ask(phi, train, d=features.d, event=event, entropy=entropy, unit=UNIT)
 
-    found = shared_answer(KIND, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
-    return estimate(found[KIND], sigma=context.events[KIND].sigma, n=len(train), unit=UNIT), found
+    found = shared_answer(kind, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
+    return estimate(found[kind], sigma=context.events[kind].sigma, n=len(train), unit=UNIT), found
 
 
-def fourier(context: Context) -> tuple[Means, Phi]:
+def drawn(kind: str, config: Any, shape: Shape, *, device: torch.device) -> Phi:
+    """The features of that kind that follow from a configuration alone."""
+    match kind:
+        case "ntk":
+            return Ntk(Ntk.drawn(width=config.ntk.width, shape=shape), device=device)
+        case "characteristic":
+            return Fourier(frequencies(shape=shape, **config.characteristic.model_dump()), device=device)
+    W = Fourier.drawn(features=config.fourier.features, length=config.fourier.length, shape=shape)
+    return Fourier(W, device=device)
+
+
+def fourier(context: Context, kind: str = "fourier") -> tuple[Means, Phi]:
     """The noisy means of random Fourier features of pixels, and these features."""
-    config, device = context.config.fourier, context.stages.workers.device
-    W = Fourier.drawn(features=config.features, length=config.length, shape=context.sensitive.train.shape)
-    means, asked = noisy_means(Fourier(W, device=device), context)
+    device = context.stages.workers.device
+    means, asked = noisy_means(drawn(kind, context.config, context.sensitive.train.shape, device=device), context)
     return means, Fourier(asked["frequencies"], device=device)
+
+
+def ntk(context: Context) -> tuple[Means, Phi]:
+    """The noisy means of gradients of a fixed network, and these features."""
+    device = context.stages.workers.device
+    means, asked = noisy_means(drawn("ntk", context.config, context.sensitive.train.shape, device=device), context)
+    return means, Ntk(asked, device=device)
 
 
 def perceptual(context: Context) -> tuple[Means, Phi]:
@@ -113,4 +134,16 @@ def probe(layers: Layers, public: PublicSet, device: torch.device) -> NDArray[np
     return found
 
 
-ASK = {"fourier": fourier, "perceptual": perceptual}  # by the features: their noisy means, asked, found or derived
+def central(context: Context) -> NDArray[np.uint8]:
+    """The central images of the labels [labels, C, H, W]."""
+    config, train, device = context.config.central, context.sensitive.train, context.stages.workers.device
+    features = LowPass(shape=train.shape, clip=config.clip, device=device)
+    return features.images(noisy_means(features, context, "central")[0])
+
+
+ASK: dict[str, Callable[[Context], tuple[Means, Phi]]] = {  # by the features: their noisy means, asked or found
+    "fourier": fourier,
+    "perceptual": perceptual,
+    "ntk": ntk,
+    "characteristic": partial(fourier, kind="characteristic"),
+}

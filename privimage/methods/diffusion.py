@@ -36,7 +36,7 @@ class DiffusionMethod(Method):
     """A row of the paper's table, or a control beside it. Its settings were found on public data (docs/rivals.md)."""
 
     what: str
-    pretrain_on: Literal["selected", "tilted", "random", "public", "nothing"]
+    pretrain_on: Literal["selected", "tilted", "random", "public", "central", "nothing"]
     finetune: Literal["private", "none", "nonprivate"] = "private"
     counted: bool = False  # whether means are met from the noisy histogram on, not from all public images alike
     widened: bool = False  # whether variations of the selected images are selected too

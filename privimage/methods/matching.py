@@ -53,8 +53,9 @@ class MatchingMethod(Method):
     """A method of this kind, by the features whose means are asked."""
 
     what: str
-    features: Literal["fourier", "perceptual"]
+    features: Literal["fourier", "perceptual", "ntk", "characteristic"]
     role: MethodRole = "rival"
+    fields: tuple[str, ...] = ()  # of the generator, beside those of all
     settings: Mapping[str, Any] = field(default_factory=lambda: {"model.size": sizes.ONE_STEP})
 
     config: ClassVar[type[MethodConfig]] = MatchingConfig
@@ -71,7 +72,7 @@ class MatchingMethod(Method):
             *ASKED[self.features],
             Stage(
                 kind="model",
-                fields=("model.size", "match"),
+                fields=("model.size", "match", *self.fields),
                 world=("shape", "labels", "seed"),
                 fix="lower method.match.lr",
             ),

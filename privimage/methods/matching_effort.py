@@ -14,11 +14,12 @@ from privimage.generators import Shape, sizes
 from privimage.generators.config import SampleConfig
 from privimage.generators.generator import OneStep
 from privimage.generators.sampler import draw_images
-from privimage.matching.features import PART, Fourier, Perceptual, Phi, floats, layers_of
+from privimage.matching.features import PART, Perceptual, Phi, floats, layers_of
 from privimage.matching.fit import match
-from privimage.matching.stages import MOST_PUBLIC
+from privimage.matching.stages import MOST_PUBLIC, drawn
 from privimage.means.answer import Means
 from privimage.methods.effort import CLASSES, CPU, LABELS, StepSeconds, clock, pictures, query_seconds
+from privimage.methods.matching_pipeline import critic_of
 from privimage.progress import Tell, silent
 from privimage.semantics import QueryFunction, query_network
 
@@ -95,8 +96,7 @@ class MatchingEffort:
                 arrays = Perceptual.fitted(layers, [x], moments=config.moments)
             features: Phi = Perceptual(layers, arrays, device=CPU)
         else:
-            W = Fourier.drawn(features=config.fourier.features, length=config.fourier.length, shape=self.shape)
-            features = Fourier(W, device=CPU)
+            features = drawn(config.member.features, config, self.shape, device=CPU)  # type: ignore[attr-defined]
         self._features[config.name] = features
         with torch.no_grad():
             self._image[config.name] = clock(lambda: features(x)) / PART
@@ -106,7 +106,8 @@ class MatchingEffort:
         features, few = self._features[config.name], config.match.model_copy(update={"steps": 2})
         means = Means(M=np.zeros((LABELS, features.d)), noise=np.ones(LABELS), n=np.ones(LABELS))
         return clock(lambda: match(
-            self._generator(config), features, means, config=few, seed=0, device=CPU, progress=silent
+            self._generator(config), features, means, config=few, seed=0, device=CPU, progress=silent,
+            critic=critic_of(features, config, self.shape, device=CPU),
         )) / few.steps  # fmt: skip
 
     def _draw(self, config: MatchingConfig) -> object:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from privimage.errors import InputError
 from privimage.finite import check_images
-from privimage.generators import sizes
+from privimage.generators import Shape, sizes
 from privimage.generators.config import SampleConfig
 from privimage.generators.generator import OneStep
 from privimage.generators.sampler import draw_images
-from privimage.matching.fit import match
+from privimage.matching.features import Phi
+from privimage.matching.fit import Opponent, match
+from privimage.matching.pearl import Critic
 from privimage.matching.stages import ASK
 from privimage.methods.method import Synthetic
 from privimage.progress import Tell
@@ -35,7 +39,7 @@ def images(kind: str, context: Context) -> Synthetic:
         device, kept = stages.workers.device, stages.checkpoint("model", inputs.of("model"))
         state = match(
             generator, features, means, config=config.match, seed=context.seed, device=device, progress=progress,
-            checkpoint=kept,
+            checkpoint=kept, critic=critic_of(features, config, train.shape, device=device),
         )  # fmt: skip
         generator.F.load_state_dict(state)
         return Built(arrays=numpy_state(generator.state_dict()), privacy=context.privacy, events=context.paid)
@@ -52,3 +56,11 @@ def images(kind: str, context: Context) -> Synthetic:
     generator.load(torch_state(stages.public("model", inputs.of("model"), train_it).arrays))
     made = stages.public("samples", inputs.of("samples"), draw).arrays
     return Synthetic(x=made["x"], y=made["y"], inputs=inputs)
+
+
+def critic_of(features: Phi, config: MatchingConfig, shape: Shape, *, device: torch.device) -> Opponent | None:
+    """The critic of the features, where the method has one."""
+    critic = getattr(config, "critic", None)
+    if critic is None:
+        return None
+    return Opponent(Critic(features.arrays["frequencies"], shape=shape).to(device), lr=critic.lr)

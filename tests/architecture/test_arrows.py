@@ -59,7 +59,7 @@ FOLDERS = {
     },
     "matching": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",
-        "histogram", "means", "generators", "checkpoint", "metrics.efficientnet",
+        "histogram", "means", "generators", "checkpoint", "metrics.efficientnet", "dpsgd.poisson",
     },
     "evolution": {"privacy", "data", "generators", "means.config", "means.embedding", "means.features"},
     "means": {

@@ -25,7 +25,8 @@ from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.noise import StreamNoiseOptimizer
 from privimage.errors import InputError
 from privimage.generators import sizes
-from privimage.methods import pipeline
+from privimage.means import answer
+from privimage.methods import kernel_pipeline, pipeline
 from privimage.methods.context import Context
 from privimage.methods.declared import Declaration, Inputs, Stage, fields_of
 from privimage.methods.diffusion import ROUNDING
@@ -56,6 +57,10 @@ VALUES: dict[str, Any] = {
     "sample": {"steps": 2, "guidance": 1.0, "detail_below": 1.0},
     "fourier": {"features": 20},
     "match": {"steps": 2, "batch": 12},
+    "central": {"sigma": 10},
+    "ntk": {"width": 3},
+    "characteristic": {"features": 20},
+    "kernel": {"q": 0.25, "steps": 2, "features": 20, "batch": 12},
     "evolve": {"rounds": 3, "first": 20, "candidates": 6, "threshold": 0.5},
     "samples": 12,
 }
@@ -446,6 +451,8 @@ LEFT_OUT = [
     *(("pdp-diffusion", f) for f in ("finetune.K", "finetune.label_dropout", "pretrain.lr", "model.size")),
     ("dp-ldm", "finetune.trainable"),
     ("dp-lora", "finetune.rank"),
+    ("dp-feta", "pool.views"),
+    ("dp-kernel", "kernel.length"),
 ]
 
 
@@ -521,3 +528,31 @@ def test_half_of_the_declared_steps_is_seen(
     with pytest.raises(AssertionError):
         asks_what_it_declares("dpdm", tmp_path, draws)
     assert [steps for _, steps in draws] == [1]
+
+
+def test_fewer_steps_than_declared_are_seen_of_a_training_that_is_no_dp_sgd(
+    tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kernel_pipeline.train
+    monkeypatch.setattr(kernel_pipeline, "train", lambda *args, event, **rest: real(
+        *args, event=event.model_copy(update={"steps": 1}), **rest))  # fmt: skip
+    with pytest.raises(AssertionError):
+        asks_what_it_declares("dp-kernel", tmp_path, draws)
+    assert [steps for _, steps in draws] == [1]
+
+
+@pytest.mark.parametrize("name", ["dp-ntk", "pearl", "dp-feta"])
+def test_an_answer_that_is_looked_at_again_is_seen(
+    name: str, tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means that are asked twice, and charged once."""
+    real = answer.ask
+
+    def twice(*args: Any, **rest: Any) -> Any:
+        real(*args, **rest)
+        return real(*args, **rest)
+
+    monkeypatch.setattr(answer, "ask", twice)
+    with pytest.raises(AssertionError):
+        asks_what_it_declares(name, tmp_path, draws)
+    assert [sigma for sigma, _ in draws[:2]] == [6.0, 6.0]

@@ -16,8 +16,9 @@ from known import entropy
 from privimage.data.sets import PrivateSet
 from privimage.errors import LostAnswer
 from privimage.matching import stages as matching
+from privimage.matching.central import LowPass
 from privimage.matching.features import Phi, floats, phi_of
-from privimage.matching.stages import ASK, UNIT
+from privimage.matching.stages import ASK, UNIT, drawn
 from privimage.means import answer
 from privimage.methods.context import Context
 from privimage.methods.resolve import resolve
@@ -68,10 +69,14 @@ def odd(n: int) -> PrivateSet:
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Phi]:
     own = {kind: ASK[kind](context_of(tmp_path_factory.mktemp(kind), kind, sigma=1.0))[1] for kind in KINDS}
+    shape = toys.public_set().shape
+    own["ntk"] = drawn("ntk", resolve({"name": "dp-ntk", "ntk": {"width": 3}}), shape, device=CPU)
+    own["pearl"] = drawn("characteristic", resolve({"name": "pearl"}), shape, device=CPU)
+    own["central"] = LowPass(shape=shape, clip=0.3, device=CPU)
     return own | {"long": Broken(1e30), "no numbers": Broken(float("nan")), "infinite": Broken(float("inf"))}
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "long", "no numbers", "infinite"])
+@pytest.mark.parametrize("kind", [*KINDS, "ntk", "pearl", "central", "long", "no numbers", "infinite"])
 def test_one_image_changes_one_row_by_at_most_the_sensitivity(kind: str, features: dict[str, Phi]) -> None:
     images = odd(9)
     whole = asked(images, features[kind])
