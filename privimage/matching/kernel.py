@@ -71,7 +71,7 @@ def train(
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "rng": rng, "counted": counted}
     for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
         features = drawn(config, step, sensitive.shape, device=device)
-        S = asked(features, sensitive, batch.numpy(), event=event, entropy=entropy, step=step)
+        S = asked(features, sensitive, batch.numpy(), event=event, entropy=entropy, step=step).value
         counted.total += torch.from_numpy(S[:, -1])
         means = told(S, counted.total.numpy() / (step + 1), event=event, steps=step + 1, n=event.q * len(sensitive))
         phi = features(generator.pixels(generator.noise(len(y), Seeded(rng)).to(device), y.to(device)))
@@ -98,14 +98,15 @@ def drawn(config: KernelConfig, step: int, shape: tuple[int, int, int], *, devic
 
 def asked(
     features: Fourier, sensitive: PrivateSet, batch: NDArray[np.int64], *, event: Event, entropy: Entropy, step: int
-) -> NDArray[np.float64]:
-    """The noisy S [labels, features + 1] of a batch, in which a contribution of norm 1 is UNIT."""
+) -> Release[NDArray[np.float64]]:
+    """The noisy S [labels, features + 1] of a batch, in which a contribution of norm 1 is UNIT: a step of the event."""
     S = np.zeros((len(sensitive.classes), features.d + 1), np.int64)
     parts = [batch[start : start + BLOCK] for start in range(0, len(batch), BLOCK)]
     seen = phi_of((sensitive.rows(part) for part in parts), features, device=features.device)
     for part, phi in zip(parts, seen, strict=True):
         np.add.at(S, sensitive.y[part], contributions(phi, UNIT))
-    return event.perturb(S, sensitivity=UNIT, stream=entropy.stream(f"noise/{step}"))
+    noisy = event.perturb(S, sensitivity=UNIT, stream=entropy.stream(f"noise/{step}"))
+    return Release(value=noisy, events=(event,))
 
 
 def told(S: NDArray[np.float64], counts: NDArray[np.float64], *, event: Event, steps: int, n: float) -> Means:

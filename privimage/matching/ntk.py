@@ -22,7 +22,7 @@ class Ntk:
     """See above: a Phi."""
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], *, device: torch.device) -> None:
-        self.arrays = {name: arrays[name] for name in ("weights", "signs")}
+        self.arrays: Mapping[str, NDArray[Any]] = {name: arrays[name] for name in ("weights", "signs")}
         self._W, self._a = (torch.from_numpy(array).to(device) for array in self.arrays.values())
         self.d = self._W.numel() + len(self._a)
 

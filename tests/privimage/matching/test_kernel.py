@@ -31,7 +31,7 @@ EVENT = Event(purpose="kernel means", split="train", sigma=0.5, q=0.5, steps=4)
 
 def answered(images: PrivateSet, batch: np.ndarray, *, sigma: float = 1e-9, number: int = 5, step: int = 0) -> Any:
     event, features = EVENT.model_copy(update={"sigma": sigma}), drawn(CONFIG, step, SHAPE, device=CPU)
-    return asked(features, images, batch, event=event, entropy=entropy(number), step=step)
+    return asked(features, images, batch, event=event, entropy=entropy(number), step=step).value
 
 
 def one_image_changes_one_row(images: PrivateSet) -> None:
