@@ -81,7 +81,7 @@ MEMBERS = {
         role="rival",
         settings={
             "pool.views": 100,
-            "pretrain.images": 60_000,
+            "pretrain.images": 120_000,
             "sample.guidance": 0.0,
             "sample.detail_below": 0.0,
         },
