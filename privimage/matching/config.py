@@ -34,7 +34,7 @@ class CharacteristicConfig(Frozen):
     """The frequencies of a characteristic function, and the critic that weighs them."""
 
     features: int = Field(default=2000, ge=2, le=200_000, multiple_of=2)  # a cosine and a sine of each frequency
-    length: float = Field(default=0.37, gt=0, le=100)  # of the kernel of a median frequency: see FourierConfig
+    length: float = Field(default=0.2, gt=0, le=100)  # of the kernel of a median frequency: see FourierConfig
     spread: float = Field(default=0.5, ge=0, le=3)  # standard deviation of the logarithm of the length of frequencies
 
 

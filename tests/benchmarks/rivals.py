@@ -58,17 +58,24 @@ PLAIN: list[Settings] = [
         (1e-3, 16, 0.3),
     )
 ]
+PART: list[Settings] = [
+    {},
+    *({"optimizer": "adam", "lr": lr, "steps": 64, "momentum": 0.9, "P_mean": None} for lr in (1e-3, 3e-3, 1e-2)),
+]
 GUIDED: list[Settings] = [{"guidance": 0.0}, {"guidance": 1.2}]
 NO_DETAIL: list[Settings] = [{"guidance": 0.0, "detail_below": 0.0}, {"guidance": 1.2, "detail_below": 0.0}]
 ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of fine-tuning, ways of sampling
     "nonprivate-tune": (PLAIN, [*GUIDED, *NO_DETAIL]),
     "pdp-diffusion": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL]),
     "dpdm": (SPECTRAL + ADAM, GUIDED),
+    "dp-ldm": (PART, [{}]),
+    "dp-lora": (PART, [{}]),
+    "dp-feta": (SPECTRAL[:4], [{}]),
     "random-selection": (SPECTRAL[:2], [*GUIDED, {"guidance": 3.0}]),
     "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
     "privimage+d": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL[1:]]),
 }
-PRIVATE = ("pdp-diffusion", "dpdm", "random-selection", "privimage+d")
+PRIVATE = ("pdp-diffusion", "dpdm", "dp-ldm", "dp-lora", "dp-feta", "random-selection", "privimage+d")
 Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, fine-tuning, ways of sampling
 
 
