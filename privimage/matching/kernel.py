@@ -65,7 +65,7 @@ def train(
     sensitive.must_be(event.split)
     F, labels = generator.to(device).F.train(), len(sensitive.classes)
     y = torch.arange(labels).repeat_interleave(max(2, config.batch // labels))
-    rng, counted, average = torch.Generator().manual_seed(seed), Counted(labels), copy.deepcopy(F)
+    rng, counted, average = seeded(seed), Counted(labels), copy.deepcopy(F)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True)
     batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "rng": rng, "counted": counted}
@@ -74,7 +74,7 @@ def train(
         S = asked(features, sensitive, batch.numpy(), event=event, entropy=entropy, step=step).value
         counted.total += torch.from_numpy(S[:, -1])
         means = told(S, counted.total.numpy() / (step + 1), event=event, steps=step + 1, n=event.q * len(sensitive))
-        phi = features(generator.pixels(generator.noise(len(y), Seeded(rng)).to(device), y.to(device)))
+        phi = features(generator.pixels(latent(generator, len(y), rng).to(device), y.to(device)))
         off = missed(phi.unflatten(0, (labels, -1)), torch.from_numpy(means.M).float().to(device))
         for group in adam.param_groups:
             group["lr"] = config.lr * min(1.0, 2 * (1 - step / event.steps) + 0.02)
@@ -87,6 +87,16 @@ def train(
         checkpoint.save(step + 1, parts)
         progress(step + 1, event.steps)
     return Release(value={name: t.detach().cpu() for name, t in average.state_dict().items()}, events=(event,))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Where the noise that images are drawn from comes from: everybody may know it."""
+    return torch.Generator().manual_seed(seed)
+
+
+def latent(generator: OneStep, n: int, rng: torch.Generator) -> Tensor:
+    """What n images are drawn from."""
+    return generator.noise(n, Seeded(rng))
 
 
 def drawn(config: KernelConfig, step: int, shape: tuple[int, int, int], *, device: torch.device) -> Fourier:

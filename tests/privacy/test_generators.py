@@ -30,8 +30,10 @@ from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
-from privimage.generators import diffusion
+from privimage.generators import diffusion, sizes
 from privimage.generators.pretrain import Seeded
+from privimage.matching import kernel
+from privimage.matching.config import KernelConfig
 from privimage.means import answer
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
@@ -70,13 +72,15 @@ PUBLIC = {
     "privimage/matching/ntk.py:drawn": "a network whose gradients are features, the same for everybody",
     "privimage/matching/pearl.py:frequencies": "lengths of frequencies, the same for everybody",
     "privimage/matching/kernel.py:drawn": "frequencies of the features of a step, the same for everybody",
-    "privimage/matching/kernel.py:train": "noise of a generator that is trained to meet noisy means",
+    "privimage/matching/kernel.py:seeded": "noise of a generator that is trained to meet noisy means",
+    "privimage/matching/kernel.py:latent": "the same",
     "privimage/matching/fit.py:match": "noise of a generator that is trained to meet noisy means",
     "privimage/generators/implicit_network.py:__init__": "weights before training",
     "privimage/evolution/evolve.py:seed_of": "noise of candidates and of their variations",
     "privimage/evolution/evolve.py:chosen": "candidates that are varied, by their noisy votes",
     "privimage/methods/evolution_pipeline.py:generator": "labels without meaning, for public images",
     "privimage/methods/evolution_pipeline.py:_fit": "public images that fit what is not trained",
+    "privimage/methods/subsets_pipeline.py:build": "which public images are shown in the place of generated ones",
     "privimage/data/views.py": "variations of public images",
     "privimage/data/augment.py": "variations of public images",
     "privimage/generators/anchors.py:draw": "the anchor from which an image is drawn",
@@ -165,6 +169,7 @@ def train() -> PrivateSet:
 
 (X, Y), VALIDATION, TINY = toys.pictures(30, 3, seed=9), toys.sensitive_set().validation, toys.tiny()
 FUNCTION = toys.query_function(toys.query_weights(toys.public_set()))
+ONE_STEP: Any = sizes.build("implicit-128", shape=TINY.shape, n_classes=3, seed=0)
 SGD = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.5, steps=2)
 
 
@@ -198,6 +203,14 @@ def training(train: PrivateSet, engine: str = "layers") -> None:
     fine_tune(copy.deepcopy(TINY), train, config=config, event=SGD, entropy=entropy(1), workers=Workers.alone())
 
 
+def kernel_steps(train: PrivateSet) -> None:
+    config = KernelConfig(q=0.5, steps=2, features=20, batch=12)
+    kernel.train(
+        copy.deepcopy(ONE_STEP), train, config=config, event=SGD, entropy=entropy(1), seed=0,
+        device=torch.device("cpu"), progress=lambda done, total: None,
+    )  # fmt: skip
+
+
 def number_of_trials(train: PrivateSet) -> None:
     assert Law(mean=10).draw(entropy(1)) >= 1
 
@@ -207,7 +220,7 @@ def fresh_entropy(train: PrivateSet) -> None:
 
 
 DRAWS: dict[str, Callable[[PrivateSet], None]] = {
-    f.__name__: f for f in (query, means, derived, score, batches, number_of_trials, fresh_entropy)
+    f.__name__: f for f in (query, means, derived, score, batches, kernel_steps, number_of_trials, fresh_entropy)
 } | {
     f"training by {engine}": (lambda train, engine=engine: training(train, engine))  # type: ignore[misc]
     for engine in ("layers", "vmap", "opacus", "loop")
@@ -313,6 +326,8 @@ FAULTS: list[tuple[Callable[[Patch], None], str]] = [
     (noise_of_torch, "score"),
     (noise_of_torch, "means"),
     (noise_of_numpy, "query"),
+    (noise_of_numpy, "kernel_steps"),
+    (batches_of_torch, "kernel_steps"),
     (batches_of_torch, "batches"),
     (draws_of_a_seeded_generator, "training by layers"),
     (noise_of_opacus, "training by layers"),
