@@ -19,7 +19,7 @@ from privimage.errors import InputError
 from privimage.field_types import ONCE, Constraint, field_type, has_field, spelt
 from privimage.local import local_path
 from privimage.methods.method import DEFAULT, METHODS, NEVER_SEARCHED, MethodConfig, load
-from privimage.methods.resolve import fitting
+from privimage.methods.resolve import adopted
 from privimage.metrics import Features
 from privimage.paths import RESERVED
 from privimage.plain_yaml import one_line, read_yaml
@@ -210,8 +210,7 @@ class Sweep(Frozen):
         name = overrides.get(METHOD, own)
         if name == own or not all(one in METHODS.names() for one in (own, name)):
             return {**self.method, "name": name}
-        given, config = load(own).config, load(name).config
-        return {**(self.method if config is given else fitting(self.method, config)), "name": name}
+        return {**adopted(self.method, method=load(name), other=load(own)), "name": name}
 
     def _foreign(self, dotted: str, name: str) -> bool:
         """Whether a searched field is one of another method of the search, and not of the one of that name."""

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from privimage.generators.config import Precision, Training
+from privimage.generators.config import FollowConfig, Precision, Training
 from privimage.schema import Frozen
 
 EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
@@ -32,6 +32,7 @@ class FinetuneConfig(Frozen):
         default=None, ge=1, le=1024
     )  # of adapters beside frozen layers; null: the layers themselves
     precision: Precision = "fp32"  # of activations
+    follow: FollowConfig = FollowConfig()  # of the generator of a GAN
     engine: EngineName = "auto"  # what clips; all agree but for rounding
     physical_batch: int = Field(default=512, ge=1, le=100_000)  # examples in memory at once; changes rounding only
 

@@ -6,9 +6,13 @@
                   theta <- step(theta, G / (q n))          Adam, or SpectralDescent
     release the mean of the last iterates
 
+What learns from F (`Generator.follower`: the generator of a GAN) does so after a step, from the noisy F alone.
+
 Opacus's optimizer adds the noise, divides by the expected batch and steps; the sum comes from an engine of ours, the
 noise and all that is drawn from keyed streams (`privimage.privacy.entropy`). Every worker draws the same batches, K
-draws and noise, and sums its share of the clipped gradients.
+draws and noise, and sums its share of the clipped gradients. A checkpoint keeps no state of a stream, so nothing in it
+is secret but what it was computed from: the noise and the draws of a step have keys of their own, and batches that are
+done are drawn again, n numbers each.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, f
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuned:
-    """The averaged weights of F after fine-tuning."""
+    """The averaged weights of what is learned after fine-tuning."""
 
     state: dict[str, Tensor]
 
@@ -63,29 +67,28 @@ def fine_tune(
     """The fine-tuned weights and the event they cost. `entropy` keys batches, K draws and noise: it stays secret.
 
     `event.sigma` 0 means neither noise nor clipping: the release is then marked as not private, and `seen` is the look
-    that was written down. A killed call goes on from `checkpoint` with the batches and the noise that it would have
-    had, on any number of workers.
-    """
+    that was written down. A killed call goes on from `checkpoint` as it would have, on any number of workers."""
     may_read(sensitive, event if event.private else seen)
     sensitive.must_be(event.split)
-    F, C = generator.F.to(workers.device).train(), config.C if event.private else NO_CLIP
+    learned, F, C = generator.learned.to(workers.device).train(), generator.F, config.C if event.private else NO_CLIP
     batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
-    first_averaged = round(event.steps * (1 - config.averaged))
+    first = min(round(event.steps * (1 - config.averaged)), event.steps - 1)  # of those that are averaged
     with (
         trained(F, config, entropy) as count,
         step_noise(entropy, count=count, device=workers.device, private=event.private) as noise,
     ):
-        average = AveragedModel(F)
+        average = AveragedModel(learned)
+        follower = generator.follower(config.follow, labels=range(generator.n_classes))
         optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
-        parts: dict[str, Stateful] = {"F": F, "optimizer": optimizer, "average": average}
-        # A checkpoint keeps no state of a stream, so nothing in it is secret but what it was computed from: the noise
-        # and the draws of a step have keys of their own, and batches that are done are drawn again, n numbers each.
+        parts: dict[str, Stateful] = {"F": F, "optimizer": optimizer, "average": average, **follower.parts}
         for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
-            _begin(step, optimizer, noise, lr=config.lr * (1 - (1 - config.final_lr) * step / event.steps))
+            rate = 1 - (1 - config.final_lr) * step / event.steps
+            _begin(step, optimizer, noise, lr=config.lr * rate)
             _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
             optimizer.step()
-            if step >= min(first_averaged, event.steps - 1):
-                average.update_parameters(F)
+            follower.after(step, rng=Tensors(entropy.stream(f"follower/{step}")), rate=rate, workers=workers)
+            if step >= first:
+                average.update_parameters(learned)
             checkpoint.save(step + 1, parts)
             progress(step + 1, event.steps)
     return Release(value=FineTuned(state=whole(average.module)), events=(event,))

@@ -42,6 +42,18 @@ class SampleConfig(Frozen):
         return self.start_at, min(self.sigma_min, LAST * self.start_at)
 
 
+class FollowConfig(Frozen):
+    """How what learns from the trained network follows it: of a GAN, the generator its discriminator.
+
+    After every `every` steps of the discriminator the generator takes `times` steps, on so many images each.
+    """
+
+    every: int = Field(default=1, ge=1, le=100_000)  # steps of the trained network
+    times: int = Field(default=1, ge=1, le=1000)  # steps of its own after them: they cost no privacy
+    batch: int = Field(default=64, ge=2, le=100_000)  # images a step, two of a label
+    lr: float = Field(default=1e-3, gt=0)  # learning rate
+
+
 class PretrainConfig(Frozen):
     """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
 
@@ -51,6 +63,7 @@ class PretrainConfig(Frozen):
     ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
     label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance
     precision: Precision = "fp32"  # of activations
+    follow: FollowConfig = FollowConfig()  # of the generator of a GAN
 
 
 @dataclass(frozen=True, kw_only=True)

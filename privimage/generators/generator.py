@@ -7,21 +7,23 @@ each is a function (shape, n_classes) -> Generator. Nothing outside this folder 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from privimage.checkpoint import Stateful
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.errors import InputError
 from privimage.generators import Shape
 from privimage.generators.codec import Codec
-from privimage.generators.config import SampleConfig, Training
+from privimage.generators.config import FollowConfig, SampleConfig, Training
+from privimage.workers import Workers
 
-__all__ = ["FIT_IMAGES", "Generator", "Numbers", "OneStep", "SampleConfig", "Training"]
+__all__ = ["FIT_IMAGES", "Follower", "Generator", "Numbers", "OneStep", "SampleConfig", "Training"]
 
 FIT_IMAGES = 500  # public images that `fit` gets
 
@@ -38,12 +40,33 @@ class Numbers(Protocol):
         ...
 
 
+class Follower:
+    """What learns from F while F is trained, such as the generator of a GAN; this one is none, and does nothing.
+
+    It never meets an image of a training set. In private training F is noisy when it is seen here, and nothing else of
+    the training is: no batch, no label, no gradient. So what is learned is post-processing, and costs nothing however
+    often it is done.
+    """
+
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        """All that its steps change: what a checkpoint keeps."""
+        return {}
+
+    def after(self, step: int, *, rng: Numbers, rate: float, workers: Workers) -> None:
+        """Learn from F as it is after that step, the first being 0: on every worker alike. `rate` is the share of its
+        learning rate that the schedule has reached, `rng` where all that it draws comes from."""
+
+
 class Generator(nn.Module, ABC):
     """A generator of images uint8 [n, C, H, W] of labels 0 .. n_classes - 1.
 
-    F is what is trained, on public images and then with DP-SGD; all else in the state is the same in both. Randomness
-    of training comes from `rng` alone, randomness of samples from their seed.
+    F is what is trained, on public images and then with DP-SGD; `learned` is that and what follows from it; all else
+    in the state is the same in both. Randomness of training comes from `rng` alone, randomness of samples from their
+    seed.
     """
+
+    momentum: ClassVar[float] = 0.9  # of pre-training
 
     def __init__(self, *, F: nn.Module, codec: Codec, shape: Shape, n_classes: int) -> None:
         super().__init__()
@@ -67,6 +90,15 @@ class Generator(nn.Module, ABC):
         """Shape of one encoded image."""
         blank = torch.zeros(1, *self.shape, dtype=torch.uint8, device=self.device)
         return tuple(self.codec.encode(blank).shape[1:])
+
+    @property
+    def learned(self) -> nn.Module:
+        """All that training changes, of which averages and artefacts are made: F, if nothing learns from it."""
+        return self.F
+
+    def follower(self, config: FollowConfig, *, labels: Sequence[int]) -> Follower:
+        """What learns from F, for images of these labels in 0 .. null, which are public."""
+        return Follower()
 
     @abstractmethod
     def loss(self, training: Training) -> Loss:

@@ -45,30 +45,31 @@ def pretrain(
     progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
-    """The averaged weights of F after `config.images` images drawn with probabilities `weights`.
+    """The averaged weights of what is learned after `config.images` images drawn with probabilities `weights`.
 
-    `rows` gives public images of the places that are asked for, `y` are the labels of all of them.
-    Labels are those of the sensitive set; n_classes means "no label". Every worker takes a share of each batch.
-    A killed call goes on from `checkpoint`.
+    `rows` gives public images of the places that are asked for, `y` are the labels of all of them: those of the
+    sensitive set; n_classes means "no label". Every worker takes a share of each batch. A killed call goes on from
+    `checkpoint`.
     """
-    F, device = generator.F.to(workers.device), workers.device
-    F.train()
+    learned, F, device = generator.learned.to(workers.device).train(), generator.F, workers.device
     training = Training(label_dropout=config.label_dropout, precision=config.precision)
-    loss = generator.loss(training)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
     rng = torch.Generator().manual_seed(seed)
-    adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.9, 0.99), fused=True)
-    average = copy.deepcopy(F)
-    labels = torch.from_numpy(y)
+    adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
+    average, labels = copy.deepcopy(learned), torch.from_numpy(y)
+    follower = generator.follower(config.follow, labels=labels.unique().tolist())
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
+    parts.update(follower.parts)
     for step in range(checkpoint.restore(parts), steps):
         index = order.choice(len(y), size=config.batch, p=weights)
         z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
         batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
-        each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
-        _descend(F, adam, each.sum() / config.batch, lr=config.lr * _schedule(step, steps), workers=workers)
-        _follow(average, F, decay=min(config.ema, (1 + step) / (10 + step)))
+        each = generator.loss(training)(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
+        rate = _schedule(step, steps)
+        _descend(F, adam, each.sum() / config.batch, lr=config.lr * rate, workers=workers)
+        follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
+        _average(average, learned, decay=min(config.ema, (1 + step) / (10 + step)))
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
@@ -85,9 +86,9 @@ def _descend(F: nn.Module, adam: torch.optim.Adam, loss: Tensor, *, lr: float, w
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, F: nn.Module, *, decay: float) -> None:
-    """Move the average towards the weights of F."""
-    torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), 1 - decay)
+def _average(average: nn.Module, learned: nn.Module, *, decay: float) -> None:
+    """Move the average towards the weights."""
+    torch._foreach_lerp_(list(average.parameters()), list(learned.parameters()), 1 - decay)
 
 
 def _schedule(step: int, steps: int) -> float:

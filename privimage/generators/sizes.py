@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Make = Callable[[Shape, int], "Generator"]  # (shape of the images, number of labels): InputError if it cannot be
 DEFAULT = "dct-mlp-512"
 ONE_STEP = "implicit-512"  # the default where images must have a gradient
+ADVERSARIAL = "gan-s"  # the same where a generator learns from a discriminator
+DEFAULTS = {False: DEFAULT, True: ADVERSARIAL}
 
 
 def _refuses(member: Any) -> str | None:
@@ -23,6 +25,11 @@ def _refuses(member: Any) -> str | None:
 
 
 DOOR: Door[Make] = Door(kind="model size", folder="generators", refuses=_refuses)
+
+
+def adversarial(size: str) -> bool:
+    """Whether the generator of that size learns from a discriminator. Free of torch."""
+    return bool(getattr(DOOR.load(size), "adversarial", False))
 
 
 @lru_cache(maxsize=256)

@@ -44,6 +44,9 @@ class DiffusionMethod(Method):
     lacks: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    adversarial: ClassVar[bool] = False  # whether its generator learns from a discriminator
+    without: ClassVar[tuple[str, ...]] = ("pretrain.follow", "finetune.follow")  # of training: of another family
+    drawing: ClassVar[tuple[str, ...]] = ("sample",)
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
     releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection", "tilted", "nearest")
 
@@ -61,6 +64,7 @@ class DiffusionMethod(Method):
         pretrained = Stage(
             kind="pretrained",
             fields=("model.size", "pretrain", *(("pool",) if self.widened else ())),
+            without=self.without,
             world=("public", "shape", "labels", "seed"),
             fix="lower method.pretrain.lr",
         )
@@ -70,11 +74,12 @@ class DiffusionMethod(Method):
         if self.finetune == "none":
             return ()
         private = self.finetune == "private"
+        unused = (*ROUNDING, *self.without)
         return (
             Stage(
                 kind="generator",
                 fields=("model.size", "finetune"),
-                without=ROUNDING if private else (*ROUNDING, "finetune.C"),
+                without=unused if private else (*unused, "finetune.C"),
                 world=("sensitive", "shape", "labels", "seed", "draw"),
                 fix="lower method.finetune.lr",
                 asks=Ask(
@@ -94,7 +99,7 @@ class DiffusionMethod(Method):
         two = self.pretrain_on != "nothing" and self.finetune != "none"
         model = Stage(
             kind="model",
-            fields=("sample",),
+            fields=self.drawing,
             without=() if two else ("sample.detail_below",),
             world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
@@ -125,6 +130,10 @@ class DiffusionMethod(Method):
         """Whether the generator is pre-trained on a part of the public classes."""
         return self.pretrain_on in ("selected", "random")
 
+    def anchored(self, config: DiffusionConfig) -> bool:
+        """Whether images are drawn from public ones on."""
+        return config.sample.start == "anchors" and self.declaration.uses("sample.start")
+
     @property
     def labelled(self) -> bool:
         """Whether public images are chosen for every label."""
@@ -135,9 +144,13 @@ class DiffusionMethod(Method):
         """Whether it asks the semantic query."""
         return self.pretrain_on == "selected" or self.counted
 
+    def foreign(self, other: Method) -> tuple[str, ...]:
+        """Networks of one kind are none of the other."""
+        return () if getattr(other, "adversarial", self.adversarial) == self.adversarial else ("model.size",)
+
     def check(self, config: DiffusionConfig, of: Sizes) -> None:
         """Enough public classes, and public images of every label if images start from them."""
-        if config.sample.start == "anchors" and not self.labelled:
+        if self.anchored(config) and not self.labelled:
             raise InputError(f"method.sample.start: anchors: {config.name} has no public images of a label; use noise")
         if self.selects:
             config.select.k2(n_public=of.n_public, n_labels=of.n_labels)
@@ -149,11 +162,17 @@ class DiffusionMethod(Method):
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
 
     def check_shape(self, config: DiffusionConfig, shape: Shape) -> None:
-        """The generator fits the images, and has the part of it that is to be trained alone."""
+        """The generator is of the kind that is trained here, fits the images, and has what is to be trained alone."""
+        if sizes.adversarial(config.model.size) != self.adversarial:
+            raise InputError(
+                f"method.model.size: {config.name} cannot train {config.model.size}; take e.g. "
+                f"{sizes.DEFAULTS[self.adversarial]}, or leave it out"
+            )
         sizes.check(config.model.size, shape)
         if self.finetune != "none" and config.finetune.partial and not sizes.attends(config.model.size):
             field = "rank" if config.finetune.trainable == "all" else "trainable"
-            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.attends(name))
+            fit = (name for name in sizes.DOOR.names() if sizes.adversarial(name) == self.adversarial)
+            allowed = ", ".join(name for name in fit if sizes.attends(name))
             raise InputError(
                 f"method.finetune.{field}: no part of {config.model.size} can be trained alone; leave trainable at "
                 f"all and rank at null, or take one of {allowed}"

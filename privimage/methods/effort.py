@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from privimage.methods.config import DiffusionConfig
 
 LABELS, CLASSES = 10, 1000
+EVERY = 10  # steps that are looked at, at most
 FEW = 100  # images that a large network is timed on
 CPU = torch.device("cpu")
 
@@ -103,7 +104,7 @@ class DiffusionEffort:
             return whole.samples * (math.prod(self.shape) + 8)
         if kind == "pool":
             return 4 * sum(MOST_DIRECTIONS) * whole.pool.views * self.n_public
-        weights = 4 * sum(p.numel() for p in self._generator(whole).F.parameters())
+        weights = 4 * sum(p.numel() for p in self._generator(whole).learned.parameters())
         return {"pretrained": weights, "generator": weights, "model": 2 * weights}.get(kind, 0)
 
     def _generator(self, whole: DiffusionConfig) -> Generator:
@@ -119,7 +120,7 @@ class DiffusionEffort:
                 generator, pool.rows, y, weights=None, config=config, seed=0, workers=Workers.alone(), progress=silent
             ))  # fmt: skip
 
-        return _cost(steps, most=whole.pretrain.batch)
+        return _cost(steps, most=whole.pretrain.batch, every=whole.pretrain.follow.every)
 
     def _private(self, whole: DiffusionConfig) -> StepSeconds:
         """Of one draw of one example, by the engine, the noise included."""
@@ -133,7 +134,7 @@ class DiffusionEffort:
                 workers=Workers.alone(),
             ))  # fmt: skip
 
-        cost = _cost(steps, most=min(q_n, whole.finetune.physical_batch))
+        cost = _cost(steps, most=min(q_n, whole.finetune.physical_batch), every=whole.finetune.follow.every)
         return StepSeconds(step=cost.step, unit=cost.unit / K)
 
     def _sample(self, whole: DiffusionConfig) -> StepSeconds:
@@ -192,11 +193,13 @@ def random_set(x: np.ndarray, split: Part) -> PrivateSet:
     return PrivateSet(x=x, y=y, name="random", id="random", classes=classes, split=split)
 
 
-def _cost(steps: Callable[[int, int], float], *, most: int) -> StepSeconds:
-    """What a step costs, by two batches: the larger one as large as keeps this short."""
+def _cost(steps: Callable[[int, int], float], *, most: int, every: int = 1) -> StepSeconds:
+    """What a step costs, by two batches: the larger one as large as keeps this short. Where something is done after
+    `every` steps, so many are looked at that it is done."""
+    n = max(2, min(every, EVERY))
 
     def step(batch: int) -> float:
-        return (steps(3, batch) - steps(1, batch)) / 2
+        return (steps(1 + n, batch) - steps(1, batch)) / n
 
     small, least = min(8, most), step(min(8, most))
     large = min(most, 256 if least < 0.02 else 64 if least < 0.1 else 16)

@@ -68,6 +68,7 @@ class EvolutionMethod(Method):
             Stage(
                 kind="public-generator",
                 fields=("model.size", "pretrain"),
+                without=("pretrain.follow",),
                 world=("public", "shape", "labels", "seed"),
                 after=(),
                 fix=FIX,

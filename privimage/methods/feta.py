@@ -40,6 +40,7 @@ class FetaMethod(DiffusionMethod):
             Stage(
                 kind="pretrained",
                 fields=("model.size", "pretrain", "pool"),
+                without=self.without,
                 world=("shape", "labels", "seed"),
                 fix="lower method.pretrain.lr",
             ),

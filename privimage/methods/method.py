@@ -122,6 +122,10 @@ class Method(ABC):
         """Ask what all trials share, as `images` would, and do nothing else. For methods that share an answer."""
         raise NotImplementedError(f"{type(self).__name__} shares an answer, but cannot ask for it alone")
 
+    def foreign(self, other: Method) -> tuple[str, ...]:
+        """Fields of its configuration that mean another thing where they are written for that method."""
+        return ()
+
     def check(self, config: Any, of: Sizes) -> None:  # noqa: B027 - many need nothing
         """Raise InputError for settings that are impossible with such data."""
 

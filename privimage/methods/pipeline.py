@@ -161,7 +161,7 @@ class Pipeline:
             return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
         artefact = self.stages.public("pretrained", inputs, build)
-        generator.F.load_state_dict(torch_state(artefact.arrays))
+        generator.learned.load_state_dict(torch_state(artefact.arrays))
 
     def _finetune(self, generator: Generator) -> None:
         """Load the fine-tuned weights into `generator`."""
@@ -192,7 +192,7 @@ class Pipeline:
         else:
             (look,) = self.method.looks(self.config)
             artefact = self.stages.unnoised("generator", inputs, look=look, build=build)
-        generator.F.load_state_dict(torch_state(artefact.arrays))
+        generator.learned.load_state_dict(torch_state(artefact.arrays))
 
     def _fit(self, generator: Generator, start: Start) -> None:
         """Fit what is not trained on public images, and store the whole model."""
@@ -200,7 +200,7 @@ class Pipeline:
         def build(progress: Tell) -> Built:
             rng = np.random.default_rng((self.seed, 4))
             public = start.x.rows(rng.choice(len(start.y), size=FIT_IMAGES, p=start.weights))
-            if self.config.sample.start == "anchors":
+            if self.method.anchored(self.config):
                 kept = spread(start.y, start.weights, seed=self.seed)
                 generator.keep_anchors(start.x.rows(kept), start.y[kept])
             sampler.fit(generator, public, config=self.config.sample, device=self.stages.workers.device)

@@ -93,6 +93,23 @@ def unread(config: MethodConfig, *, network: str) -> MethodConfig:
     return resolve(values)
 
 
+def adopted(values: Mapping[str, Any], *, method: Method, other: Method) -> dict[str, Any]:
+    """Of values that were written for the other method, in a sweep that runs both, what this one takes too."""
+    kept = dict(values) if method.config is other.config else fitting(values, method.config)
+    for dotted in method.foreign(other):
+        kept = _without(kept, dotted.split("."))
+    return kept
+
+
+def _without(values: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """The values without what stands at the path."""
+    first, *rest = path
+    if first not in values or (rest and not isinstance(values[first], Mapping)):
+        return values
+    left = {name: value for name, value in values.items() if name != first}
+    return left | {first: _without(dict(values[first]), rest)} if rest else left
+
+
 def fitting(values: Mapping[str, Any], config: type[Frozen]) -> dict[str, Any]:
     """Of values that were written for another method what this configuration knows too."""
     kept: dict[str, Any] = {}

@@ -59,8 +59,9 @@ def test_that_is_seen(text: str) -> None:
     assert len(named(text)) == 1
 
 
-def test_files_of_the_protocol_name_none_but_the_default() -> None:
+def test_files_of_the_protocol_name_none_but_the_defaults() -> None:
     """Beside families there is the protocol; what it trains and samples is a Generator, whichever."""
     for name in PROTOCOL - {"sizes"}:
         assert not named((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-    assert named((FOLDER / "sizes.py").read_text(encoding="utf-8")) == {sizes.DEFAULT, sizes.ONE_STEP}
+    defaults = {sizes.ONE_STEP, *sizes.DEFAULTS.values()}
+    assert named((FOLDER / "sizes.py").read_text(encoding="utf-8")) == defaults

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/dpsgd.py                                     the table: time, memory, error
     python tests/benchmarks/dpsgd.py --sizes unet-1.75m --K 8 --n 32 --rounds 20
+    python tests/benchmarks/dpsgd.py --sizes gan-s gan-9.42m --K 1       the discriminator of a GAN
     python tests/benchmarks/dpsgd.py --end-to-end --sampler --explain    and more tables
     python tests/benchmarks/dpsgd.py --device cuda --precision bf16      on a GPU (Opacus's hooks stay at fp32)
 
@@ -42,7 +43,7 @@ from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.rules.fastest import explain
 from privimage.generators import edm, sizes
 from privimage.generators.config import Precision
-from privimage.generators.diffusion import EdmLoss
+from privimage.generators.diffusion import Diffusion
 from privimage.generators.generator import Generator, SampleConfig, Training
 from privimage.generators.pretrain import Seeded
 from privimage.privacy.budget import Event
@@ -77,12 +78,19 @@ def machine(device: str) -> str:
 def build(size: str, device: str, precision: Precision) -> Generator:
     """A generator away from its zero initialisation, where most gradients vanish."""
     generator = sizes.build(size, shape=SHAPE, n_classes=10, seed=0).to(device)
-    generator.edm = replace(generator.edm, precision=precision)
+    if isinstance(generator, Diffusion):
+        generator.edm = replace(generator.edm, precision=precision)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in generator.F.parameters():
             p.add_(torch.randn(p.shape, generator=rng).to(device) * 0.02)
     return generator
+
+
+def loss_of(generator: Generator) -> Loss:
+    """Of a diffusion in its precision, of others in float32."""
+    precision: Precision = generator.edm.precision if isinstance(generator, Diffusion) else "fp32"
+    return generator.loss(Training(precision=precision))
 
 
 def batch(generator: Generator, *, n: int, K: int, device: str) -> Batch:
@@ -98,10 +106,11 @@ def stepper(generator: Generator, variant: str, draws: Batch) -> Callable[[], No
     parameters = list(generator.F.parameters())
     adam = torch.optim.Adam(parameters, lr=1e-9)
     if variant == "non-private":
+        loss = loss_of(generator)
 
         def step() -> None:
             adam.zero_grad(set_to_none=True)
-            edm.loss(generator.F, *draws.flat(), edm=generator.edm).mean().backward()
+            loss(generator.F, *draws.flat()).mean().backward()
             adam.step()
 
         return step
@@ -121,7 +130,7 @@ def stepper(generator: Generator, variant: str, draws: Batch) -> Callable[[], No
 
 def of_variant(generator: Generator, variant: str) -> Loss:
     """The loss; in float32 where the variant knows no other precision."""
-    loss = EdmLoss(edm=generator.edm)
+    loss = loss_of(generator)
     return loss.exact if variant.startswith("opacus") else loss
 
 
@@ -130,7 +139,7 @@ def error(generator: Generator, variant: str, draws: Batch) -> float:
 
     The loop works in float32: with bf16 the error is that of the precision.
     """
-    full, own = EdmLoss(edm=generator.edm).exact, of_variant(generator, variant)
+    full, own = loss_of(generator).exact, of_variant(generator, variant)
     bound = float(loop.add_clipped_sum(generator.F, draws, loss=full, C=1.0).median())
     sums = []
     for add, loss in ((loop.add_clipped_sum, full), (ENGINES[variant], own)):
@@ -218,7 +227,7 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
     event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=q, steps=steps)
 
     def private(engine: str) -> None:
-        precision = "fp32" if engine == "opacus" else generator.edm.precision
+        precision = "fp32" if engine == "opacus" else options.precision
         config = FinetuneConfig(
             q=q, steps=steps, C=C, K=K, optimizer="adam", lr=1e-9, engine=engine, precision=precision
         )
@@ -232,10 +241,11 @@ def end_to_end(size: str, *, K: int, options: argparse.Namespace) -> Table:
             labels, rng = torch.from_numpy(y)[index], Seeded(torch.Generator().manual_seed(0))
             draws = generator.batch(z, labels, training=Training(K=K), rng=rng)
             adam.zero_grad(set_to_none=True)
-            edm.loss(F, *draws.flat(), edm=generator.edm).mean().backward()
+            loss(F, *draws.flat()).mean().backward()
             adam.step()
 
     generator = build(size, options.device, options.precision)
+    loss = loss_of(generator)
     runs = {"non-private": plain, **{name: partial(private, name) for name in ("layers", "opacus")}}
     times = in_turns(runs, rounds=3, device=options.device, what=f"end to end {size} K={K}")
     for name, (seconds, wall, processor) in times.items():

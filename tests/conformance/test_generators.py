@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.engine import choose
 from privimage.dpsgd.finetune import fine_tune
+from privimage.dpsgd.noise import StreamNoiseOptimizer
+from privimage.dpsgd.normals import Tensors
 from privimage.errors import InputError
 from privimage.generators import Shape, sampler, sizes
-from privimage.generators.config import PretrainConfig
-from privimage.generators.generator import FIT_IMAGES, Generator, SampleConfig, Training
+from privimage.generators.config import FollowConfig, PretrainConfig
+from privimage.generators.generator import FIT_IMAGES, Follower, Generator, SampleConfig, Training
 from privimage.generators.pretrain import Seeded, pretrain
 from privimage.generators.sampler import draw_images
 from privimage.privacy.budget import Event
@@ -31,6 +34,7 @@ from privimage.workers import Workers
 Make = Callable[[Shape, int], Generator]
 CPU, LABELS, FEW = torch.device("cpu"), 3, SampleConfig(steps=2, detail_below=0)
 PRIVATE = Training(K=2, label_dropout=0.5, P_mean=0.3)
+TUNE = FinetuneConfig(K=2, optimizer="adam", lr=1e-3)
 
 
 def fitting(make: Make, channels: int) -> Shape:
@@ -64,7 +68,7 @@ def new(make: Make, channels: int = 1, *, seed: int = 0, moved: bool = True) -> 
         torch.manual_seed(seed)
         generator = make(fitting(make, channels), LABELS)
         with torch.no_grad():
-            for p in generator.F.parameters():
+            for p in generator.learned.parameters():
                 p.add_(0.1 * torch.randn_like(p) * moved)
     return generator
 
@@ -82,7 +86,7 @@ def batch_of(generator: Generator, n: int = 2, **changed: Any) -> Batch:
     x = torch.randint(0, 256, (n, *generator.shape), generator=rng, dtype=torch.uint8)
     y = torch.arange(n) % LABELS
     for i, image in changed.get("x", {}).items():
-        x[i], y[i] = image, LABELS  # and without a label
+        x[i], y[i] = image, changed.get("y", LABELS)  # and without a label, or with another
     numbers = Seeded(torch.Generator().manual_seed(4))
     return generator.batch(generator.codec.encode(x), y, training=PRIVATE, rng=numbers)
 
@@ -162,13 +166,13 @@ def an_example_is_apart(make: Make) -> None:
     """What is drawn for an example, and its loss, are the same whatever the others are."""
     generator = new(make)
     white = torch.full(generator.shape, 255, dtype=torch.uint8)
-    one, other = batch_of(generator, 3), batch_of(generator, 3, x={1: white})
-    loss = generator.loss(PRIVATE)
-    for batch in (one, other):
+    one, loss = batch_of(generator, 3), generator.loss(PRIVATE)
+    others = [batch_of(generator, 3, x={1: white}, y=y) for y in (0, 2, LABELS)]
+    for batch in (one, *others):
         assert batch.shape == (3, 2)
         losses = loss(generator.F, *batch.flat())
         assert losses.shape == (6,) and losses.isfinite().all()
-    for i in (0, 2):
+    for i, other in product((0, 2), others):
         a, b = one.split(1)[i], other.split(1)[i]
         assert all(torch.equal(s, t) for s, t in zip(a.flat(), b.flat(), strict=True))
     together, alone = loss(generator.F, *one.flat()), [loss(generator.F, *o.flat()) for o in one.split(1)]
@@ -186,10 +190,10 @@ def training_is_keyed(make: Make) -> None:
     before = torch.get_rng_state()
     for train in (in_public, in_private):
         generator = new(make)
-        start = {name: t.clone() for name, t in generator.F.state_dict().items()}
+        start = {name: t.clone() for name, t in generator.learned.state_dict().items()}
         state, again, other = train(generator, 0), train(new(make), 0), train(new(make), 1)
         assert state.keys() == start.keys()
-        for name, _ in generator.F.named_parameters():
+        for name, _ in generator.learned.named_parameters():
             assert not torch.equal(state[name], start[name]), name
             assert torch.equal(state[name], again[name]), name
         assert any(not torch.equal(state[name], other[name]) for name in state)
@@ -209,12 +213,38 @@ def in_private(generator: Generator, key: int) -> dict[str, Tensor]:
     x, y = stripes(generator.shape, 6)
     images = PrivateSet(x=x, y=y, name="stripes", id="stripes", split="train", classes=("black", "grey", "white"))
     event = Event(purpose="dp-sgd", sigma=1.0, q=0.5, steps=2, split="train")
-    config = FinetuneConfig(K=2, optimizer="adam", lr=1e-3)
-    release = fine_tune(
-        generator, images, config=config, event=event, entropy=entropy(key + 1), workers=Workers.alone()
-    )
+    release = fine_tune(generator, images, config=TUNE, event=event, entropy=entropy(key + 1), workers=Workers.alone())
     assert release.events == (event,)
     return release.value.state
+
+
+def what_follows_is_post_processing(make: Make) -> None:
+    """What learns from F in private training is a function of the noisy F after every step, and of nothing private.
+
+    It is made again from these alone, with no image, no label and no batch at hand.
+    """
+    seen: list[dict[str, Tensor]] = []
+    step = StreamNoiseOptimizer.step
+    generator = new(make)
+
+    def noted(self: StreamNoiseOptimizer, *rest: Any) -> Any:
+        done = step(self, *rest)
+        seen.append({name: t.clone() for name, t in generator.F.state_dict().items()})
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StreamNoiseOptimizer, "step", noted)
+        in_private(generator, 0)
+    again = new(make)
+    follower = again.follower(TUNE.follow, labels=range(LABELS))
+    assert len(seen) == 2
+    for number, state in enumerate(seen):
+        again.F.load_state_dict(state)
+        rate = 1 - (1 - TUNE.final_lr) * number / len(seen)
+        rng = Tensors(entropy(1).stream(f"follower/{number}"))
+        follower.after(number, rng=rng, rate=rate, workers=Workers.alone())
+    for name, tensor in again.learned.state_dict().items():
+        assert torch.equal(tensor, generator.learned.state_dict()[name]), name
 
 
 CHECKS = [
@@ -240,7 +270,12 @@ def test_training_is_keyed(name: str) -> None:
     training_is_keyed(sizes.DOOR.load(name))
 
 
-@pytest.mark.parametrize("check", [*CHECKS, training_is_keyed])
+@members(most=1_000_000)
+def test_what_follows_is_post_processing(name: str) -> None:
+    what_follows_is_post_processing(sizes.DOOR.load(name))
+
+
+@pytest.mark.parametrize("check", [*CHECKS, training_is_keyed, what_follows_is_post_processing])
 def test_a_family_of_a_users_own(check: Callable[[Make], None]) -> None:
     check(Means)
 
@@ -249,7 +284,9 @@ def test_a_family_of_a_users_own(check: Callable[[Make], None]) -> None:
 def test_labels_are_obeyed_after_training(name: str) -> None:
     """On images that their labels tell apart at a glance."""
     generator = new(sizes.DOOR.load(name), moved=False)
-    generator.F.load_state_dict(in_public(generator, 0, images=320, lr=5e-3))
+    alone = type(generator.follower(FollowConfig(), labels=[0])) is Follower
+    images = 320 if alone else 1280  # what follows learns later
+    generator.learned.load_state_dict(in_public(generator, 0, images=images, lr=5e-3))
     black, white = (drawn(generator, [label] * 4).mean() for label in (0, 2))
     assert white > black + 60
 
@@ -333,7 +370,62 @@ class Floating(Means):
         return (part.float() for part in super().sample(labels, config=config, seed=seed))
 
 
+class Together(nn.Module):
+    """Normalisation over a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+def batch_normed(shape: Shape, n_classes: int) -> Generator:
+    """A GAN whose fake images depend on each other."""
+    made: Any = sizes.DOOR.load("gan-xs")(shape, n_classes)
+    made.G.norm = Together()
+    return made
+
+
+def peeking(shape: Shape, n_classes: int) -> Generator:
+    """A GAN whose generator is given the labels of the private batch."""
+    made: Any = sizes.DOOR.load("gan-xs")(shape, n_classes)
+    follower, batch = made.follower, made.batch
+
+    def peeked(z: Tensor, y: Tensor, **rest: Any) -> Batch:
+        made.peeked = y
+        return batch(z, y, **rest)
+
+    def follows(config: Any, **rest: Any) -> Any:
+        own = follower(config, **rest)
+        after = own.after
+
+        def step(*args: Any, **named: Any) -> None:
+            own.labels = getattr(made, "peeked", own.labels)
+            after(*args, **named)
+
+        own.after = step
+        return own
+
+    made.batch, made.follower = peeked, follows
+    return made
+
+
+def shown(shape: Shape, n_classes: int) -> Generator:
+    """A GAN whose generator also learns from the private images themselves."""
+    made: Any = sizes.DOOR.load("gan-xs")(shape, n_classes)
+    batch = made.batch
+
+    def learned(z: Tensor, y: Tensor, **rest: Any) -> Batch:
+        with torch.no_grad():
+            made.G.last.bias.add_(1e-3 * z.mean())
+        return batch(z, y, **rest)
+
+    made.batch = learned
+    return made
+
+
 FAULTS = [
+    (batch_normed, an_example_is_apart),
+    (peeking, what_follows_is_post_processing),
+    (shown, what_follows_is_post_processing),
     (OneImage, another_label_is_another_image),
     (Unseeded, the_seed_decides),
     (Forgetful, the_state_is_all_that_counts),

@@ -10,7 +10,7 @@ are made from it, so what it leaves out is found by what is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -177,7 +177,7 @@ def fits(name: str, size: str) -> bool:
 @cache
 def small(name: str) -> str:
     """The first size that fits, that of VALUES before all others."""
-    return next(size for size in (VALUES["model"]["size"], *sizes.DOOR.names()) if fits(name, size))
+    return next(size for size in (VALUES["model"]["size"], "gan-xs", *sizes.DOOR.names()) if fits(name, size))
 
 
 def configured(name: str, **fields: Any) -> MethodConfig:
@@ -200,6 +200,7 @@ def another(name: str, dotted: str) -> Any:
         "loop",
         "dct-mlp-512",
         "implicit-512",
+        "gan-s",
         "efficientnet-lite0",
         "photo",
         "anchors",
@@ -240,11 +241,15 @@ def moved(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) ->
     return differ(base, run(root, configured(name, **{dotted: another(name, dotted)}), {} if unfit else base.made))
 
 
+def below(dotted: str, names: Sequence[str]) -> bool:
+    return any(dotted == name or dotted.startswith(f"{name}.") for name in names)
+
+
 def keys_are_as_declared(name: str, dotted: str, baselines: dict[str, Recorder], root: Path) -> None:
     declaration, own = load(name).declaration, set[str]()
     for stage in declaration.stages:
         fields = (*stage.fields, *(stage.asks.fields if stage.asks is not None else ()))
-        if any(dotted == f or dotted.startswith(f"{f}.") for f in fields) and dotted not in stage.without:
+        if below(dotted, fields) and not below(dotted, stage.without):
             own.add(stage.kind)
     kinds = (stage.kind for stage in declaration.stages)
     declared = {kind for kind in kinds if own & {stage.kind for stage in declaration.upto(kind)}}
@@ -298,8 +303,9 @@ def stays_the_same(name: str, kind: str, baselines: dict[str, Recorder], root: P
         others = [f for f in others if f not in NETWORKS]
         made = run(root / "needed", configured(name, **{f: another(name, f) for f in others}), until=kind).made
     assert kind in made, f"{kind} was not made"
-    loose = 2e-7 if rounded else 0.0  # of weights near 1
     for array, before in baselines[name].made[kind].arrays.items():
+        # of weights near 1; what follows the trained network does so with Adam, which makes much of rounding near 0
+        loose = (1e-4 if array.startswith("G.") else 2e-7) if rounded else 0.0
         assert np.abs(made[kind].arrays[array].astype(float) - before.astype(float)).max() <= loose, (
             name,
             kind,
@@ -453,6 +459,7 @@ LEFT_OUT = [
     ("dp-lora", "finetune.rank"),
     ("dp-feta", "pool.views"),
     ("dp-kernel", "kernel.length"),
+    *(("dpgan-p", f) for f in ("finetune.K", "finetune.follow.lr", "pretrain.follow.lr")),
 ]
 
 

@@ -31,6 +31,7 @@ from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators import diffusion, sizes
+from privimage.generators.adversarial import GeneratorFollows
 from privimage.generators.pretrain import Seeded
 from privimage.matching import kernel
 from privimage.matching.config import KernelConfig
@@ -83,6 +84,7 @@ PUBLIC = {
     "privimage/methods/subsets_pipeline.py:build": "which public images are shown in the place of generated ones",
     "privimage/data/views.py": "variations of public images",
     "privimage/data/augment.py": "variations of public images",
+    "privimage/generators/adversarial.py:sample": "noise from which images are drawn",
     "privimage/generators/anchors.py:draw": "the anchor from which an image is drawn",
     "privimage/generators/diffusion.py:_start": "the anchors from which images are drawn",
     "privimage/generators/anchors.py:spread": "which public images are kept as anchors",
@@ -170,6 +172,7 @@ def train() -> PrivateSet:
 (X, Y), VALIDATION, TINY = toys.pictures(30, 3, seed=9), toys.sensitive_set().validation, toys.tiny()
 FUNCTION = toys.query_function(toys.query_weights(toys.public_set()))
 ONE_STEP: Any = sizes.build("implicit-128", shape=TINY.shape, n_classes=3, seed=0)
+GAN = sizes.build("gan-xs", shape=toys.private_set(3, seed=1).shape, n_classes=3, seed=0)
 SGD = Event(purpose="dp-sgd", split="train", sigma=1.5, q=0.5, steps=2)
 
 
@@ -211,6 +214,11 @@ def kernel_steps(train: PrivateSet) -> None:
     )  # fmt: skip
 
 
+def training_of_a_gan(train: PrivateSet) -> None:
+    config = FinetuneConfig.model_validate({"K": 2, "C": 0.1, "follow": {"times": 2}})
+    fine_tune(copy.deepcopy(GAN), train, config=config, event=SGD, entropy=entropy(1), workers=Workers.alone())
+
+
 def number_of_trials(train: PrivateSet) -> None:
     assert Law(mean=10).draw(entropy(1)) >= 1
 
@@ -220,7 +228,8 @@ def fresh_entropy(train: PrivateSet) -> None:
 
 
 DRAWS: dict[str, Callable[[PrivateSet], None]] = {
-    f.__name__: f for f in (query, means, derived, score, batches, kernel_steps, number_of_trials, fresh_entropy)
+    f.__name__: f
+    for f in (query, means, derived, score, batches, kernel_steps, number_of_trials, fresh_entropy, training_of_a_gan)
 } | {
     f"training by {engine}": (lambda train, engine=engine: training(train, engine))  # type: ignore[misc]
     for engine in ("layers", "vmap", "opacus", "loop")
@@ -302,6 +311,15 @@ def draws_of_a_seeded_generator(patch: Patch) -> None:
     patch.setattr(diffusion, "draw", seeded)
 
 
+def a_generator_that_draws_from_torch(patch: Patch) -> None:
+    real = GeneratorFollows.after
+
+    def seeded(self: GeneratorFollows, step: int, *, rng: Any, **rest: Any) -> None:
+        real(self, step, rng=Seeded(torch.Generator().manual_seed(1)), **rest)
+
+    patch.setattr(GeneratorFollows, "after", seeded)
+
+
 def noise_of_opacus(patch: Patch) -> None:
     from opacus.optimizers import DPOptimizerFastGradientClipping
 
@@ -330,6 +348,7 @@ FAULTS: list[tuple[Callable[[Patch], None], str]] = [
     (batches_of_torch, "kernel_steps"),
     (batches_of_torch, "batches"),
     (draws_of_a_seeded_generator, "training by layers"),
+    (a_generator_that_draws_from_torch, "training_of_a_gan"),
     (noise_of_opacus, "training by layers"),
     (noise_of_torch_in_the_thread, "training by vmap"),
     (a_number_of_trials_of_numpy, "number_of_trials"),

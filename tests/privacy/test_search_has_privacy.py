@@ -25,7 +25,7 @@ from privimage.sweeps.work import Terms
 Write = Callable[..., Path]
 NAMES = METHODS.names()
 OTHERS = [name for name in NAMES if load(name).generates and not issubclass(load(name).config, DiffusionConfig)]
-OPEN = ("nonprivate-tune", "real")
+OPEN = ("nonpriv-g", "nonprivate-tune", "real")
 SCORE = {"dp-accuracy[lr]": "max"}
 MODES: dict[str, dict[str, Any]] = {
     "explore": {},

@@ -38,7 +38,7 @@ def estimated(folder: Path, **changed: Any) -> Any:
 def fixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One second a step, a thousandth a unit, whatever the machine does; everything is run once, as it is."""
 
-    def measure(steps: Any, *, most: int) -> StepSeconds:
+    def measure(steps: Any, *, most: int, every: int = 1) -> StepSeconds:
         assert steps(1, min(2, most)) >= 0
         return StepSeconds(step=1.0, unit=0.001)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from privimage.methods.method import load
 from privimage.metrics import weights
 from privimage.sweeps.sweep import Sweep, load_sweep
 
@@ -23,6 +24,13 @@ TABLE5 = {
     "table3_nonprivate": ((10,), 1e-5, "unet-1.75m", 16384 / 50_000, 152, 484, 5),
     "fig7_ratio_and_size": ((10,), 1e-5, "unet-1.75m", 16384 / 50_000, 152, 484, 5),
     "table4_resources": ((10,), 1e-5, "unet-6.08m", 16384 / 50_000, 152, 484, 5),
+}
+# the paper's Table 6: size, iterations of pre-training, and of fine-tuning with those of D for each, learning rate of D
+TABLE6 = {
+    "table2_cifar10": ("gan-9.42m", 20_000, 30, 5, 2e-4),
+    "table2_celeba32": ("gan-9.42m", 4_000, 124, 5, 2e-4),
+    "table2_celeba64": ("gan-11.3m", 4_000, 124, 2, 5e-4),
+    "table3_nonprivate": ("gan-9.42m", 20_000, 30, 5, 2e-4),
 }
 OTHERS = ("fig8_mnist_overparameterised",)
 
@@ -99,11 +107,34 @@ def test_rows_differ_in_nothing_that_the_paper_holds_fixed(name: str) -> None:
     sweep = load_sweep(RECIPES / f"{name}.yaml")
     base = sweep.configuration({}).model_dump()
     for row in sweep.compare:
-        if row.method == "real":
+        if row.method == "real" or getattr(load(row.method), "adversarial", False):
             continue
         own = sweep.configuration(sweep.overrides_of(row)).model_dump()
         for part in ("pretrain", "finetune", "sample"):
             assert own[part] == base[part], (row, part)
+
+
+@pytest.mark.parametrize("name", TABLE6)
+def test_the_settings_of_gans_are_those_of_the_paper(name: str) -> None:
+    size, pretrained, tuned, ratio, lr = TABLE6[name]
+    sweep = load_sweep(RECIPES / f"{name}.yaml")
+    base = sweep.configuration({}).model_dump()
+    rows = {row.method: sweep.configuration(sweep.overrides_of(row)).model_dump() for row in sweep.compare}
+    gans = {method: own for method, own in rows.items() if getattr(load(method), "adversarial", False)}
+    assert gans.keys() == ({"privimage+g", "nonpriv-g"} if "table3" in name else {"privimage+g", "dpgan-p", "dpgan"})
+    for method, own in gans.items():
+        pretrain, finetune = own["pretrain"], own["finetune"]
+        assert own["model"]["size"] == size
+        assert (own["query"], own["select"]) == (base["query"], base["select"])
+        if method != "dpgan":
+            assert (pretrain["images"], pretrain["batch"], pretrain["lr"]) == (pretrained * 5 * 64, 64, 2e-4)
+            assert pretrain["follow"] == {"every": 5, "times": 1, "batch": 64, "lr": 2e-4}
+        assert (finetune["steps"], finetune["K"], finetune["lr"]) == (tuned * ratio, 1, lr)
+        assert (finetune["optimizer"], finetune["momentum"], finetune["final_lr"]) == ("adam", 0.5, 1)
+        assert finetune["q"] * (202_599 if "celeba" in name else 50_000) == pytest.approx(16_384, rel=1e-3)
+        assert finetune["C"] == (base["finetune"]["C"] if method == "nonpriv-g" else 1)
+        follow = finetune["follow"]
+        assert (follow["every"], follow["times"], follow["lr"]) == (ratio, 1, 2e-4)
 
 
 def test_figure_7_has_every_ratio_and_size() -> None:

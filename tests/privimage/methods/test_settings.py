@@ -7,7 +7,7 @@ import pytest
 from privimage.methods.config import DiffusionConfig
 from privimage.methods.declared import fields_of
 from privimage.methods.method import METHODS, MethodConfig, load
-from privimage.methods.resolve import fitting, replaced, resolve
+from privimage.methods.resolve import adopted, fitting, replaced, resolve
 
 NAMES = METHODS.names()
 
@@ -70,3 +70,15 @@ def test_what_the_histogram_is_asked_with_is_kept_whatever_network_the_means_hav
         {"name": "privimage+qm", "means": {"network": "efficientnet-lite0"}, "query": {"function": {"steps": 7}}}
     )
     assert fields_of(config.settled(1))["query.function.steps"] == 7
+
+
+def test_a_network_of_one_kind_is_not_taken_for_one_of_the_other() -> None:
+    """What a sweep says of a diffusion leaves a GAN its own size, and all else as it is written; and the other way."""
+    part = {"name": "privimage+d", "samples": 50, "model": {"size": "unet-xs"}, "finetune": {"steps": 3}}
+    other, gan = load("privimage+d"), load("dpgan")
+    kept = adopted(part, method=gan, other=other)
+    assert kept == {**part, "model": {}} and part["model"], "what was written is left as it is"
+    assert adopted(part, method=load("dpdm"), other=other) == part
+    assert adopted({"model": {"size": "gan-xs"}}, method=other, other=gan) == {"model": {}}
+    assert adopted({"model": 3}, method=gan, other=other) == {"model": 3}
+    assert adopted(part, method=load("real"), other=gan) == {"name": "privimage+d", "samples": 50}
