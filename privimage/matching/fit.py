@@ -55,12 +55,7 @@ def match(
         off = gaps(phi.unflatten(0, (labels, -1)), M)
         if critic is not None:
             off = critic.weighed(off, w)
-        loss = (w * off.sum(1)).sum()
-        for group in adam.param_groups:
-            group["lr"] = config.lr * _schedule(step, config.steps)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
+        _descend(adam, (w * off.sum(1)).sum(), lr=config.lr * _schedule(step, config.steps))
         with torch.no_grad():
             share = 1 - min(config.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), share)
@@ -100,6 +95,15 @@ def precision(n: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much the means of labels with so many images [labels] count: 1 on average."""
     square: NDArray[np.float64] = n**2 / (n**2).mean()
     return square
+
+
+def _descend(adam: torch.optim.Adam, loss: Tensor, *, lr: float) -> None:
+    """One step down the loss."""
+    for group in adam.param_groups:
+        group["lr"] = lr
+    adam.zero_grad(set_to_none=True)
+    loss.backward()
+    adam.step()
 
 
 def _schedule(step: int, steps: int) -> float:
