@@ -13,12 +13,18 @@ from torch import Tensor, nn
 from privimage.generators.config import COEFFICIENTS
 
 TONES = 400  # quantiles of the tone curve
+LEAST_SPREAD = 0.05
 
 
 class Codec(nn.Module, ABC):
     """Images as the values on which a generator is trained, and back."""
 
     fitted = False  # whether `fit` does anything
+
+    @property
+    def deviation(self) -> Tensor | None:
+        """The standard deviation of every value of an encoded image, where it is known."""
+        return None
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -27,6 +33,9 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Uint8 images of floats."""
+
+    def adapt(self, public: NDArray[np.uint8]) -> None:
+        """Learn from public images [n, C, H, W] what their values are like, before anything is trained on them."""
 
     def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
         """Learn from generated values [n, ...] and public images [n, C, H, W]."""
@@ -53,7 +62,11 @@ def dct_basis(k: int, n: int) -> Tensor:
 
 
 class DctCodec(Codec):
-    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, scaled so that black is 0 [B, C*k*k].
+    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, less a `center` [B, C*k*k].
+
+    `center` and `spread` are mean and standard deviation of each coefficient of public images, once they are seen; till
+    then black is 0 and each has spread 1. The brightness of a photograph varies a hundred times as much as its details:
+    the denoiser has to know, or it leaves noise where there is none in images.
 
     The low pass smears strokes into the background. `fit` learns the tone curve that undoes it: the monotone map that
     takes the intensities of generated images to those of public ones. It sees no sensitive data.
@@ -62,6 +75,8 @@ class DctCodec(Codec):
     fitted = True
     rows: Tensor
     columns: Tensor
+    center: Tensor
+    spread: Tensor
     raw_tones: Tensor
     tones: Tensor
 
@@ -71,12 +86,19 @@ class DctCodec(Codec):
         with torch.device("cpu"):  # also where the network has no storage ("meta"): torch would load its compiler there
             self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
             self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
+            self.register_buffer("center", torch.zeros(shape[0] * COEFFICIENTS**2))
+            self.register_buffer("spread", torch.ones(shape[0] * COEFFICIENTS**2))
             self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
             self.register_buffer("tones", torch.linspace(0, 1, TONES))
 
+    @property
+    def deviation(self) -> Tensor:
+        """See Codec."""
+        return self.spread
+
     def encode(self, x: Tensor) -> Tensor:
         """Coefficients of 2 * x / 255."""
-        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1)
+        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1) - self.center
 
     def decode(self, z: Tensor) -> Tensor:
         """Uint8 images, through the tone curve."""
@@ -88,8 +110,15 @@ class DctCodec(Codec):
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def _raw(self, z: Tensor) -> Tensor:
-        z = z.unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
+        z = (z + self.center).unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
         return (self.rows.T @ z @ self.columns) / 2
+
+    def adapt(self, public: NDArray[np.uint8]) -> None:
+        """Set center and spread; no spread is less than LEAST_SPREAD of their root mean square."""
+        z = self.encode(torch.from_numpy(public).to(self.rows.device)) + self.center
+        spread = z.std(0)
+        self.center.copy_(z.mean(0))
+        self.spread.copy_(spread.clamp(min=LEAST_SPREAD * float(spread.square().mean().sqrt())))
 
     def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
         """Set the tone curve from generated coefficients [n, C*k*k] and public images, by matching quantiles."""

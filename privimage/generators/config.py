@@ -58,7 +58,7 @@ class PretrainConfig(Frozen):
     """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
 
     images: int = Field(default=150_000, ge=0)  # seen, over all epochs
-    batch: int = Field(default=256, ge=1, le=100_000)  # images a step
+    batch: int = Field(default=128, ge=1, le=100_000)  # images a step
     lr: float = Field(default=1e-3, gt=0)  # learning rate
     ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
     label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance

@@ -37,7 +37,7 @@ class DctMlpSize:
 
         self.check(shape)
         F = DctMLP(channels=shape[0], n_classes=n_classes, width=self.width, blocks=self.blocks, k=COEFFICIENTS)
-        edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+        edm = EDM(sigma_data=1.0, P_mean=0.3, P_std=1.1)  # where shapes are decided: docs/means.md
         return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=n_classes)
 
 

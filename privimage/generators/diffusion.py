@@ -38,6 +38,12 @@ class Diffusion(Generator):
         self.detail: nn.Module | None = None
         self.anchors: Anchors | None = None
 
+    @property
+    def sigma_data(self) -> float | Tensor:
+        """The standard deviation of encoded images: of every coordinate, where the codec knows it."""
+        deviation = self.codec.deviation
+        return self.edm.sigma_data if deviation is None else deviation
+
     def loss(self, training: Training) -> EdmLoss:
         """EDM's, at the noise levels of the training."""
         return EdmLoss(edm=self._levels(training))
@@ -49,7 +55,7 @@ class Diffusion(Generator):
 
     def _levels(self, training: Training) -> EDM:
         P_mean = self.edm.P_mean if training.P_mean is None else training.P_mean
-        return replace(self.edm, P_mean=P_mean, precision=training.precision)
+        return replace(self.edm, P_mean=P_mean, precision=training.precision, sigma_data=self.sigma_data)
 
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
         """Images by the solver of `config`. Raises Diverged where they are not finite."""
@@ -72,15 +78,11 @@ class Diffusion(Generator):
         rng = torch.Generator().manual_seed(seed)
         for number, label in enumerate(labels.split(config.batch)):
             n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
-            F, here, sigma_data = (
-                partial(self, detail_below=config.detail_below),
-                label.to(self.device),
-                self.edm.sigma_data,
-            )
+            F, here = partial(self, detail_below=config.detail_below), label.to(self.device)
             z = None
             if config.start == "anchors":
                 z = self.codec.encode(given[number].to(self.device)) if given else self._start(label, rng)
-            yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=sigma_data, z=z)
+            yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=self.sigma_data, z=z)
 
     def vary(
         self, x: NDArray[np.uint8], labels: Tensor, *, config: SampleConfig, seed: int

@@ -24,7 +24,7 @@ class EDM:
     With `precision` bf16 the network runs under autocast while it is trained; preconditioning and loss never do.
     """
 
-    sigma_data: float = (1 / 3) ** 0.5  # images in [-1, 1], as in PrivImage
+    sigma_data: float | Tensor = (1 / 3) ** 0.5  # images in [-1, 1], as in PrivImage; or of every coordinate
     P_mean: float = -1.2
     P_std: float = 1.2
     precision: Precision = "fp32"
@@ -34,8 +34,11 @@ def _column(sigma: Tensor, x: Tensor) -> Tensor:
     return sigma.reshape(-1, *[1] * (x.dim() - 1))
 
 
-def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float) -> Tensor:
-    """D(x; sigma) [N, ...]: the network behind EDM's preconditioning, eq. 7 with Table 1."""
+def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float | Tensor) -> Tensor:
+    """D(x; sigma) [N, ...]: the network behind EDM's preconditioning, eq. 7 with Table 1.
+
+    Where `sigma_data` is known of every coordinate, the denoiser of a network that says nothing is the Wiener filter.
+    """
     s = _column(sigma, x)
     v = s**2 + sigma_data**2
     c_skip, c_out, c_in = sigma_data**2 / v, s * sigma_data / v.sqrt(), 1 / v.sqrt()
@@ -43,16 +46,17 @@ def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: 
 
 
 def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm: EDM) -> Tensor:
-    """EDM loss of every draw [N]: lambda(sigma) * |D(z + sigma n) - z|^2, mean over coordinates (Table 1)."""
+    """EDM loss of every draw [N]: lambda(sigma) (D(z + sigma n) - z)^2, mean over coordinates (Table 1)."""
 
     def lowered(*inputs: Tensor) -> Tensor:
         with torch.autocast(z.device.type, torch.bfloat16):
             return F(*inputs).to(z.dtype)
 
     network = lowered if edm.precision == "bf16" else F
-    weight = (sigma**2 + edm.sigma_data**2) / (sigma * edm.sigma_data) ** 2
-    error = denoise(network, z + _column(sigma, z) * n, sigma, label, sigma_data=edm.sigma_data) - z
-    return weight * error.square().flatten(1).mean(1)
+    s = _column(sigma, z)
+    weight = (s**2 + edm.sigma_data**2) / (s * edm.sigma_data) ** 2
+    error = denoise(network, z + s * n, sigma, label, sigma_data=edm.sigma_data) - z
+    return (weight * error.square()).flatten(1).mean(1)
 
 
 def grid(config: SampleConfig) -> Tensor:
@@ -64,10 +68,19 @@ def grid(config: SampleConfig) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    F: Network, n: Tensor, label: Tensor, *, null: int, config: SampleConfig, sigma_data: float, z: Tensor | None = None
+    F: Network,
+    n: Tensor,
+    label: Tensor,
+    *,
+    null: int,
+    config: SampleConfig,
+    sigma_data: float | Tensor,
+    z: Tensor | None = None,
 ) -> Tensor:
-    """Clean images [N, ...] from unit noise `n` on images `z`, if there are any, by `config.solver` (with such images:
-    Meng et al. 2022, SDEdit). `null` is the label that means "none"."""
+    """Clean images [N, ...] by `config.solver` from unit noise `n` on images `z` (Meng et al. 2022, SDEdit).
+
+    Without them, from noise alone that varies as much as noise on images would. `null` is the label that means "none".
+    """
 
     def D(x: Tensor, t: Tensor) -> Tensor:
         sigma = t.to(x.dtype).expand(len(x))
@@ -79,7 +92,8 @@ def sample(
 
     t = grid(config).to(n.device)
     solve = dpm_solver_2m if config.solver == "dpm++2m" else euler
-    x = n * t[0].to(n.dtype) + (0 if z is None else z)
+    high = t[0].to(n.dtype)
+    x = z + high * n if z is not None else (high**2 + sigma_data**2) ** 0.5 * n
     for x_next in solve(D, x, t):
         x = x_next
     return x

@@ -25,7 +25,8 @@ from privimage.workers import Workers
 
 __all__ = ["FIT_IMAGES", "Follower", "Generator", "Numbers", "OneStep", "SampleConfig", "Training"]
 
-FIT_IMAGES = 500  # public images that `fit` gets
+FIT_IMAGES = 500  # public images that `fit` gets, and a codec that adapts
+CODEC = "codec."  # before the names of what pre-training found of the codec
 
 
 class Numbers(Protocol):
@@ -124,6 +125,12 @@ class Generator(nn.Module, ABC):
         """A variation of each of these images [n, C, H, W] of labels [n], in parts, from `config.start_at` on; the same
         for the same seed. Raises InputError if this family cannot."""
         raise InputError(f"method.model.size: a {type(self).__name__} cannot vary an image; take a diffusion")
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `pretrain` made: the weights, and the codec as it was adapted to the same images."""
+        own = {name: tensor for name, tensor in state.items() if not name.startswith(CODEC)}
+        self.learned.load_state_dict(own)
+        self.codec.load_state_dict({name.removeprefix(CODEC): state[name] for name in state.keys() - own.keys()})
 
     def keep_detail(self) -> None:
         """Called before fine-tuning: keep the public weights if they draw a part of the image. Else nothing."""

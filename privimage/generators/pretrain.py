@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.config import PretrainConfig, Training
-from privimage.generators.generator import Generator
+from privimage.generators.generator import CODEC, FIT_IMAGES, Generator
 from privimage.progress import Tell
 from privimage.workers import Workers
 
@@ -45,13 +45,16 @@ def pretrain(
     progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
-    """The averaged weights of what is learned after `config.images` images drawn with probabilities `weights`.
+    """The averaged weights of what is learned after `config.images` images drawn with probabilities `weights`, and the
+    codec, which is adapted to FIT_IMAGES of them first (see `Generator.load_pretrained`).
 
     `rows` gives public images of the places that are asked for, `y` are the labels of all of them: those of the
     sensitive set; n_classes means "no label". Every worker takes a share of each batch. A killed call goes on from
     `checkpoint`.
     """
-    learned, F, device = generator.learned.to(workers.device).train(), generator.F, workers.device
+    learned, device = generator.to(workers.device).learned.train(), workers.device
+    F = generator.F
+    generator.codec.adapt(rows(np.random.default_rng((seed, 12)).choice(len(y), size=FIT_IMAGES, p=weights)))
     training = Training(label_dropout=config.label_dropout, precision=config.precision)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
@@ -72,7 +75,8 @@ def pretrain(
         _average(average, learned, decay=min(config.ema, (1 + step) / (10 + step)))
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
-    return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}
+    found = average.state_dict() | {CODEC + name: value for name, value in generator.codec.state_dict().items()}
+    return {name: tensor.detach().cpu() for name, tensor in found.items()}
 
 
 def _descend(F: nn.Module, adam: torch.optim.Adam, loss: Tensor, *, lr: float, workers: Workers) -> None:

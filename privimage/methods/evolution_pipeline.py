@@ -81,7 +81,7 @@ class EvolutionPipeline:
             return Built(arrays=numpy_state(state), privacy="public")
 
         trained = stages.public("public-generator", inputs, build)
-        generator.F.load_state_dict(torch_state(trained.arrays))
+        generator.load_pretrained(torch_state(trained.arrays))
         return generator
 
     def winners(self, generator: Generator) -> NDArray[np.uint8]:

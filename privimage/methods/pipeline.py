@@ -161,7 +161,7 @@ class Pipeline:
             return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
         artefact = self.stages.public("pretrained", inputs, build)
-        generator.learned.load_state_dict(torch_state(artefact.arrays))
+        generator.load_pretrained(torch_state(artefact.arrays))
 
     def _finetune(self, generator: Generator) -> None:
         """Load the fine-tuned weights into `generator`."""

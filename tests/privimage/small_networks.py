@@ -16,7 +16,7 @@ from privimage.generators.diffusion import EdmLoss, draw
 from privimage.generators.edm import EDM
 from privimage.generators.pretrain import Seeded
 
-EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+EDM_ = EDM(sigma_data=1.0, P_mean=0.3, P_std=1.1)
 LOSS = EdmLoss(edm=EDM_)
 NULL = 3
 

@@ -95,7 +95,7 @@ def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Diffusion:
         with torch.no_grad():
             for p in F.parameters():
                 p.add_(0.1 * torch.randn_like(p))
-    edm = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+    edm = EDM(sigma_data=1.0, P_mean=0.3, P_std=1.1)
     shape = (1, SIDE, SIDE)
     return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=len(LABELS))
 

@@ -23,7 +23,7 @@ from privimage.generators.generator import Generator
 from privimage.generators.pretrain import Seeded
 from privimage.generators.unet import UNetSize
 
-EDM_ = EDM(sigma_data=1.0, P_mean=-0.6, P_std=1.1)
+EDM_ = EDM(sigma_data=1.0, P_mean=0.3, P_std=1.1)
 LOSS = EdmLoss(edm=EDM_)
 
 

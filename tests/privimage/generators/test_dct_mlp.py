@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,8 +12,13 @@ from torch import nn
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.codec import DctCodec, dct_basis
+from privimage.generators.config import PretrainConfig
 from privimage.generators.dct_mlp_network import DctMLP
+from privimage.generators.diffusion import Diffusion
+from privimage.generators.edm import denoise
 from privimage.generators.generator import Generator
+from privimage.generators.pretrain import pretrain
+from privimage.workers import Workers
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (16, 28), (16, 16), (5, 9)])
@@ -60,3 +66,51 @@ def test_build_is_a_function_of_its_seed_and_leaves_the_global_state() -> None:
 def test_small_images_are_refused() -> None:
     with pytest.raises(InputError, match="a dct-mlp needs at least 16 pixels a side"):
         sizes.build("dct-mlp-192", shape=(1, 28, 15), n_classes=3, seed=0)
+
+
+def photographs(n: int) -> torch.Tensor:
+    """Smooth images of many brightnesses, with little detail."""
+    rng = torch.Generator().manual_seed(2)
+    bright = torch.rand(n, 3, 1, 1, generator=rng) * 200 + 20
+    return (bright + 3 * torch.randn(n, 3, 16, 16, generator=rng)).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_an_adapted_codec_centers_images_and_knows_how_far_each_coefficient_spreads() -> None:
+    codec, x = DctCodec(shape=(3, 16, 16)), photographs(400)
+    before = codec.encode(x)
+    codec.adapt(x.numpy())
+    z = codec.encode(x)
+    assert z.mean(0).abs().max() < 1e-4 < before.mean(0).abs().max()
+    assert codec.deviation[0] > 20 * codec.deviation[1] and (codec.deviation > 0).all()
+    torch.testing.assert_close(z.std(0)[::256], codec.deviation[::256])
+    assert (codec.decode(z).int() - x.int()).abs().max() <= 1, "what was taken away is given back"
+    codec.adapt(x.numpy())
+    torch.testing.assert_close(codec.encode(x), z)
+
+
+def test_before_anything_is_learned_the_denoiser_of_an_adapted_codec_takes_detail_for_noise() -> None:
+    """With one spread for all coefficients it leaves half of the noise, as far as no network has learned better."""
+    x, left = photographs(64), {}
+    for adapted in (False, True):
+        generator = sizes.build("dct-mlp-192", shape=(3, 16, 16), n_classes=2, seed=0)
+        assert isinstance(generator, Diffusion)
+        if adapted:
+            generator.codec.adapt(x.numpy())
+        z, rng = generator.codec.encode(x), torch.Generator().manual_seed(1)
+        noisy, sigma = z + torch.randn(z.shape, generator=rng), torch.ones(64)
+        D = denoise(generator.F, noisy, sigma, torch.zeros(64).long(), sigma_data=generator.sigma_data)
+        left[adapted] = float((D - z).square().mean())
+    assert left[True] < 0.2 * left[False]
+
+
+def test_pretraining_adapts_the_codec_and_keeps_it() -> None:
+    x, y = photographs(60).numpy(), np.arange(60) % 2
+    generator, other = (sizes.build("dct-mlp-192", shape=(3, 16, 16), n_classes=2, seed=0) for _ in range(2))
+    state = pretrain(
+        generator, x.__getitem__, y, weights=None, config=PretrainConfig(images=32, batch=16), seed=0,
+        workers=Workers.alone(), progress=lambda done, total: None,
+    )  # fmt: skip
+    other.load_pretrained(state)
+    assert other.codec.deviation is not None and generator.codec.deviation is not None
+    assert torch.equal(other.codec.deviation, generator.codec.deviation) and other.codec.deviation[0] > 5
+    torch.testing.assert_close(other.codec.encode(torch.from_numpy(x)), generator.codec.encode(torch.from_numpy(x)))
