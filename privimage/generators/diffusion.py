@@ -23,6 +23,8 @@ from privimage.generators.codec import Codec
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
 
+WITHIN = 1.5  # standard deviations of ln sigma in which the noise level is that decides what varies most in images
+
 
 class Diffusion(Generator):
     """A denoiser F with its codec and the constants of its diffusion.
@@ -55,7 +57,9 @@ class Diffusion(Generator):
 
     def _levels(self, training: Training) -> EDM:
         P_mean = self.edm.P_mean if training.P_mean is None else training.P_mean
-        return replace(self.edm, P_mean=P_mean, precision=training.precision, sigma_data=self.sigma_data)
+        widest = torch.as_tensor(self.sigma_data).max().log().item()
+        P_std = max(self.edm.P_std, (widest - P_mean) / WITHIN)
+        return replace(self.edm, P_mean=P_mean, P_std=P_std, precision=training.precision, sigma_data=self.sigma_data)
 
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
         """Images by the solver of `config`. Raises Diverged where they are not finite."""

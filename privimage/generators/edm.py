@@ -46,15 +46,18 @@ def denoise(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: 
 
 
 def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm: EDM) -> Tensor:
-    """EDM loss of every draw [N]: lambda(sigma) (D(z + sigma n) - z)^2, mean over coordinates (Table 1)."""
+    """EDM loss of every draw [N]: lambda(sigma) (D(z + sigma n) - z)^2, mean over coordinates (Table 1).
+
+    Where they differ in sigma_data, a coordinate counts in proportion to it: what varies most is seen first.
+    """
 
     def lowered(*inputs: Tensor) -> Tensor:
         with torch.autocast(z.device.type, torch.bfloat16):
             return F(*inputs).to(z.dtype)
 
     network = lowered if edm.precision == "bf16" else F
-    s = _column(sigma, z)
-    weight = (s**2 + edm.sigma_data**2) / (s * edm.sigma_data) ** 2
+    s, own = _column(sigma, z), torch.as_tensor(edm.sigma_data)
+    weight = (s**2 + own**2) / (s * own) ** 2 * own / own.mean()
     error = denoise(network, z + s * n, sigma, label, sigma_data=edm.sigma_data) - z
     return (weight * error.square()).flatten(1).mean(1)
 
