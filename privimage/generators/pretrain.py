@@ -45,15 +45,13 @@ def pretrain(
     progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> dict[str, Tensor]:
-    """The averaged weights of what is learned after `config.images` images drawn with probabilities `weights`, and the
-    codec, which is adapted to FIT_IMAGES of them first (see `Generator.load_pretrained`).
+    """What `Generator.load_pretrained` takes: the averaged weights after `config.images` images drawn with
+    probabilities `weights`, and the codec, which is adapted to FIT_IMAGES of them first.
 
-    `rows` gives public images of the places that are asked for, `y` are the labels of all of them: those of the
-    sensitive set; n_classes means "no label". Every worker takes a share of each batch. A killed call goes on from
-    `checkpoint`.
+    `rows` gives public images of the places that are asked for, `y` are the labels of all of them, n_classes for "no
+    label". Every worker takes a share of each batch. A killed call goes on from `checkpoint`.
     """
-    learned, device = generator.to(workers.device).learned.train(), workers.device
-    F = generator.F
+    learned, F, device = generator.to(workers.device).learned.train(), generator.F, workers.device
     generator.codec.adapt(rows(np.random.default_rng((seed, 12)).choice(len(y), size=FIT_IMAGES, p=weights)))
     training = Training(label_dropout=config.label_dropout, precision=config.precision)
     steps = max(1, config.images // config.batch) if config.images else 0
@@ -69,13 +67,17 @@ def pretrain(
         z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
         batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
         each = generator.loss(training)(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
-        rate = _schedule(step, steps)
-        _descend(F, adam, each.sum() / config.batch, lr=config.lr * rate, workers=workers)
+        _descend(F, adam, each.sum() / config.batch, lr=config.lr * (rate := _schedule(step, steps)), workers=workers)
         follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
         _average(average, learned, decay=min(config.ema, (1 + step) / (10 + step)))
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
-    found = average.state_dict() | {CODEC + name: value for name, value in generator.codec.state_dict().items()}
+    return _found(average, generator.codec)
+
+
+def _found(average: nn.Module, codec: nn.Module) -> dict[str, Tensor]:
+    """The weights, and the codec under names of its own."""
+    found = average.state_dict() | {CODEC + name: value for name, value in codec.state_dict().items()}
     return {name: tensor.detach().cpu() for name, tensor in found.items()}
 
 
