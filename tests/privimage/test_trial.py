@@ -108,7 +108,7 @@ def test_the_identity_of_the_data_is_its_configuration() -> None:
     [
         ({"metrics": ["accuracy[cn]"]}, r"^metrics: .*did you mean 'accuracy\[cnn\]'"),
         ({"metrics": []}, r"^metrics: "),
-        ({"method__name": "dpgan"}, r"^method\.name: got 'dpgan'; allowed: dp-mepf, "),
+        ({"method__name": "dpgans"}, r"^method\.name: got 'dpgans'; allowed: all-images, "),
         ({"method__model__size": "xl"}, r"^method\.model\.size: got 'xl'; allowed: "),
         ({"method__finetune__qq": 1}, r"^method\.finetune\.qq: unknown key, did you mean 'q'\?"),
     ],

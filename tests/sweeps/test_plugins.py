@@ -201,7 +201,7 @@ def generated(found: list[records.Record]) -> records.Record:
         ("data.public", {"name": "stripes", "n": 1}, "data.public.n: got 1; should be greater than or equal to 2"),
         ("data.public", {"name": "stripe"}, "data.public.name: got 'stripe'; unknown, did you mean 'stripes'?"),
         ("method.model.size", "means-of-label", "method.model.size: got 'means-of-label'; allowed: dct-mlp"),
-        ("method.name", "twoo", "method.name: got 'twoo'; allowed: dp-mepf,"),
+        ("method.name", "twoo", "method.name: got 'twoo'; allowed: all-images,"),
         ("metrics", ["overlapp"], "metric 'overlapp': unknown, did you mean 'overlap'?"),
         ("metrics", ["overlap[x]"], "metric 'overlap[x]': unknown, did you mean 'overlap'?"),
     ],
