@@ -24,7 +24,7 @@ from privimage.dpsgd.normals import Tensors
 from privimage.errors import InputError
 from privimage.generators import Shape, sampler, sizes
 from privimage.generators.config import FollowConfig, PretrainConfig
-from privimage.generators.generator import CODEC, FIT_IMAGES, Follower, Generator, SampleConfig, Training
+from privimage.generators.generator import CODEC, FIT_IMAGES, Follower, Generator, OneStep, SampleConfig, Training
 from privimage.generators.pretrain import Seeded, pretrain
 from privimage.generators.sampler import draw_images
 from privimage.privacy.budget import Event
@@ -290,6 +290,21 @@ def test_labels_are_obeyed_after_training(name: str) -> None:
     generator.load_pretrained(in_public(generator, 0, images=images, lr=lr))
     black, white = (drawn(generator, [label] * 4).mean() for label in (0, 2))
     assert white > black + 60
+
+
+@members(most=1_000_000)
+def test_a_size_says_what_its_generators_can(name: str) -> None:
+    """By these flags methods take a size or refuse it, before torch is loaded and anything is asked."""
+    generator = new(sizes.DOOR.load(name))
+    assert sizes.one_step(name) == isinstance(generator, OneStep)
+    assert sizes.attends(name) == all(hasattr(generator.F, part) for part in ("conditioning", "attending"))
+    x, labels = stripes(generator.shape, 5)[0], torch.arange(5) % LABELS
+    if sizes.varies(name):
+        varied = np.concatenate(list(generator.vary(x, labels, config=FEW, seed=0)))
+        assert varied.shape == x.shape and varied.dtype == np.uint8
+    else:
+        with pytest.raises(InputError, match="cannot vary"):
+            list(generator.vary(x, labels, config=FEW, seed=0))
 
 
 # ---- faults: each is seen
