@@ -12,7 +12,7 @@ from torch import nn
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.codec import DctCodec, dct_basis
-from privimage.generators.config import PretrainConfig
+from privimage.generators.config import PretrainConfig, Training
 from privimage.generators.dct_mlp_network import DctMLP
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import denoise
@@ -114,3 +114,16 @@ def test_pretraining_adapts_the_codec_and_keeps_it() -> None:
     assert other.codec.deviation is not None and generator.codec.deviation is not None
     assert torch.equal(other.codec.deviation, generator.codec.deviation) and other.codec.deviation[0] > 5
     torch.testing.assert_close(other.codec.encode(torch.from_numpy(x)), generator.codec.encode(torch.from_numpy(x)))
+
+
+def test_noise_levels_of_training_reach_what_varies_most() -> None:
+    generator = sizes.build("dct-mlp-192", shape=(3, 16, 16), n_classes=2, seed=0)
+    assert isinstance(generator, Diffusion)
+    before = generator.loss(Training()).edm
+    generator.codec.adapt(photographs(64).numpy())
+    after = generator.loss(Training()).edm
+    assert generator.codec.deviation is not None
+    widest = float(generator.codec.deviation.max().log())
+    assert before.P_std == generator.edm.P_std < after.P_std and before.P_mean == after.P_mean
+    assert after.P_mean + 1.5 * after.P_std == pytest.approx(widest)
+    assert generator.loss(Training(P_mean=widest)).edm.P_std == generator.edm.P_std

@@ -82,3 +82,23 @@ def test_grid_falls_to_zero_between_the_given_ends() -> None:
     t = grid(SampleConfig(steps=9, sigma_max=10, sigma_min=0.1, rho=5))
     assert len(t) == 10 and t[0].item() == pytest.approx(10) and t[-2].item() == pytest.approx(0.1) and t[-1] == 0
     assert (t[:-1] > t[1:]).all()
+
+
+def test_where_coordinates_differ_in_spread_each_counts_in_proportion_to_it() -> None:
+    spread = torch.tensor([8.0, 1.0, 0.5, 0.5], dtype=torch.float64)
+    z, n = spread * batch(40_000)[0], torch.randn(40_000, 4, generator=torch.Generator().manual_seed(1)).double()
+    label, edm = torch.zeros(40_000, dtype=torch.long), EDM(sigma_data=spread)
+    for sigma in (0.01, 0.7, 30.0):
+        level = torch.full((40_000,), sigma, dtype=torch.float64)
+        assert loss(gaussian, z, n, level, label, edm=edm).mean().item() == pytest.approx(1, abs=0.03)
+    z[:, 0] *= 2  # a coordinate is as far again as it is known to be: what is too much has 8 / 10 of the weight
+    more = loss(gaussian, z, n, torch.full((40_000,), 30.0, dtype=torch.float64), label, edm=edm).mean().item()
+    assert more == pytest.approx(1 + 3 * 0.8 * 30**2 / (30**2 + 8**2), rel=0.03)
+
+
+def test_sampling_of_a_gaussian_whose_coordinates_differ_in_spread_gives_it_back() -> None:
+    spread = torch.tensor([30.0, 1.0, 0.1, 0.1], dtype=torch.float64)
+    n = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    config = SampleConfig(steps=40, sigma_max=20.0, sigma_min=0.005, guidance=0.0)
+    x = sample(gaussian, n, torch.zeros(20_000, dtype=torch.long), null=3, config=config, sigma_data=spread)
+    torch.testing.assert_close(x.std(0), spread, rtol=0.05, atol=0)
