@@ -14,6 +14,7 @@ from privimage.generators.config import COEFFICIENTS
 
 TONES = 400  # quantiles of the tone curve
 LEAST_SPREAD = 0.05
+STILL = 0.01  # about that of a pixel which is now and then brighter by one: images may all be the same
 
 
 class Codec(nn.Module, ABC):
@@ -114,11 +115,11 @@ class DctCodec(Codec):
         return (self.rows.T @ z @ self.columns) / 2
 
     def adapt(self, public: NDArray[np.uint8]) -> None:
-        """Set center and spread; no spread is less than LEAST_SPREAD of their root mean square."""
+        """Set center and spread; no spread is less than LEAST_SPREAD of their root mean square, nor than STILL."""
         z = self.encode(torch.from_numpy(public).to(self.rows.device)) + self.center
-        spread = z.std(0)
+        spread = z.std(0, correction=min(1, len(z) - 1))
         self.center.copy_(z.mean(0))
-        self.spread.copy_(spread.clamp(min=LEAST_SPREAD * float(spread.square().mean().sqrt())))
+        self.spread.copy_(spread.clamp(min=max(STILL, LEAST_SPREAD * float(spread.square().mean().sqrt()))))
 
     def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
         """Set the tone curve from generated coefficients [n, C*k*k] and public images, by matching quantiles."""

@@ -127,3 +127,13 @@ def test_noise_levels_of_training_reach_what_varies_most() -> None:
     assert before.P_std == generator.edm.P_std < after.P_std and before.P_mean == after.P_mean
     assert after.P_mean + 1.5 * after.P_std == pytest.approx(widest)
     assert generator.loss(Training(P_mean=widest)).edm.P_std == generator.edm.P_std
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_images_that_are_all_the_same_have_a_spread_too(n: int) -> None:
+    """Else the loss of the first step is not a number, and the error blames the learning rate."""
+    codec = DctCodec(shape=(1, 16, 16))
+    codec.adapt(np.full((n, 1, 16, 16), 70, np.uint8))
+    assert (codec.deviation > 0).all() and codec.encode(
+        torch.full((1, 1, 16, 16), 70, dtype=torch.uint8)
+    ).isfinite().all()
