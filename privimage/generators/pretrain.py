@@ -69,7 +69,7 @@ def pretrain(
         each = generator.loss(training)(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
         _descend(F, adam, each.sum() / config.batch, lr=config.lr * (rate := _schedule(step, steps)), workers=workers)
         follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
-        _average(average, learned, decay=min(config.ema, (1 + step) / (10 + step)))
+        move_average(average, learned, step=step, decay=config.ema)
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return _found(average, generator.codec)
@@ -92,8 +92,9 @@ def _descend(F: nn.Module, adam: torch.optim.Adam, loss: Tensor, *, lr: float, w
 
 
 @torch.no_grad()
-def _average(average: nn.Module, learned: nn.Module, *, decay: float) -> None:
-    """Move the average towards the weights."""
+def move_average(average: nn.Module, learned: nn.Module, *, step: int, decay: float) -> None:
+    """Move the average towards the weights after that step, the first being 0: sooner than `decay` says at first."""
+    decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(learned.parameters()), 1 - decay)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.generators.generator import OneStep
-from privimage.generators.pretrain import Seeded
+from privimage.generators.pretrain import Seeded, move_average
 from privimage.matching.config import MatchConfig
 from privimage.matching.features import Phi
 from privimage.means.answer import Means
@@ -56,9 +56,7 @@ def match(
         if critic is not None:
             off = critic.weighed(off, w)
         _descend(adam, (w * off.sum(1)).sum(), lr=config.lr * _schedule(step, config.steps))
-        with torch.no_grad():
-            share = 1 - min(config.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), share)
+        move_average(average, F, step=step, decay=config.ema)
         checkpoint.save(step + 1, parts)
         progress(step + 1, config.steps)
     return {name: tensor.detach().cpu() for name, tensor in average.state_dict().items()}

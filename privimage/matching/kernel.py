@@ -25,7 +25,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators.generator import OneStep
-from privimage.generators.pretrain import Seeded
+from privimage.generators.pretrain import Seeded, move_average
 from privimage.matching.config import KernelConfig
 from privimage.matching.features import Fourier, phi_of
 from privimage.matching.fit import missed, precision
@@ -81,9 +81,7 @@ def train(
         adam.zero_grad(set_to_none=True)
         (torch.from_numpy(precision(means.n)).float().to(device) * off).sum().backward()
         adam.step()
-        with torch.no_grad():
-            share = 1 - min(config.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(F.parameters()), share)
+        move_average(average, F, step=step, decay=config.ema)
         checkpoint.save(step + 1, parts)
         progress(step + 1, event.steps)
     return Release(value={name: t.detach().cpu() for name, t in average.state_dict().items()}, events=(event,))
