@@ -38,7 +38,7 @@ class SubsetMethod(DiffusionMethod):
         return (
             *chosen,
             *left,
-            Stage(kind="samples", fields=("samples",), world=("public", "labels", "seed"), fix="see data"),
+            Stage(kind="samples", fields=("samples",), world=("public", "labels", "seed"), fix="look at data.public"),
         )
 
     def images(self, context: Context) -> Synthetic:
