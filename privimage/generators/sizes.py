@@ -57,6 +57,17 @@ def one_step(size: str) -> bool:
     return bool(getattr(DOOR.load(size), "one_step", False))
 
 
+def check_one_step(size: str, shape: Shape, *, method: str) -> None:
+    """As `check`; also where its images have no gradient, which that method needs."""
+    check(size, shape)
+    if not one_step(size):
+        allowed = ", ".join(name for name in DOOR.names() if one_step(name))
+        raise InputError(
+            f"method.model.size: got {size}, which does not draw in one step, so {method} cannot train it; allowed: "
+            f"{allowed}"
+        )
+
+
 def varies(size: str) -> bool:
     """Whether that size can vary an image that it is given: `Generator.vary`."""
     return bool(getattr(DOOR.load(size), "varies", False))

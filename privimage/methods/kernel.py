@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from privimage.errors import InputError
 from privimage.generators import Shape, sizes
 from privimage.matching.config import KernelConfig
 from privimage.methods.config import ModelConfig
@@ -69,13 +68,7 @@ class KernelMethod(Method):
 
     def check_shape(self, config: KernelMethodConfig, shape: Shape) -> None:
         """The generator fits the images, and its images have a gradient."""
-        sizes.check(config.model.size, shape)
-        if not sizes.one_step(config.model.size):
-            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.one_step(name))
-            raise InputError(
-                f"method.model.size: got {config.model.size}, which does not draw in one step, so {config.name} cannot "
-                f"train it; allowed: {allowed}"
-            )
+        sizes.check_one_step(config.model.size, shape, method=config.name)
 
 
 MEMBERS = {

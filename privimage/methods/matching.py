@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from privimage.errors import InputError
 from privimage.generators import Shape, sizes
 from privimage.matching.config import ASKED, FourierConfig, MatchConfig
 from privimage.means.config import MeansConfig
@@ -104,13 +103,7 @@ class MatchingMethod(Method):
 
     def check_shape(self, config: MatchingConfig, shape: Shape) -> None:
         """The generator fits the images, and its images have a gradient."""
-        sizes.check(config.model.size, shape)
-        if not sizes.one_step(config.model.size):
-            allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.one_step(name))
-            raise InputError(
-                f"method.model.size: got {config.model.size}, which does not draw in one step, so {config.name} cannot "
-                f"train it; allowed: {allowed}"
-            )
+        sizes.check_one_step(config.model.size, shape, method=config.name)
 
 
 MEMBERS = {
