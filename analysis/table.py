@@ -7,7 +7,7 @@ chosen by figures, and that is said.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +39,7 @@ class TableRow:
     method: str
     settled: str
     settings: tuple[tuple[str, Any], ...]
+    used: Mapping[str, Any]  # all its settings, by dotted names
     private: bool
     by_budget: bool
     cost: float | None
@@ -168,7 +169,7 @@ def _row(
     spent = [entry.record.epsilon_alone for entry in group if entry.record.epsilon_alone is not None]
     return TableRow(
         key=first.row, method=first.record.method, settled=first.settled, private=private, by_budget=by_budget,
-        settings=tuple((path, first.settings.get(path)) for path in apart),
+        settings=tuple((path, first.settings.get(path)) for path in apart), used=first.settings,
         cost=max(spent) if private and not by_budget else None, cells=cells,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from privimage.analysis.table import ResultTable
 
 app = typer.Typer()
+
+
+FigureOption = Annotated[
+    Path | None, typer.Option(parser=local("--figure"), help="Also draw the metrics against epsilon: a .png.")
+]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Draw against this setting in place of epsilon, e.g. method.select.ratio; again for what other rows "
+        "have in its place, or what changes with it.",
+    ),
+]
 
 
 @app.command(epilog="Example: privimage front runs/demo --metric 'fid[efficientnet-lite0]'")
@@ -101,7 +114,7 @@ def sample(
 
 @app.command(
     epilog="Examples: privimage table runs/demo --figure demo.png; privimage table a/demo b/demo c/demo --to demo.tex; "
-    "privimage table runs/demo --resources"
+    "privimage table runs/demo --resources; privimage table runs/ratios --figure r.png --against method.select.ratio"
 )
 def table(
     runs: RunsArgument,
@@ -112,9 +125,8 @@ def table(
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option(parser=local("--to"), help="A file, instead of the terminal.")] = None,
-    figure: Annotated[
-        Path | None, typer.Option(parser=local("--figure"), help="Also draw the metrics against epsilon: a .png.")
-    ] = None,
+    figure: FigureOption = None,
+    against: AgainstOption = None,
     resources: Annotated[
         bool, typer.Option("--resources", help="In place of the metrics: time and peak memory of every phase.")
     ] = False,
@@ -133,18 +145,20 @@ def table(
     _check_png(figure)
     if resources and figure is not None:
         raise InputError(f"--figure: got '{figure}' with --resources; it draws metrics: make two tables")
+    if against and figure is None:
+        raise InputError(f"--against: got {against[0]} without --figure; it is the axis of a picture: give it a name")
     found = read(runs)
     text = (phases.FORMATS if resources else typeset.FORMATS)[kind](found)
-    _put(text, to=to, figure=figure, draw=lambda: _curves(found))
+    _put(text, to=to, figure=figure, draw=lambda: _curves(found, against or ()))
     if to is not None or (kind == "csv" and not resources):  # a CSV holds numbers alone; what is said goes on its own
         for line in (*typeset.statements(found), *(str(path) for path in (to, figure) if path is not None)):
             (err if to is None else out).print(line, **PLAIN)
 
 
-def _curves(found: ResultTable) -> bytes:
-    from privimage.analysis.curves import draw
+def _curves(found: ResultTable, fields: Sequence[str]) -> bytes:
+    from privimage.analysis import against, curves
 
-    return draw(found)
+    return against.draw(found, fields) if fields else curves.draw(found)
 
 
 def _put(text: str, *, to: Path | None, figure: Path | None, draw: Callable[[], bytes]) -> None:
