@@ -75,12 +75,13 @@ class DiffusionMethod(Method):
             return ()
         private = self.finetune == "private"
         unused = (*ROUNDING, *self.without)
+        scratch = ("public",) if self.pretrain_on == "nothing" else ()  # its codec follows from public images
         return (
             Stage(
                 kind="generator",
                 fields=("model.size", "finetune"),
                 without=unused if private else (*unused, "finetune.C"),
-                world=("sensitive", "shape", "labels", "seed", "draw"),
+                world=(*scratch, "sensitive", "shape", "labels", "seed", "draw"),
                 fix="lower method.finetune.lr",
                 asks=Ask(
                     purpose="dp-sgd" if private else "training",

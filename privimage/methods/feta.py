@@ -41,7 +41,7 @@ class FetaMethod(DiffusionMethod):
                 kind="pretrained",
                 fields=("model.size", "pretrain", "pool"),
                 without=self.without,
-                world=("shape", "labels", "seed"),
+                world=("public", "shape", "labels", "seed"),  # public: its codec adapts to them
                 fix="lower method.pretrain.lr",
             ),
         )

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from privimage import __version__
 from privimage.disk import FULL, refusal
@@ -45,13 +46,29 @@ for verbs in (sweep, results, clouds, similarity, look, schema):
 app.add_typer(ledger.app, name="ledger")
 
 
+def _explain(error: TyperException) -> None:
+    """A command line that cannot be read, as one line; where nothing was asked, the help."""
+    said, context = error.format_message(), getattr(error, "ctx", None)
+    if "\n" in said:
+        print(said, file=sys.stderr)
+    else:
+        path = context.command_path if context is not None else "privimage"
+        complain(f"privimage: {said.rstrip('.')}; see: {path} --help")
+
+
 def main() -> None:
     """Run the command line; errors of the user end in one line and exit code 2, a signal in one line and 128 + it."""
     interrupts = interrupt.Interrupts()
     interrupts.install()
     outlive_reader()
     try:
-        app(standalone_mode=True)
+        sys.exit(app(prog_name="privimage", standalone_mode=False) or 0)
+    except TyperException as error:
+        _explain(error)
+        sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has read enough
+        sys.stdout = open(os.devnull, "w")
+        sys.exit(1)
     except (SystemExit, KeyboardInterrupt) as end:
         if interrupts.signum is None:
             raise

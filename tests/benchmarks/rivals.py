@@ -5,7 +5,7 @@
     python tests/benchmarks/rivals.py --table rivals.jsonl                the table of an earlier run
 
 The stand-in for the sensitive set are glyphs of held-out characters in ten groups (2,801 images to train on), as in
-`tuning.mode: public`. A row is tried with each of its ways of fine-tuning, each with several ways of sampling;
+`tuning.mode: public`. A row is tried with each of its ways of training, each with several ways of sampling;
 figures are means over the draws. Nothing sensitive is read. Trials run side by side, one core each, in the order of
 the list until the time is
 over, so a short run tries less and says so.
@@ -41,11 +41,21 @@ from privimage.workers import Workers
 
 Settings = dict[str, Any]
 METRICS = ("fid[efficientnet-lite0]", "accuracy[cnn]", "accuracy[lr]")
-BASE: Settings = {"query": {"sigma": 5, "function": {"steps": 350}}, "pretrain": {"images": 120000}}
+BASE: Settings = {
+    "query": {"sigma": 5, "function": {"steps": 350}},
+    "pretrain": {"images": 480000, "ema": 0.9995},
+}
 
 SPECTRAL: list[Settings] = [{}, {"steps": 64}, {"lr": 0.1}, {"lr": 1.0}, {"P_mean": None}]
 ADAM: list[Settings] = [
-    {"optimizer": "adam", "lr": lr, "steps": 64, "momentum": 0.9, "P_mean": None, "C": 0.05} for lr in (3e-4, 1e-3)
+    {"optimizer": "adam", "lr": lr, "steps": 64, "momentum": 0.9, "P_mean": None} for lr in (3e-4, 1e-3)
+]
+SCRATCH: list[Settings] = [  # many steps of a small network
+    {
+        "model": {"size": "dct-mlp-192"},
+        "finetune": {"optimizer": "adam", "lr": lr, "steps": steps, "momentum": 0.9, "P_mean": None, "K": 1},
+    }
+    for lr, steps in ((3e-3, 400), (1e-2, 400), (3e-3, 1200), (1e-2, 1000))
 ]
 PLAIN: list[Settings] = [
     {"optimizer": "adam", "lr": lr, "steps": steps, "momentum": 0.9, "P_mean": P_mean, "K": 1}
@@ -64,19 +74,26 @@ PART: list[Settings] = [
 ]
 GUIDED: list[Settings] = [{"guidance": 0.0}, {"guidance": 1.2}]
 NO_DETAIL: list[Settings] = [{"guidance": 0.0, "detail_below": 0.0}, {"guidance": 1.2, "detail_below": 0.0}]
-ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of fine-tuning, ways of sampling
-    "nonprivate-tune": (PLAIN, [*GUIDED, *NO_DETAIL]),
-    "pdp-diffusion": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL]),
-    "dpdm": (SPECTRAL + ADAM, GUIDED),
-    "dp-ldm": (PART, [{}]),
-    "dp-lora": (PART, [{}]),
-    "dp-feta": (SPECTRAL[:4], [{}]),
-    "random-selection": (SPECTRAL[:2], [*GUIDED, {"guidance": 3.0}]),
+
+
+def tuned(*ways: Settings) -> list[Settings]:
+    """Ways of fine-tuning as settings of a method."""
+    return [{"finetune": way} for way in ways]
+
+
+ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of training, ways of sampling
+    "nonprivate-tune": (tuned(*PLAIN), [*GUIDED, *NO_DETAIL]),
+    "pdp-diffusion": (tuned(*SPECTRAL, *ADAM), [*GUIDED, *NO_DETAIL]),
+    "dpdm": (tuned(*SPECTRAL) + SCRATCH, GUIDED),
+    "dp-ldm": (tuned(*PART), [{}]),
+    "dp-lora": (tuned(*PART), [{}]),
+    "dp-feta": (tuned(*SPECTRAL[:4]), [{}]),
+    "random-selection": (tuned(*SPECTRAL[:2]), [*GUIDED, {"guidance": 3.0}]),
     "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
-    "privimage+d": (SPECTRAL + ADAM, [*GUIDED, *NO_DETAIL[1:]]),
+    "privimage+d": (tuned(*SPECTRAL, *ADAM), [*GUIDED, *NO_DETAIL[1:]]),
 }
 PRIVATE = ("pdp-diffusion", "dpdm", "dp-ldm", "dp-lora", "dp-feta", "random-selection", "privimage+d")
-Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, fine-tuning, ways of sampling
+Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, training, ways of sampling
 
 
 def tasks(rows: list[str], draws: range) -> Iterator[Task]:
@@ -98,7 +115,7 @@ def trial_of(row: str, epsilon: float, draw: int, tuning: Settings, sampling: Se
             "stand_in": True,
         },
         "budget": {"epsilon": epsilon, "delta": 1e-5},
-        "method": {"name": row, **BASE, "finetune": tuning, "sample": sampling},
+        "method": {"name": row, **BASE, **tuning, "sample": sampling},
         "metrics": METRICS,
         "seed": draw,
     }
@@ -115,7 +132,7 @@ def work(task: Task, root: Path) -> list[Settings]:
     row, epsilon, draw, tuning, samplings = task
     lines = []
     for sampling in samplings:
-        line: Settings = {"row": row, "epsilon": epsilon, "draw": draw, "finetune": tuning, "sample": sampling}
+        line: Settings = {"row": row, "epsilon": epsilon, "draw": draw, "training": tuning, "sample": sampling}
         started = time.perf_counter()
         public, sensitive = _data[draw]
         store = FileStore(root / f"store-{draw}")
@@ -150,7 +167,7 @@ def measure(rows: list[str], *, draws: range, processes: int, minutes: float, ou
                     break
                 file.writelines(json.dumps(line) + "\n" for line in lines)
                 file.flush()
-                print(f"{done + 1}/{len(todo)} {lines[0]['row']} {lines[0]['finetune']}", flush=True)
+                print(f"{done + 1}/{len(todo)} {lines[0]['row']} {lines[0]['training']}", flush=True)
 
 
 def table(path: Path) -> None:
@@ -159,7 +176,7 @@ def table(path: Path) -> None:
     failed: dict[tuple[str, float, str], str] = {}
     for text in path.read_text().splitlines():
         line = json.loads(text)
-        written = json.dumps(line["finetune"] | {f"sample.{k}": v for k, v in line["sample"].items()})
+        written = json.dumps(line["training"] | {f"sample.{k}": v for k, v in line["sample"].items()})
         key = (line["row"], line["epsilon"], written)
         if "failed" in line:
             failed[key] = line["failed"]

@@ -139,5 +139,32 @@ def test_a_shell_completes_verbs_recipes_and_files(tmp_path: Path) -> None:
         return done.stdout.split()
 
     assert completed("privimage sch") == ["schema"]
-    assert completed("privimage plan d") == ["demo", "digits", "data/", "digits-mine.yaml"]
+    assert completed("privimage plan d") == ["demo", "digits", "digits_table", "data/", "digits-mine.yaml"]
     assert completed(f"privimage look {tmp_path}/di") == [f"{tmp_path}/digits-mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sweep", "--bogus"), "privimage: No such option: --bogus; see: privimage sweep --help"),
+        (("best",), "privimage: Missing argument 'RUN'; see: privimage best --help"),
+        (("tabel",), "privimage: No such command 'tabel'. Did you mean 'table'?; see: privimage --help"),
+        (("sample", "best", "--to", "x.npz", "--n", "some"), "privimage: Invalid value for '--n'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_one_line(
+    words: tuple[str, ...], said: str, privimage: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = privimage(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith(said)
+
+
+def test_nothing_asked_is_answered_by_the_help(privimage: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = privimage()
+    assert code == 2 and not out and "Commands" in err
+
+
+def test_a_reader_that_has_read_enough_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m privimage.sweeps.cli schema | head -c 100"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert len(done.stdout) == 100 and "Traceback" not in done.stderr
