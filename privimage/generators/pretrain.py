@@ -44,16 +44,15 @@ def pretrain(
     workers: Workers,
     progress: Tell,
     checkpoint: Checkpoint = NO_CHECKPOINT,
-    like: NDArray[np.uint8] | None = None,
 ) -> dict[str, Tensor]:
     """What `Generator.load_pretrained` takes: the averaged weights after `config.images` images drawn with
-    probabilities `weights`, and the codec, which is adapted first: to the public images `like`, or some of them.
+    probabilities `weights`, and the codec, which is adapted to FIT_IMAGES of them first.
 
     `rows` gives public images of the places that are asked for, `y` are the labels of all of them, n_classes for "no
     label". Every worker takes a share of each batch. A killed call goes on from `checkpoint`.
     """
     learned, F, device = generator.to(workers.device).learned.train(), generator.F, workers.device
-    generator.codec.adapt(rows(some(len(y), weights=weights, seed=seed)) if like is None else like)
+    generator.codec.adapt(rows(np.random.default_rng((seed, 12)).choice(len(y), size=FIT_IMAGES, p=weights)))
     training = Training(label_dropout=config.label_dropout, precision=config.precision)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
@@ -74,11 +73,6 @@ def pretrain(
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return _found(average, generator.codec)
-
-
-def some(n: int, *, weights: NDArray[np.float64] | None, seed: int) -> NDArray[np.int64]:
-    """Places of FIT_IMAGES of n public images, drawn with probabilities `weights`, for a codec to adapt to."""
-    return np.random.default_rng((seed, 12)).choice(n, size=FIT_IMAGES, p=weights)
 
 
 def _found(average: nn.Module, codec: nn.Module) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ class FetaMethod(DiffusionMethod):
                 kind="pretrained",
                 fields=("model.size", "pretrain", "pool"),
                 without=self.without,
-                world=("public", "shape", "labels", "seed"),  # public: its codec adapts to them
+                world=("shape", "labels", "seed"),
                 fix="lower method.pretrain.lr",
             ),
         )

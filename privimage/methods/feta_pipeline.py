@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privimage.data.sets import PublicSet
 from privimage.data.views import Views
@@ -22,10 +21,6 @@ class FetaPipeline(Pipeline):
         views = Views.of(released, self.config.pool)
         index = np.arange(len(views))
         return Start(x=views.held(index), y=index % len(classes), weights=None)
-
-    def _like(self) -> NDArray[np.uint8]:
-        """Public images: a mean image has no details, and so does not tell how much these vary."""
-        return self._public()
 
     def _fit(self, generator: Generator, start: Start) -> None:
         """As of every diffusion, on public images: how dark strokes are, which no mean image tells."""

@@ -17,7 +17,7 @@ from privimage.finite import check_images
 from privimage.generators import sampler, sizes
 from privimage.generators.anchors import spread
 from privimage.generators.generator import FIT_IMAGES, Generator
-from privimage.generators.pretrain import pretrain, some
+from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.histogram import noisy_histogram, query_function
 from privimage.means.base import base_weights
@@ -142,7 +142,8 @@ class Pipeline:
     def _pretrain(self, generator: Generator, start: Start) -> None:
         """Load the starting weights into `generator`; without any, only its codec learns what images are like."""
         if self.method.pretrain_on == "nothing":
-            generator.codec.adapt(self._public())
+            seen = np.random.default_rng((self.seed, 12)).choice(len(self.public), size=FIT_IMAGES)
+            generator.codec.adapt(self.public.rows(seen))
             return
         inputs = self.inputs.of("pretrained")
         query = tuple(e for e in self.paid if e.shared is not None)
@@ -158,20 +159,11 @@ class Pipeline:
                 workers=self.stages.workers,
                 progress=progress,
                 checkpoint=self.stages.checkpoint("pretrained", inputs),
-                like=self._like(),
             )
             return Built(arrays=numpy_state(state), privacy="released" if query else "public", events=query)
 
         artefact = self.stages.public("pretrained", inputs, build)
         generator.load_pretrained(torch_state(artefact.arrays))
-
-    def _like(self) -> NDArray[np.uint8] | None:
-        """What the codec adapts to, if that is not what pre-training sees."""
-        return None
-
-    def _public(self) -> NDArray[np.uint8]:
-        """Some public images of all classes."""
-        return self.public.rows(some(len(self.public), weights=None, seed=self.seed))
 
     def _finetune(self, generator: Generator) -> None:
         """Load the fine-tuned weights into `generator`."""
