@@ -62,9 +62,10 @@ class KernelMethod(Method):
 
     def effort(self, shape: Shape, n: float, n_public: float) -> Effort:
         """See Method."""
-        from privimage.methods.kernel_effort import KernelEffort  # as above
+        from privimage.methods.kernel_effort import KERNEL  # as above
+        from privimage.methods.steps_effort import StepsEffort
 
-        return KernelEffort(shape, n)
+        return StepsEffort(KERNEL, shape, n)
 
     def check_shape(self, config: KernelMethodConfig, shape: Shape) -> None:
         """The generator fits the images, and its images have a gradient."""

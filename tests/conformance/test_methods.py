@@ -25,6 +25,7 @@ from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.dpsgd.noise import StreamNoiseOptimizer
 from privimage.errors import InputError
 from privimage.generators import sizes
+from privimage.matching import sanitized
 from privimage.means import answer
 from privimage.methods import kernel_pipeline, pipeline
 from privimage.methods.context import Context
@@ -61,6 +62,7 @@ VALUES: dict[str, Any] = {
     "ntk": {"width": 3},
     "characteristic": {"features": 20},
     "kernel": {"q": 0.25, "steps": 2, "features": 20, "batch": 12},
+    "sanitized": {"parts": 6, "steps": 2, "batch": 6, "rounds": 1, "warm": 2, "seen": 2, "width": 4},
     "evolve": {"rounds": 3, "first": 20, "candidates": 6, "threshold": 0.5},
     "samples": 12,
 }
@@ -459,6 +461,7 @@ LEFT_OUT = [
     ("dp-lora", "finetune.rank"),
     ("dp-feta", "pool.views"),
     ("dp-kernel", "kernel.length"),
+    *(("gs-wgan", f"sanitized.{f}") for f in ("parts", "critic_lr", "warm")),
     *(("dpgan-p", f) for f in ("finetune.K", "finetune.follow.lr", "pretrain.follow.lr")),
 ]
 
@@ -546,6 +549,22 @@ def test_fewer_steps_than_declared_are_seen_of_a_training_that_is_no_dp_sgd(
     with pytest.raises(AssertionError):
         asks_what_it_declares("dp-kernel", tmp_path, draws)
     assert [steps for _, steps in draws] == [1]
+
+
+def test_gradients_that_are_asked_for_again_are_seen(
+    tmp_path: Path, draws: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise that is averaged away: two answers a step, and one declared."""
+    real = sanitized.asked
+
+    def twice(total: Any, **rest: Any) -> Any:
+        real(total, **rest)
+        return real(total, **rest)
+
+    monkeypatch.setattr(sanitized, "asked", twice)
+    with pytest.raises(AssertionError):
+        asks_what_it_declares("gs-wgan", tmp_path, draws)
+    assert len(draws) == 2 * VALUES["sanitized"]["steps"]
 
 
 @pytest.mark.parametrize("name", ["dp-ntk", "pearl", "dp-feta"])

@@ -33,8 +33,8 @@ from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators import diffusion, sizes
 from privimage.generators.adversarial import GeneratorFollows
 from privimage.generators.pretrain import Seeded
-from privimage.matching import kernel
-from privimage.matching.config import KernelConfig
+from privimage.matching import kernel, sanitized
+from privimage.matching.config import KernelConfig, SanitizedConfig
 from privimage.means import answer
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.accounting.law import Law
@@ -75,6 +75,9 @@ PUBLIC = {
     "privimage/matching/kernel.py:drawn": "frequencies of the features of a step, the same for everybody",
     "privimage/matching/kernel.py:seeded": "noise of a generator that is trained to meet noisy means",
     "privimage/matching/kernel.py:latent": "the same",
+    "privimage/matching/sanitized.py:train": "start of discriminators, and noise of their generator",
+    "privimage/matching/critics.py:start": "start of discriminators, the same for all parts",
+    "privimage/matching/sanitized.py:__init__": "the same",
     "privimage/matching/fit.py:match": "noise of a generator that is trained to meet noisy means",
     "privimage/generators/implicit_network.py:__init__": "weights before training",
     "privimage/evolution/evolve.py:seed_of": "noise of candidates and of their variations",
@@ -214,6 +217,14 @@ def kernel_steps(train: PrivateSet) -> None:
     )  # fmt: skip
 
 
+def sanitized_steps(train: PrivateSet) -> None:
+    config = SanitizedConfig(parts=4, steps=2, batch=6, rounds=1, warm=1, seen=2, width=4)
+    sanitized.train(
+        copy.deepcopy(ONE_STEP), train, config=config, event=SGD, entropy=entropy(1), seed=0,
+        device=torch.device("cpu"), progress=lambda done, total: None,
+    )  # fmt: skip
+
+
 def training_of_a_gan(train: PrivateSet) -> None:
     config = FinetuneConfig.model_validate({"K": 2, "C": 0.1, "follow": {"times": 2}})
     fine_tune(copy.deepcopy(GAN), train, config=config, event=SGD, entropy=entropy(1), workers=Workers.alone())
@@ -229,7 +240,18 @@ def fresh_entropy(train: PrivateSet) -> None:
 
 DRAWS: dict[str, Callable[[PrivateSet], None]] = {
     f.__name__: f
-    for f in (query, means, derived, score, batches, kernel_steps, number_of_trials, fresh_entropy, training_of_a_gan)
+    for f in (
+        query,
+        means,
+        derived,
+        score,
+        batches,
+        kernel_steps,
+        sanitized_steps,
+        number_of_trials,
+        fresh_entropy,
+        training_of_a_gan,
+    )
 } | {
     f"training by {engine}": (lambda train, engine=engine: training(train, engine))  # type: ignore[misc]
     for engine in ("layers", "vmap", "opacus", "loop")
@@ -346,6 +368,8 @@ FAULTS: list[tuple[Callable[[Patch], None], str]] = [
     (noise_of_numpy, "query"),
     (noise_of_numpy, "kernel_steps"),
     (batches_of_torch, "kernel_steps"),
+    (noise_of_numpy, "sanitized_steps"),
+    (batches_of_torch, "sanitized_steps"),
     (batches_of_torch, "batches"),
     (draws_of_a_seeded_generator, "training by layers"),
     (a_generator_that_draws_from_torch, "training_of_a_gan"),
