@@ -68,17 +68,17 @@ class KernelConfig(Frozen):
 class SanitizedConfig(Frozen):
     """The discriminators, and how a generator learns from their sanitized gradients."""
 
-    parts: int = Field(default=361, ge=2, le=10**6)  # of the images, each with a discriminator of its own
-    steps: int = Field(default=150, ge=1, le=10**8)  # of the generator: more steps need more noise
-    batch: int = Field(default=100, ge=4, le=100_000)  # images that are generated a step, of all labels together
-    clip: float = Field(default=1.0, gt=0, le=1e6)  # root mean square gradient of a generated image, at most
-    lr: float = Field(default=2e-3, gt=0)  # learning rate of the generator
+    parts: int = Field(default=1000, ge=2, le=10**6)  # of the images, each with a discriminator of its own
+    steps: int = Field(default=120, ge=1, le=10**8)  # of the generator: more steps need more noise
+    batch: int = Field(default=60, ge=4, le=100_000)  # images that are generated a step, of all labels together
+    clip: float = Field(default=0.25, gt=0, le=1e6)  # root mean square gradient of a generated image, at most
+    lr: float = Field(default=5e-4, gt=0)  # learning rate of the generator
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of its weights
-    rounds: int = Field(default=3, ge=1, le=10_000)  # updates of every discriminator before a step
+    rounds: int = Field(default=2, ge=1, le=10_000)  # updates of every discriminator before a step
     warm: int = Field(default=20, ge=0, le=10**6)  # the same before the first
-    seen: int = Field(default=8, ge=1, le=10_000)  # images of its part that a discriminator sees in an update
-    width: int = Field(default=64, ge=1, le=10_000)  # of its layers
-    critic_lr: float = Field(default=1e-3, gt=0)  # learning rate of discriminators
+    seen: int = Field(default=3, ge=1, le=10_000)  # images of its part that a discriminator sees in an update
+    width: int = Field(default=32, ge=1, le=10_000)  # of its layers
+    critic_lr: float = Field(default=3e-3, gt=0)  # learning rate of discriminators
 
 
 ASKED: dict[str, tuple[Stage, ...]] = {  # by the features, the stages up to what is asked

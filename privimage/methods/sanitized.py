@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from privimage.errors import InputError
 from privimage.generators import Shape, sizes
 from privimage.matching.config import SanitizedConfig
 from privimage.methods.config import ModelConfig
@@ -68,13 +67,12 @@ class SanitizedMethod(Method):
 
         return StepsEffort(SANITIZED, shape, n)
 
-    def check(self, config: SanitizedMethodConfig, of: Sizes) -> None:
-        """There are more images than parts."""
-        if config.sanitized.parts > of.n_train:
-            raise InputError(
-                f"method.sanitized.parts: got {config.sanitized.parts}, and {of.n_train} images to train on; use at "
-                f"most {of.n_train}"
-            )
+    def warnings(self, configs: Sequence[SanitizedMethodConfig], of: Sizes) -> list[str]:
+        """More parts than images."""
+        most = max(config.sanitized.parts for config in configs)
+        if most <= of.n_train:
+            return []
+        return [f"method.sanitized.parts: {most} parts of {of.n_train} images: many have none; take fewer"]
 
     def check_shape(self, config: SanitizedMethodConfig, shape: Shape) -> None:
         """The generator fits the images, and its images have a gradient."""
