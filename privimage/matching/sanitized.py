@@ -170,7 +170,8 @@ def clipped(found: Tensor, *, bound: float) -> Tensor:
     exact = found.double()
     norm = exact.flatten(1).norm(dim=1)[:, None, None]
     exact = torch.where(norm.isfinite(), exact, 0.0) * (UNIT * (1 - 1e-12) / norm.nan_to_num().clamp(min=bound))
-    return exact.trunc_()
+    whole: Tensor = exact.trunc_()
+    return whole
 
 
 def asked(total: NDArray[np.int64], *, event: Event, stream: Stream) -> Release[NDArray[np.float64]]:

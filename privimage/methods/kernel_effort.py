@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from privimage.data.sets import PrivateSet
 from privimage.generators.generator import OneStep
 from privimage.matching.kernel import train
 from privimage.methods.effort import CPU
 from privimage.methods.steps_effort import Training
-from privimage.privacy.budget import Event
+from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import silent
 
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 FEW = 2  # steps that are timed
 
 
-def _few(generator: OneStep, data: PrivateSet, config: KernelMethodConfig) -> None:
+def _few(generator: OneStep, data: PrivateSet, config: KernelMethodConfig) -> Release[dict[str, Tensor]]:
     event = Event(purpose="kernel means", sigma=1.0, q=config.kernel.q, steps=FEW, split="train")
-    train(
+    return train(
         generator, data, config=config.kernel, event=event, entropy=Entropy.fresh(), seed=0, device=CPU, progress=silent
     )
 

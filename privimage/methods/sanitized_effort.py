@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from privimage.data.sets import PrivateSet
 from privimage.generators.generator import OneStep
 from privimage.matching.sanitized import train
 from privimage.methods.effort import CPU
 from privimage.methods.steps_effort import Training
-from privimage.privacy.budget import Event
+from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import silent
 
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 FEW = 2  # steps that are timed
 
 
-def _few(generator: OneStep, data: PrivateSet, config: SanitizedMethodConfig) -> None:
+def _few(generator: OneStep, data: PrivateSet, config: SanitizedMethodConfig) -> Release[dict[str, Tensor]]:
     event = Event(purpose="sanitized gradients", sigma=1.0, steps=FEW, split="train")
     own = config.sanitized.model_copy(update={"warm": 0})
-    train(generator, data, config=own, event=event, entropy=Entropy.fresh(), seed=0, device=CPU, progress=silent)
+    return train(generator, data, config=own, event=event, entropy=Entropy.fresh(), seed=0, device=CPU, progress=silent)
 
 
 def _kind(config: SanitizedMethodConfig) -> str:

@@ -208,6 +208,7 @@ NO_RELEASE = {  # what takes private images and returns no Release: why that may
     "dpsgd/finetune.py:_add_clipped_sums": "a step of fine_tune, before its noise",
     "dpsgd/finetune.py:_draw_block": "examples of a batch, for that step",
     "histogram.py:noisy_histogram": "the arrays of a stored answer, whose artefact has the event",
+    "matching/sanitized.py:__init__": "discriminators for the steps of train, before their noise",
     "measure.py:_context": "the splits themselves, which are read behind an event or a look only",
     "measure.py:measured": "metrics, each behind a look or with the event of its noise",
     "metrics/classifiers.py:accuracy": "behind a look, or noised by the caller's event",

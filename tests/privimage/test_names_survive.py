@@ -57,6 +57,7 @@ generator 7c45dc864324641d nonprivate-tune
 generator 85ad634cef768262 dp-kernel
 generator 95eccd9e08a3c472 privimage+g
 generator 97e57059ebd182fa dp-lora
+generator b0111036ad4ec1c1 gs-wgan
 generator ba2dbf4aee64446d privimage+md
 generator bca56b77f2aa9ab5 dpgan
 generator d4f8f894d2f4dbcf dp-ldm
@@ -103,6 +104,7 @@ model 5f0ededeb8e75a68 dp-lora
 model 90040da898f80e37 dp-ntk
 model 912e9fa1150b5cdd dpdm
 model 929a06f8bb1a8bd3 dp-ldm
+model acc90ab40efba932 gs-wgan
 model af0270a0b3e2bbef privimage+d
 model af597dbb40d863ea selection-only
 model c093016dd8753fb0 privimage+m
@@ -179,6 +181,7 @@ samples 75b62aaed62f48c4 privimage+d
 samples 8101a14ea2da9d2b pe
 samples 8855b340b2597230 dp-merf
 samples 96be0b649029ab2b privimage+qm
+samples a3fd40d6fc6f8108 gs-wgan
 samples a43af8f80c7c5020 pdp-diffusion
 samples a8f941a5f4ece3e8 privimage+md
 samples b22c631ace64cd79 nonpriv-g
@@ -215,6 +218,7 @@ score 9b8c9417e6689ed5 all-images
 score 9c1de2e996a2998d dp-merf
 score 9f6ba261aa2ea1d8 privimage+md
 score a8d86d2cbd24440b unselected-images
+score b5e5ed795f3fde9f gs-wgan
 score ceb6acffc2a1232a random-selection
 score dc52c0e6e8e9af90 privimage+d
 score e800c3e22bbf0372 dp-ldm
