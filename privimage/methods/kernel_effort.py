@@ -10,7 +10,7 @@ from privimage.data.sets import PrivateSet
 from privimage.generators.generator import OneStep
 from privimage.matching.kernel import train
 from privimage.methods.effort import CPU
-from privimage.methods.steps_effort import Training
+from privimage.methods.steps_effort import Stepwise
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import silent
@@ -33,4 +33,4 @@ def _kind(config: KernelMethodConfig) -> str:
     return f"{kernel.q} {kernel.features} {kernel.batch}"
 
 
-KERNEL = Training(few=_few, timed=FEW, kind=_kind, steps=lambda config: config.kernel.steps)
+KERNEL = Stepwise(few=_few, timed=FEW, kind=_kind, steps=lambda config: config.kernel.steps)

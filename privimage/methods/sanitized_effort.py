@@ -10,7 +10,7 @@ from privimage.data.sets import PrivateSet
 from privimage.generators.generator import OneStep
 from privimage.matching.sanitized import train
 from privimage.methods.effort import CPU
-from privimage.methods.steps_effort import Training
+from privimage.methods.steps_effort import Stepwise
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import silent
@@ -37,4 +37,4 @@ def _steps(config: SanitizedMethodConfig) -> float:
     return own.steps + max(0, own.warm - own.rounds) / own.rounds
 
 
-SANITIZED = Training(few=_few, timed=FEW, kind=_kind, steps=_steps)
+SANITIZED = Stepwise(few=_few, timed=FEW, kind=_kind, steps=_steps)

@@ -19,7 +19,7 @@ DRAWN = 100  # images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Stepwise:
     """What is timed: `few` trains for `timed` steps. `kind` names what decides how long a step takes, `steps` is how
     many steps a whole training is worth."""
 
@@ -32,7 +32,7 @@ class Training:
 class StepsEffort:
     """See Effort. `shape` is that of an image; about `n` are there to train on."""
 
-    def __init__(self, training: Training, shape: Shape, n: float) -> None:
+    def __init__(self, training: Stepwise, shape: Shape, n: float) -> None:
         self.training, self.shape, self.n = training, shape, n
         self._step = dict[str, float]()  # seconds, by what decides them
         self._drawn = dict[str, float]()  # of drawing an image, by size of the generator
