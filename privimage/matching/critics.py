@@ -32,8 +32,9 @@ class Critics(nn.Module):
         self.bias = nn.Parameter(torch.zeros(parts, 1, width))
         self.inner = nn.Parameter(torch.zeros(parts, 1, width))
 
-    def start(self, rng: torch.Generator) -> None:
+    def start(self, seed: int) -> None:
         """Weights before training, the same for all parts."""
+        rng = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for weight, inputs in (
                 (self.first, self.first.shape[1]),

@@ -44,9 +44,10 @@ from privimage.data.sets import PrivateSet
 from privimage.generators.codec import dct_basis
 from privimage.generators.config import COEFFICIENTS
 from privimage.generators.generator import OneStep
-from privimage.generators.pretrain import Seeded, move_average
+from privimage.generators.pretrain import move_average
 from privimage.matching.config import SanitizedConfig
 from privimage.matching.critics import BETAS, BLOCK, Critics, gradients, losses
+from privimage.matching.kernel import latent, seeded
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy, Stream
 from privimage.progress import Tell
@@ -67,14 +68,13 @@ def train(
     progress: Tell,
 ) -> Release[dict[str, Tensor]]:
     """The averaged weights of F, and the event they cost. `entropy` keys parts, draws and noise: it stays secret."""
-    sensitive.must_be(event.split)
-    F, rng = generator.to(device).F.train(), torch.Generator().manual_seed(seed)
+    F, rng = generator.to(device).F.train(), seeded(seed)
     y = torch.arange(len(sensitive.classes)).repeat_interleave(max(2, config.batch // len(sensitive.classes)))
-    trained = Discriminators(sensitive, config=config, entropy=entropy, rng=rng, device=device)
+    trained = Discriminators(sensitive, config=config, event=event, entropy=entropy, seed=seed, device=device)
     adam, average = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True), copy.deepcopy(F)
 
     def drawn() -> Tensor:
-        return trained.low(generator.pixels(generator.noise(len(y), Seeded(rng)).to(device), y.to(device)))
+        return trained.low(generator.pixels(latent(generator, len(y), rng).to(device), y.to(device)))
 
     for step in range(event.steps):
         for _ in range(config.rounds if step else max(config.rounds, config.warm)):
@@ -101,16 +101,18 @@ class Discriminators:
         sensitive: PrivateSet,
         *,
         config: SanitizedConfig,
+        event: Event,
         entropy: Entropy,
-        rng: torch.Generator,
+        seed: int,
         device: torch.device,
     ) -> None:
+        sensitive.must_be(event.split)
         self._sensitive, self._config, self._device = sensitive, config, device
         channels, *sides = sensitive.shape
         self._rows, self._columns = (dct_basis(min(COEFFICIENTS, n), n).to(device) for n in sides)
         d, labels = channels * len(self._rows) * len(self._columns), len(sensitive.classes)
         self._critics = Critics(parts=config.parts, d=d, labels=labels, width=config.width)
-        self._critics.start(rng)
+        self._critics.start(seed)
         self._critics.to(device)
         self._adam = torch.optim.Adam(self._critics.parameters(), lr=config.critic_lr, betas=BETAS, fused=True)
         part = parted(len(sensitive), parts=config.parts, stream=entropy.stream("parts"))

@@ -18,11 +18,8 @@ from privimage.progress import silent
 if TYPE_CHECKING:
     from privimage.methods.kernel import KernelMethodConfig
 
-FEW = 2  # steps that are timed
 
-
-def _few(generator: OneStep, data: PrivateSet, config: KernelMethodConfig) -> Release[dict[str, Tensor]]:
-    event = Event(purpose="kernel means", sigma=1.0, q=config.kernel.q, steps=FEW, split="train")
+def _few(generator: OneStep, data: PrivateSet, config: KernelMethodConfig, event: Event) -> Release[dict[str, Tensor]]:
     return train(
         generator, data, config=config.kernel, event=event, entropy=Entropy.fresh(), seed=0, device=CPU, progress=silent
     )
@@ -33,4 +30,4 @@ def _kind(config: KernelMethodConfig) -> str:
     return f"{kernel.q} {kernel.features} {kernel.batch}"
 
 
-KERNEL = Stepwise(few=_few, timed=FEW, kind=_kind, steps=lambda config: config.kernel.steps)
+KERNEL = Stepwise(few=_few, kind=_kind, steps=lambda config: config.kernel.steps)

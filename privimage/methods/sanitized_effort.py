@@ -18,11 +18,10 @@ from privimage.progress import silent
 if TYPE_CHECKING:
     from privimage.methods.sanitized import SanitizedMethodConfig
 
-FEW = 2  # steps that are timed
 
-
-def _few(generator: OneStep, data: PrivateSet, config: SanitizedMethodConfig) -> Release[dict[str, Tensor]]:
-    event = Event(purpose="sanitized gradients", sigma=1.0, steps=FEW, split="train")
+def _few(
+    generator: OneStep, data: PrivateSet, config: SanitizedMethodConfig, event: Event
+) -> Release[dict[str, Tensor]]:
     own = config.sanitized.model_copy(update={"warm": 0})
     return train(generator, data, config=own, event=event, entropy=Entropy.fresh(), seed=0, device=CPU, progress=silent)
 
@@ -37,4 +36,4 @@ def _steps(config: SanitizedMethodConfig) -> float:
     return own.steps + max(0, own.warm - own.rounds) / own.rounds
 
 
-SANITIZED = Stepwise(few=_few, timed=FEW, kind=_kind, steps=_steps)
+SANITIZED = Stepwise(few=_few, kind=_kind, steps=_steps)

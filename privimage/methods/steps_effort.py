@@ -12,19 +12,21 @@ from privimage.generators import Shape, sizes
 from privimage.generators.config import SampleConfig
 from privimage.generators.generator import OneStep
 from privimage.generators.sampler import draw_images
+from privimage.methods.declared import fields_of
 from privimage.methods.effort import CPU, LABELS, clock, pictures, random_set
+from privimage.methods.method import MethodConfig
+from privimage.privacy.budget import Event
 from privimage.progress import Tell
 
-DRAWN = 100  # images
+FEW, DRAWN = 2, 100  # steps and images that are timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stepwise:
-    """What is timed: `few` trains for `timed` steps. `kind` names what decides how long a step takes, `steps` is how
-    many steps a whole training is worth."""
+    """What is timed: `few` trains with an event of few steps. `kind` names what decides how long a step takes, `steps`
+    is how many steps a whole training is worth."""
 
-    few: Callable[[OneStep, PrivateSet, Any], object]
-    timed: int
+    few: Callable[[OneStep, PrivateSet, Any, Event], object]
     kind: Callable[[Any], str]
     steps: Callable[[Any], float]
 
@@ -42,7 +44,8 @@ class StepsEffort:
         of, kinds = self.training, {self._kind(config): config for config in configs}
         for number, (kind, config) in enumerate(kinds.items()):
             generator, data = self._generator(config), random_set(pictures(self.shape, round(self.n)), "train")
-            self._step[kind] = clock(lambda g=generator, d=data, c=config: of.few(g, d, c)) / of.timed  # type: ignore[misc]
+            event = few_steps(config)
+            self._step[kind] = clock(lambda g=generator, d=data, c=config, e=event: of.few(g, d, c, e)) / FEW  # type: ignore[misc]
             self._drawn[config.model.size] = clock(lambda g=generator: draw_images(  # type: ignore[misc]
                 g, n=DRAWN, config=SampleConfig(), seed=0, device=CPU
             )) / DRAWN  # fmt: skip
@@ -74,3 +77,9 @@ class StepsEffort:
         if not isinstance(made, OneStep):
             raise TypeError(type(made).__name__)
         return made
+
+
+def few_steps(config: MethodConfig) -> Event:
+    """What such a training asks, but in few steps."""
+    ((_, ask),) = config.member.declaration.asking
+    return ask.access(fields_of(config)).event(1.0).model_copy(update={"steps": FEW})

@@ -240,7 +240,7 @@ def test_parts_are_even_and_drawn_for_every_image() -> None:
 
 def test_a_part_without_images_has_a_discriminator_that_is_not_trained(sensitive: PrivateSet) -> None:
     few = replace(sensitive, x=sensitive.x[:3], y=sensitive.y[:3])  # type: ignore[index]
-    own = Discriminators(few, config=CONFIG, entropy=entropy(5), rng=torch.Generator().manual_seed(0), device=CPU)
+    own = Discriminators(few, config=CONFIG, event=EVENT, entropy=entropy(5), seed=0, device=CPU)
     before = own._critics.first.detach().clone()
     own.learn(own.low(torch.rand(6, *SHAPE)))
     untouched = [torch.equal(own._critics.first[k], before[k]) for k in range(CONFIG.parts)]
@@ -251,7 +251,7 @@ def test_a_part_without_images_has_a_discriminator_that_is_not_trained(sensitive
 def test_discriminators_say_nothing_of_labels_that_they_have_not_seen(sensitive: PrivateSet) -> None:
     of_one = sensitive.y == 1
     few = replace(sensitive, x=sensitive.x[of_one], y=sensitive.y[of_one])  # type: ignore[index]
-    own = Discriminators(few, config=CONFIG, entropy=entropy(5), rng=torch.Generator().manual_seed(0), device=CPU)
+    own = Discriminators(few, config=CONFIG, event=EVENT, entropy=entropy(5), seed=0, device=CPU)
     said = own.sum_of_clipped(own.low(torch.rand(6, *SHAPE)), torch.arange(6) % 3)
     assert said.any(axis=1).tolist() == [False, True, False] * 2
 
