@@ -74,6 +74,7 @@ class SanitizedConfig(Frozen):
     clip: float = Field(default=0.25, gt=0, le=1e6)  # root mean square gradient of a generated image, at most
     lr: float = Field(default=5e-4, gt=0)  # learning rate of the generator
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of its weights
+    apart: float = Field(default=1.0, ge=0)  # weight of a difference between two images of a label
     rounds: int = Field(default=2, ge=1, le=10_000)  # updates of every discriminator before a step
     warm: int = Field(default=20, ge=0, le=10**6)  # the same before the first
     seen: int = Field(default=3, ge=1, le=10_000)  # images of its part that a discriminator sees in an update

@@ -4,7 +4,7 @@
     for T steps:  u = low frequencies of G(z, y)                             public noise, as many images of every label
                   each discriminator k learns from its part and u            `critics`, never shown nor stored
                   S = sum over k of clip(grad of f_k at u) + N(0, (2 sigma)^2)       of norm 1 each, over all of u
-                  theta <- step up S / K
+                  theta <- step up S / K, and so that two images of a label differ   (Mao et al. 2019)
 
 The idea (Chen, Orekondy and Fritz 2020): a generator meets images only through the gradient at what it drew, so it is
 enough to clip that and to noise it; discriminators are trained without noise.
@@ -54,6 +54,7 @@ from privimage.progress import Tell
 
 UNIT = 2**20  # a contribution of norm 1, in whole numbers
 SENSITIVITY = 2 * UNIT  # a contribution becomes another
+LEAST, TINY = 0.1, 1e-4  # a difference of two images below which it counts no longer; so that a root has a gradient
 
 
 def train(
@@ -69,7 +70,7 @@ def train(
 ) -> Release[dict[str, Tensor]]:
     """The averaged weights of F, and the event they cost. `entropy` keys parts, draws and noise: it stays secret."""
     F, rng = generator.to(device).F.train(), seeded(seed)
-    y = torch.arange(len(sensitive.classes)).repeat_interleave(max(2, config.batch // len(sensitive.classes)))
+    y = torch.arange(len(sensitive.classes)).repeat_interleave(2 * max(1, config.batch // len(sensitive.classes) // 2))
     trained = Discriminators(sensitive, config=config, event=event, entropy=entropy, seed=seed, device=device)
     adam, average = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(0.5, 0.99), fused=True), copy.deepcopy(F)
 
@@ -86,7 +87,8 @@ def train(
         for group in adam.param_groups:
             group["lr"] = config.lr * min(1.0, 2 * (1 - step / event.steps) + 0.02)
         adam.zero_grad(set_to_none=True)
-        u.backward(torch.from_numpy(-S / (UNIT * config.parts)).float().to(device))
+        towards = torch.from_numpy(S / (UNIT * config.parts)).float().to(device)
+        (-(u * towards).sum() - config.apart * difference(u)).backward()
         adam.step()
         move_average(average, F, step=step, decay=config.ema)
         progress(step + 1, event.steps)
@@ -156,6 +158,12 @@ class Discriminators:
             found = gradients(self._critics, u, y, some) * self._knows[some][:, y, None]
             total += clipped(found, bound=self._config.clip * len(u) ** 0.5).sum(dim=0)  # exact: whole numbers
         return total.cpu().numpy().astype(np.int64)
+
+
+def difference(u: Tensor) -> Tensor:
+    """How much two images of a label differ, of u [n, d] in which each is followed by another: the mean logarithm."""
+    one, other = u.unflatten(0, (-1, 2)).unbind(1)
+    return torch.log(((one - other).square().sum(1) + TINY).sqrt() + LEAST).mean()
 
 
 def parted(n: int, *, parts: int, stream: Stream) -> NDArray[np.int64]:

@@ -57,10 +57,10 @@ generator 7c45dc864324641d nonprivate-tune
 generator 85ad634cef768262 dp-kernel
 generator 95eccd9e08a3c472 privimage+g
 generator 97e57059ebd182fa dp-lora
-generator b0111036ad4ec1c1 gs-wgan
 generator ba2dbf4aee64446d privimage+md
 generator bca56b77f2aa9ab5 dpgan
 generator d4f8f894d2f4dbcf dp-ldm
+generator ef288a64eb87e7d9 gs-wgan
 histogram b25581b60f7c6b41 nonpriv-g
 histogram b25581b60f7c6b41 nonprivate-tune
 histogram b25581b60f7c6b41 privimage+d
@@ -104,7 +104,6 @@ model 5f0ededeb8e75a68 dp-lora
 model 90040da898f80e37 dp-ntk
 model 912e9fa1150b5cdd dpdm
 model 929a06f8bb1a8bd3 dp-ldm
-model acc90ab40efba932 gs-wgan
 model af0270a0b3e2bbef privimage+d
 model af597dbb40d863ea selection-only
 model c093016dd8753fb0 privimage+m
@@ -114,6 +113,7 @@ model d73a12ca518e7c03 nonprivate-tune
 model e1d1050aa9da1671 nonpriv-g
 model e425bc8cccd56b95 privimage+qm
 model e8a45806a81eb0a2 privimage+g
+model f0d385405c663445 gs-wgan
 model f70600110409bba9 dp-merf
 model fbc6edd765207a83 dp-mepf
 nearest 03c19d5520116a96 nonpriv-g
@@ -181,9 +181,9 @@ samples 75b62aaed62f48c4 privimage+d
 samples 8101a14ea2da9d2b pe
 samples 8855b340b2597230 dp-merf
 samples 96be0b649029ab2b privimage+qm
-samples a3fd40d6fc6f8108 gs-wgan
 samples a43af8f80c7c5020 pdp-diffusion
 samples a8f941a5f4ece3e8 privimage+md
+samples a9bd497cf68b5376 gs-wgan
 samples b22c631ace64cd79 nonpriv-g
 samples bc6bc29cbb7f9dbf all-images
 samples c296721115577028 random-selection
@@ -207,6 +207,7 @@ score 4d6dd1ce6a39867e dp-feta
 score 596b0b978d2f815a dp-mepf
 score 5f320553a15a97de privimage+g
 score 5fc53b94ab52c6c3 dpdm
+score 6387ffc89dc583c5 gs-wgan
 score 75c9f2db7c8a832c dp-kernel
 score 78e66d1426ebd415 dp-ntk
 score 7de80400f297f48d selected-images
@@ -218,7 +219,6 @@ score 9b8c9417e6689ed5 all-images
 score 9c1de2e996a2998d dp-merf
 score 9f6ba261aa2ea1d8 privimage+md
 score a8d86d2cbd24440b unselected-images
-score b5e5ed795f3fde9f gs-wgan
 score ceb6acffc2a1232a random-selection
 score dc52c0e6e8e9af90 privimage+d
 score e800c3e22bbf0372 dp-ldm
