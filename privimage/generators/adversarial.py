@@ -50,7 +50,10 @@ class Adversarial(Generator):
         return nn.ModuleDict({"F": self.F, "G": self.G} | ({} if self.Q is None else {"Q": self.Q}))
 
     def follower(self, config: FollowConfig, *, labels: Sequence[int]) -> Follower:
-        """G, and Q with it."""
+        """G, and Q with it. Where there is no label to learn of, G is as if there were none: else it would take them
+        for kinds of its own, which fine-tuning had to undo."""
+        if set(labels) == {self.null}:
+            torch.nn.init.zeros_(self.G.label.weight)
         return GeneratorFollows(self, config, labels=torch.tensor(labels))
 
     def loss(self, training: Training) -> Loss:
@@ -61,30 +64,30 @@ class Adversarial(Generator):
         """With a wrong label and K fake images of the right one for every example."""
         n, K, N = len(z), training.K, self.n_classes
         noise = rng.normals(n, K, self.G.z).float().to(z.device)
-        any_label, others = rng.uniforms(n, K), rng.uniforms(n)
-        y = y.cpu()
+        others, y = rng.uniforms(n), y.cpu()
         wrong = torch.where(y == self.null, y, (y + 1 + (others * (N - 1)).long()) % N)
-        label = any_for_none(y[:, None].expand(n, K), any_label, N).to(z.device)
         with torch.no_grad():
-            fake = self.G(noise.flatten(0, 1), label.flatten()).unflatten(0, (n, K))
+            fake = self.G(noise.flatten(0, 1), y.repeat_interleave(K).to(z.device)).unflatten(0, (n, K))
         return Batch(each=(z, torch.stack([y, wrong], 1).to(z.device)), drawn=(fake,), K=K)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
-        """Images of G, `config.batch` at a time. Raises Diverged where they are not finite."""
-        rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(len(labels), self.G.z, generator=rng)
-        for part, label in zip(noise.split(config.batch), labels.split(config.batch), strict=True):
-            x = self.G(part.to(self.device), label.to(self.device))
+        """Images of G, of every so many candidates that in which F tells the label best. About `config.batch` at a
+        time. Raises Diverged where they are not finite."""
+        rng, k = torch.Generator().manual_seed(seed), config.candidates
+        noise, n = torch.randn(len(labels), k, self.G.z, generator=rng), max(1, config.batch // k)
+        for part, label in zip(noise.to(self.device).split(n), labels.to(self.device).split(n), strict=True):
+            x = self.G(part.flatten(0, 1), label.repeat_interleave(k))
             if not x.isfinite().all():
                 raise diverged("samples")
-            yield self.codec.decode(x)
+            yield self.codec.decode(x if k == 1 else self._told_best(x, label))
 
-
-def any_for_none(label: Tensor, place: Tensor, n_classes: int) -> Tensor:
-    """Labels of that shape, in the place of "none" any of them, by uniform numbers: what is learned without labels is
-    learned for all of them."""
-    return torch.where(label == n_classes, (place * n_classes).long(), label)
+    def _told_best(self, x: Tensor, label: Tensor) -> Tensor:
+        """Of as many images for each of these labels [n], that which F takes for it rather than for another."""
+        every = torch.arange(self.n_classes, device=x.device).expand(len(x), -1)
+        told = self.F(x, every).log_softmax(1).unflatten(0, (len(label), -1))  # [n, candidates, n_classes]
+        best = told[torch.arange(len(label)), :, label].argmax(1)
+        return x.unflatten(0, (len(label), -1))[torch.arange(len(label)), best]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +138,10 @@ class GeneratorFollows(Follower):
             group["lr"] = self.config.lr * rate
         parameters, G, pairs = list(self.following.parameters()), self.of.G, self.config.batch // 2
         for _ in range(self.config.times):
-            noise, place, other = rng.normals(2, pairs, G.z).float(), rng.uniforms(pairs), rng.uniforms(pairs)
-            judged = self.labels[(place * len(self.labels)).long()]
-            asked = any_for_none(judged, other, G.n_classes)
+            noise, place = rng.normals(2, pairs, G.z).float(), rng.uniforms(pairs)
+            label = self.labels[(place * len(self.labels)).long()]
             share = slice(workers.rank, None, workers.size)
-            mine = (noise[:, share], asked[share], judged[share])
-            loss = self._loss(*(part.to(workers.device) for part in mine)) / (2 * pairs)
+            loss = self._loss(noise[:, share].to(workers.device), label[share].to(workers.device)) / (2 * pairs)
             gradients = list(torch.autograd.grad(loss, parameters))  # of these alone: F stays as it is
             workers.all_reduce(gradients)
             for p, g in zip(parameters, gradients, strict=True):
@@ -148,16 +149,16 @@ class GeneratorFollows(Follower):
             self.adam.step()
             self.adam.zero_grad(set_to_none=True)
 
-    def _loss(self, noise: Tensor, asked: Tensor, judged: Tensor) -> Tensor:
-        """The sum of how fake both images of each label look, with codes also of what is told of them.
+    def _loss(self, noise: Tensor, label: Tensor) -> Tensor:
+        """The sum of how fake both images of each label [n] look, with codes also of what is told of them.
 
-        `noise` is [2, n, z], labels are [n].
+        `noise` is [2, n, z].
         """
         F, G, Q = self.of.F, self.of.G, self.of.Q
-        z = noise.flatten(0, 1)
-        image = G(z, asked.repeat(2))
+        z, label = noise.flatten(0, 1), label.repeat(2)
+        image = G(z, label)
         found = F.found(image)
-        fake: Tensor = -F.judge(found, judged.repeat(2)[:, None]).sum()
+        fake: Tensor = -F.judge(found, label[:, None]).sum()
         if Q is None:
             return fake
         told = functional.cross_entropy(Q(found), G.code(z), reduction="sum")

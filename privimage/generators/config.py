@@ -26,6 +26,7 @@ class SampleConfig(Frozen):
     rho: float = Field(default=5.0, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
+    candidates: int = Field(default=1, ge=1, le=1000)  # of a GAN, of which the discriminator takes one for an image
     batch: int = Field(default=500, ge=1, le=100_000)  # images at a time
 
     @model_validator(mode="after")

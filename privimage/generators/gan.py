@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from privimage.errors import InputError
@@ -65,6 +65,12 @@ class GanSize:
         return Adversarial(F=F, G=G, shape=shape, n_classes=n_classes)
 
 
+SMALL = GanSize(
+    generator=NetworkSize(widths=(64, 32), patch=2),
+    discriminator=NetworkSize(widths=(64,), patch=4),
+    halving=0, z=64, label=32, whole=True, head=128, codes=32,
+)  # fmt: skip
+
 # The paper's are named by the parameters of the generator, for 32 and for 64 pixels in colour (discriminators of 2.37M
 # and 19.6M). The others are ours, for two cores and 28 or 32 pixels: of the generator 0.3M, the discriminator 0.5M.
 MEMBERS: dict[str, Make] = {
@@ -77,11 +83,8 @@ MEMBERS: dict[str, Make] = {
         halving=4,
         attend=2,
     ),
-    "gan-s": GanSize(
-        generator=NetworkSize(widths=(64, 32), patch=2),
-        discriminator=NetworkSize(widths=(64,), patch=4),
-        halving=0, z=64, label=32, whole=True, head=128, codes=10,
-    ),
+    "gan-s": SMALL,
+    "gan-s-10": replace(SMALL, codes=10),  # few noisy steps from scratch do not learn more kinds
     "gan-xs": GanSize(
         generator=NetworkSize(widths=(32, 16), patch=2),
         discriminator=NetworkSize(widths=(32,), patch=4),

@@ -58,8 +58,9 @@ def pretrain(
     order = np.random.default_rng((seed, 1))
     rng = torch.Generator().manual_seed(seed)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
-    average, labels = copy.deepcopy(learned), torch.from_numpy(y)
+    labels = torch.from_numpy(y)
     follower = generator.follower(config.follow, labels=labels.unique().tolist())
+    average = copy.deepcopy(learned)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     parts.update(follower.parts)
     for step in range(checkpoint.restore(parts), steps):

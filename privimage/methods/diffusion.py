@@ -47,6 +47,7 @@ class DiffusionMethod(Method):
     adversarial: ClassVar[bool] = False  # whether its generator learns from a discriminator
     without: ClassVar[tuple[str, ...]] = ("pretrain.follow", "finetune.follow")  # of training: of another family
     drawing: ClassVar[tuple[str, ...]] = ("sample",)
+    undrawn: ClassVar[tuple[str, ...]] = ("sample.candidates",)  # of drawing: of another family
     config: ClassVar[type[MethodConfig]] = DiffusionConfig
     releases: ClassVar[tuple[str, ...]] = ("model", "samples", "selection", "tilted", "nearest")
 
@@ -101,7 +102,7 @@ class DiffusionMethod(Method):
         model = Stage(
             kind="model",
             fields=self.drawing,
-            without=() if two else ("sample.detail_below",),
+            without=self.undrawn if two else (*self.undrawn, "sample.detail_below"),
             world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
         )

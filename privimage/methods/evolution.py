@@ -26,7 +26,8 @@ from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import QUERY_FUNCTION, QueryConfig
 
 FIX = "lower method.pretrain.lr"
-UNREAD = ("sample.detail_below", "sample.start", "sample.start_at")  # by what draws from noise, or at levels of its own
+OTHERS = ("sample.detail_below", "sample.candidates")  # of drawing: of a generator with two sets of weights, of a GAN
+UNREAD = (*OTHERS, "sample.start", "sample.start_at")  # by what draws from noise, or at levels of its own
 
 
 class EvolutionConfig(MethodConfig):
@@ -89,9 +90,7 @@ class EvolutionMethod(Method):
                 asks=Ask(purpose="votes", steps="evolve.rounds"),
                 fix=FIX,
             ),
-            Stage(
-                kind="model", fields=("sample",), without=("sample.detail_below",), world=("public", "seed"), fix=FIX
-            ),
+            Stage(kind="model", fields=("sample",), without=OTHERS, world=("public", "seed"), fix=FIX),
             Stage(kind="samples", fields=("samples",), world=("seed",), fix=FIX),
         )
 

@@ -17,19 +17,23 @@ TRAINED: dict[str, Any] = {
     "finetune.C": 0.1,
     "finetune.follow.batch": 32,
 }
-PRETRAINED: dict[str, Any] = {"pretrain.images": 32_000, "pretrain.batch": 32, "pretrain.follow.batch": 32}
-CAREFULLY: dict[str, Any] = {  # on from weights that draw well
-    "finetune.lr": 0.02,
-    "finetune.steps": 24,
+PRETRAINED: dict[str, Any] = {"pretrain.images": 64_000, "pretrain.batch": 32, "pretrain.follow.batch": 32}
+JUDGING: dict[str, Any] = {  # on from weights that draw well: of the discriminator what judges, alone
+    "finetune.trainable": "attention",
+    "finetune.steps": 50,
     "finetune.follow.times": 2,
-    "finetune.follow.lr": 2e-4,
+    "finetune.follow.lr": 1e-4,
 }
+LABELLED: dict[str, Any] = {"finetune.lr": 0.01, "finetune.momentum": 0.5}  # labels are known already
+UNLABELLED: dict[str, Any] = {"finetune.lr": 0.1, "sample.candidates": 32}  # the discriminator learns them, and chooses
 FROM_SCRATCH: dict[str, Any] = {
+    "model.size": "gan-s-10",
     "finetune.lr": 0.02,
     "finetune.momentum": 0.5,
     "finetune.steps": 50,
     "finetune.follow.times": 4,
     "finetune.follow.lr": 5e-4,
+    "sample.candidates": 8,
 }
 PLAINLY: dict[str, Any] = {
     "model.size": sizes.ADVERSARIAL,
@@ -48,18 +52,19 @@ class GanMethod(DiffusionMethod):
 
     adversarial: ClassVar[bool] = True
     without: ClassVar[tuple[str, ...]] = ("pretrain.label_dropout", "finetune.label_dropout", "finetune.P_mean")
-    drawing: ClassVar[tuple[str, ...]] = ("sample.batch",)
+    drawing: ClassVar[tuple[str, ...]] = ("sample.batch", "sample.candidates")
+    undrawn: ClassVar[tuple[str, ...]] = ()
 
 
 MEMBERS = {
     "privimage+g": GanMethod(
-        pretrain_on="selected", what="PrivImage with a GAN", settings={**TRAINED, **PRETRAINED, **CAREFULLY}
+        pretrain_on="selected", what="PrivImage with a GAN", settings={**TRAINED, **PRETRAINED, **JUDGING, **LABELLED}
     ),
     "dpgan-p": GanMethod(
         pretrain_on="public",
         what="a GAN, pre-trained on all public images",
         role="rival",
-        settings={**TRAINED, **PRETRAINED, **CAREFULLY},
+        settings={**TRAINED, **PRETRAINED, **JUDGING, **UNLABELLED},
     ),
     "dpgan": GanMethod(
         pretrain_on="nothing",
