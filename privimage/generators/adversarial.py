@@ -87,7 +87,8 @@ class Adversarial(Generator):
         every = torch.arange(self.n_classes, device=x.device).expand(len(x), -1)
         told = self.F(x, every).log_softmax(1).unflatten(0, (len(label), -1))  # [n, candidates, n_classes]
         best = told[torch.arange(len(label)), :, label].argmax(1)
-        return x.unflatten(0, (len(label), -1))[torch.arange(len(label)), best]
+        chosen: Tensor = x.unflatten(0, (len(label), -1))[torch.arange(len(label)), best]
+        return chosen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,9 +56,8 @@ def pretrain(
     training = Training(label_dropout=config.label_dropout, precision=config.precision)
     steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
-    rng = torch.Generator().manual_seed(seed)
+    rng, labels = torch.Generator().manual_seed(seed), torch.from_numpy(y)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
-    labels = torch.from_numpy(y)
     follower = generator.follower(config.follow, labels=labels.unique().tolist())
     average = copy.deepcopy(learned)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}

@@ -17,6 +17,7 @@ Make = Callable[[Shape, int], "Generator"]  # (shape of the images, number of la
 DEFAULT = "dct-mlp-512"
 ONE_STEP = "implicit-512"  # the default where images must have a gradient
 ADVERSARIAL = "gan-s"  # the same where a generator learns from a discriminator
+FEW_KINDS = "gan-s-10"  # of images of a label, for a GAN that is not pre-trained
 DEFAULTS = {False: DEFAULT, True: ADVERSARIAL}
 
 

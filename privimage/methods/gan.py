@@ -27,7 +27,7 @@ JUDGING: dict[str, Any] = {  # on from weights that draw well: of the discrimina
 LABELLED: dict[str, Any] = {"finetune.lr": 0.01, "finetune.momentum": 0.5}  # labels are known already
 UNLABELLED: dict[str, Any] = {"finetune.lr": 0.1, "sample.candidates": 32}  # the discriminator learns them, and chooses
 FROM_SCRATCH: dict[str, Any] = {
-    "model.size": "gan-s-10",
+    "model.size": sizes.FEW_KINDS,
     "finetune.lr": 0.02,
     "finetune.momentum": 0.5,
     "finetune.steps": 50,

@@ -63,5 +63,5 @@ def test_files_of_the_protocol_name_none_but_the_defaults() -> None:
     """Beside families there is the protocol; what it trains and samples is a Generator, whichever."""
     for name in PROTOCOL - {"sizes"}:
         assert not named((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-    defaults = {sizes.ONE_STEP, *sizes.DEFAULTS.values()}
+    defaults = {sizes.ONE_STEP, sizes.FEW_KINDS, *sizes.DEFAULTS.values()}
     assert named((FOLDER / "sizes.py").read_text(encoding="utf-8")) == defaults
