@@ -82,6 +82,7 @@ PUBLIC = {
     "privimage/evolution/evolve.py:chosen": "candidates that are varied, by their noisy votes",
     "privimage/methods/evolution_pipeline.py:generator": "labels without meaning, for public images",
     "privimage/methods/evolution_pipeline.py:_fit": "public images that fit what is not trained",
+    "privimage/methods/pipeline.py:_pretrain": "public images that a codec adapts to",
     "privimage/methods/subsets_pipeline.py:build": "which public images are shown in the place of generated ones",
     "privimage/data/views.py": "variations of public images",
     "privimage/data/augment.py": "variations of public images",
