@@ -101,8 +101,13 @@ def lines(table: ResultTable, metric: Metric, fields: Sequence[str]) -> list[Ser
 
 
 def value_of(row: TableRow, fields: Sequence[str]) -> Any:
-    """What the row has set: the first of the fields that it has (None: it has none of them)."""
-    return next((row.used[path] for path in fields if row.used.get(path) is not None), None)
+    """What the row has set: the first of the fields of its method that it has (None: it has none of them)."""
+    return next((row.used[path] for path in fields if path in _settings(row)), None)
+
+
+def _settings(row: TableRow) -> list[str]:
+    """What its method has set; the rest says how its sweep was searched."""
+    return [path for path, value in row.used.items() if value is not None and path.startswith("method.")]
 
 
 def _line(
@@ -140,9 +145,9 @@ def _values(table: ResultTable, fields: Sequence[str]) -> list[Any]:
     rows = [*table.rows, *table.open_rows]
     values = list(dict.fromkeys(value for row in rows if (value := value_of(row, fields)) is not None))
     if not values:
-        known = sorted({path for row in rows for path, value in row.used.items() if value is not None})
-        near = get_close_matches(fields[0], known, n=1, cutoff=0)
-        raise InputError(f"--against: no row of these runs has {' or '.join(fields)}; one that they have is {near[0]}")
+        known = sorted({path for row in rows for path in _settings(row)})
+        near = "".join(f"; they have {one}" for one in get_close_matches(fields[0], known, n=1, cutoff=0))
+        raise InputError(f"--against: no row of these runs has {' or '.join(fields)}{near}")
     return sorted(values) if _numeric(values) else values
 
 
