@@ -1,0 +1,188 @@
+"""Encoded images, PNG, JPEG, BMP, WEBP or PGM, wherever their bytes lie: in files, in an archive, in a table.
+
+One is decoded when it is asked for. All sources of such images share what is here: how they are decoded, what is
+refused, what is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from privimage.data.fit import Pixels, colours, fit, unreadable
+from privimage.data.sources.source import Source
+from privimage.errors import InputError
+from privimage.local import LocalPath
+from privimage.progress import tracked
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # Pillow's PPM also reads PGM
+MOST = 1 << 28  # bytes of one encoded image: what an archive says is more is not unpacked
+
+T = TypeVar("T")
+
+
+class Stored(Protocol):
+    """Where encoded images lie, by place. A process gets a copy of it by pickle."""
+
+    def named(self, i: int) -> str:
+        """What messages call image i: the path of its file, or of the archive and its name there."""
+        ...
+
+    def opened(self, i: int) -> BinaryIO:
+        """Its bytes. Raises OSError or ValueError where they are not there, or are damaged."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Rows of encoded images: those at the places `place` of what is stored."""
+
+    stored: Stored
+    place: NDArray[np.int64]
+    y: NDArray[np.int64]
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+
+    @staticmethod
+    def of(
+        stored: Stored,
+        *,
+        y: NDArray[np.int64],
+        classes: tuple[str, ...],
+        size: int | None,
+        channels: int | None,
+        limit_classes: int | None = None,
+    ) -> Encoded:
+        """All images of `stored`, with labels `y`, or those of the first classes.
+
+        `size` None keeps the size of the images, which must then be one square size. `channels` None is 1 when all
+        images are grey, else 3.
+        """
+        place = np.arange(len(y)) if limit_classes is None else np.flatnonzero(y < limit_classes)
+        return Encoded(
+            stored=stored,
+            place=place,
+            y=y[place],
+            classes=classes[:limit_classes],
+            size=_common_size(stored, place) if size is None else size,
+            channels=max(_each(lambda i: _decoded(stored, i, colours), place.tolist())) if channels is None else channels,
+        )
+
+    def rows(self, index: NDArray[np.int64]) -> Pixels:
+        """See Rows. Raises InputError naming the image that cannot be decoded."""
+        x = np.empty((len(index), self.channels, self.size, self.size), np.uint8)
+
+        def read(at: tuple[int, int]) -> None:
+            to, i = at
+            x[to] = _decoded(self.stored, i, lambda image: fit(image, size=self.size, channels=self.channels))
+
+        _each(read, list(enumerate(self.place[index].tolist())))
+        return x
+
+    def contents(self) -> Iterable[bytes]:
+        """The name of its class and a digest of every image as it is stored."""
+        labels = (self.classes[label].encode() for label in self.y)
+        digests = _each(lambda i: _digest(self.stored, i), self.place.tolist())
+        return [label + b" " + digest for label, digest in zip(labels, digests, strict=True)]
+
+
+class Pictured(Source):
+    """A source of encoded images at `root`: `size` None keeps their size, which must be one square size."""
+
+    root: LocalPath
+
+    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> Encoded:
+        """See Source."""
+        return self.read(self.path, limit_classes)
+
+    @abstractmethod
+    def read(self, root: Path, limit_classes: int | None) -> Encoded:
+        """The images at a path, or those of the first classes. Raises InputError naming what cannot be read."""
+
+    def check_sensitive(self) -> None:
+        """Raise ValueError without channels."""
+        if self.channels is None:
+            raise ValueError(
+                "channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others"
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where the images lie."""
+        return Path(self.root).expanduser()
+
+
+def unread(name: str) -> str | None:
+    """Why a file of this name is not read as an image; None if it is.
+
+    >>> unread("cat/a.JPG"), unread("cat/._a.jpg"), unread("cat/notes.txt")
+    (None, 'hidden files', 'files of other kinds')
+    """
+    path = PurePosixPath(name)
+    if path.name.startswith("."):
+        return "hidden files"
+    return None if path.suffix.lower() in SUFFIXES else "files of other kinds"
+
+
+def must_be_file(path: Path) -> None:
+    """Raise InputError if there is no such file."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+
+
+def must_be_folder(path: Path) -> None:
+    """Raise InputError if there is no such folder."""
+    if not path.is_dir():
+        raise InputError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}")
+
+
+def _each(function: Callable[..., T], items: Sequence[object]) -> list[T]:
+    """`function` of every item, in order. Threads suffice: Pillow decodes and resizes without the lock."""
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+        return list(tracked(threads.map(function, items), total=len(items), label="reading images"))
+
+
+def _decoded(stored: Stored, i: int, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of an opened image. Raises InputError naming it when it cannot be decoded."""
+    try:
+        with stored.opened(i) as file, Image.open(file, formats=FORMATS) as image:
+            refused = unreadable(image)
+            if refused is None:
+                return use(image)
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError):
+        # What the decoder says may quote bytes of the file, so it is not repeated.
+        raise InputError(f"{stored.named(i)}: damaged, or not a PNG, JPEG, BMP, WEBP or PGM image") from None
+    raise InputError(f"{stored.named(i)}: {refused}")
+
+
+def _digest(stored: Stored, i: int) -> bytes:
+    try:
+        with stored.opened(i) as file:
+            return hashlib.sha256(file.read()).digest()
+    except (OSError, ValueError, zlib.error):
+        raise InputError(f"{stored.named(i)}: damaged; it cannot be read") from None
+
+
+def _common_size(stored: Stored, place: NDArray[np.int64]) -> int:
+    places = place.tolist()
+    sizes = _each(lambda i: _decoded(stored, i, lambda image: image.size), places)
+    for i, (width, height) in zip(places, sizes, strict=True):
+        if (width, height) != (sizes[0][0], sizes[0][0]):
+            raise InputError(
+                f"{stored.named(i)}: is {width} x {height}, not one square size for all images; give size in the YAML"
+            )
+    return sizes[0][0]
