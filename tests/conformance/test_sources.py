@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import struct
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from privimage.data import PublicConfig, SensitiveConfig, check_there, load_publ
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PARTS, Chosen, Images
 from privimage.data.sources.source import SOURCES, Rows
-from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.schema import parse
 
@@ -48,45 +46,38 @@ def npz(folder: Path, patch: Patch) -> dict[str, Any]:
     return {"root": str(folder / "a.npz")}
 
 
-def _mnist(name: str, folder: Path) -> dict[str, Any]:
-    raw = folder / name / "raw"
-    raw.mkdir(parents=True)
+def _idx(folder: Path, starts: tuple[str, str] = ("train", "t10k"), k: int = 10) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    for part, n in (("train", 200), ("t10k", 30)):
-        x, y = rng.integers(0, 256, (n, 28, 28), np.uint8), (np.arange(n) % 10).astype(np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, *x.shape) + x.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, len(y)) + y.tobytes())
+    for start, n in zip(starts, (200, 30), strict=True):
+        x, y = rng.integers(0, 256, (n, 28, 28), np.uint8), (np.arange(n) % k).astype(np.uint8)
+        (folder / f"{start}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, *x.shape) + x.tobytes())
+        (folder / f"{start}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, len(y)) + y.tobytes())
     return {"root": str(folder)}
 
 
-def cifar10(folder: Path, patch: Patch) -> dict[str, Any]:
-    known, rng = import_torchvision().datasets.CIFAR10, np.random.default_rng(0)
-    (folder / known.base_folder).mkdir()
-
-    def write(name: str, content: object) -> str:
-        data = pickle.dumps(content)
-        (folder / known.base_folder / name).write_bytes(data)
-        return hashlib.md5(data).hexdigest()
-
-    def batch(name: str) -> list[str]:
-        x = rng.integers(0, 256, (30, 3072), np.uint8)
-        return [name, write(name, {"data": x, "labels": [i % 10 for i in range(30)]})]
-
-    patch.setattr(known, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
-    patch.setattr(known, "test_list", [batch("test_batch")])
-    names = [f"class{i}" for i in range(10)]
-    patch.setattr(known, "meta", known.meta | {"md5": write("batches.meta", {"label_names": names})})
+def _cifar(folder: Path, names: tuple[str, ...], meta: str, kinds: dict[str, int]) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    for name in names:
+        labels = {f"{kind}labels": [i % k for i in range(60)] for kind, k in kinds.items()}
+        (folder / name).write_bytes(pickle.dumps({"data": rng.integers(0, 256, (60, 3072), np.uint8)} | labels))
+    told = {f"{kind}label_names": [f"{kind}{i}" for i in range(k)] for kind, k in kinds.items()}
+    (folder / meta).write_bytes(pickle.dumps(told))
     return {"root": str(folder)}
 
+
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
 SAMPLES: dict[str, Callable[[Path, Patch], dict[str, Any]]] = {
     "digits": digits,
     "glyphs": glyphs,
     "folder": folder,
     "npz": npz,
-    "mnist": lambda folder, patch: _mnist("MNIST", folder),
-    "fashion-mnist": lambda folder, patch: _mnist("FashionMNIST", folder),
-    "cifar10": cifar10,
+    "mnist": lambda folder, patch: _idx(folder),
+    "fashion-mnist": lambda folder, patch: _idx(folder),
+    "kmnist": lambda folder, patch: _idx(folder),
+    "emnist": lambda folder, patch: _idx(folder, ("emnist-digits-train", "emnist-digits-test")) | {"part": "digits"},
+    "cifar10": lambda folder, patch: _cifar(folder, BATCHES, "batches.meta", {"": 10}),
+    "cifar100": lambda folder, patch: _cifar(folder, ("train", "test"), "meta", {"fine_": 4, "coarse_": 2}),
 }
 
 

@@ -14,7 +14,7 @@ DIGITS = {"name": "digits", "id": "digits-v1"}
     ("change", "message"),
     [
         ({"name": "folder"}, r"^data.sensitive.root: missing; give .*one directory of images per class$"),
-        ({"name": "cifar10"}, r"^data.sensitive.root: missing; give .*torchvision keeps$"),
+        ({"name": "cifar10"}, r"^data.sensitive.root: missing; give .*the published files$"),
         ({"root": "/x"}, r"^data.sensitive.root: unknown key; allowed: channels, id, name, size,"),
         ({"name": "folder", "root": "/x", "download": True}, r"^data.sensitive.download: unknown key; allowed: .*root"),
         ({"name": "mnist", "root": "/x", "test": 0.3}, "mnist has its own test split; remove test"),
