@@ -25,6 +25,7 @@ from privimage.data.fit import Pixels, colours, fit, unreadable
 from privimage.data.sources.source import Source
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.plain_yaml import one_line
 from privimage.progress import tracked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
@@ -79,7 +80,9 @@ class Encoded:
             y=y[place],
             classes=classes[:limit_classes],
             size=_common_size(stored, place) if size is None else size,
-            channels=max(_each(lambda i: _decoded(stored, i, colours), place.tolist())) if channels is None else channels,
+            channels=max(_each(lambda i: _decoded(stored, i, colours), place.tolist()))
+            if channels is None
+            else channels,
         )
 
     def rows(self, index: NDArray[np.int64]) -> Pixels:
@@ -124,6 +127,11 @@ class Pictured(Source):
     def path(self) -> Path:
         """Where the images lie."""
         return Path(self.root).expanduser()
+
+
+def shown(name: str) -> str:
+    """The name of a file in an archive or a table, as a message may repeat it."""
+    return one_line(name, most=200)
 
 
 def unread(name: str) -> str | None:

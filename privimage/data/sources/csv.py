@@ -1,0 +1,97 @@
+"""A labels file: one line an image, with the name of its file and its label; the images lie in a folder."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from pydantic import Field
+
+from privimage.data.sources.encoded import Encoded, must_be_file, must_be_folder, shown, unread
+from privimage.data.sources.folder import Files
+from privimage.data.sources.labelled import Labelled
+from privimage.errors import InputError
+from privimage.local import LocalPath
+
+
+class Csv(Labelled):
+    """The images that a CSV file (or TSV, by its name) lists, under the names of two of its columns."""
+
+    root: LocalPath = Field(description="the path of a CSV file with a header, and one line an image")
+    images: LocalPath | None = None  # the folder that the names of files are below; null: that of the CSV file
+    file: str = "file"  # the column with the name of the file
+    label: str = "label"  # the column with the label
+
+    what: ClassVar[str] = "image files that a CSV file gives labels"
+    place: ClassVar[tuple[str, ...]] = ("root", "images")
+
+    def check(self) -> None:
+        """Raise InputError if there is no such file or folder."""
+        must_be_file(self.path)
+        must_be_folder(self.folder)
+
+    def read(self, root: Path, limit_classes: int | None) -> Encoded:
+        """See Pictured."""
+        rows = self._rows(root)
+        files = tuple(self.folder / name for _, name, _ in rows)
+        for (line, name, _), file in zip(rows, files, strict=True):
+            if not file.is_file():
+                raise InputError(f"{root}: line {line}: {shown(name)}: no such file in {self.folder}")
+        return self.labelled(
+            Files(files=files),
+            [label for *_, label in rows],
+            limit_classes,
+            root=root,
+            named=lambda i: f"{root}: line {rows[i][0]}",
+        )
+
+    def left_out(self) -> dict[str, int] | None:
+        """How many files in and below the folder are not read: images that are not listed, and other kinds."""
+        listed = {self.folder / name for _, name, _ in self._rows(self.path)}
+        found: Counter[str] = Counter()
+        for path in self.folder.rglob("*"):
+            if path.is_file() and path not in listed and path != self.path:
+                found[unread(path.name) or "images that are not listed"] += 1
+        return dict(found)
+
+    @property
+    def folder(self) -> Path:
+        """What the names of files are below."""
+        return Path(self.images).expanduser() if self.images is not None else self.path.parent
+
+    def _rows(self, root: Path) -> list[tuple[int, str, str]]:
+        """Line, name of the file and label, in the order of the file."""
+        must_be_file(root)
+        found, seen = list[tuple[int, str, str]](), set[str]()
+        try:
+            with root.open(encoding="utf-8-sig", newline="") as file:
+                rows = csv.DictReader(file, delimiter="\t" if root.suffix.lower() == ".tsv" else ",", strict=True)
+                for column in (self.file, self.label):
+                    if column not in (rows.fieldnames or ()):
+                        raise InputError(f"{root}: no column '{shown(column)}' in its header; name it in the YAML")
+                for row in rows:
+                    name, label = row[self.file], row[self.label]
+                    wrong = "a field is missing" if not name or not label else _wrong(name, seen)
+                    if wrong is not None:
+                        raise InputError(f"{root}: line {rows.line_num}: {wrong}")
+                    seen.add(name)
+                    found.append((rows.line_num, name, label))
+        except (csv.Error, UnicodeDecodeError):
+            raise InputError(f"{root}: damaged, or no CSV file in UTF-8") from None
+        return found
+
+
+MEMBERS = {"csv": Csv}
+
+
+def _wrong(name: str, seen: set[str]) -> str | None:
+    """Why no image is read under this name, or None."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return "its file is not below the folder of the images"
+    if name in seen:
+        return "its file stands in a line above, too"
+    reason = unread(name)
+    return None if reason is None else f"{shown(name)}: not read ({reason})"
