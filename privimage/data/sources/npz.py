@@ -1,6 +1,7 @@
 """One .npz file: `x` uint8 [n, height, width] or [n, channels, height, width], `y` whole numbers [n], `classes` names.
 
-The names of the classes are public, so they stand in the file: how many labels there are is not counted from images.
+The names of the classes are public, so they stand in the file, or in the YAML: how many labels there are is not counted
+from images. `image` and `label` are other names of x and y; x may be numbers of 0 .. 1 if the YAML says so.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from privimage.data.sources.encoded import must_be_file
+from privimage.data.sources.labelled import Names
 from privimage.data.sources.source import InMemory, Source
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
-ARRAYS = ("x", "y", "classes")
+ARRAYS = {"x": ("x", "image", "images"), "y": ("y", "label", "labels"), "classes": ("classes",)}  # and other names
+Scale = Literal["unit"]
 
 
 class Npz(Source):
@@ -26,19 +30,28 @@ class Npz(Source):
 
     root: LocalPath = Field(description="the path of an .npz file with x, y and classes")
 
+    classes: Names | None = None  # the names of the labels, in order; null: those in the file
+    scale: Scale | None = None  # unit: x holds numbers of 0 .. 1, made bytes by rounding 255 times them; null: bytes
+
     what: ClassVar[str] = "images in one .npz file"
 
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
         """See Source."""
-        x, y, classes = read_npz(self._file)
+        x, y, classes = read_npz(self._file, classes=self.classes, scale=self.scale)
         if self.size is None and x.shape[2] != x.shape[3]:
             raise InputError(f"{self._file}: x: {x.shape[2]} x {x.shape[3]} pixels, not square; give size in the YAML")
         return InMemory(x=x, y=y, classes=classes, size=self.size, channels=self.channels).first(limit_classes)
 
     def check(self) -> None:
         """Raise InputError if there is no such file."""
-        if not self._file.is_file():
-            raise InputError(f"{self._file}: {'not a file' if self._file.exists() else 'no such file'}")
+        must_be_file(self._file)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Of classes and scale only what is given."""
+        return self.model_dump(
+            mode="json", exclude={name for name in ("classes", "scale") if getattr(self, name) is None}
+        )
 
     @property
     def _file(self) -> Path:
@@ -48,27 +61,31 @@ class Npz(Source):
 MEMBERS = {"npz": Npz}
 
 
-def read_npz(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+def read_npz(
+    path: Path, *, classes: tuple[str, ...] | None = None, scale: Scale | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
     """Images [n, channels, height, width], labels [n] and class names. Raises InputError naming the file and the array.
 
+    `classes` and `scale` are those of the configuration.
     Nothing is said of single values: they may be private.
     """
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays: dict[str, NDArray[Any]] = {name: found[name] for name in ARRAYS if name in found.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
-        raise InputError(f"{path}: damaged, no .npz file, or with arrays of objects; write it by numpy.savez") from None
+    arrays = _arrays(path)
+    if classes is not None:
+        _same_names(path, arrays.setdefault("classes", np.array(classes)), classes)
     for name in ARRAYS:
         if name not in arrays:
-            raise InputError(f"{path}: {name}: missing; an .npz set holds x, y and classes (the names of the labels)")
+            raise InputError(
+                f"{path}: {name}: missing; an .npz set holds x, y and classes (the names of the labels, which the YAML "
+                "may give)"
+            )
     x, y, names = (arrays[name] for name in ARRAYS)
+    x = _bytes(path, x) if scale == "unit" else x
     x = x[:, None] if x.ndim == 3 else x
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
+        hint = "; of numbers of 0 .. 1 give scale: unit" if x.dtype.kind == "f" else ""
         raise InputError(
             f"{path}: x: got {arrays['x'].dtype} {arrays['x'].shape}; expected uint8 [n, height, width] or "
-            "[n, 1 or 3, height, width]"
+            f"[n, 1 or 3, height, width]{hint}"
         )
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0 or len(set(names.tolist())) < len(names):
         raise InputError(f"{path}: classes: got {names.dtype} {names.shape}; expected a list of different names")
@@ -77,3 +94,31 @@ def read_npz(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[st
     if y.min() < 0 or y.max() >= len(names):
         raise InputError(f"{path}: y: labels outside 0 .. {len(names) - 1}, the places of classes; correct them")
     return np.ascontiguousarray(x), y.astype(np.int64), tuple(map(str, names))
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Those that are there, under the first of their names."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            there = {name: next((n for n in names if n in found.files), None) for name, names in ARRAYS.items()}
+            return {name: found[n] for name, n in there.items() if n is not None}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path}: damaged, no .npz file, or with arrays of objects; write it by numpy.savez") from None
+    except MemoryError:
+        raise InputError(f"{path}: says that it holds more than there is memory for") from None
+
+
+def _same_names(path: Path, found: NDArray[Any], given: tuple[str, ...]) -> None:
+    if found.tolist() != list(given):
+        raise InputError(f"{path}: classes: the file has other names than the YAML; remove `classes` there")
+
+
+def _bytes(path: Path, x: NDArray[Any]) -> NDArray[Any]:
+    """uint8 of numbers of 0 .. 1: 255 times them, rounded."""
+    if x.dtype.kind != "f":
+        raise InputError(f"{path}: x: got {x.dtype}; scale: unit is for numbers of 0 .. 1; remove it")
+    if not ((x >= 0) & (x <= 1)).all():
+        raise InputError(f"{path}: x: not all of it in 0 .. 1, as scale: unit says; bring it there")
+    return np.stack([(255 * image.astype(np.float64)).round().astype(np.uint8) for image in x]) if len(x) else x

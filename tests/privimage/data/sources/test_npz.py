@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,59 @@ def test_what_is_no_labelled_set_is_one_line(why: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said) as caught:
         load_public(PublicConfig(name="npz", root=str(path)), cache=tmp_path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_other_names_of_the_arrays_and_classes_of_the_file_or_the_yaml(tmp_path: Path) -> None:
+    found = arrays()
+    np.savez(tmp_path / "a.npz", image=found["x"], label=found["y"])
+    values = {"name": "npz", "root": str(tmp_path / "a.npz")}
+    public = load_public(PublicConfig(**values, classes=("cat", "dog", "owl")), cache=tmp_path)
+    assert (public.x == found["x"]).all() and public.classes == ("cat", "dog", "owl")
+    with pytest.raises(InputError, match=r"classes: missing; an .npz set holds"):
+        load_public(PublicConfig(**values), cache=tmp_path)
+    path = written(tmp_path / "b.npz")
+    with pytest.raises(InputError, match="classes: the file has other names than the YAML"):
+        load_public(PublicConfig(name="npz", root=str(path), classes=("dog", "cat", "owl")), cache=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_numbers_of_0_to_1_become_bytes_where_the_yaml_says_so(dtype: type, tmp_path: Path) -> None:
+    """The layout of DPImageBench's gen.npz: x float [n, channels, height, width] of 0 .. 1, y whole numbers."""
+    found = arrays()
+    np.savez(tmp_path / "gen.npz", x=(found["x"] / 255).astype(dtype), y=found["y"])
+    config = PublicConfig(name="npz", root=str(tmp_path / "gen.npz"), classes=("a", "b", "c"), scale="unit")
+    public = load_public(config, cache=tmp_path)
+    assert public.x.dtype == np.uint8 and (public.x == found["x"]).all() and (public.y == found["y"]).all()
+
+
+@pytest.mark.parametrize("worst", [1.01, -0.01, float("nan"), float("inf")])
+def test_numbers_elsewhere_are_refused(worst: float, tmp_path: Path) -> None:
+    x = arrays()["x"] / 255
+    x[7, 0, 0, 0] = worst
+    path = written(tmp_path / "a.npz", x=x)
+    with pytest.raises(InputError, match=r"a\.npz: x: not all of it in 0 .. 1, as scale: unit says"):
+        read_npz(path, scale="unit")
+    with pytest.raises(InputError, match="x: got uint8; scale: unit is for numbers"):
+        read_npz(written(tmp_path / "b.npz"), scale="unit")
+    with pytest.raises(InputError, match=r"x: got float64.*of numbers of 0 .. 1 give scale: unit"):
+        read_npz(path)
+
+
+def test_a_header_that_claims_more_than_memory_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (2**46, 1, 8, 8)})
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x.npy", head.getvalue() + bytes(100))
+    with pytest.raises(InputError, match=r"a\.npz: (says that it holds more|damaged)"):
+        read_npz(path)
+
+
+def test_what_is_not_given_is_no_part_of_a_key() -> None:
+    """So that sets that were named before there was more to say keep their keys."""
+    config = PublicConfig(name="npz", root="/x")
+    assert config.identity == {"name": "npz", "root": "/x", "size": None, "channels": None, "limit_classes": None}
+    assert PublicConfig(name="npz", root="/x", scale="unit").identity["scale"] == "unit"
 
 
 @pytest.mark.parametrize("fault", ["cut", "text", "npy", "zip", "folder", "missing", "flipped"])
