@@ -158,6 +158,24 @@ def must_be_folder(path: Path) -> None:
         raise InputError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}")
 
 
+def files_at(root: Path, *, suffix: str) -> tuple[Path, ...]:
+    """The files of one kind that a path names, in the order of their names: one, those of a folder, those of a pattern.
+
+    Raises InputError if there are none.
+    """
+    if root.is_file():
+        return (root,)
+    pattern = "*" in root.name
+    folder, name = (root.parent, root.name) if pattern else (root, f"*{suffix}")
+    if pattern or root.exists():
+        must_be_folder(folder)
+    found = sorted(path for path in folder.glob(name) if path.is_file()) if folder.is_dir() else []
+    if not found:
+        where = f"no {suffix} files in it" if root.is_dir() else "no such file or folder"
+        raise InputError(f"{root}: {'no such files' if pattern else where}")
+    return tuple(found)
+
+
 def _each(function: Callable[..., T], items: Sequence[object]) -> list[T]:
     """`function` of every item, in order. Threads suffice: Pillow decodes and resizes without the lock."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
@@ -171,6 +189,8 @@ def _decoded(stored: Stored, i: int, use: Callable[[Image.Image], T]) -> T:
             refused = unreadable(image)
             if refused is None:
                 return use(image)
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError):
         # What the decoder says may quote bytes of the file, so it is not repeated.
         raise InputError(f"{stored.named(i)}: damaged, or not a PNG, JPEG, BMP, WEBP or PGM image") from None
@@ -181,6 +201,8 @@ def _digest(stored: Stored, i: int) -> bytes:
     try:
         with stored.opened(i) as file:
             return hashlib.sha256(file.read()).digest()
+    except InputError:
+        raise
     except (OSError, ValueError, zlib.error):
         raise InputError(f"{stored.named(i)}: damaged; it cannot be read") from None
 

@@ -42,11 +42,15 @@ class Labelled(Pictured):
         *,
         root: Path,
         named: Callable[[int], str],
+        own: tuple[str, ...] | None = None,
     ) -> Encoded:
-        """All that is stored, with these labels. Raises InputError for one of no class; `named` says where."""
+        """All that is stored, with these labels. Raises InputError for one of no class; `named` says where.
+
+        `own` are what the set itself calls its classes.
+        """
         if not labels:
             raise InputError(f"{root}: holds no images")
-        y, classes = places(labels, self.classes, named=named)
+        y, classes = places(labels, self.classes or own, named=named)
         if limit_classes is not None and limit_classes < len(classes) and not (y < limit_classes).any():
             raise InputError(f"{root}: holds no image of the first {limit_classes} classes")
         return Encoded.of(

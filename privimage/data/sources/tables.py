@@ -1,0 +1,149 @@
+"""Images and labels as columns of Arrow tables: what parquet files and saved datasets have in common.
+
+An image is the bytes of a file, or a struct of `bytes` and `path`, as Hugging Face's datasets writes it. Of a large
+table one group of rows is read at a time, and the last few are kept.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from abc import abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from privimage.data.sources.encoded import Encoded, shown
+from privimage.data.sources.labelled import Labelled
+from privimage.errors import InputError
+
+_ONE_READS = threading.Lock()  # so that no group is unpacked by several threads at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How files of one form are read: `rows` gives the schema and how many rows each group has, `group` one column."""
+
+    what: str  # such a file
+    rows: Callable[[Path], tuple[Any, list[int]]]
+    group: Callable[[Path, int, str], Any]
+
+
+@lru_cache(maxsize=4)
+def _group(form: Form, file: Path, number: int, column: str) -> Any:
+    return form.group(file, number, column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Stored: the cells of one column. `groups` are (file, number in it), `starts` the places of their first rows."""
+
+    form: Form
+    column: str
+    groups: tuple[tuple[Path, int], ...]
+    starts: tuple[int, ...]
+
+    def named(self, i: int) -> str:
+        """See Stored: the file, and the row in it, from 0."""
+        group = bisect_right(self.starts, i) - 1
+        file, number = self.groups[group]
+        return f"{file}: row {i - self.starts[group - number]}"
+
+    def opened(self, i: int) -> BinaryIO:
+        """See Stored."""
+        group = bisect_right(self.starts, i) - 1
+        file, number = self.groups[group]
+        with _ONE_READS, readable(file, self.form.what):
+            cell = _group(self.form, file, number, self.column)[i - self.starts[group]].as_py()
+        raw = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not isinstance(raw, bytes):
+            raise InputError(f"{self.named(i)}: {self.column}: no bytes; write the table with its images in it")
+        return io.BytesIO(raw)
+
+
+class Table(Labelled):
+    """Two columns of a table: the bytes of images, and labels. What a table of `datasets` calls its classes is used."""
+
+    image: str = "image"  # the column with the bytes of images
+    label: str = "label"  # the column with labels
+
+    form: ClassVar[Form]
+
+    @abstractmethod
+    def files(self, root: Path) -> tuple[Path, ...]:
+        """The files of the table, in order. Raises InputError if there are none."""
+
+    def check(self) -> None:
+        """Raise InputError if there are no files, or if nothing is there to read them with."""
+        arrow()
+        self.files(self.path)
+
+    def read(self, root: Path, limit_classes: int | None) -> Encoded:
+        """See Pictured."""
+        groups, starts, labels = list[tuple[Path, int]](), list[int](), list[str]()
+        own: tuple[str, ...] | None = None
+        arrow()
+        for file in self.files(root):
+            with readable(file, self.form.what):
+                schema, rows = self.form.rows(file)
+                own = self._names(file, schema)
+                for number in range(len(rows)):
+                    groups.append((file, number))
+                    starts.append(len(labels))
+                    labels += _labels(file, self.label, self.form.group(file, number, self.label))
+        stored = Cells(form=self.form, column=self.image, groups=tuple(groups), starts=tuple(starts))
+        return self.labelled(stored, labels, limit_classes, root=root, named=stored.named, own=own)
+
+    def _names(self, file: Path, schema: Any) -> tuple[str, ...] | None:
+        """What the table calls its classes, if it does. Raises InputError if it lacks a column or has other names."""
+        for column in (self.image, self.label):
+            if column not in schema.names:
+                raise InputError(f"{file}: no column '{shown(column)}'; it has {shown(', '.join(schema.names))}")
+        kind = str(schema.field(self.image).type)
+        if not kind.startswith(("struct<bytes: binary", "binary", "large_binary")):
+            raise InputError(f"{file}: {self.image}: holds {shown(kind)}; expected the bytes of image files")
+        try:
+            told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            names = told["info"]["features"][self.label]["names"]
+        except (KeyError, TypeError, ValueError):
+            return None
+        if self.classes is not None and list(self.classes) != names:
+            raise InputError(
+                f"{file}: {self.label}: its classes have other names than in the YAML; write them as there"
+            )
+        return tuple(map(str, names))
+
+
+def arrow() -> Any:
+    """The pyarrow module. Raises InputError if it is not installed."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise InputError("reading tables needs the package pyarrow; install it with pip") from None
+    return pyarrow
+
+
+@contextmanager
+def readable(file: Path, what: str) -> Iterator[None]:
+    """Raise InputError naming the file where pyarrow cannot read it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (arrow().ArrowException, OSError, ValueError, KeyError, MemoryError):
+        raise InputError(f"{file}: damaged, or not {what}") from None
+
+
+def _labels(file: Path, column: str, cells: Any) -> list[str]:
+    """The labels in one column. Raises InputError where there is none, or where they are no names or whole numbers."""
+    if cells.null_count:
+        raise InputError(f"{file}: {column}: a row has no label; give it one, or leave it out")
+    found = cells.to_pylist()
+    if not all(isinstance(label, str | int) for label in found):
+        raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; expected names or whole numbers")
+    return [str(label) for label in found]

@@ -1,0 +1,142 @@
+"""WebDataset shards: tar files of samples, each the members that share a key, e.g. 000007.jpg and 000007.cls.
+
+Of every shard the places of its images are looked up once; an image is then read where it lies. Nothing is unpacked to
+disk.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from privimage.data.sources.encoded import MOST, SUFFIXES, Encoded, files_at, shown
+from privimage.data.sources.labelled import Labelled
+from privimage.errors import InputError
+from privimage.field_types import spelt
+from privimage.local import LocalPath
+
+MOST_LABEL = 1 << 20  # bytes of a member that holds a label
+Extension = Annotated[str, spelt(r"[^./]+(\.[^./]+)?", use="an extension, e.g. cls, or one and a field: json.label")]
+Samples = Iterator[tuple[str, dict[str, tarfile.TarInfo]]]
+
+
+class Place(NamedTuple):
+    """Where an image lies."""
+
+    shard: int
+    name: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """Stored: members of tar files."""
+
+    shards: tuple[Path, ...]
+    places: tuple[Place, ...]
+
+    def named(self, i: int) -> str:
+        """See Stored."""
+        return f"{self.shards[self.places[i].shard]}: {shown(self.places[i].name)}"
+
+    def opened(self, i: int) -> BinaryIO:
+        """See Stored."""
+        place = self.places[i]
+        with self.shards[place.shard].open("rb") as file:
+            file.seek(place.offset)
+            raw = file.read(place.size)
+        if len(raw) < place.size:
+            raise ValueError("cut")
+        return io.BytesIO(raw)
+
+
+class WebDataset(Labelled):
+    """One shard, those of a folder, or those whose names fit a pattern; in the order of their names."""
+
+    root: LocalPath = Field(description="the path of a tar file, of a folder of them, or a pattern: data/train-*.tar")
+    image: Extension | None = None  # the extension of the image of a sample; null: the only one that is an image
+    label: Extension = "cls"  # that of its label, or that of a JSON object and the field that holds it: json.label
+
+    what: ClassVar[str] = "images in WebDataset shards"
+
+    def check(self) -> None:
+        """Raise InputError if there are no shards."""
+        files_at(self.path, suffix=".tar")
+
+    def read(self, root: Path, limit_classes: int | None) -> Encoded:
+        """See Pictured."""
+        shards, places, labels = files_at(root, suffix=".tar"), list[Place](), list[str]()
+        for number, shard in enumerate(shards):
+            with _opened(shard) as tar:
+                for key, parts in _samples(tar):
+                    image = self._image(parts, named=f"{shard}: {shown(key)}")
+                    places.append(Place(number, image.name, image.offset_data, image.size))
+                    labels.append(self._label(tar, parts, named=f"{shard}: {shown(key)}"))
+        stored = Shards(shards=shards, places=tuple(places))
+        return self.labelled(stored, labels, limit_classes, root=root, named=stored.named)
+
+    def left_out(self) -> dict[str, int] | None:
+        """How many members are neither the image nor the label of a sample."""
+        found = 0
+        for shard in files_at(self.path, suffix=".tar"):
+            with _opened(shard) as tar:
+                found += sum(len(parts) - 2 for _, parts in _samples(tar))
+        return {"members that are neither image nor label": found} if found else {}
+
+    def _image(self, parts: dict[str, tarfile.TarInfo], *, named: str) -> tarfile.TarInfo:
+        images = [ext for ext in parts if (ext == self.image if self.image else f".{ext}" in SUFFIXES)]
+        if len(images) != 1:
+            raise InputError(
+                f"{named}: {'several images' if images else 'no image'} in this sample; name it by `image`"
+            )
+        if parts[images[0]].size > MOST:
+            raise InputError(f"{named}: an image of {parts[images[0]].size} bytes; at most {MOST} are read")
+        return parts[images[0]]
+
+    def _label(self, tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo], *, named: str) -> str:
+        extension, _, field = self.label.partition(".")
+        member = parts.get(extension)
+        file = tar.extractfile(member) if member is not None and member.size <= MOST_LABEL else None
+        if file is None:
+            raise InputError(f"{named}: no .{extension} in this sample; name by `label` what holds its label")
+        try:
+            text = file.read().decode()
+            found: Any = json.loads(text)[field] if field else text.strip()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise InputError(f"{named}: no label under {self.label}; name by `label` what holds it") from None
+        if not isinstance(found, str | int) or found == "":
+            raise InputError(f"{named}: its label under {self.label} is no name and no whole number")
+        return str(found)
+
+
+MEMBERS = {"webdataset": WebDataset}
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
+    """A shard as long as it is read. Raises InputError naming it if it is damaged, or packed."""
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            yield tar
+    except (tarfile.TarError, OSError):
+        raise InputError(f"{shard}: damaged, or no tar file; one that is packed (.tar.gz) has to be unpacked") from None
+
+
+def _samples(tar: tarfile.TarFile) -> Samples:
+    """The members of every sample by extension, in the order of their keys in the shard."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in tar:
+        folder, slash, name = member.name.rpartition("/")
+        key, dot, extension = name.partition(".")
+        if member.isreg() and not member.issparse() and key and dot:
+            samples.setdefault(folder + slash + key, {})[extension.lower()] = member
+    return iter(samples.items())

@@ -1,0 +1,203 @@
+"""Small tables in the form that Hugging Face's datasets 5.2 writes: parquet files, and folders of `save_to_disk`."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_images import greys, opened, png, png16, refused
+
+from privimage.data import SensitiveConfig, load_sensitive
+from privimage.data.sources import parquet
+from privimage.data.sources.parquet import Parquet
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+NAMES = ["cat", "dog", "owl"]
+
+
+def table(n=30, *, images=None, labels=None, names=NAMES, struct=True, kind=None):
+    raw = [png(8 * i) for i in range(n)] if images is None else images
+    cells = [{"bytes": image, "path": None} for image in raw] if struct else raw
+    found = pa.table({
+        "image": pa.array(cells, STRUCT if struct else pa.binary()),
+        "label": pa.array([i % 3 for i in range(n)] if labels is None else labels, kind),
+    })  # fmt: skip
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return found.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})} if names else None
+    )
+
+
+def save(folder, found, *, shards=2, batch=4):
+    """What `save_to_disk` leaves: streams of record batches, and what they are."""
+    folder.mkdir(parents=True)
+    each, files = -(-len(found) // shards), []
+    for number in range(shards):
+        files.append(f"data-{number:05d}-of-{shards:05d}.arrow")
+        with pa.ipc.new_stream(folder / files[-1], found.schema) as stream:
+            stream.write_table(found.slice(number * each, each), max_chunksize=batch)
+    state = {"_data_files": [{"filename": name} for name in files], "_fingerprint": "0", "_split": None}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+FORMS = {
+    "huggingface": lambda folder, found: save(folder / "set", found),
+    "parquet": lambda folder, found: (
+        pq.write_table(found, folder / "a.parquet", row_group_size=7),
+        folder / "a.parquet",
+    )[1],
+}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return request.param
+
+
+def written(form, folder, **values):
+    folder.mkdir(exist_ok=True)
+    return {"name": form, "root": str(FORMS[form](folder, table(**values)))}
+
+
+def test_images_and_labels_are_columns_and_classes_are_named_in_the_table(form, tmp_path) -> None:
+    values = written(form, tmp_path)
+    found = opened(tmp_path, **values)
+    assert found.classes == tuple(NAMES) and found.y.tolist() == [i % 3 for i in range(30)]
+    assert greys(found) == [8 * i for i in range(30)]
+    some = opened(tmp_path, **values, limit_classes=2, channels=3)
+    assert greys(some) == [8 * i for i in range(30) if i % 3 < 2] and some.shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("struct", [True, False])
+def test_labels_are_whole_numbers_or_names_and_images_bytes(kind, struct, form, tmp_path) -> None:
+    text = not pa.types.is_integer(kind)
+    labels = [NAMES[2 - i % 3] if text else i % 3 for i in range(9)]
+    values = written(form, tmp_path, n=9, names=None, struct=struct, labels=labels, kind=kind)
+    found = opened(tmp_path, **values)
+    assert found.classes == (tuple(NAMES) if text else ("0", "1", "2"))
+    assert found.y.tolist() == ([2, 1, 0] * 3 if text else [0, 1, 2] * 3) and greys(found) == [8 * i for i in range(9)]
+    named = opened(tmp_path, **values, classes=("cat", "dog", "owl", "elk"))
+    assert named.classes[3] == "elk" and (named.y == found.y).all()
+
+
+def test_a_set_is_split_by_content_and_is_the_same_in_both_forms(tmp_path) -> None:
+    images = [png(i, side=9 + i) for i in range(90)]
+    data = []
+    for form in FORMS:
+        values = written(form, tmp_path / form, n=90, images=images)
+        data.append(load_sensitive(SensitiveConfig(**values, id="a", size=8, channels=1, classes=tuple(NAMES))))
+    assert data[0].content == data[1].content and (data[0].train.x == data[1].train.x).all()
+    assert len(data[0].train) + len(data[0].validation) + len(data[0].test) == 90
+
+
+def test_a_sensitive_set_names_its_classes_as_the_table_does(form, tmp_path) -> None:
+    values = written(form, tmp_path)
+    with pytest.raises(ValueError, match="classes: give the names of the labels"):
+        SensitiveConfig(**values, id="a", size=8, channels=1)
+    assert "label: its classes have other names than in the YAML" in refused(
+        tmp_path, **values, classes=("dog", "cat", "owl")
+    )
+
+
+FAULTS = {
+    "damaged": ({"images": [b"secret"] * 30}, "row 0: damaged, or not a PNG"),
+    "16 bits": ({"images": [png(0)] * 29 + [png16()]}, "has 16 bits a channel"),
+    "no bytes": ({"images": [png(0)] * 20 + [None] * 10}, "image: no bytes; write the table with its images in it"),
+    "no label": ({"labels": [0] * 29 + [None]}, "label: a row has no label"),
+    "floats": ({"labels": [0.5] * 30}, "label: holds double; expected names or whole numbers"),
+    "outside": ({"labels": [0] * 11 + [7] + [0] * 18}, "row 11: its label is none of the 3 classes"),
+    "nothing": ({"n": 0, "labels": []}, "holds no images"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_table_is_named(fault, form, tmp_path) -> None:
+    changed, said = FAULTS[fault]
+    message = refused(tmp_path, **written(form, tmp_path, **changed))
+    assert said in message and str(tmp_path) in message and "secret" not in message
+
+
+def test_rows_are_named_by_their_place_in_their_file(tmp_path) -> None:
+    images = [png(8 * i) for i in range(30)]
+    images[20] = b"secret"
+    assert "data-00001-of-00002.arrow: row 5: damaged" in refused(
+        tmp_path, **written("huggingface", tmp_path, images=images)
+    )
+    assert "a.parquet: row 20: damaged" in refused(tmp_path, **written("parquet", tmp_path, images=images))
+
+
+def test_other_columns_are_refused_and_can_be_named(form, tmp_path) -> None:
+    values = written(form, tmp_path)
+    assert "no column 'img'; it has image, label" in refused(tmp_path, **values, image="img")
+    assert "no column 'kind'; it has image, label" in refused(tmp_path, **values, label="kind")
+    assert "label: holds int64; expected the bytes of image files" in refused(tmp_path, **values, image="label")
+    found = table().rename_columns(["png", "kind"])
+    path = FORMS[form](tmp_path / "other", found) if form == "huggingface" else tmp_path / "b.parquet"
+    if form == "parquet":
+        pq.write_table(found, path)
+    assert len(opened(tmp_path, name=form, root=str(path), image="png", label="kind")) == 30
+
+
+def test_a_damaged_file_is_named(form, tmp_path) -> None:
+    values = written(form, tmp_path)
+    file = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".parquet", ".arrow"))
+    whole = file.read_bytes()
+    for raw in (whole[: len(whole) // 2], b"", b"<html>", bytes(255 - b for b in whole)):
+        file.write_bytes(raw)
+        assert refused(tmp_path, **values).startswith(f"{file}: ")
+
+
+def test_several_parquet_files_are_read_in_the_order_of_their_names(tmp_path) -> None:
+    for name, n in (("train-1", 3), ("train-0", 6), ("test-0", 9)):
+        pq.write_table(table(n), tmp_path / f"{name}.parquet")
+    found = opened(tmp_path, name="parquet", root=str(tmp_path / "train-*.parquet"))
+    assert found.y.tolist() == [0, 1, 2] * 3 and greys(found) == [0, 8, 16, 24, 32, 40, 0, 8, 16]
+    assert len(opened(tmp_path, name="parquet", root=str(tmp_path))) == 18
+    for root in ("no", "no-*.parquet", "no.parquet"):
+        assert "no such file" in refused(tmp_path, name="parquet", root=str(tmp_path / root))
+
+
+def test_a_group_that_would_be_huge_is_not_read(tmp_path, monkeypatch) -> None:
+    values = written("parquet", tmp_path)
+    monkeypatch.setattr(parquet, "MOST", 100)
+    assert "at most 100: write smaller groups" in refused(tmp_path, **values)
+
+
+def test_a_saved_dataset_is_one_split_and_its_files_lie_in_it(tmp_path) -> None:
+    save(tmp_path / "d" / "train", table())
+    save(tmp_path / "d" / "test", table())
+    (tmp_path / "d" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    values = {"name": "huggingface", "root": str(tmp_path / "d")}
+    assert refused(tmp_path, **values).endswith("d: holds the splits test, train; give the path of one of them")
+    state = tmp_path / "d" / "train" / "state.json"
+    values["root"] += "/train"
+    for text, said in {
+        '{"_data_files": [{"filename": "../test/data-00000-of-00002.arrow"}]}': "no such file in",
+        '{"_data_files": [{"filename": "gone.arrow"}]}': "gone.arrow: no such file in",
+        '{"_data_files": []}': "names no files",
+        '{"_data_files": [{"filename": 1}], "_indices_data_files": [1]}': "picked by indices; call flatten_indices",
+        "{": "damaged",
+        "[]": "damaged",
+    }.items():
+        state.write_text(text)
+        message = refused(tmp_path, **values)
+        assert message.startswith(f"data.public: {state}: ") or message.startswith(f"{state}: ")
+        assert said in message
+    state.unlink()
+    assert "no dataset that was saved to disk" in refused(tmp_path, **values)
+
+
+def test_without_pyarrow_one_line_says_so(tmp_path, monkeypatch) -> None:
+    values = written("parquet", tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    assert "needs the package pyarrow; install it with pip" in refused(tmp_path, **values)
+
+
+def test_it_is_read_elsewhere_too() -> None:
+    """What is opened is sent to other processes: how a file is read goes along by name."""
+    import pickle
+
+    assert pickle.loads(pickle.dumps(Parquet.form)) == Parquet.form
