@@ -18,6 +18,7 @@ TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3
 VALIDATION_SHARE = 0.08
 ID = spelt("[a-z0-9][a-z0-9._-]*", use="lower-case letters, digits, '.', '_' and '-', a letter or a digit first")
 SHARES = ("validation", "test", "split_seed")
+OWN = ("test_root", "official")  # fields by which a set that could be cut into all three splits has its own test split
 
 
 class _InRole(Source):
@@ -82,7 +83,7 @@ def _revived(role: SetRole, name: str, state: Any) -> Any:
 class SensitiveConfig(_InRole):
     """The sensitive set: where it is, the name of its ledger, how it is split.
 
-    It is cut into train, validation and test, every image by its own content (`split_by_content`); a source that has a
+    It is cut into train, validation and test, every image by its own content (`split_by_content`); a set that has a
     test split of its own keeps that, and validation is cut from its train split.
     """
 
@@ -105,14 +106,15 @@ class SensitiveConfig(_InRole):
     @property
     def division(self) -> str:
         """What decides, beside an image's own content, in which split it is; the same for all sweeps on the set."""
-        return division_of({"name": self.name, **{field: getattr(self, field) for field in SHARES}})
+        return division_of({"name": self.name, **{field: getattr(self, field, None) for field in (*SHARES, *OWN)}})
 
 
 def division_of(values: Mapping[str, Any]) -> str:
     """The division of a sensitive set, from the values of its configuration: its source need not be installed."""
     fields = SensitiveConfig.model_fields
     validation, test, seed = (values.get(field, fields[field].default) for field in SHARES)
-    return f"{values['name']} by content, validation {validation!r}, test {test!r}, split_seed {seed}"
+    share = "its own" if any(values.get(field) for field in OWN) else repr(test)
+    return f"{values['name']} by content, validation {validation!r}, test {share}, split_seed {seed}"
 
 
 class PublicConfig(_InRole):

@@ -40,6 +40,10 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     parts = [(_held(config, found, index), found.y[index]) for index in indices]
     if config.has_test:
         official = config.open(cache=None, test=True)
+        if official.classes != found.classes:
+            raise InputError(
+                f"{where(config)}: the test split has other classes than the train split; bring them together"
+            )
         parts.append((_held(config, official, np.arange(len(official.y))), official.y))
         seen += (b"test" + example for example in _digests(official.contents()))
     classes = found.classes

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -46,6 +51,69 @@ def npz(folder: Path, patch: Patch) -> dict[str, Any]:
     return {"root": str(folder / "a.npz")}
 
 
+def _encoded() -> list[bytes]:
+    """Of 120 images."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(120):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8)).save(file, "PNG")
+        found.append(file.getvalue())
+    return found
+
+
+def zipped(folder: Path, patch: Patch) -> dict[str, Any]:
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for i, raw in enumerate(_encoded()):
+            file.writestr(f"set/{'abc'[i % 3]}/{i}.png", raw)
+    return {"root": str(folder / "a.zip"), "channels": 1}
+
+
+def csv(folder: Path, patch: Patch) -> dict[str, Any]:
+    for i, raw in enumerate(_encoded()):
+        (folder / f"{i}.png").write_bytes(raw)
+    lines = [f"{i}.png,{'abc'[i % 3]}" for i in range(120)]
+    (folder / "a.csv").write_text("\n".join(["file,label", *lines]))
+    return {"root": str(folder / "a.csv"), "channels": 1, "classes": ("a", "b", "c")}
+
+
+def webdataset(folder: Path, patch: Patch) -> dict[str, Any]:
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        for i, raw in enumerate(_encoded()):
+            for name, data in ((f"{i}.cls", b"%d" % (i % 3)), (f"{i}.png", raw)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return {"root": str(folder / "a.tar"), "channels": 1, "classes": ("a", "b", "c")}
+
+
+def _table() -> pa.Table:
+    return pa.table(
+        {"image": [{"bytes": raw, "path": None} for raw in _encoded()], "label": [i % 3 for i in range(120)]}
+    )
+
+
+def parquet(folder: Path, patch: Patch) -> dict[str, Any]:
+    pq.write_table(_table(), folder / "a.parquet", row_group_size=50)
+    return {"root": str(folder / "a.parquet"), "channels": 1, "classes": ("a", "b", "c")}
+
+
+def huggingface(folder: Path, patch: Patch) -> dict[str, Any]:
+    (folder / "set").mkdir()
+    with pa.ipc.new_stream(folder / "set" / "data-00000-of-00001.arrow", _table().schema) as stream:
+        stream.write_table(_table(), max_chunksize=50)
+    (folder / "set" / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
+    return {"root": str(folder / "set"), "channels": 1, "classes": ("a", "b", "c")}
+
+
+def celeba(folder: Path, patch: Patch) -> dict[str, Any]:
+    (folder / "img_align_celeba").mkdir()
+    for i, raw in enumerate(_encoded()):
+        (folder / "img_align_celeba" / f"{i}.jpg").write_bytes(raw)
+    lines = ["120", "Male", *(f"{i}.jpg {1 if i % 2 else -1}" for i in range(120))]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(lines))
+    return {"root": str(folder), "channels": 1}
+
+
 def _idx(folder: Path, starts: tuple[str, str] = ("train", "t10k"), k: int = 10) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     for start, n in zip(starts, (200, 30), strict=True):
@@ -72,6 +140,12 @@ SAMPLES: dict[str, Callable[[Path, Patch], dict[str, Any]]] = {
     "glyphs": glyphs,
     "folder": folder,
     "npz": npz,
+    "zip": zipped,
+    "csv": csv,
+    "webdataset": webdataset,
+    "parquet": parquet,
+    "huggingface": huggingface,
+    "celeba": celeba,
     "mnist": lambda folder, patch: _idx(folder),
     "fashion-mnist": lambda folder, patch: _idx(folder),
     "kmnist": lambda folder, patch: _idx(folder),

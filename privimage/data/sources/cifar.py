@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ MEMBERS = {"cifar10": Cifar10, "cifar100": Cifar100}
 class _Bounded:
     """What a packed file unpacks to, as long as that is not more than MOST bytes."""
 
-    def __init__(self, file: IO[bytes], *, named: Path) -> None:
+    def __init__(self, file: gzip.GzipFile, *, named: Path) -> None:
         self.file, self.named, self.size = file, named, 0
 
     def read(self, size: int) -> bytes:

@@ -25,20 +25,20 @@ class Csv(Labelled):
     label: str = "label"  # the column with the label
 
     what: ClassVar[str] = "image files that a CSV file gives labels"
-    place: ClassVar[tuple[str, ...]] = ("root", "images")
+    place: ClassVar[tuple[str, ...]] = ("root", "test_root", "images")
 
-    def check(self) -> None:
-        """Raise InputError if there is no such file or folder."""
-        must_be_file(self.path)
-        must_be_folder(self.folder)
+    def look(self, root: Path) -> None:
+        """See Pictured."""
+        must_be_file(root)
+        must_be_folder(self._folder(root))
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
-        rows = self._rows(root)
-        files = tuple(self.folder / name for _, name, _ in rows)
+        rows, folder = self._rows(root), self._folder(root)
+        files = tuple(folder / name for _, name, _ in rows)
         for (line, name, _), file in zip(rows, files, strict=True):
             if not file.is_file():
-                raise InputError(f"{root}: line {line}: {shown(name)}: no such file in {self.folder}")
+                raise InputError(f"{root}: line {line}: {shown(name)}: no such file in {folder}")
         return self.labelled(
             Files(files=files),
             [label for *_, label in rows],
@@ -49,17 +49,17 @@ class Csv(Labelled):
 
     def left_out(self) -> dict[str, int] | None:
         """How many files in and below the folder are not read: images that are not listed, and other kinds."""
-        listed = {self.folder / name for _, name, _ in self._rows(self.path)}
+        folder = self._folder(self.path)
+        listed = {folder / name for _, name, _ in self._rows(self.path)}
         found: Counter[str] = Counter()
-        for path in self.folder.rglob("*"):
+        for path in folder.rglob("*"):
             if path.is_file() and path not in listed and path != self.path:
                 found[unread(path.name) or "images that are not listed"] += 1
         return dict(found)
 
-    @property
-    def folder(self) -> Path:
+    def _folder(self, root: Path) -> Path:
         """What the names of files are below."""
-        return Path(self.images).expanduser() if self.images is not None else self.path.parent
+        return Path(self.images).expanduser() if self.images is not None else root.parent
 
     def _rows(self, root: Path) -> list[tuple[int, str, str]]:
         """Line, name of the file and label, in the order of the file."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,26 +107,53 @@ class Pictured(Source):
     """A source of encoded images at `root`: `size` None keeps their size, which must be one square size."""
 
     root: LocalPath
+    test_root: LocalPath | None = None  # where the images of a test split of your own lie; null: it is cut from root
+
+    place: ClassVar[tuple[str, ...]] = ("root", "test_root")
 
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> Encoded:
         """See Source."""
-        return self.read(self.path, limit_classes)
+        root = self.test_root if test and self.test_root is not None else self.root
+        return self.read(Path(root).expanduser(), limit_classes)
 
     @abstractmethod
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """The images at a path, or those of the first classes. Raises InputError naming what cannot be read."""
 
+    def check(self) -> None:
+        """Raise InputError if there is nothing to read, by names only."""
+        for root in (self.root, self.test_root):
+            if root is not None:
+                self.look(Path(root).expanduser())
+
+    @abstractmethod
+    def look(self, root: Path) -> None:
+        """Raise InputError if there is nothing to read at a path, by names only."""
+
     def check_sensitive(self) -> None:
         """Raise ValueError without channels."""
-        if self.channels is None:
-            raise ValueError(
-                "channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others"
-            )
+        must_say_channels(self)
+
+    @property
+    def has_test(self) -> bool:
+        """See Source."""
+        return self.test_root is not None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Without the test split: of a public set it is not read, of a sensitive one the revision says which it is."""
+        return self.model_dump(mode="json", exclude={"test_root"})
 
     @property
     def path(self) -> Path:
         """Where the images lie."""
         return Path(self.root).expanduser()
+
+
+def must_say_channels(source: Source) -> None:
+    """Raise ValueError where the channels of sensitive images would be counted from them."""
+    if source.channels is None:
+        raise ValueError("channels: give 1 (grey) or 3 (colour): one colour image must not decide it for all others")
 
 
 def shown(name: str) -> str:

@@ -46,9 +46,9 @@ class Folder(Pictured):
         """See Pictured."""
         return open_folder(root, size=self.size, channels=self.channels, limit_classes=limit_classes)
 
-    def check(self) -> None:
-        """Raise InputError if there are no class directories."""
-        class_folders(self.path)
+    def look(self, root: Path) -> None:
+        """See Pictured: there are class directories."""
+        class_folders(root)
 
     def left_out(self) -> dict[str, int] | None:
         """How many entries of the class directories, and files beside these, are not read, by reason."""

@@ -25,7 +25,6 @@ class Official(Source):
     root: LocalPath = Field(description="the path of the folder that holds the published files")
     download: bool = False  # fetch what is missing
 
-    has_test: ClassVar[bool] = True
     torchvision: ClassVar[str]  # its class there, which fetches the files
 
     def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
@@ -44,6 +43,11 @@ class Official(Source):
     @abstractmethod
     def find(self, *, train: bool) -> Read | None:
         """The official split; None where its files are not there. Raises InputError naming a file that is damaged."""
+
+    @property
+    def has_test(self) -> bool:
+        """See Source."""
+        return True
 
     @property
     def told(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Source(Frozen):
     """The configuration of one source; `size` and `channels` are the side and the colours that images are brought to.
 
     `what` says in a few words which images these are. `own_shape` is (channels, side) of a set that always has the
-    same, `n_train` how many images it has to train on, `has_test` that it comes with a test split of its own. `place`
+    same, `n_train` how many images it has to train on, `has_test` that it has a test split of its own. `place`
     names the fields that only say where the images lie: of a sensitive set they are no part of any key. `in_memory`:
     whether all images are read once and held; else they are asked for by index each time, from what was opened, which
     every process gets a copy of (by pickle).
@@ -64,7 +64,6 @@ class Source(Frozen):
     roles: ClassVar[tuple[SetRole, ...]] = ("sensitive", "public")
     own_shape: ClassVar[tuple[int, int] | None] = None
     n_train: ClassVar[int | None] = None
-    has_test: ClassVar[bool] = False
     place: ClassVar[tuple[str, ...]] = ("root",)
     in_memory: ClassVar[bool] = True
 
@@ -85,6 +84,11 @@ class Source(Frozen):
     def left_out(self) -> dict[str, int] | None:
         """How many entries are not read, by reason; None if there can be none."""
         return None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether `open` has a test split that comes with the set, or that the user cut."""
+        return False
 
     @property
     def identity(self) -> dict[str, Any]:

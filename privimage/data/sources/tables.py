@@ -78,10 +78,10 @@ class Table(Labelled):
     def files(self, root: Path) -> tuple[Path, ...]:
         """The files of the table, in order. Raises InputError if there are none."""
 
-    def check(self) -> None:
-        """Raise InputError if there are no files, or if nothing is there to read them with."""
+    def look(self, root: Path) -> None:
+        """See Pictured: there are files, and what reads them."""
         arrow()
-        self.files(self.path)
+        self.files(root)
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""

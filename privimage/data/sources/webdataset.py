@@ -68,9 +68,9 @@ class WebDataset(Labelled):
 
     what: ClassVar[str] = "images in WebDataset shards"
 
-    def check(self) -> None:
-        """Raise InputError if there are no shards."""
-        files_at(self.path, suffix=".tar")
+    def look(self, root: Path) -> None:
+        """See Pictured."""
+        files_at(root, suffix=".tar")
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""

@@ -68,9 +68,9 @@ class Zip(Pictured):
 
     what: ClassVar[str] = "images in a zip file, one directory a class"
 
-    def check(self) -> None:
-        """Raise InputError if there is no such file."""
-        must_be_file(self.path)
+    def look(self, root: Path) -> None:
+        """See Pictured."""
+        must_be_file(root)
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""

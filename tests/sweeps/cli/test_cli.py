@@ -82,8 +82,8 @@ BAD = (
     one("search", "{method.query.sigma: {choice: [a]}}", "search.method.query.sigma", "'a'"),
     one(
         "data.sensitive.name",
-        "celeba",
-        "data.sensitive.name: got 'celeba'; unknown; known: cifar10, digits, fashion-mnist, folder",
+        "x-rays",
+        "data.sensitive.name: got 'x-rays'; unknown; known: celeba, cifar10, cifar100, csv, digits, emnist, fashion-mnist",
     ),
     one("data.sensitive.nam", "folder", "data.sensitive.nam: unknown key, did you mean 'name'?; allowed: channels"),
     one("data.sensitive", "digits", "data.sensitive: got 'digits'; should be a mapping of keys"),

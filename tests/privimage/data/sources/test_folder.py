@@ -220,6 +220,17 @@ def test_a_sensitive_folder_says_its_channels(root) -> None:
         config(root, channels=None)
 
 
+def test_imagenet_lies_in_folders_by_synset_and_val_may_be_its_test_split(tmp_path) -> None:
+    for part, n in (("train", 20), ("val", 3)):
+        for j, synset in enumerate(("n01440764", "n01443537")):
+            for i in range(n):
+                save(tmp_path / part / synset / f"{synset}_{i}.JPEG", 100 * j + i, size=(30, 20), mode="L")
+    roots = {"root": str(tmp_path / "train"), "test_root": str(tmp_path / "val")}
+    data = load_sensitive(SensitiveConfig(name="folder", id="i", size=8, channels=3, **roots))
+    assert data.train.classes == ("n01440764", "n01443537") and data.train.shape == (3, 8, 8)
+    assert len(data.train) + len(data.validation) == 40 and len(data.test) == 6
+
+
 def test_a_public_folder_keeps_the_first_classes(root, tmp_path) -> None:
     save(root / "blue" / "b.png")
     public = load_public(PublicConfig(name="folder", root=str(root), size=8, limit_classes=2), cache=tmp_path)
