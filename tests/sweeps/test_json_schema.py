@@ -84,7 +84,7 @@ def sources(role: type[SensitiveConfig] | type[PublicConfig]) -> Iterator[Values
     for name in SOURCES.names():
         if role.role in SOURCES.load(name).roles:
             fields = role.chosen({"name": name}).model_fields
-            given = {"name": name, "id": "a-set", "root": "a/folder"}
+            given = {"name": name, "id": "a-set", "root": "a/folder", "part": "letters"}
             yield {field: given.get(field, info.default) for field, info in fields.items()}
 
 

@@ -96,7 +96,7 @@ class Cifar100(_Cifar):
 MEMBERS = {"cifar10": Cifar10, "cifar100": Cifar100}
 
 
-class _Bounded:
+class _UpTo:
     """What a packed file unpacks to, as long as that is not more than MOST bytes."""
 
     def __init__(self, file: gzip.GzipFile, *, named: Path) -> None:
@@ -118,7 +118,7 @@ def from_tar(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
     wanted, found = set(names), dict[str, bytes]()
     try:
         with gzip.open(archive) as packed:
-            stream: Any = _Bounded(packed, named=archive)
+            stream: Any = _UpTo(packed, named=archive)
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as tar:
                 for member in tar:
                     name = member.name.rsplit("/", 1)[-1]

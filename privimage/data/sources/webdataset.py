@@ -25,10 +25,9 @@ from privimage.local import LocalPath
 
 MOST_LABEL = 1 << 20  # bytes of a member that holds a label
 Extension = Annotated[str, spelt(r"[^./]+(\.[^./]+)?", use="an extension, e.g. cls, or one and a field: json.label")]
-Samples = Iterator[tuple[str, dict[str, tarfile.TarInfo]]]
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """Where an image lies."""
 
     shard: int
@@ -42,7 +41,7 @@ class Shards:
     """Stored: members of tar files."""
 
     shards: tuple[Path, ...]
-    places: tuple[Place, ...]
+    places: tuple[Spot, ...]
 
     def named(self, i: int) -> str:
         """See Stored."""
@@ -74,12 +73,12 @@ class WebDataset(Labelled):
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
-        shards, places, labels = files_at(root, suffix=".tar"), list[Place](), list[str]()
+        shards, places, labels = files_at(root, suffix=".tar"), list[Spot](), list[str]()
         for number, shard in enumerate(shards):
             with _opened(shard) as tar:
                 for key, parts in _samples(tar):
                     image = self._image(parts, named=f"{shard}: {shown(key)}")
-                    places.append(Place(number, image.name, image.offset_data, image.size))
+                    places.append(Spot(number, image.name, image.offset_data, image.size))
                     labels.append(self._label(tar, parts, named=f"{shard}: {shown(key)}"))
         stored = Shards(shards=shards, places=tuple(places))
         return self.labelled(stored, labels, limit_classes, root=root, named=stored.named)
@@ -131,7 +130,7 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
         raise InputError(f"{shard}: damaged, or no tar file; one that is packed (.tar.gz) has to be unpacked") from None
 
 
-def _samples(tar: tarfile.TarFile) -> Samples:
+def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """The members of every sample by extension, in the order of their keys in the shard."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in tar:

@@ -83,7 +83,7 @@ BAD = (
     one(
         "data.sensitive.name",
         "x-rays",
-        "data.sensitive.name: got 'x-rays'; unknown; known: celeba, cifar10, cifar100, csv, digits, emnist, fashion-mnist",
+        "data.sensitive.name: got 'x-rays'; unknown; known: celeba, cifar10, cifar100, csv, digits, emnist",
     ),
     one("data.sensitive.nam", "folder", "data.sensitive.nam: unknown key, did you mean 'name'?; allowed: channels"),
     one("data.sensitive", "digits", "data.sensitive: got 'digits'; should be a mapping of keys"),
