@@ -46,9 +46,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             folder.mkdir(parents=True)
             pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "0.png", compress_level=0)
-    faces = root / "celeba" / "face"
+    faces = root / "celeba" / "img_align_celeba"
     faces.mkdir(parents=True)
-    Image.fromarray(np.zeros((218, 178, 3), np.uint8)).save(faces / "0.png")
+    Image.fromarray(np.zeros((218, 178, 3), np.uint8)).save(faces / "000001.jpg")
+    (root / "celeba" / "list_attr_celeba.txt").write_text("1\nMale Young\n000001.jpg -1  1\n")
     for name in ("cifar10", "mnist"):
         (root / name).mkdir()
     return {folder.name: folder for folder in root.iterdir()}

@@ -55,6 +55,13 @@ class CelebA(Source):
             self._file(name)
         self._images()
 
+    def left_out(self) -> dict[str, int] | None:
+        """How many images are there and not listed."""
+        listed, images = read_attribute(self._file(ATTRIBUTES), None), self._images()
+        there = (member.name for member in members_of(images)) if images.suffix == ".zip" else images.rglob("*.jpg")
+        unlisted = sum(Path(name).name not in listed for name in there)
+        return {"images that are not listed": unlisted} if unlisted else {}
+
     def check_sensitive(self) -> None:
         """Raise ValueError without channels."""
         must_say_channels(self)

@@ -45,7 +45,7 @@ class _Cifar(Official):
         classes = _unpickled(found[self.meta], named=f"{where}: {self.meta}").get(names)
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
             raise InputError(f"{where}: {self.meta}: no {names}; fetch it again")
-        parts = [_batch(found[name], key, len(classes), named=f"{where}: {name}") for name in files]
+        parts = [_batch(found.pop(name), key, len(classes), named=f"{where}: {name}") for name in files]
         return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]), tuple(classes)
 
     def _raw(self, names: tuple[str, ...]) -> tuple[Path, dict[str, bytes]] | None:

@@ -9,6 +9,7 @@ from small_images import greys, opened, png16, refused
 
 from privimage.data import SensitiveConfig, load_sensitive
 from privimage.data.pair import DataConfig
+from privimage.data.sources.celeba import CelebA
 
 N = 60
 
@@ -99,6 +100,12 @@ def test_its_own_test_split_is_kept_where_it_is_asked_for(root) -> None:
 def test_a_sensitive_set_says_its_channels(root) -> None:
     with pytest.raises(ValueError, match="channels: give 1"):
         SensitiveConfig(**values(root), id="a", size=8)
+
+
+def test_what_is_not_listed_is_left_out(root) -> None:
+    assert CelebA(**values(root)).left_out() == {}
+    face(1).save(root / "img_align_celeba" / "999999.jpg")
+    assert CelebA(**values(root)).left_out() == {"images that are not listed": 1}
 
 
 ATTRIBUTES = {
