@@ -50,12 +50,12 @@ SPECTRAL: list[Settings] = [{}, {"steps": 64}, {"lr": 0.1}, {"lr": 1.0}, {"P_mea
 ADAM: list[Settings] = [
     {"optimizer": "adam", "lr": lr, "steps": 64, "momentum": 0.9, "P_mean": None} for lr in (3e-4, 1e-3)
 ]
-SCRATCH: list[Settings] = [  # many steps of a small network
+MANY: list[Settings] = [  # many steps of a small network
     {
         "model": {"size": "dct-mlp-192"},
         "finetune": {"optimizer": "adam", "lr": lr, "steps": steps, "momentum": 0.9, "P_mean": None, "K": 1},
     }
-    for lr, steps in ((3e-3, 400), (1e-2, 400), (3e-3, 1200), (1e-2, 1000))
+    for lr, steps in ((1e-3, 400), (3e-3, 400), (1e-2, 400), (3e-3, 1000))
 ]
 PLAIN: list[Settings] = [
     {"optimizer": "adam", "lr": lr, "steps": steps, "momentum": 0.9, "P_mean": P_mean, "K": 1}
@@ -83,14 +83,14 @@ def tuned(*ways: Settings) -> list[Settings]:
 
 ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of training, ways of sampling
     "nonprivate-tune": (tuned(*PLAIN), [*GUIDED, *NO_DETAIL]),
-    "pdp-diffusion": (tuned(*SPECTRAL, *ADAM), [*GUIDED, *NO_DETAIL]),
-    "dpdm": (tuned(*SPECTRAL) + SCRATCH, GUIDED),
-    "dp-ldm": (tuned(*PART), [{}]),
-    "dp-lora": (tuned(*PART), [{}]),
-    "dp-feta": (tuned(*SPECTRAL[:4]), [{}]),
+    "pdp-diffusion": (tuned(*SPECTRAL, *ADAM) + MANY, [*GUIDED, *NO_DETAIL]),
+    "dpdm": (tuned(*SPECTRAL) + MANY, GUIDED),
+    "dp-ldm": (tuned(*PART) + MANY, [{}]),
+    "dp-lora": (tuned(*PART) + MANY, [{}]),
+    "dp-feta": (tuned(*SPECTRAL[:4]) + MANY, [{}]),
     "random-selection": (tuned(*SPECTRAL[:2]), [*GUIDED, {"guidance": 3.0}]),
     "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
-    "privimage+d": (tuned(*SPECTRAL, *ADAM), [*GUIDED, *NO_DETAIL[1:]]),
+    "privimage+d": (tuned(*SPECTRAL, *ADAM) + MANY, [*GUIDED, *NO_DETAIL]),
 }
 PRIVATE = ("pdp-diffusion", "dpdm", "dp-ldm", "dp-lora", "dp-feta", "random-selection", "privimage+d")
 Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, training, ways of sampling
