@@ -127,6 +127,12 @@ class PublicConfig(_InRole):
 
     limit_classes: int | None = Field(default=None, ge=2)  # the first ones only: for quick runs
 
+    @model_validator(mode="after")
+    def _not_split(self) -> Self:
+        if getattr(self, "test_root", None) is not None:
+            raise ValueError("test_root is for a sensitive set; a public one is not split, remove it")
+        return self
+
 
 class HeldOutConfig(Frozen):
     """A stand-in for the sensitive set: public classes that are taken out of the public set, some to a label.

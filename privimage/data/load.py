@@ -112,6 +112,11 @@ def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], class
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
     """The public set; what has to be drawn is drawn once and kept under `cache`."""
     found = config.open(cache=cache, limit_classes=config.limit_classes)
+    empty = np.setdiff1d(np.arange(len(found.classes)), found.y)
+    if len(empty):
+        raise InputError(
+            f"{where(config)}: class {found.classes[empty[0]]!r} has no images; give it some, or leave it out"
+        )
     x = _held(config, found, np.arange(len(found.y)))
     return PublicSet(x=x, y=found.y, name=config.name, classes=found.classes)
 

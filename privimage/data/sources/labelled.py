@@ -63,21 +63,27 @@ def places(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The place of every label among the classes, and the classes: those given, or the different labels in order.
 
+    A label is the name of a class, or its place, unless names are whole numbers themselves.
+
     >>> places(["10", "9", "10"], None, named=str)
     (array([1, 0, 1]), ('9', '10'))
     >>> places(["owl", "0"], ("cat", "owl"), named=str)[0]
     array([1, 0])
+    >>> places(["1", "2"], ("1", "2", "3"), named=str)[0]
+    array([0, 1])
     """
     if classes is None:
         found = set(labels)
         numbers = all(label.isascii() and label.isdigit() and label == str(int(label)) for label in found)
         classes = tuple(sorted(found, key=int) if numbers else sorted(found))
-    place = {str(i): i for i in range(len(classes))} | {name: i for i, name in enumerate(classes)}
+    place = {name: i for i, name in enumerate(classes)}
+    if not any(name.isdecimal() for name in classes):
+        place |= {str(i): i for i in range(len(classes))}
     y = np.array([place.get(label, -1) for label in labels], np.int64)
     unknown = np.flatnonzero(y < 0)
     if len(unknown):
         raise InputError(
-            f"{named(int(unknown[0]))}: its label is none of the {len(classes)} classes, nor the place of one, "
-            f"0 .. {len(classes) - 1}; correct it, or give all in `classes`"
+            f"{named(int(unknown[0]))}: its label is none of the {len(classes)} classes, by name or by place from 0; "
+            "correct it, or give all in `classes`"
         )
     return y, classes

@@ -35,31 +35,34 @@ class Form:
 
 
 @lru_cache(maxsize=4)
-def _group(form: Form, file: Path, number: int, column: str) -> Any:
+def _group(form: Form, file: Path, number: int, changed: int, column: str) -> Any:
     return form.group(file, number, column)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Stored: the cells of one column. `groups` are (file, number in it), `starts` the places of their first rows."""
+    """Stored: the cells of one column.
+
+    `groups` are (file, number in it, when the file was changed), `starts` the places of their first rows.
+    """
 
     form: Form
     column: str
-    groups: tuple[tuple[Path, int], ...]
+    groups: tuple[tuple[Path, int, int], ...]
     starts: tuple[int, ...]
 
     def named(self, i: int) -> str:
         """See Stored: the file, and the row in it, from 0."""
         group = bisect_right(self.starts, i) - 1
-        file, number = self.groups[group]
+        file, number, _ = self.groups[group]
         return f"{file}: row {i - self.starts[group - number]}"
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
         group = bisect_right(self.starts, i) - 1
-        file, number = self.groups[group]
+        file, number, changed = self.groups[group]
         with _ONE_READS, readable(file, self.form.what):
-            cell = _group(self.form, file, number, self.column)[i - self.starts[group]].as_py()
+            cell = _group(self.form, file, number, changed, self.column)[i - self.starts[group]].as_py()
         raw = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(raw, bytes):
             raise InputError(f"{self.named(i)}: {self.column}: no bytes; write the table with its images in it")
@@ -85,17 +88,20 @@ class Table(Labelled):
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
-        groups, starts, labels = list[tuple[Path, int]](), list[int](), list[str]()
+        groups, starts, labels = list[tuple[Path, int, int]](), list[int](), list[str]()
         own: tuple[str, ...] | None = None
         arrow()
         for file in self.files(root):
             with readable(file, self.form.what):
                 schema, rows = self.form.rows(file)
-                own = self._names(file, schema)
+                names = self._names(file, schema)
+                if starts and names != own:
+                    raise InputError(f"{file}: {self.label}: its classes have other names than in the files before it")
+                own, changed = names, file.stat().st_mtime_ns
                 for number in range(len(rows)):
-                    groups.append((file, number))
+                    groups.append((file, number, changed))
                     starts.append(len(labels))
-                    labels += _labels(file, self.label, self.form.group(file, number, self.label))
+                    labels += _labels(file, self.label, self.form.group(file, number, self.label), own)
         stored = Cells(form=self.form, column=self.image, groups=tuple(groups), starts=tuple(starts))
         return self.labelled(stored, labels, limit_classes, root=root, named=stored.named, own=own)
 
@@ -139,11 +145,17 @@ def readable(file: Path, what: str) -> Iterator[None]:
         raise InputError(f"{file}: damaged, or not {what}") from None
 
 
-def _labels(file: Path, column: str, cells: Any) -> list[str]:
-    """The labels in one column. Raises InputError where there is none, or where they are no names or whole numbers."""
+def _labels(file: Path, column: str, cells: Any, own: tuple[str, ...] | None) -> list[str]:
+    """The labels in one column; where the table names its classes, whole numbers are their places, always.
+
+    Raises InputError where there is none, or where they are no names or whole numbers.
+    """
     if cells.null_count:
         raise InputError(f"{file}: {column}: a row has no label; give it one, or leave it out")
     found = cells.to_pylist()
     if not all(isinstance(label, str | int) for label in found):
         raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; expected names or whole numbers")
-    return [str(label) for label in found]
+    if own is None:
+        return [str(label) for label in found]
+    named = {i: name for i, name in enumerate(own)}
+    return [named.get(label, "") if isinstance(label, int) else label for label in found]

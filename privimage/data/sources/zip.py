@@ -81,9 +81,10 @@ class Zip(Pictured):
         if len({folder.parent for folder in folders}) > 1:
             raise InputError(f"{root}: its class directories do not lie in one directory; make a zip of one of them")
         classes = tuple(sorted({folder.name for folder in folders}))
+        label = {name: i for i, name in enumerate(classes)}
         return Encoded.of(
             Zipped(archive=root, members=members),
-            y=np.array([classes.index(folder.name) for folder in folders], np.int64),
+            y=np.array([label[folder.name] for folder in folders], np.int64),
             classes=classes,
             size=self.size,
             channels=self.channels,

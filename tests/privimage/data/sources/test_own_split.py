@@ -3,7 +3,7 @@
 import pytest
 from small_images import greys, png
 
-from privimage.data import SensitiveConfig, check_there, load_sensitive
+from privimage.data import PublicConfig, SensitiveConfig, check_there, load_sensitive
 from privimage.data.config import division_of
 from privimage.data.pair import DataConfig
 from privimage.errors import InputError
@@ -49,6 +49,11 @@ def test_a_set_is_divided_otherwise_with_it_and_not_where_it_is_moved(values, tm
     keys = [DataConfig.model_validate({"sensitive": s.model_dump(), "public": public}).identity for s in (own, moved)]
     assert keys[0] == keys[1] and "test_root" not in keys[0]["sensitive"]
     assert load_sensitive(own).content != load_sensitive(cut).content  # so the revision tells them apart
+
+
+def test_a_public_set_has_none(values) -> None:
+    with pytest.raises(ValueError, match="test_root is for a sensitive set"):
+        PublicConfig(name="folder", root=values["root"], test_root=values["test_root"])
 
 
 def test_other_classes_and_a_missing_folder_are_named(values, tmp_path) -> None:

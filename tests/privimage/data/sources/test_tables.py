@@ -79,8 +79,30 @@ def test_labels_are_whole_numbers_or_names_and_images_bytes(kind, struct, form, 
     found = opened(tmp_path, **values)
     assert found.classes == (tuple(NAMES) if text else ("0", "1", "2"))
     assert found.y.tolist() == ([2, 1, 0] * 3 if text else [0, 1, 2] * 3) and greys(found) == [8 * i for i in range(9)]
-    named = opened(tmp_path, **values, classes=("cat", "dog", "owl", "elk"))
-    assert named.classes[3] == "elk" and (named.y == found.y).all()
+    named = opened(tmp_path, **values, classes=("cat", "dog", "owl"))
+    assert named.classes == tuple(NAMES) and (named.y == found.y).all()
+
+
+def test_whole_numbers_are_places_where_the_table_names_its_classes(form, tmp_path) -> None:
+    """Also where names are whole numbers: 1 is the second class, not that of the name 1."""
+    values = written(form, tmp_path, names=["1", "2", "3"])
+    for given in (None, ("1", "2", "3")):
+        assert opened(tmp_path, **values, classes=given).y.tolist() == [i % 3 for i in range(30)]
+    values = written(form, tmp_path / "none", labels=[1, 2, 3] * 10, names=None)
+    assert opened(tmp_path, **values, classes=("1", "2", "3")).y.tolist() == [i % 3 for i in range(30)]
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path) -> None:
+    values = written("parquet", tmp_path, n=3)
+    assert greys(opened(tmp_path, **values)) == [0, 8, 16]
+    written("parquet", tmp_path, n=3, images=[png(100)] * 3)
+    assert greys(opened(tmp_path, **values)) == [100] * 3
+
+
+def test_files_that_name_their_classes_otherwise_are_refused(tmp_path) -> None:
+    for i, names in enumerate((NAMES, NAMES[::-1])):
+        pq.write_table(table(names=names), tmp_path / f"{i}.parquet")
+    assert "1.parquet: label: its classes have other names" in refused(tmp_path, name="parquet", root=str(tmp_path))
 
 
 def test_a_set_is_split_by_content_and_is_the_same_in_both_forms(tmp_path) -> None:
@@ -108,7 +130,7 @@ FAULTS = {
     "no bytes": ({"images": [png(0)] * 20 + [None] * 10}, "image: no bytes; write the table with its images in it"),
     "no label": ({"labels": [0] * 29 + [None]}, "label: a row has no label"),
     "floats": ({"labels": [0.5] * 30}, "label: holds double; expected names or whole numbers"),
-    "outside": ({"labels": [0] * 11 + [7] + [0] * 18}, "row 11: its label is none of the 3 classes"),
+    "outside": ({"labels": [0] * 11 + [-1] + [0] * 18}, "row 11: its label is none of the 3 classes"),
     "nothing": ({"n": 0, "labels": []}, "holds no images"),
 }
 
