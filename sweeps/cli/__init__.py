@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from privimage import __version__
@@ -18,7 +19,24 @@ from privimage.sweeps.cli import clouds, ledger, look, results, schema, similari
 from privimage.sweeps.cli.terminal import Refused, complain, out, outlive_reader
 from privimage.text import PLAIN
 
+
+class Interrupted(Exception):
+    """An interrupt in a verb, its cause: as it is, typer would make a number of it, and what it said were lost."""
+
+
+class Verbs(TyperGroup):
+    """All verbs; see Interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """What a verb returns."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            raise Interrupted from stopped
+
+
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -69,7 +87,7 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has read enough
         sys.stdout = open(os.devnull, "w")
         sys.exit(1)
-    except (SystemExit, KeyboardInterrupt) as end:
+    except (SystemExit, KeyboardInterrupt, Interrupted) as end:
         if interrupts.signum is None:
             raise
         complain(f"privimage: {interrupt.words(end)}")
