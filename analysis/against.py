@@ -5,10 +5,8 @@ Rows of a method that differ in that setting alone are one line, at each budget;
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,7 +26,6 @@ from privimage.metrics.metric import Metric
 from privimage.privacy.budget import Budget
 
 HEIGHT = 3.0  # inches of a panel
-FAR = 20  # values of a setting that lie further apart, as a ratio, get a logarithmic axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,6 @@ class Series:
 
     name: str
     method: str
-    private: bool
     cells: tuple[tuple[Any, Cell], ...]
 
     @property
@@ -52,11 +48,7 @@ def draw(table: ResultTable, fields: Sequence[str]) -> bytes:
     Several fields are one axis, for methods that have the same thing under different names.
     Raises InputError if no row has one of them.
     """
-    buffer = io.BytesIO()
-    stated = " ".join(typeset.statements(table))
-    metadata = {"Software": None, "Description": stated}
-    figure(table, fields).savefig(buffer, format="png", dpi=curves.DPI, metadata=metadata)
-    return buffer.getvalue()
+    return curves.png(figure(table, fields), typeset.statements(table))
 
 
 def figure(table: ResultTable, fields: Sequence[str]) -> Figure:
@@ -70,8 +62,7 @@ def figure(table: ResultTable, fields: Sequence[str]) -> Figure:
     order = list(dict.fromkeys(row.method for row in (*table.rows, *table.open_rows)))
     for ax, (metric, found) in zip(axes, panels, strict=True):
         _axis(ax, values)
-        better = "lower is better" if metric.direction == "min" else "higher is better"
-        ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=10)
+        curves.write_title(ax, metric)
         labels = [
             _drawn(ax, line, front.style(line.method, order), dash, values)
             for line, dash in zip(found, _dashes(found), strict=True)
@@ -82,8 +73,7 @@ def figure(table: ResultTable, fields: Sequence[str]) -> Figure:
     read = "Bars: one standard error of the mean. Dashed across: without this setting. Thin: reached without learning."
     if any(metric.non_private for metric in table.metrics.values()):
         read += f" {words.DAGGER} computed from sensitive images without noise; no epsilon covers it."
-    below = "\n".join(textwrap.fill(note, 125) for note in (read, *typeset.statements(table)))
-    drawn.supxlabel(below, fontsize=8, color="#444444", x=0.01, ha="left")
+    curves.write_below(drawn, [read, *typeset.statements(table)])
     return drawn
 
 
@@ -116,12 +106,10 @@ def _line(
     row = group[0][0]
     others = [f"{path.removeprefix('method.')} {words.setting(v)}" for path, v in row.settings if path not in fields]
     at = [] if budget is None or len(table.budgets) == 1 else [table.at(budget)]
-    said = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in [*filter(None, [row.settled]), *others, *at])
     cells = [(value_of(row, fields), cell) for row, cell in group]
     return Series(
-        name=f"{row.method} ({said})" if said else row.method,
+        name=curves.named(row.method, [*filter(None, [row.settled]), *others, *at]),
         method=row.method,
-        private=row.private,
         cells=tuple(sorted(cells, key=lambda one: _size(one[0]))),
     )
 
@@ -154,7 +142,7 @@ def _values(table: ResultTable, fields: Sequence[str]) -> list[Any]:
 def _axis(ax: Axes, values: Sequence[Any]) -> None:
     """x by size, logarithmic where numbers lie far apart; what is no number stands at even distances."""
     ticks = [_x(value, values) for value in values]
-    if _numeric(values) and min(ticks) > 0 and max(ticks) > FAR * min(ticks):
+    if _numeric(values) and min(ticks) > 0 and max(ticks) > curves.SPAN * min(ticks):
         ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ticks, [words.setting(value) for value in values])

@@ -59,10 +59,27 @@ class Label:
 
 def draw(table: ResultTable) -> bytes:
     """A PNG of every metric against epsilon; what has to be stated stands below, and inside as its description."""
+    return png(figure(table), typeset.statements(table))
+
+
+def png(drawn: Figure, statements: Sequence[str]) -> bytes:
+    """The figure as a PNG, with what has to be stated as its description."""
     buffer = io.BytesIO()
-    stated = " ".join(typeset.statements(table))
-    figure(table).savefig(buffer, format="png", dpi=DPI, metadata={"Software": None, "Description": stated})
+    metadata = {"Software": None, "Description": " ".join(statements)}
+    drawn.savefig(buffer, format="png", dpi=DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def write_title(ax: Axes, metric: Metric) -> None:
+    """The metric above its panel, and which direction is better."""
+    better = "lower is better" if metric.direction == "min" else "higher is better"
+    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=10)
+
+
+def write_below(drawn: Figure, notes: Sequence[str]) -> None:
+    """How the picture is to be read, and what has to be stated."""
+    below = "\n".join(textwrap.fill(note, 125) for note in notes)
+    drawn.supxlabel(below, fontsize=8, color="#444444", x=0.01, ha="left")
 
 
 def figure(table: ResultTable) -> Figure:
@@ -85,8 +102,7 @@ def figure(table: ResultTable) -> Figure:
         stretch(ax, metric, [mean for curve in curves for _, mean, _ in curve.points])
         write_labels(ax, [*labels, *(_label(curve) for curve in curves if not curve.flat)], gap=LINE / (height - 0.6))
     axes[-1].set_xlabel("epsilon (log scale)", fontsize=10)
-    below = "\n".join(textwrap.fill(note, 125) for note in _below(table))
-    drawn.supxlabel(below, fontsize=8, color="#444444", x=0.01, ha="left")
+    write_below(drawn, _below(table))
     return drawn
 
 
@@ -136,8 +152,7 @@ def _points(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
             markerfacecolor=curve.colour if first else "white", markeredgecolor="white" if first else curve.colour,
             linestyle=curve.dash, linewidth=1.6, capsize=3, zorder=3,
         )  # fmt: skip
-    better = "lower is better" if metric.direction == "min" else "higher is better"
-    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=10)
+    write_title(ax, metric)
 
 
 def _across(ax: Axes, curves: Sequence[Curve]) -> list[Label]:
@@ -196,10 +211,14 @@ def write_labels(ax: Axes, labels: Sequence[Label], *, gap: float) -> None:
         )  # fmt: skip
 
 
+def named(method: str, parts: Sequence[str]) -> str:
+    """What a line is called: its method, and what is said of it, a setting kept on one line with its value."""
+    said = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+    return f"{method} ({said})" if said else method
+
+
 def _named(row: TableRow) -> str:
-    """The label of a row, a setting kept on one line with its value."""
-    parts = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in row.parts)
-    return f"{row.method} ({parts})" if parts else row.method
+    return named(row.method, row.parts)
 
 
 def _wrapped(text: str) -> list[str]:

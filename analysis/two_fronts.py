@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -21,10 +19,7 @@ Stroke = tuple[str, str]  # colour and marker
 
 def draw(found: Comparison) -> bytes:
     """A PNG of both fronts by every metric; what has to be stated stands below, and inside as its description."""
-    buffer = io.BytesIO()
-    stated = " ".join(side_by_side.statements(found))
-    figure(found).savefig(buffer, format="png", dpi=curves.DPI, metadata={"Software": None, "Description": stated})
-    return buffer.getvalue()
+    return curves.png(figure(found), side_by_side.statements(found))
 
 
 def figure(found: Comparison) -> Figure:
@@ -35,8 +30,7 @@ def figure(found: Comparison) -> Figure:
     for ax, metric in zip(axes, found.metrics, strict=True):
         _panel(ax, found, metric)
     axes[-1].set_xlabel(f"epsilon of {found.a.found.said.axis} (log scale)", fontsize=10)
-    below = "\n".join(textwrap.fill(note, 125) for note in _below(found))
-    drawn.supxlabel(below, fontsize=8, color="#444444", x=0.01, ha="left")
+    curves.write_below(drawn, _below(found))
     return drawn
 
 
@@ -49,8 +43,7 @@ def _panel(ax: Axes, found: Comparison, metric: Metric) -> None:
         points = [(epsilon, best) for epsilon, best in bests if best is not None]
         values += [best.value.value for _, best in points]
         labels += _front(ax, side, points, look)
-    better = "lower is better" if metric.direction == "min" else "higher is better"
-    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=10)
+    curves.write_title(ax, metric)
     front.epsilon_axis(ax, sorted({budget.epsilon for budget in found.budgets}))
     rate = max((scale.base(s.found, metric.name) for s in found.sides), key=lambda base: base.floor or 0)
     curves.stretch(ax, metric, values)
