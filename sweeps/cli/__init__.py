@@ -84,9 +84,6 @@ def main() -> None:
     except TyperException as error:
         _explain(error)
         sys.exit(2)
-    except BrokenPipeError:  # whoever read the output has read enough
-        sys.stdout = open(os.devnull, "w")
-        sys.exit(1)
     except (SystemExit, KeyboardInterrupt, Interrupted) as end:
         if interrupts.signum is None:
             raise

@@ -162,9 +162,3 @@ def test_a_command_line_that_cannot_be_read_is_one_line(
 def test_nothing_asked_is_answered_by_the_help(privimage: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = privimage()
     assert code == 2 and not out and "Commands" in err
-
-
-def test_a_reader_that_has_read_enough_gets_no_traceback() -> None:
-    command = f"{sys.executable} -m privimage.sweeps.cli schema | head -c 100"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert len(done.stdout) == 100 and "Traceback" not in done.stderr
