@@ -42,6 +42,8 @@ class Geometry:
 def _backward(
     x: Tensor, gy: Tensor, weight: Tensor, geometry: Geometry, mask: list[bool], groups: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if tuple(weight.shape[2:]) == (1, 1) and max(geometry.stride) > 1:
+        x = x.contiguous()  # of channels_last, oneDNN writes outside its memory here (its issue 6035)
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
         gy, x, weight, None, geometry.stride, geometry.padding, (1, 1), False, (0, 0), groups, mask
     )

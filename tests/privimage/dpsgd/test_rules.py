@@ -158,3 +158,19 @@ def test_double_precision_stays_double() -> None:
     F = net(Shape()).double()
     norms = layers.add_clipped_sum(F, double(draws_of(3, 2)), loss=LOSS, C=1.0)
     assert norms.dtype == torch.float64 and all(p.grad.dtype == torch.float64 for p in F.parameters())
+
+
+def test_a_strided_pointwise_convolution_meets_no_channels_last(monkeypatch: Patch) -> None:
+    """There oneDNN writes outside its memory (its issue 6035): what follows is a crash, or wrong numbers."""
+    met: list[Tensor] = []
+    native = torch.ops.aten.convolution_backward
+
+    def watched(gy: Tensor, x: Tensor, *rest: Any) -> Any:
+        met.append(x)
+        return native(gy, x, *rest)
+
+    monkeypatch.setattr(torch.ops.aten, "convolution_backward", watched)
+    x = torch.randn(4, 2, 6, 6).contiguous(memory_format=torch.channels_last)
+    geometry = Geometry(weight=(4, 2, 1, 1), stride=(2, 2), padding=(0, 0))
+    conv2d_kernels.weight_gradient(x, torch.randn(4, 4, 3, 3), geometry)
+    assert [tensor.is_contiguous() for tensor in met] == [True]
