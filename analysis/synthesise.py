@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privimage.analysis import bundle, pictures, wanted
+from privimage import __version__
+from privimage.analysis import bundle, wanted
 from privimage.analysis.bundle import BundleConfig
+from privimage.analysis.draft import Asked, Draft, drafted
+from privimage.analysis.outputs.output import Drawn, output_of
 from privimage.analysis.wanted import Labels
-from privimage.disk import refusal
 from privimage.errors import InputError
 from privimage.generators.generator import Generator
-from privimage.generators.sampler import draw_images
+from privimage.generators.sampler import blocks, draw_block, draw_images
 from privimage.local import local_path
 from privimage.privacy.guarantee import Guarantee
-from privimage.progress import Tell, silent
+from privimage.progress import Tell, bar, silent
 
 SEEDS = 2**63 - 1  # the largest
-PNG_COLUMNS = 100  # images a label that a picture may show
 
 
 class Bundle:
@@ -74,6 +72,58 @@ class Bundle:
             labels=order, progress=progress,
         )  # fmt: skip
 
+    def write(
+        self, to: str | Path, *, n: int | None = None, labels: Labels = (), seed: int = 0, device: str = "cpu"
+    ) -> list[Path]:
+        """The files, or the folder, that now hold what `sample` draws of the same arguments, written block by block.
+
+        `to` says in which form, by its suffix: images.npz, .zip, .parquet, .tar, images-%06d.tar (as many as there have
+        to be), folder/, or a picture grid.png. A call that was killed goes on where it was, and its output is that of
+        one that was not.
+
+        Raises InputError in one line as `sample` does, and if the path is taken, cannot be written, or was begun with
+        other arguments.
+        """
+        seed = wanted.whole("seed", seed, least=0, most=SEEDS)
+        where, counts = _device(device), self.counts(n=n, labels=labels)
+        output, path = output_of(to, named="to")
+        why = output.refuses(path.name, counts)
+        if why is not None:
+            raise InputError(f"{to}: {why}")
+        order, asked = wanted.order(counts), self._asked(counts, seed=seed, device=device, form=output.form)
+        with drafted(path, output=output, n=len(order)) as draft:
+            if not draft.begin(asked):
+                drawn = self._draw(draft, order, seed=seed, device=where)
+                with bar("writing images") as tell:
+                    draft.make(drawn, tell)
+            return draft.move()
+
+    def _draw(self, draft: Draft, order: NDArray[np.int64], *, seed: int, device: torch.device) -> Drawn:
+        """All images of these labels [n]; those blocks are drawn that the draft lacks."""
+        config, numbers = self.config.sample, 0
+        with bar("sampling") as tell:
+            for number, at in enumerate(blocks(len(order), config)):
+                if not draft.block(number).exists():
+                    x = draw_block(
+                        self._generator, order[at], number=number, config=config, seed=seed, device=device,
+                        progress=lambda done, of, before=at.start: tell(before + done, len(order)),  # type: ignore[misc]
+                    )  # fmt: skip
+                    draft.keep(number, x)
+                numbers = number + 1
+        return Drawn(
+            y=order, classes=self.config.classes, shape=self.config.shape,
+            blocks=lambda: (draft.kept(number) for number in range(numbers)),
+        )  # fmt: skip
+
+    def _asked(self, counts: dict[int, int], *, seed: int, device: str, form: str) -> Asked:
+        """All that an output follows from."""
+        generator = hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
+        labels = " ".join(f"{label}={number}" for label, number in counts.items())
+        return {
+            "generator": generator, "n": sum(counts.values()), "labels": labels, "seed": seed, "device": device,
+            "form": form, "version": __version__,
+        }  # fmt: skip
+
     def counts(self, *, n: int | None = None, labels: Labels = ()) -> dict[int, int]:
         """How many images of each label such a call draws. Raises InputError if it cannot be drawn."""
         return wanted.counts(labels, n=n, classes=self.config.classes)
@@ -86,49 +136,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"device: got {name!r}, which this machine does not have; cpu always works") from None
     return device
-
-
-def check_output(to: Path, *, most: int) -> None:
-    """Raise InputError if images, at most so many of a label, could not be written to the path.
-
-    Its folder is made if it is missing. Called before the images are drawn: that can take hours.
-    """
-    _check_kind(to, most=most)
-    if to.is_dir():
-        raise InputError(f"{to}: is a folder; name a file in it, e.g. {to / 'images.npz'}")
-    with _writing(to):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        if to.exists():
-            to.open("ab").close()  # of an earlier file, nothing is lost
-        else:
-            tempfile.TemporaryFile(dir=to.parent).close()
-
-
-def write_samples(x: NDArray[np.uint8], y: NDArray[Any], to: Path) -> Path:
-    """The path of the .npz (arrays x and y) or .png (a row a label) that now holds all images."""
-    most = int(np.unique(y, return_counts=True)[1].max())
-    _check_kind(to, most=most)
-    with _writing(to):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with to.open("wb") as file:
-            if to.suffix == ".npz":
-                np.savez_compressed(file, x=x, y=y)
-            else:
-                file.write(pictures.enlarged(pictures.Samples(x=x, y=y), columns=most, rows=None))
-    return to
-
-
-def _check_kind(to: Path, *, most: int) -> None:
-    """Raise InputError if no file of this name can hold `most` images of a label."""
-    if to.suffix not in (".npz", ".png"):
-        raise InputError(f"{to}: unknown suffix {to.suffix!r}; allowed: .npz, .png")
-    if to.suffix == ".png" and most > PNG_COLUMNS:
-        raise InputError(f"{to}: a picture shows at most {PNG_COLUMNS} images a label, got {most}; write .npz")
-
-
-@contextmanager
-def _writing(to: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise refusal(error, to, "written", fix="name another file") from None

@@ -12,9 +12,8 @@ from rich.table import Table
 
 from privimage.disk import on_disk, write, write_whole
 from privimage.errors import InputError
-from privimage.progress import bar
 from privimage.sweeps.cli.options import RunArgument, RunsArgument, say, warns
-from privimage.sweeps.cli.terminal import err, local, out
+from privimage.sweeps.cli.terminal import err, local, out, typed
 from privimage.text import PLAIN
 
 if TYPE_CHECKING:
@@ -86,11 +85,19 @@ def best(
 
 @app.command(
     epilog="Examples: privimage sample best/ --n 1000 --to digits.npz; privimage sample best/ --label 0=100 --label "
-    "7=50 --to some.npz; privimage sample best/ --n 1000 --label 0=20% --label 7=80% --to shares.npz"
+    "7=50 --to some.zip; privimage sample best/ --n 50000 --label 0=20% --label 7=80% --to shards/images-%06d.tar"
 )
 def sample(
     directory: Annotated[Path, typer.Argument(metavar="DIR", parser=local("DIR"), help="A folder that `best` wrote.")],
-    to: Annotated[Path, typer.Option(parser=local("--to"), help="images.npz, or grid.png.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            parser=typed("--to"),
+            metavar="PATH",
+            help="images.npz, .zip or .parquet; folder/ of PNG files, a directory a class; images-%06d.tar "
+            "(WebDataset); or a picture, grid.png.",
+        ),
+    ],
     n: Annotated[int | None, typer.Option(help="How many images; 1000 if absent.")] = None,
     label: Annotated[
         list[str] | None,
@@ -101,15 +108,14 @@ def sample(
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
-    """Draw synthetic images from a pulled generator. Costs no privacy."""
-    from privimage.analysis.synthesise import Bundle, check_output, write_samples
+    """Draw synthetic images from a pulled generator. Costs no privacy. If it was killed, the same command goes on."""
+    from privimage.analysis.synthesise import Bundle
 
     found = Bundle(directory)
-    check_output(to, most=max(found.counts(n=n, labels=label or ()).values()))
-    with bar("sampling") as advance:
-        x, y = found.sample(n=n, labels=label or (), seed=seed, device=device, progress=advance)
-    write_samples(x, y, to)
-    out.print(f"{to}: {len(x)} images. {found.guarantee.sentence}", **PLAIN)
+    labels = label or ()
+    found.write(to, n=n, labels=labels, seed=seed, device=device)
+    drawn = sum(found.counts(n=n, labels=labels).values())
+    out.print(f"{to}: {drawn} images. {found.guarantee.sentence}", **PLAIN)
 
 
 @app.command(

@@ -78,6 +78,16 @@ def local(named: str) -> Callable[[str], Path]:
     return path
 
 
+def typed(named: str) -> Callable[[str], str]:
+    """Reads a path as `local` does, and leaves it as it was typed: a folder may end in /."""
+
+    def path(text: str) -> str:
+        local(named)(text)
+        return text
+
+    return path
+
+
 def complain(text: str) -> None:
     """Print what went wrong as one line, whatever stands in it and however wide the terminal is."""
     err.print(one_line(text, most=MOST), style="red", **PLAIN)

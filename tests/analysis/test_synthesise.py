@@ -2,11 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from privimage.analysis import synthesise
 from privimage.analysis.export import pull_best
-from privimage.analysis.synthesise import Bundle, write_samples
+from privimage.analysis.synthesise import Bundle
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.sampler import draw_images
@@ -119,8 +117,12 @@ def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monk
     monkeypatch.setattr("sys.argv", [*base, "--n", "8", "--label", "1=25%", "--label", "4=75%"])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert not caught.value.code and np.bincount(np.load(to)["y"]).tolist() == [0, 2, 0, 0, 6]
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert (
+        not caught.value.code
+        and said.startswith(f"{to}: 8 images. ")
+        and np.bincount(np.load(to)["y"]).tolist() == [0, 2, 0, 0, 6]
+    )
     for words, says in (
         (["--label", "eleven"], "label: got 'eleven'; the labels are 0 to 9"),
         (["--label", "1=25%"], "the shares sum to 25%; they must sum to 100%"),
@@ -136,49 +138,3 @@ def test_the_verb_takes_labels_and_refuses_in_one_line(directory, tmp_path, monk
 
 def test_the_largest_seed_draws(directory):
     assert len(Bundle(directory).sample(n=1, seed=2**63 - 1, device="cpu")[0]) == 1
-
-
-def test_images_are_written_as_arrays_or_as_a_grid(tmp_path):
-    x, y = np.zeros((30, 3, 8, 8), np.uint8), np.arange(30) % 10
-    arrays = np.load(write_samples(x, y, tmp_path / "new" / "a.npz"), allow_pickle=False)
-    assert np.array_equal(arrays["x"], x) and np.array_equal(arrays["y"], y)
-    assert Image.open(write_samples(x, y, tmp_path / "a.png")).size == (7 * (3 * 9 - 1), 7 * (10 * 9 - 1))
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("a.jpg", "allowed: .npz, .png"), ("a.png", "at most 100 images a label")]
-)
-def test_what_cannot_be_written(tmp_path, name, message):
-    with pytest.raises(InputError, match=message):
-        write_samples(np.zeros((101, 1, 8, 8), np.uint8), np.zeros(101, int), tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("to", "n", "message"),
-    [
-        ("a.jpg", 1, "a.jpg: unknown suffix '.jpg'; allowed: .npz, .png"),
-        ("a.png", 1001, "a.png: a picture shows at most 100 images a label, got 101; write .npz"),
-        ("file/a.npz", 1, "a.npz: cannot be written (File exists); name another file"),
-        ("file/below/a.npz", 1, "a.npz: cannot be written (Not a directory); name another file"),
-        ("folder.npz", 1, "folder.npz: is a folder; name a file in it"),
-    ],
-)
-def test_an_output_that_cannot_be_is_refused_before_drawing(directory, tmp_path, monkeypatch, capsys, to, n, message):
-    from privimage.sweeps.cli import main
-
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "folder.npz").mkdir()
-    monkeypatch.setattr(synthesise, "draw_images", lambda *args, **options: pytest.fail("drawn"))
-    monkeypatch.setattr("sys.argv", ["privimage", "sample", str(directory), "--to", str(tmp_path / to), "--n", str(n)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    said = capsys.readouterr().err
-    assert caught.value.code == 2 and message in said and said.startswith("privimage: ") and said.count("\n") == 1
-
-
-def test_checking_an_output_leaves_no_file_and_harms_none(tmp_path):
-    old, new = tmp_path / "old.npz", tmp_path / "new" / "a.npz"
-    old.write_text("x")
-    for path in (old, new):
-        synthesise.check_output(path, most=100)
-    assert old.read_text() == "x" and list(new.parent.iterdir()) == []

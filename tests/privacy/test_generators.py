@@ -86,6 +86,7 @@ PUBLIC = {
     "privimage/methods/subsets_pipeline.py:build": "which public images are shown in the place of generated ones",
     "privimage/data/views.py": "variations of public images",
     "privimage/data/augment.py": "variations of public images",
+    "privimage/generators/sampler.py:block_seed": "noise from which images are drawn",
     "privimage/generators/adversarial.py:sample": "noise from which images are drawn",
     "privimage/generators/anchors.py:draw": "the anchor from which an image is drawn",
     "privimage/generators/diffusion.py:_start": "the anchors from which images are drawn",
