@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.analysis.outputs.output import Drawn, Output
+from privimage.analysis.outputs.output import ImageBlocks, Output
 from privimage.disk import exclusive, make_folder, refusal, sync, write, write_whole
 from privimage.errors import InputError
 from privimage.progress import Tell
@@ -90,7 +90,7 @@ class Draft:
             write_whole(self.folder / BEGUN, json.dumps(dict(asked)))
         return False
 
-    def make(self, drawn: Drawn, tell: Tell) -> None:
+    def make(self, drawn: ImageBlocks, tell: Tell) -> None:
         """Write the output, and say that it only has to be moved."""
         made = self.folder / MADE
         if made.exists():

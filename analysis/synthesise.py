@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privimage import __version__
 from privimage.analysis import bundle, wanted
 from privimage.analysis.bundle import BundleConfig
 from privimage.analysis.draft import Asked, Draft, drafted
-from privimage.analysis.outputs.output import Drawn, output_of
+from privimage.analysis.outputs.output import ImageBlocks, output_of
 from privimage.analysis.wanted import Labels
 from privimage.errors import InputError
 from privimage.generators.generator import Generator
-from privimage.generators.sampler import blocks, draw_block, draw_images
+from privimage.generators.sampler import BLOCK, blocks, draw_block, draw_images
 from privimage.local import local_path
 from privimage.privacy.guarantee import Guarantee
 from privimage.progress import Tell, bar, silent
@@ -98,7 +97,7 @@ class Bundle:
                     draft.make(drawn, tell)
             return draft.move()
 
-    def _draw(self, draft: Draft, order: NDArray[np.int64], *, seed: int, device: torch.device) -> Drawn:
+    def _draw(self, draft: Draft, order: NDArray[np.int64], *, seed: int, device: torch.device) -> ImageBlocks:
         """All images of these labels [n]; those blocks are drawn that the draft lacks."""
         config, numbers = self.config.sample, 0
         with bar("sampling") as tell:
@@ -110,7 +109,7 @@ class Bundle:
                     )  # fmt: skip
                     draft.keep(number, x)
                 numbers = number + 1
-        return Drawn(
+        return ImageBlocks(
             y=order, classes=self.config.classes, shape=self.config.shape,
             blocks=lambda: (draft.kept(number) for number in range(numbers)),
         )  # fmt: skip
@@ -121,7 +120,7 @@ class Bundle:
         labels = " ".join(f"{label}={number}" for label, number in counts.items())
         return {
             "generator": generator, "n": sum(counts.values()), "labels": labels, "seed": seed, "device": device,
-            "form": form, "version": __version__,
+            "form": form, "block": BLOCK,
         }  # fmt: skip
 
     def counts(self, *, n: int | None = None, labels: Labels = ()) -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from privimage.analysis.outputs.output import Drawn, Output
+from privimage.analysis.outputs.output import ImageBlocks, Output
 from privimage.analysis.outputs.png import directories, png_bytes
 from privimage.progress import Tell
 
@@ -23,7 +23,7 @@ class ImageFolder(Output):
         """See Output."""
         return super().taken(path) and not (path.is_dir() and not path.is_symlink() and not any(path.iterdir()))
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         folders = [into / name / directory for directory in directories(drawn.classes)]
         for label in sorted(set(drawn.y.tolist())):

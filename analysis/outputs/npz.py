@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from privimage.analysis.outputs.output import Drawn, Output, suffixed
+from privimage.analysis.outputs.output import ImageBlocks, Output, suffixed
 from privimage.progress import Tell
 
 
@@ -21,7 +21,7 @@ class NpzFile(Output):
         """See Output."""
         return suffixed(to, ".npz")
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         head = {"descr": "|u1", "fortran_order": False, "shape": (len(drawn.y), *drawn.shape)}
         done = 0

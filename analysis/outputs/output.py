@@ -23,7 +23,7 @@ from privimage.progress import Tell
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class ImageBlocks:
     """Synthetic images, read block by block: `blocks` gives them in order, uint8 [b, *shape], y their labels [n]."""
 
     y: NDArray[np.int64]
@@ -67,7 +67,7 @@ class Output(ABC):
         return os.path.lexists(path)
 
     @abstractmethod
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """Write all its `names` into a folder. Raises OSError where that cannot be."""
 
 

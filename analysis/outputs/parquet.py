@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from privimage.analysis.outputs.output import Drawn, Output, suffixed
+from privimage.analysis.outputs.output import ImageBlocks, Output, suffixed
 from privimage.analysis.outputs.png import png_bytes
 from privimage.progress import Tell
 
@@ -32,7 +32,7 @@ class ParquetFile(Output):
             return "writing tables needs the package pyarrow; install it with pip"
         return None
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         import pyarrow.parquet
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from privimage.analysis.outputs.output import Drawn, Output, suffixed
+from privimage.analysis.outputs.output import ImageBlocks, Output, suffixed
 from privimage.progress import Tell
 
 COLUMNS = 100  # images a label that a picture may show
@@ -30,7 +30,7 @@ class Picture(Output):
             return None
         return f"a picture shows at most {COLUMNS} images a label, got {most}; write .npz"
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         from privimage.analysis import pictures  # here, as it imports matplotlib
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
-from privimage.analysis.outputs.output import Drawn, Output, suffixed
+from privimage.analysis.outputs.output import ImageBlocks, Output, suffixed
 from privimage.analysis.outputs.png import png_bytes
 from privimage.progress import Tell
 
@@ -38,7 +38,7 @@ class Tar(Output):
         """See Output."""
         return tuple(name % i for i in range(-(-n // SHARD))) if "%" in name else (name,)
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         images, n = drawn.each(tell), len(drawn.y)
         names = self.names(name, n)

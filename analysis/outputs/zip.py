@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import ClassVar
 
-from privimage.analysis.outputs.output import Drawn, Output, suffixed
+from privimage.analysis.outputs.output import ImageBlocks, Output, suffixed
 from privimage.analysis.outputs.png import directories, png_bytes
 from privimage.progress import Tell
 
@@ -20,7 +20,7 @@ class ZipFolder(Output):
         """See Output."""
         return suffixed(to, ".zip")
 
-    def write(self, drawn: Drawn, into: Path, name: str, tell: Tell) -> None:
+    def write(self, drawn: ImageBlocks, into: Path, name: str, tell: Tell) -> None:
         """See Output."""
         folders = directories(drawn.classes)
         with zipfile.ZipFile(into / name, "w", zipfile.ZIP_STORED) as file:
