@@ -1,6 +1,7 @@
 """The one owner of file names: what lies where under the root folder of all runs.
 
-ROOT/store/            artefacts shared by all runs (content-addressed), and the rendered public sets
+ROOT/store/            artefacts shared by all runs (content-addressed), and public sets, rendered or decoded
+ROOT/decoded/ID/       a large sensitive set, decoded: as private as its images, for its owner alone; may be deleted
 ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run; beside it ID.head, which knows how long it is
 ROOT/NAME/             one run: its sweep, its bill, its records, its study, its report
 ROOT/NAME/stand-in/    the search of a run in mode public: a run of its own, on public data only
@@ -17,7 +18,7 @@ from privimage.errors import InputError
 from privimage.local import local_path
 
 STAND_IN = "stand-in"
-RESERVED = ("store", "ledgers", STAND_IN)  # no run may be called so
+RESERVED = ("store", "ledgers", "decoded", STAND_IN)  # no run may be called so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,10 @@ class Root:
     def rendered(self) -> Path:
         """Public sets that were rendered or decoded once."""
         return self.store / "rendered"
+
+    def decoded(self, id: str) -> Path:
+        """Where a sensitive set that is large is kept decoded: PRIVATE."""
+        return self.path / "decoded" / id
 
     def ledger(self, id: str) -> Path:
         """The ledger of a sensitive set."""
@@ -155,3 +160,35 @@ class RunFolder:
     def front(self, suffix: str) -> Path:
         """The Pareto front as `png` or `csv`."""
         return self.path / f"front.{suffix}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyFolder:
+    """The files of a decoded set, in a folder whose name tells nothing."""
+
+    path: Path
+    IMAGES: ClassVar[str] = "images.u1"
+
+    @property
+    def images(self) -> Path:
+        """The pixels of all images, end to end."""
+        return self.path / self.IMAGES
+
+    @property
+    def facts(self) -> Path:
+        """What the rest is, written last."""
+        return self.path / "facts.json"
+
+    @property
+    def plan(self) -> Path:
+        """Of a draft: what it will be, written first."""
+        return self.path / "plan.json"
+
+    @property
+    def marks(self) -> Path:
+        """A digest of every block that is done."""
+        return self.path / "blocks.u1"
+
+    def column(self, name: str) -> Path:
+        """Numbers of every image: its label, digests of it."""
+        return self.path / name

@@ -40,7 +40,7 @@ def real(
     asked = digest({"run": folder.path.name, "n": n, "network": network})  # others of the images are another look
     look, ledger = Look(split="test", what=WHAT, settings=asked), Ledger(folder.root.ledger(source.id))
     ledger.check_looks([look])
-    sensitive = load_sensitive(source)
+    sensitive = load_sensitive(source, place=folder.root.decoded(source.id))
     Contents(folder.root, source.id).revision(sensitive.content)
     test, seen = sensitive.test, ledger.look(look)
     may_read(test, seen)

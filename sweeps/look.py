@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from privimage.data import HeldOutConfig, PublicConfig, SensitiveConfig
+from privimage.data.decoded import left_out_of
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PARTS, Images, PublicSet, SensitiveData
 from privimage.paths import Root
@@ -24,9 +25,9 @@ def read_lines(data: DataConfig, public: PublicSet, sensitive: SensitiveData) ->
     first = sensitive.train
     return [
         f"sensitive set {first.id}: {_size(first, sum(map(len, parts)))}, {count(len(first.classes), 'class')}; {split}"
-        + _left_out(data.sensitive),
+        + _left_out(data.sensitive, first),
         f"public set {public.name}: {_size(public, len(public))}, {count(len(public.classes), 'class')}"
-        + _left_out(data.public),
+        + _left_out(data.public, public),
     ]
 
 
@@ -53,8 +54,10 @@ def _size(images: Images, n: int) -> str:
     return f"{n} images of {height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
 
 
-def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig) -> str:
-    found = None if isinstance(config, HeldOutConfig) else config.left_out()
+def _left_out(config: SensitiveConfig | HeldOutConfig | PublicConfig, images: Images) -> str:
+    known, found = left_out_of(images)
+    if not known and not isinstance(config, HeldOutConfig):
+        found = config.left_out()
     if found is None:
         return ""
     return "; left out: " + (", ".join(f"{reason} ({n})" for reason, n in found.items()) or "nothing")

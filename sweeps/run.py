@@ -126,7 +126,7 @@ def _heal(folder: RunFolder) -> None:
 
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
-    public, sensitive = load_data(sweep.data, rendered=folder.root.rendered)
+    public, sensitive = load_data(sweep.data, root=folder.root)
     sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.data.decoded import DecodedCopy, opened
 from privimage.data.sets import (
     PARTS,
     Chosen,
@@ -20,7 +21,8 @@ from privimage.data.sets import (
     PublicSet,
     SensitiveData,
     content_of,
-    split_by_content,
+    places_of,
+    split_by_places,
 )
 from privimage.data.sources.source import Rows, Source
 from privimage.disk import refusal
@@ -29,23 +31,27 @@ from privimage.errors import InputError
 CHANCE = 1e-6  # that all images of a class fall outside the training split
 
 
-def load_sensitive(config: SensitiveConfig) -> SensitiveData:
-    """The train, validation and test parts of the sensitive set: disjoint, and the same on every call."""
-    found = config.open(cache=None)
+def load_sensitive(config: SensitiveConfig, *, place: Path | None = None) -> SensitiveData:
+    """The train, validation and test parts of the sensitive set: disjoint, and the same on every call.
+
+    Of a set that is large a decoded copy is kept below `place`, as private as the images; without one it is held in
+    memory.
+    """
+    found = opened(config, place=place, seed=config.split_seed)
     shares = (1 - config.validation - config.test, config.validation, config.test)
     fractions = (1 - config.validation, config.validation) if config.has_test else shares
     _check_classes(config, found.y, found.classes)
-    seen: list[bytes] = []
-    indices = split_by_content(_noted(found.contents(), seen), fractions=fractions, seed=config.split_seed)
+    places, seen = _placed(found, seed=config.split_seed)
+    indices = split_by_places(places, fractions=fractions)
     parts = [(_held(config, found, index), found.y[index]) for index in indices]
     if config.has_test:
-        official = config.open(cache=None, test=True)
+        official = opened(config, place=place, seed=config.split_seed, test=True)
         if official.classes != found.classes:
             raise InputError(
                 f"{where(config)}: the test split has other classes than the train split; bring them together"
             )
         parts.append((_held(config, official, np.arange(len(official.y))), official.y))
-        seen += (b"test" + example for example in _digests(official.contents()))
+        seen += (b"test" + example for example in _placed(official, seed=config.split_seed)[1])
     classes = found.classes
     _check_parts(config, [labels for _, labels in parts], classes)
     sets = [
@@ -57,20 +63,25 @@ def load_sensitive(config: SensitiveConfig) -> SensitiveData:
     )
 
 
-def _held(source: Source, found: Rows, index: Index) -> NDArray[np.uint8] | Pictures:
-    """The images of these places, or what gives them, where the source is not to be held in memory."""
+def _held(source: Source, found: Rows | DecodedCopy, index: Index) -> NDArray[np.uint8] | Pictures:
+    """The images of these places, or what gives them, where they are not to be held in memory."""
+    if isinstance(found, DecodedCopy):
+        return Chosen(of=found.pictures, index=index)
     return found.rows(index) if source.in_memory else Chosen(of=found, index=index)
 
 
-def _noted(contents: Iterable[bytes], seen: list[bytes]) -> Iterator[bytes]:
-    """The same contents; their digests are added to `seen`."""
-    for content in contents:
-        seen += _digests((content,))
-        yield content
+def _placed(found: Rows | DecodedCopy, *, seed: int) -> tuple[NDArray[np.float64], list[bytes]]:
+    """Where every image stands in the split, and the digests of their contents."""
+    if isinstance(found, DecodedCopy):
+        return found.places, list(found.contents())
+    seen: list[bytes] = []
 
+    def noted() -> Iterator[bytes]:
+        for content in found.contents():
+            seen.append(hashlib.sha256(content).digest())
+            yield content
 
-def _digests(contents: Iterable[bytes]) -> Iterator[bytes]:
-    return (hashlib.sha256(content).digest() for content in contents)
+    return places_of(noted(), seed=seed), seen
 
 
 def least_in_class(config: SensitiveConfig) -> int:
@@ -110,14 +121,14 @@ def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], class
 
 
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
-    """The public set; what has to be drawn is drawn once and kept under `cache`."""
-    found = config.open(cache=cache, limit_classes=config.limit_classes)
+    """The public set; what has to be drawn, or decoded of a large one, is made once and kept under `cache`."""
+    found = opened(config, place=cache, cache=cache, limit_classes=config.limit_classes)
     empty = np.setdiff1d(np.arange(len(found.classes)), found.y)
     if len(empty):
         raise InputError(
             f"{where(config)}: class {found.classes[empty[0]]!r} has no images; give it some, or leave it out"
         )
-    x = _held(config, found, np.arange(len(found.y)))
+    x = found.pictures if isinstance(found, DecodedCopy) else _held(config, found, np.arange(len(found.y)))
     return PublicSet(x=x, y=found.y, name=config.name, classes=found.classes)
 
 

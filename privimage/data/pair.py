@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
@@ -13,6 +12,7 @@ from privimage.data.held_out import hold_out
 from privimage.data.load import load_public, load_sensitive
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.errors import InputError
+from privimage.paths import Root
 from privimage.schema import Frozen
 
 T = TypeVar("T")
@@ -78,13 +78,16 @@ class DataConfig(Frozen):
         return {"sensitive": {**sensitive, "revision": self.revision}, "public": public}
 
 
-def load_data(config: DataConfig, *, rendered: Path) -> tuple[PublicSet, SensitiveData]:
-    """Both sets. Raises InputError if they cannot be read, or do not have the same image shape."""
-    public = _named("data.public", lambda: load_public(config.public, cache=rendered))
+def load_data(config: DataConfig, *, root: Root) -> tuple[PublicSet, SensitiveData]:
+    """Both sets; what is made once of either is kept under `root`.
+
+    Raises InputError if they cannot be read, or do not have the same image shape.
+    """
+    public = _named("data.public", lambda: load_public(config.public, cache=root.rendered))
     if isinstance(config.sensitive, HeldOutConfig):
         return hold_out(public, config.sensitive)
     source = config.sensitive
-    sensitive = _named("data.sensitive", lambda: load_sensitive(source))
+    sensitive = _named("data.sensitive", lambda: load_sensitive(source, place=root.decoded(source.id)))
     if public.shape != sensitive.train.shape:
         raise InputError(
             f"data: public images are {public.shape} but sensitive ones {sensitive.train.shape} (channels, height, "

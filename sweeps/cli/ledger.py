@@ -146,8 +146,9 @@ def adopt_data(
     config = Sweep.load(file).data.sensitive
     if not isinstance(config, SensitiveConfig):
         raise InputError(f"{file}: data.sensitive: is a public stand-in, whose images may change")
-    content = load_sensitive(config).content
-    revision = Contents(Root.at(root), config.id).adopt(content, same=same)
+    runs = Root.at(root)
+    content = load_sensitive(config, place=runs.decoded(config.id)).content
+    revision = Contents(runs, config.id).adopt(content, same=same)
     _say(f"{config.id}: these images are revision {revision}; nothing was charged")
 
 

@@ -41,7 +41,7 @@ def look(
         raise InputError("--private-counts: shows exact counts of sensitive images, so only on a terminal; no file")
     loaded, runs = Sweep.load(file, set=overrides(set_)), Root.at(root)
     data = loaded.data
-    public, sensitive = load_data(data, rendered=runs.rendered)
+    public, sensitive = load_data(data, root=runs)
     for line in read_lines(data, public, sensitive):
         out.print(line, **PLAIN)
     if private_counts:

@@ -47,7 +47,7 @@ def _on_stand_in(work: Work) -> Work:
     """The same work on the public stand-in, checked like the sensitive one."""
     sweep = stand_in_sweep(work.sweep, labels=len(work.sensitive.train.classes))
     folder, asked = work.folder.stand_in, least_sigmas(sweep)
-    public, sensitive = load_data(sweep.data, rendered=work.folder.root.rendered)
+    public, sensitive = load_data(sweep.data, root=work.folder.root)
     if sensitive.content:  # public, so other images under its id are no mistake
         contents = Contents(work.folder.root, sweep.data.sensitive.id)
         sweep = at_revision(sweep, contents.adopt(sensitive.content))

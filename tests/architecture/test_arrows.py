@@ -40,6 +40,7 @@ TOOLS = {
     "local",
     "paths",
     "plain_yaml",
+    "processes",
     "progress",
     "schema",
     "text",

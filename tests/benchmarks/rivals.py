@@ -31,6 +31,7 @@ import torch
 from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import PrivImageError
+from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.run_trial import run
 from privimage.schema import parse
@@ -155,7 +156,7 @@ def measure(rows: list[str], *, draws: range, processes: int, minutes: float, ou
         for draw in draws:
             config = trial_of("dpdm", 10.0, draw, {}, {}).data
             assert isinstance(config, DataConfig)
-            _data[draw] = load_data(config, rendered=Path(folder) / "rendered")
+            _data[draw] = load_data(config, root=Root(path=Path(folder)))
         todo = list(tasks(rows, draws))
         with multiprocessing.get_context("fork").Pool(processes) as pool, out.open("a") as file:
             results = pool.imap_unordered(partial(work, root=Path(folder)), todo)

@@ -53,7 +53,7 @@ def make_trial(values: dict[str, Any]) -> Trial:
 
 
 def site_at(root: Path, config: DataConfig, actor: Any, **resources: Any) -> Site:
-    public, sensitive = load_data(config, rendered=Root(path=root).rendered)
+    public, sensitive = load_data(config, root=Root(path=root))
     folder = Root(path=root).run("run")
     folder.path.mkdir(parents=True)
     return Site(folder=folder, resources=Resources(**resources), actor=actor, data=ray.put((public, sensitive)))

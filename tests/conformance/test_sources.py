@@ -18,8 +18,10 @@ import pytest
 from PIL import Image
 
 from privimage.data import PublicConfig, SensitiveConfig, check_there, load_public, load_sensitive
+from privimage.data.mapped import Mapped
 from privimage.data.pair import DataConfig
 from privimage.data.sets import PARTS, Chosen, Images
+from privimage.data.sources import source
 from privimage.data.sources.source import SOURCES, Rows
 from privimage.errors import InputError
 from privimage.schema import parse
@@ -273,3 +275,40 @@ def test_a_set_that_is_not_held_in_memory_is_the_same(
     for near, far in zip(held, loaded(), strict=True):
         assert isinstance(near.x, np.ndarray) and isinstance(far.x, Chosen)
         assert pickle.loads(pickle.dumps(far)).fingerprint == near.fingerprint
+
+
+FILES = {"folder", "npz", "zip", "csv", "webdataset", "parquet", "huggingface", "celeba"}
+DECODED = FILES | {"mnist", "fashion-mnist", "kmnist", "emnist"}  # cifar, digits and glyphs are never LARGE
+
+
+def test_a_large_set_is_the_same_from_its_decoded_copy(
+    sample: dict[str, Any], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same images, labels, splits, content and fingerprint, without and with a copy, which the second start finds."""
+    roles = SOURCES.load(sample["name"]).roles
+    if sample["name"] not in DECODED:
+        assert config(sample).stamp() is None, "a source with a stamp belongs to DECODED"
+        return
+    near_public = load_public(parse(PublicConfig, sample), cache=cache) if "public" in roles else None
+    settings = parse(SensitiveConfig, sample | {"id": "s"})
+    near, place = load_sensitive(settings), tmp_path / "decoded" / "s"
+    monkeypatch.setattr(source, "LARGE", 1000)
+    for start in ("decodes", "finds"):
+        if start == "finds":
+            monkeypatch.setattr(SOURCES.load(sample["name"]), "open", lambda *_, **__: pytest.fail("opened again"))
+        if near_public is not None:
+            far_public = load_public(parse(PublicConfig, sample), cache=tmp_path / "public")
+            assert isinstance(far_public.x, Mapped)
+            same(pickle.loads(pickle.dumps(far_public)), near_public)
+        far = load_sensitive(settings, place=place)
+        assert far.content == near.content
+        for part in PARTS:
+            one, other = getattr(far, part), getattr(near, part)
+            assert isinstance(one.x, Chosen) and isinstance(one.x.of, Mapped)
+            same(pickle.loads(pickle.dumps(one)), other)
+
+
+def same(far: Images, near: Images) -> None:
+    assert len(far) == len(near) and (far.y == near.y).all() and far.classes == near.classes  # type: ignore[attr-defined]
+    assert far.fingerprint == near.fingerprint and len(pickle.dumps(far.x)) < 5000 + 8 * len(far)
+    assert (np.concatenate(list(far.blocks(7))) == near.x).all()

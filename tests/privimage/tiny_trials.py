@@ -13,6 +13,7 @@ from known import entropy
 from privimage.data.pair import load_data
 from privimage.field_types import has_field
 from privimage.methods.method import load
+from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.noise import Noise
 from privimage.run_trial import run
@@ -73,7 +74,7 @@ def made(folder: Path, methods: Sequence[str]) -> dict[str, Any]:
     """
     with contextlib.chdir(folder):
         sweep, store, ledger = load_sweep(Path(FILE)), FileStore(Path("store")), Ledger(Path("ledger.jsonl"))
-        public, sensitive = load_data(sweep.data, rendered=Path("rendered"))
+        public, sensitive = load_data(sweep.data, root=Root(path=Path("runs")))
         store.entropy = lambda name: entropy(7)  # type: ignore[method-assign]
         keys, figures = {}, {}
         for name in methods:

@@ -35,7 +35,7 @@ SIGMA = "method.query.sigma"
 def work(tiny_values: Values, tmp_path: Path) -> Work:
     values = tiny_values() | {"compare": ["selection-only", "dpdm"], "trials": 3, "seeds": [0, 1]}
     sweep = parse(Sweep, values)
-    public, sensitive = load_data(sweep.data, rendered=tmp_path)
+    public, sensitive = load_data(sweep.data, root=Root(path=tmp_path))
     folder = Root(path=tmp_path / "runs").run("tiny")
     asked = every(sweep, 6.0)
     bill = bill_of(sweep, asked_sigma=asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,8 @@ from pydantic import Field
 from privimage.data.sources.encoded import Encoded, Stored, must_be_folder, must_say_channels, shown
 from privimage.data.sources.folder import Files
 from privimage.data.sources.source import Source
-from privimage.data.sources.zip import Zipped, members_of
+from privimage.data.sources.stamps import stamp_of_files, stamp_of_folders
+from privimage.data.sources.zip import Members, Zipped, members_of
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
@@ -58,7 +59,7 @@ class CelebA(Source):
     def left_out(self) -> dict[str, int] | None:
         """How many images are there and not listed."""
         listed, images = read_attribute(self._file(ATTRIBUTES), None), self._images()
-        there = (member.name for member in members_of(images)) if images.suffix == ".zip" else images.rglob("*.jpg")
+        there = _named(members_of(images)) if images.suffix == ".zip" else images.rglob("*.jpg")
         unlisted = sum(Path(name).name not in listed for name in there)
         return {"images that are not listed": unlisted} if unlisted else {}
 
@@ -75,6 +76,14 @@ class CelebA(Source):
     def path(self) -> Path:
         """The folder."""
         return Path(self.root).expanduser()
+
+    def stamp(self, *, test: bool = False) -> str:
+        """See Source: of the lists, and of the archive, or of all in the folder of the images."""
+        lists = [self._file(name) for name in (ATTRIBUTES, *((PARTITION,) if self.official else ()))]
+        images = self._images()
+        if images.suffix == ".zip":
+            return stamp_of_files((*lists, images))
+        return stamp_of_files(lists) + stamp_of_folders([self._unpacked(images)])
 
     def _file(self, name: str) -> Path:
         found = next((path for folder in FOLDERS if (path := self.path / folder / name).is_file()), None)
@@ -96,13 +105,17 @@ class CelebA(Source):
         """The images of these names. Raises InputError naming the first that is not there."""
         images = self._images()
         if images.suffix == ".zip":
-            members = {member.name.rsplit("/", 1)[-1]: member for member in members_of(images)}
-            _must_have(names, set(members), where=images)
-            return Zipped(archive=images, members=tuple(members[name] for name in names))
-        below = images / IMAGES
-        folder = below if below.is_dir() else images  # as some unpack it
+            members = members_of(images)
+            place = {members.names[i].rsplit("/", 1)[-1]: i for i in range(len(members))}
+            _must_have(names, place.keys(), where=images)
+            return Zipped(archive=images, members=members).take(np.array([place[name] for name in names], np.int64))
+        folder = self._unpacked(images)
         _must_have(names, {path.name for path in folder.iterdir()}, where=folder)
-        return Files(files=tuple(folder / name for name in names))
+        return Files.of([folder], [names])
+
+    def _unpacked(self, images: Path) -> Path:
+        below = images / IMAGES
+        return below if below.is_dir() else images  # as some unpack it
 
     def _partition(self, names: Sequence[str]) -> dict[str, str]:
         file = self._file(PARTITION)
@@ -138,6 +151,10 @@ def read_attribute(file: Path, attribute: str | None) -> dict[str, bool]:
     return found
 
 
+def _named(members: Members) -> Iterator[str]:
+    return (members.names[i] for i in range(len(members)))
+
+
 def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
@@ -156,7 +173,7 @@ def _row(
     return name, values
 
 
-def _must_have(names: Sequence[str], there: set[str], *, where: Path) -> None:
+def _must_have(names: Sequence[str], there: Container[str], *, where: Path) -> None:
     missing = next((name for name in names if name not in there), None)
     if missing is not None:
         raise InputError(f"{where}: {shown(missing)}: listed, but not there; complete the set")

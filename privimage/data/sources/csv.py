@@ -12,6 +12,7 @@ from pydantic import Field
 from privimage.data.sources.encoded import Encoded, must_be_file, must_be_folder, shown, unread
 from privimage.data.sources.folder import Files
 from privimage.data.sources.labelled import Labelled
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
@@ -35,17 +36,21 @@ class Csv(Labelled):
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
         rows, folder = self._rows(root), self._folder(root)
-        files = tuple(folder / name for _, name, _ in rows)
-        for (line, name, _), file in zip(rows, files, strict=True):
-            if not file.is_file():
+        for line, name, _ in rows:
+            if not (folder / name).is_file():
                 raise InputError(f"{root}: line {line}: {shown(name)}: no such file in {folder}")
         return self.labelled(
-            Files(files=files),
+            Files.of([folder], [[name for _, name, _ in rows]]),
             [label for *_, label in rows],
             limit_classes,
             root=root,
             named=lambda i: f"{root}: line {rows[i][0]}",
         )
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of the CSV file and of all that it lists."""
+        folder = self._folder(root)
+        return stamp_of_files((root, *(folder / name for _, name, _ in self._rows(root))))
 
     def left_out(self) -> dict[str, int] | None:
         """How many files in and below the folder are not read: images that are not listed, and other kinds."""
@@ -64,7 +69,7 @@ class Csv(Labelled):
     def _rows(self, root: Path) -> list[tuple[int, str, str]]:
         """Line, name of the file and label, in the order of the file."""
         must_be_file(root)
-        found, seen = list[tuple[int, str, str]](), set[str]()
+        found, seen, one = list[tuple[int, str, str]](), set[str](), dict[str, str]()
         try:
             with root.open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file, delimiter="\t" if root.suffix.lower() == ".tsv" else ",", strict=True)
@@ -77,7 +82,7 @@ class Csv(Labelled):
                     if wrong is not None:
                         raise InputError(f"{root}: line {rows.line_num}: {wrong}")
                     seen.add(name)
-                    found.append((rows.line_num, name, label))
+                    found.append((rows.line_num, name, one.setdefault(label, label)))
         except (csv.Error, UnicodeDecodeError):
             raise InputError(f"{root}: damaged, or no CSV file in UTF-8") from None
         return found

@@ -7,13 +7,15 @@ refused, what is left out.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar
 
@@ -30,6 +32,8 @@ from privimage.progress import tracked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # Pillow's PPM also reads PGM
+UNREADABLE = "damaged, or not a PNG, JPEG, BMP, WEBP or PGM image"
+AHEAD = 10_000  # images that are handed to the threads at a time
 MOST = 1 << 28  # bytes of one encoded image: what an archive says is more is not unpacked
 
 T = TypeVar("T")
@@ -44,6 +48,10 @@ class Stored(Protocol):
 
     def opened(self, i: int) -> BinaryIO:
         """Its bytes. Raises OSError or ValueError where they are not there, or are damaged."""
+        ...
+
+    def take(self, index: NDArray[np.int64]) -> Stored:
+        """Those at these places: what a process gets that reads no others."""
         ...
 
 
@@ -91,16 +99,39 @@ class Encoded:
 
         def read(at: tuple[int, int]) -> None:
             to, i = at
-            x[to] = _decoded(self.stored, i, lambda image: fit(image, size=self.size, channels=self.channels))
+            x[to] = _decoded(self.stored, i, self._fitted)
 
         _each(read, list(enumerate(self.place[index].tolist())))
         return x
 
     def contents(self) -> Iterable[bytes]:
         """The name of its class and a digest of every image as it is stored."""
-        labels = (self.classes[label].encode() for label in self.y)
         digests = _each(lambda i: _digest(self.stored, i), self.place.tolist())
-        return [label + b" " + digest for label, digest in zip(labels, digests, strict=True)]
+        return self._contents(digests)
+
+    def part(self, start: int, stop: int) -> Encoded:
+        """Those at places `start` to `stop`, which knows of no others."""
+        some = slice(start, stop)
+        stored = self.stored.take(self.place[some])
+        return replace(self, stored=stored, place=np.arange(len(self.place[some])), y=self.y[some])
+
+    def read(self) -> tuple[Pixels, list[bytes]]:
+        """All of them, as `rows` and `contents` give them; every one is opened once, one after the other."""
+        x = np.empty((len(self.y), self.channels, self.size, self.size), np.uint8)
+        digests = list[bytes]()
+        for to, i in enumerate(self.place.tolist()):
+            with _readable(self.stored, i, UNREADABLE), self.stored.opened(i) as file:
+                raw = file.read()
+            digests.append(hashlib.sha256(raw).digest())
+            x[to] = _of_raw(self.stored, i, io.BytesIO(raw), self._fitted)
+        return x, list(self._contents(digests))
+
+    def _fitted(self, image: Image.Image) -> Pixels:
+        return fit(image, size=self.size, channels=self.channels)
+
+    def _contents(self, digests: Iterable[bytes]) -> Iterable[bytes]:
+        names = [name.encode() + b" " for name in self.classes]
+        return [names[label] + digest for label, digest in zip(self.y.tolist(), digests, strict=True)]
 
 
 class Pictured(Source):
@@ -115,6 +146,15 @@ class Pictured(Source):
         """See Source."""
         root = self.test_root if test and self.test_root is not None else self.root
         return self.read(Path(root).expanduser(), limit_classes)
+
+    def stamp(self, *, test: bool = False) -> str | None:
+        """See Source."""
+        root = self.test_root if test and self.test_root is not None else self.root
+        return self.stamp_of(Path(root).expanduser())
+
+    def stamp_of(self, root: Path) -> str | None:
+        """See Source.stamp, of the images at a path."""
+        return None
 
     @abstractmethod
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
@@ -206,13 +246,21 @@ def files_at(root: Path, *, suffix: str) -> tuple[Path, ...]:
 def _each(function: Callable[..., T], items: Sequence[object]) -> list[T]:
     """`function` of every item, in order. Threads suffice: Pillow decodes and resizes without the lock."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
-        return list(tracked(threads.map(function, items), total=len(items), label="reading images"))
+        parts = (items[start : start + AHEAD] for start in range(0, len(items), AHEAD))
+        found = (one for part in parts for one in threads.map(function, part))  # all at once would be a heap of futures
+        return list(tracked(found, total=len(items), label="reading images"))
 
 
 def _decoded(stored: Stored, i: int, use: Callable[[Image.Image], T]) -> T:
     """What `use` makes of an opened image. Raises InputError naming it when it cannot be decoded."""
+    with _readable(stored, i, UNREADABLE), stored.opened(i) as file:
+        return _of_raw(stored, i, file, use)
+
+
+def _of_raw(stored: Stored, i: int, file: BinaryIO, use: Callable[[Image.Image], T]) -> T:
+    """The same of its bytes."""
     try:
-        with stored.opened(i) as file, Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             refused = unreadable(image)
             if refused is None:
                 return use(image)
@@ -220,18 +268,24 @@ def _decoded(stored: Stored, i: int, use: Callable[[Image.Image], T]) -> T:
         raise
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError):
         # What the decoder says may quote bytes of the file, so it is not repeated.
-        raise InputError(f"{stored.named(i)}: damaged, or not a PNG, JPEG, BMP, WEBP or PGM image") from None
+        raise InputError(f"{stored.named(i)}: {UNREADABLE}") from None
     raise InputError(f"{stored.named(i)}: {refused}")
 
 
 def _digest(stored: Stored, i: int) -> bytes:
+    with _readable(stored, i), stored.opened(i) as file:
+        return hashlib.sha256(file.read()).digest()
+
+
+@contextmanager
+def _readable(stored: Stored, i: int, said: str = "damaged; it cannot be read") -> Iterator[None]:
+    """Raise InputError naming the image where its bytes cannot be read."""
     try:
-        with stored.opened(i) as file:
-            return hashlib.sha256(file.read()).digest()
+        yield
     except InputError:
         raise
-    except (OSError, ValueError, zlib.error):
-        raise InputError(f"{stored.named(i)}: damaged; it cannot be read") from None
+    except (OSError, ValueError, struct.error, zlib.error):
+        raise InputError(f"{stored.named(i)}: {said}") from None
 
 
 def _common_size(stored: Stored, place: NDArray[np.int64]) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -13,7 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from privimage.data.fit import Pixels
+from privimage.data.names import Names
 from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, unread
+from privimage.data.sources.stamps import stamp_of_folders
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
@@ -22,17 +26,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Stored: image files."""
+    """Stored: image files, each by its folder (a place in `folders`) and its name there."""
 
-    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    folder: NDArray[np.int32]
+    names: Names
+
+    @staticmethod
+    def of(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> Files:
+        """Those of these names in every folder."""
+        return Files(
+            folders=tuple(folders),
+            folder=np.repeat(np.arange(len(folders), dtype=np.int32), [len(some) for some in names]),
+            names=Names.of(name for some in names for name in some),
+        )
 
     def named(self, i: int) -> str:
         """See Stored."""
-        return str(self.files[i])
+        return str(self._path(i))
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
-        return self.files[i].open("rb")
+        return self._path(i).open("rb")
+
+    def take(self, index: NDArray[np.int64]) -> Files:
+        """See Stored."""
+        return replace(self, folder=self.folder[index], names=self.names.take(index))
+
+    def _path(self, i: int) -> Path:
+        return self.folders[int(self.folder[i])] / self.names[i]
 
 
 class Folder(Pictured):
@@ -49,6 +71,10 @@ class Folder(Pictured):
     def look(self, root: Path) -> None:
         """See Pictured: there are class directories."""
         class_folders(root)
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of all in the class directories."""
+        return stamp_of_folders(class_folders(root))
 
     def left_out(self) -> dict[str, int] | None:
         """How many entries of the class directories, and files beside these, are not read, by reason."""
@@ -73,10 +99,10 @@ def open_folder(root: Path, *, size: int | None, channels: int | None, limit_cla
     out.
     """
     folders = class_folders(root)[:limit_classes]
-    files_of = [_image_files(folder) for folder in folders]
+    files = Files.of(folders, [_image_files(folder) for folder in folders])
     return Encoded.of(
-        Files(files=tuple(file for some in files_of for file in some)),
-        y=np.repeat(np.arange(len(folders), dtype=np.int64), [len(some) for some in files_of]),
+        files,
+        y=files.folder.astype(np.int64),
         classes=tuple(folder.name for folder in folders),
         size=size,
         channels=channels,
@@ -107,13 +133,14 @@ def class_folders(root: Path) -> list[Path]:
     return folders
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """The image files directly in a class directory, sorted by name."""
-    visible = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    images = [path for path in visible if unread(path.name) is None]
+def _image_files(folder: Path) -> list[str]:
+    """The names of the image files directly in a class directory, sorted."""
+    with os.scandir(folder) as entries:
+        visible = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    images = [name for name in visible if unread(name) is None]
     if not images:
         raise InputError(f"{folder}: empty class directory; no file ends in {', '.join(SUFFIXES)}")
-    others = sorted({path.suffix for path in visible} - {path.suffix for path in images})
+    others = sorted({Path(name).suffix for name in visible} - {Path(name).suffix for name in images})
     if others:
         log.warning("%s: files that are not images are left out (%s)", folder, ", ".join(others))
     return images

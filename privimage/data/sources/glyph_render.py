@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
 from privimage.errors import PrivImageError
+from privimage.processes import cores
 
 SIDE = 28
 BOX = 20  # MNIST: the longer side of the ink is 20 pixels, its centre of mass in the middle of 28 x 28
@@ -72,7 +73,7 @@ def draw_face(path: Path, codes: Sequence[int]) -> Drawn:
 def draw_faces(jobs: Sequence[DrawJob], *, processes: int | None = None) -> Iterator[Drawn]:
     """What each job draws, in the order of the jobs."""
     characters = sum(len(codes) for _, codes in jobs)
-    processes = processes or min(_cores(), len(jobs), 1 + characters // CHARACTERS_WORTH_A_PROCESS)
+    processes = processes or min(cores(), len(jobs), 1 + characters // CHARACTERS_WORTH_A_PROCESS)
     hands: list[list[int]] = [[] for _ in range(min(2 * processes, len(jobs)))]
     for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i][1])):  # the largest job to the lightest hand
         min(hands, key=lambda hand: sum(len(jobs[j][1]) for j in hand)).append(i)
@@ -86,11 +87,6 @@ def draw_faces(jobs: Sequence[DrawJob], *, processes: int | None = None) -> Iter
         finally:
             for future in futures:
                 future.cancel()
-
-
-def _cores() -> int:
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _draw_elsewhere(jobs: Sequence[DrawJob]) -> list[Drawn]:

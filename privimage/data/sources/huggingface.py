@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from privimage.data.sources.encoded import must_be_folder, shown
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.data.sources.tables import Form, Table
 from privimage.errors import InputError
 from privimage.local import LocalPath
@@ -61,6 +62,10 @@ class HuggingFace(Table):
         if not names:
             raise InputError(f"{state}: names no files")
         return tuple(root / name for name in names)
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of its files and of what lists them."""
+        return stamp_of_files((root / "state.json", *self.files(root)))
 
 
 MEMBERS = {"huggingface": HuggingFace}

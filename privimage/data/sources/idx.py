@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage.data.sources.official import Official, Read
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 
 SIDE = 28
@@ -39,8 +40,17 @@ class Idx(Official):
 
     def find(self, *, train: bool) -> Read | None:
         """See Official."""
+        return self.pair(*self.files(train=train), self.names)
+
+    def stamp(self, *, test: bool = False) -> str | None:
+        """See Source: of its two files, if they are there."""
+        there = [self._file(name) for name in self.files(train=not test)]
+        return None if None in there else stamp_of_files(path for path in there if path is not None)
+
+    def files(self, *, train: bool) -> tuple[str, str]:
+        """The names of the two files of a split, as they are published and unpacked."""
         start = "train" if train else "t10k"
-        return self.pair(f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte", self.names)
+        return f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
 
     def pair(self, images: str, labels: str, names: tuple[str, ...], *, first: int = 0) -> Read | None:
         """What two files hold, whose labels begin with `first`."""
@@ -107,14 +117,17 @@ class Emnist(Idx):
 
     def find(self, *, train: bool) -> Read | None:
         """See Official."""
-        start = f"emnist-{self.part}-{'train' if train else 'test'}"
         first = 1 if self.part == "letters" else 0
-        files = f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
-        found = self.pair(*files, EMNIST[self.part], first=first)
+        found = self.pair(*self.files(train=train), EMNIST[self.part], first=first)
         if found is None:
             return None
         x, y, names = found
         return np.ascontiguousarray(x.transpose(0, 1, 3, 2)), y, names
+
+    def files(self, *, train: bool) -> tuple[str, str]:
+        """See Idx."""
+        start = f"emnist-{self.part}-{'train' if train else 'test'}"
+        return f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
 
     @property
     def told(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from privimage.data.sources import source
 from privimage.data.sources.encoded import must_be_file
 from privimage.data.sources.labelled import Names
+from privimage.data.sources.npz_stream import Stream, Streamed
 from privimage.data.sources.source import InMemory, Source
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
@@ -35,12 +39,27 @@ class Npz(Source):
 
     what: ClassVar[str] = "images in one .npz file"
 
-    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory:
-        """See Source."""
+    def open(self, *, cache: Path | None, test: bool = False, limit_classes: int | None = None) -> InMemory | Streamed:
+        """See Source. What would not be held in memory is unpacked as it is asked for."""
         x, y, classes = read_npz(self._file, classes=self.classes, scale=self.scale)
-        if self.size is None and x.shape[2] != x.shape[3]:
-            raise InputError(f"{self._file}: x: {x.shape[2]} x {x.shape[3]} pixels, not square; give size in the YAML")
+        height, width = x.shape[-2:]
+        if self.size is None and height != width:
+            raise InputError(f"{self._file}: x: {height} x {width} pixels, not square; give size in the YAML")
+        if isinstance(x, Stream):
+            return Streamed(
+                stream=x,
+                to_bytes=partial(_bytes, self._file, scale=self.scale),
+                place=np.arange(len(y)),
+                y=y,
+                classes=classes,
+                size=self.size,
+                channels=self.channels,
+            ).first(limit_classes)
         return InMemory(x=x, y=y, classes=classes, size=self.size, channels=self.channels).first(limit_classes)
+
+    def stamp(self, *, test: bool = False) -> str:
+        """See Source: of the file."""
+        return stamp_of_files([self._file])
 
     def check(self) -> None:
         """Raise InputError if there is no such file."""
@@ -63,10 +82,11 @@ MEMBERS = {"npz": Npz}
 
 def read_npz(
     path: Path, *, classes: tuple[str, ...] | None = None, scale: Scale | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8] | Stream, NDArray[np.int64], tuple[str, ...]]:
     """Images [n, channels, height, width], labels [n] and class names. Raises InputError naming the file and the array.
 
-    `classes` and `scale` are those of the configuration.
+    `classes` and `scale` are those of the configuration. Images that are LARGE are not read: a Stream, of which all but
+    the values was checked.
     Nothing is said of single values: they may be private.
     """
     arrays = _arrays(path)
@@ -78,30 +98,40 @@ def read_npz(
                 f"{path}: {name}: missing; an .npz set holds x, y and classes (the names of the labels, which the YAML "
                 "may give)"
             )
-    x, y, names = (arrays[name] for name in ARRAYS)
-    x = _bytes(path, x) if scale == "unit" else x
-    x = x[:, None] if x.ndim == 3 else x
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
-        hint = "; of numbers of 0 .. 1 give scale: unit" if x.dtype.kind == "f" else ""
-        raise InputError(
-            f"{path}: x: got {arrays['x'].dtype} {arrays['x'].shape}; expected uint8 [n, height, width] or "
-            f"[n, 1 or 3, height, width]{hint}"
-        )
+    x, y, names = arrays["x"], arrays["y"], arrays["classes"]
+    _check_images(path, x, scale)
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0 or len(set(names.tolist())) < len(names):
         raise InputError(f"{path}: classes: got {names.dtype} {names.shape}; expected a list of different names")
     if not np.issubdtype(y.dtype, np.integer) or y.shape != (len(x),):
         raise InputError(f"{path}: y: got {y.dtype} {y.shape}; expected {len(x)} whole numbers, one an image")
     if y.min() < 0 or y.max() >= len(names):
         raise InputError(f"{path}: y: labels outside 0 .. {len(names) - 1}, the places of classes; correct them")
-    return np.ascontiguousarray(x), y.astype(np.int64), tuple(map(str, names))
+    found = x if isinstance(x, Stream) else np.ascontiguousarray(_bytes(path, x, scale=scale))
+    if not isinstance(found, Stream) and found.ndim == 3:
+        found = found[:, None]
+    return found, y.astype(np.int64), tuple(map(str, names))
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Those that are there, under the first of their names."""
+def _check_images(path: Path, x: NDArray[Any] | Stream, scale: Scale | None) -> None:
+    """Raise InputError for an array that holds no images, by its head."""
+    if scale == "unit" and x.dtype.kind != "f":
+        raise InputError(f"{path}: x: got {x.dtype}; scale: unit is for numbers of 0 .. 1; remove it")
+    shape = (len(x), 1, *x.shape[1:]) if x.ndim == 3 else x.shape
+    if (x.dtype != np.uint8 and scale is None) or len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
+        hint = "; of numbers of 0 .. 1 give scale: unit" if x.dtype.kind == "f" else ""
+        raise InputError(
+            f"{path}: x: got {x.dtype} {x.shape}; expected uint8 [n, height, width] or [n, 1 or 3, height, width]{hint}"
+        )
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """Those that are there, under the first of their names: arrays, and x as a Stream where it is LARGE."""
     try:
+        stream = Stream.of(path, ARRAYS["x"], most=source.LARGE)
         with np.load(path, allow_pickle=False) as found:
             there = {name: next((n for n in names if n in found.files), None) for name, names in ARRAYS.items()}
-            return {name: found[n] for name, n in there.items() if n is not None}
+            arrays = {name: found[n] for name, n in there.items() if n is not None and (stream is None or name != "x")}
+        return arrays if stream is None else {**arrays, "x": stream}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
@@ -115,10 +145,10 @@ def _same_names(path: Path, found: NDArray[Any], given: tuple[str, ...]) -> None
         raise InputError(f"{path}: classes: the file has other names than the YAML; remove `classes` there")
 
 
-def _bytes(path: Path, x: NDArray[Any]) -> NDArray[Any]:
-    """uint8 of numbers of 0 .. 1: 255 times them, rounded."""
-    if x.dtype.kind != "f":
-        raise InputError(f"{path}: x: got {x.dtype}; scale: unit is for numbers of 0 .. 1; remove it")
+def _bytes(path: Path, x: NDArray[Any], *, scale: Scale | None) -> NDArray[np.uint8]:
+    """The same, or of numbers of 0 .. 1 uint8: 255 times them, rounded."""
+    if scale is None:
+        return x
     if not ((x >= 0) & (x <= 1)).all():
         raise InputError(f"{path}: x: not all of it in 0 .. 1, as scale: unit says; bring it there")
-    return np.stack([(255 * image.astype(np.float64)).round().astype(np.uint8) for image in x]) if len(x) else x
+    return np.stack([(255 * image.astype(np.float64)).round().astype(np.uint8) for image in x])

@@ -21,6 +21,9 @@ from privimage.data.sets import Images, Index, Pictures, contents_of
 from privimage.doors import Door
 from privimage.schema import Frozen
 
+LARGE = (
+    1 << 28
+)  # bytes of decoded images: of more a decoded copy is kept on disk and mapped, 256 MiB are held in memory
 SetRole = Literal["sensitive", "public"]
 
 
@@ -80,6 +83,14 @@ class Source(Frozen):
 
     def check_sensitive(self) -> None:
         """Raise ValueError for settings with which one private image would decide something for all others."""
+
+    def stamp(self, *, test: bool = False) -> str | None:
+        """What tells, no file opened, that the files are those that they were; None if nothing does.
+
+        A digest of names, sizes and times of change of all that `open` reads. As long as it is the same, a set that is
+        LARGE is decoded once, and kept.
+        """
+        return None
 
     def left_out(self) -> dict[str, int] | None:
         """How many entries are not read, by reason; None if there can be none."""

@@ -13,13 +13,17 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from privimage.data.sources.encoded import Encoded, shown
 from privimage.data.sources.labelled import Labelled
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 
 _ONE_READS = threading.Lock()  # so that no group is unpacked by several threads at once
@@ -50,19 +54,26 @@ class Cells:
     column: str
     groups: tuple[tuple[Path, int, int], ...]
     starts: tuple[int, ...]
+    rows: NDArray[np.int64]  # of these cells, of all groups end to end
 
     def named(self, i: int) -> str:
         """See Stored: the file, and the row in it, from 0."""
-        group = bisect_right(self.starts, i) - 1
+        row = int(self.rows[i])
+        group = bisect_right(self.starts, row) - 1
         file, number, _ = self.groups[group]
-        return f"{file}: row {i - self.starts[group - number]}"
+        return f"{file}: row {row - self.starts[group - number]}"
+
+    def take(self, index: NDArray[np.int64]) -> Cells:
+        """See Stored."""
+        return replace(self, rows=self.rows[index])
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
-        group = bisect_right(self.starts, i) - 1
+        row = int(self.rows[i])
+        group = bisect_right(self.starts, row) - 1
         file, number, changed = self.groups[group]
         with _ONE_READS, readable(file, self.form.what):
-            cell = _group(self.form, file, number, changed, self.column)[i - self.starts[group]].as_py()
+            cell = _group(self.form, file, number, changed, self.column)[row - self.starts[group]].as_py()
         raw = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(raw, bytes):
             raise InputError(f"{self.named(i)}: {self.column}: no bytes; write the table with its images in it")
@@ -80,6 +91,10 @@ class Table(Labelled):
     @abstractmethod
     def files(self, root: Path) -> tuple[Path, ...]:
         """The files of the table, in order. Raises InputError if there are none."""
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of its files."""
+        return stamp_of_files(self.files(root))
 
     def look(self, root: Path) -> None:
         """See Pictured: there are files, and what reads them."""
@@ -102,7 +117,9 @@ class Table(Labelled):
                     groups.append((file, number, changed))
                     starts.append(len(labels))
                     labels += _labels(file, self.label, self.form.group(file, number, self.label), own)
-        stored = Cells(form=self.form, column=self.image, groups=tuple(groups), starts=tuple(starts))
+        stored = Cells(
+            form=self.form, column=self.image, groups=tuple(groups), starts=tuple(starts), rows=np.arange(len(labels))
+        )
         return self.labelled(stored, labels, limit_classes, root=root, named=stored.named, own=own)
 
     def _names(self, file: Path, schema: Any) -> tuple[str, ...] | None:
@@ -156,6 +173,7 @@ def _labels(file: Path, column: str, cells: Any, own: tuple[str, ...] | None) ->
     if not all(isinstance(label, str | int) for label in found):
         raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; expected names or whole numbers")
     if own is None:
-        return [str(label) for label in found]
+        text = {label: str(label) for label in set(found)}  # one string for all that are equal
+        return [text[label] for label in found]
     named = {i: name for i, name in enumerate(own)}
     return [named.get(label, "") if isinstance(label, int) else label for label in found]

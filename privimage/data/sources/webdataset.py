@@ -9,16 +9,21 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from privimage.data.names import Names
 from privimage.data.sources.encoded import MOST, SUFFIXES, Encoded, files_at, shown
 from privimage.data.sources.labelled import Labelled
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 from privimage.field_types import spelt
 from privimage.local import LocalPath
@@ -31,25 +36,29 @@ class Spot(NamedTuple):
     """Where an image lies."""
 
     shard: int
-    name: str
     offset: int
     size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """Stored: members of tar files."""
+    """Stored: members of tar files; `places` int64 [n, fields of Spot]."""
 
     shards: tuple[Path, ...]
-    places: tuple[Spot, ...]
+    names: Names
+    places: NDArray[np.int64]
 
     def named(self, i: int) -> str:
         """See Stored."""
-        return f"{self.shards[self.places[i].shard]}: {shown(self.places[i].name)}"
+        return f"{self.shards[self.places[i, 0]]}: {shown(self.names[i])}"
+
+    def take(self, index: NDArray[np.int64]) -> Shards:
+        """See Stored."""
+        return replace(self, names=self.names.take(index), places=self.places[index])
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
-        place = self.places[i]
+        place = Spot(*self.places[i].tolist())
         with self.shards[place.shard].open("rb") as file:
             file.seek(place.offset)
             raw = file.read(place.size)
@@ -73,15 +82,25 @@ class WebDataset(Labelled):
 
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
-        shards, places, labels = files_at(root, suffix=".tar"), list[Spot](), list[str]()
+        shards, places, labels = files_at(root, suffix=".tar"), array("q"), list[str]()
+        names, one = list[Names](), dict[str, str]()
         for number, shard in enumerate(shards):
+            own = list[str]()
             with _opened(shard) as tar:
                 for key, parts in _samples(tar):
                     image = self._image(parts, named=f"{shard}: {shown(key)}")
-                    places.append(Spot(number, image.name, image.offset_data, image.size))
-                    labels.append(self._label(tar, parts, named=f"{shard}: {shown(key)}"))
-        stored = Shards(shards=shards, places=tuple(places))
+                    own.append(image.name)
+                    places.extend(Spot(number, image.offset_data, image.size))
+                    label = self._label(tar, parts, named=f"{shard}: {shown(key)}")
+                    labels.append(one.setdefault(label, label))  # one string for all that are equal
+            names.append(Names.of(own))
+        rows = np.frombuffer(places, np.int64).reshape(-1, len(Spot._fields))
+        stored = Shards(shards=shards, names=Names.joined(names), places=rows)
         return self.labelled(stored, labels, limit_classes, root=root, named=stored.named)
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of the shards."""
+        return stamp_of_files(files_at(root, suffix=".tar"))
 
     def left_out(self) -> dict[str, int] | None:
         """How many members are neither the image nor the label of a sample."""

@@ -7,14 +7,17 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from privimage.data.names import Names
 from privimage.data.sources.encoded import MOST, Encoded, Pictured, must_be_file, shown, unread
+from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 from privimage.local import LocalPath
 
@@ -25,12 +28,26 @@ ENCRYPTED = 1  # a flag of a member
 class Member(NamedTuple):
     """Where a member lies in its archive."""
 
-    name: str
     offset: int
     packed: int  # bytes
     size: int  # bytes, unpacked
-    deflated: bool
+    deflated: int
     crc: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Members of an archive: their names, and `places` int64 [n, fields of Member]."""
+
+    names: Names
+    places: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, index: NDArray[np.int64]) -> Members:
+        """Those at these places."""
+        return Members(names=self.names.take(index), places=self.places[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +55,19 @@ class Zipped:
     """Stored: members of a zip archive."""
 
     archive: Path
-    members: tuple[Member, ...]
+    members: Members
 
     def named(self, i: int) -> str:
         """See Stored."""
-        return f"{self.archive}: {shown(self.members[i].name)}"
+        return f"{self.archive}: {shown(self.members.names[i])}"
+
+    def take(self, index: NDArray[np.int64]) -> Zipped:
+        """See Stored."""
+        return replace(self, members=self.members.take(index))
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored. No more is unpacked than the archive says that there is."""
-        member = self.members[i]
+        member = Member(*self.members.places[i].tolist())
         with self.archive.open("rb") as file:
             file.seek(member.offset)
             signature, name, extra = HEAD.unpack(file.read(HEAD.size))
@@ -75,21 +96,27 @@ class Zip(Pictured):
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
         members = members_of(root)
-        folders = [PurePosixPath(member.name).parent for member in members]
-        if not members or len({len(folder.parts) for folder in folders}) > 1 or not folders[0].parts:
+        number = dict[str, int]()  # of a directory, in the order in which they come
+        of = [number.setdefault(members.names[i].rpartition("/")[0], len(number)) for i in range(len(members))]
+        folders = [PurePosixPath(name) for name in number]
+        if not folders or len({len(folder.parts) for folder in folders}) > 1 or not folders[0].parts:
             raise InputError(f"{root}: expected one directory of images per class, all equally deep, and no others")
         if len({folder.parent for folder in folders}) > 1:
             raise InputError(f"{root}: its class directories do not lie in one directory; make a zip of one of them")
         classes = tuple(sorted({folder.name for folder in folders}))
-        label = {name: i for i, name in enumerate(classes)}
+        label = np.array([classes.index(folder.name) for folder in folders], np.int64)
         return Encoded.of(
             Zipped(archive=root, members=members),
-            y=np.array([label[folder.name] for folder in folders], np.int64),
+            y=label[of],
             classes=classes,
             size=self.size,
             channels=self.channels,
             limit_classes=limit_classes,
         )
+
+    def stamp_of(self, root: Path) -> str:
+        """See Pictured: of the archive."""
+        return stamp_of_files([root])
 
     def left_out(self) -> dict[str, int] | None:
         """How many files of the archive are not read, by reason."""
@@ -100,9 +127,9 @@ class Zip(Pictured):
 MEMBERS = {"zip": Zip}
 
 
-def members_of(archive: Path) -> tuple[Member, ...]:
+def members_of(archive: Path) -> Members:
     """The images in a zip archive, ordered by name. Raises InputError naming the archive, or a member that is wrong."""
-    found = []
+    found = list[tuple[str, Member]]()
     for info in _infos(archive):
         if info.is_dir() or _unread(info.filename) is not None:
             continue
@@ -110,8 +137,11 @@ def members_of(archive: Path) -> tuple[Member, ...]:
         if wrong is not None:
             raise InputError(f"{archive}: {shown(info.filename)}: {wrong}")
         deflated = info.compress_type == zipfile.ZIP_DEFLATED
-        found.append(Member(info.filename, info.header_offset, info.compress_size, info.file_size, deflated, info.CRC))
-    return tuple(sorted(found))
+        place = Member(info.header_offset, info.compress_size, info.file_size, deflated, info.CRC)
+        found.append((info.filename, place))
+    found.sort()
+    places = np.array([place for _, place in found], np.int64).reshape(-1, len(Member._fields))
+    return Members(names=Names.of(name for name, _ in found), places=places)
 
 
 def _infos(archive: Path) -> list[zipfile.ZipInfo]:

@@ -106,7 +106,8 @@ def test_no_more_is_unpacked_than_the_archive_says(tmp_path) -> None:
     path = write(tmp_path / "a.zip", MEMBERS | {"cat/9.png": bomb})
     raw = path.read_bytes()
     path.write_bytes(raw.replace(struct.pack("<I", len(bomb)), struct.pack("<I", 100)))
-    member = next(i for i, member in enumerate(members_of(path)) if member.name == "cat/9.png")
+    names = members_of(path).names
+    member = next(i for i in range(len(names)) if names[i] == "cat/9.png")
     with pytest.raises(ValueError, match="damaged"):
         Zipped(archive=path, members=members_of(path)).opened(member)
     assert f"{path}: cat/9.png: damaged" in refused(tmp_path, name="zip", root=str(path))
