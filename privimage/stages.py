@@ -15,6 +15,7 @@ import torch
 from privimage.checkpoint import Checkpoint
 from privimage.errors import LostAnswer, Violation
 from privimage.finite import DIVERGED, diverged, is_finite
+from privimage.paths import CopyFolder
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.entropy import Entropy
@@ -255,11 +256,23 @@ def _peak_mib() -> float:
 def peak_resident_mib() -> float:
     """Peak memory of this process, MiB.
 
-    Without what it shares with others: the pages of Ray's object store that it has looked at are counted there.
+    Without what it shares with others: the pages that it has looked at of Ray's object store, and of decoded images,
+    which are the system's to take back.
     """
     try:
         kib = dict(line.split()[:2] for line in Path("/proc/self/status").read_text().splitlines() if "kB" in line)
-        return (int(kib["VmHWM:"]) - int(kib["RssShmem:"])) / 1024
+        return (int(kib["VmHWM:"]) - int(kib["RssShmem:"]) - _mapped_kib()) / 1024
     except (OSError, KeyError):
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _mapped_kib() -> int:
+    """Pages of decoded images (see CopyFolder) that are counted as memory of this process, KiB."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text(errors="replace").splitlines():
+        if line[:1].islower() or line[:1].isdigit():  # a mapping: addresses in hex, its file last
+            ours = line.endswith(f"/{CopyFolder.IMAGES}")
+        elif ours and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found

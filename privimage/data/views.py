@@ -5,9 +5,12 @@ View 0 is the images as they are. Every other view changes each of them, in the 
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +19,8 @@ from numpy.typing import NDArray
 from privimage.data.augment import VARY
 from privimage.data.pool import PoolConfig, Vary
 from privimage.data.sets import Chosen, PublicSet
+from privimage.data.sources import source
+from privimage.disk import on_disk
 
 BLOCK = 1000  # images whose variations are drawn together
 
@@ -71,7 +76,10 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Pictures: the views of these places. All are made when the first is asked for, and held."""
+    """Pictures: the views of these places. All are made when the first is asked for, and held.
+
+    What is LARGE is held in a file without a name, which the system takes back when the process ends.
+    """
 
     views: Views
     places: NDArray[np.int64]
@@ -82,4 +90,11 @@ class Held:
 
     @cached_property
     def _made(self) -> NDArray[np.uint8]:
-        return self.views.rows(self.places)
+        shape = (len(self.places), *self.views.public.shape)
+        if math.prod(shape) <= source.LARGE:
+            return self.views.rows(self.places)
+        with on_disk(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+            for start in range(0, len(self.places), BLOCK):
+                file.write(self.views.rows(self.places[start : start + BLOCK]).tobytes())
+            file.flush()
+            return np.asarray(np.memmap(file, np.uint8, mode="r", shape=shape))

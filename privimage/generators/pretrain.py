@@ -59,11 +59,11 @@ def pretrain(
     rng, labels = torch.Generator().manual_seed(seed), torch.from_numpy(y)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
     follower = generator.follower(config.follow, labels=labels.unique().tolist())
-    average = copy.deepcopy(learned)
+    average, drawn = copy.deepcopy(learned), _draws(len(y), weights)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     parts.update(follower.parts)
     for step in range(checkpoint.restore(parts), steps):
-        index = order.choice(len(y), size=config.batch, p=weights)
+        index = drawn(order, config.batch)
         z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
         batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
         each = generator.loss(training)(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
@@ -73,6 +73,15 @@ def pretrain(
         checkpoint.save(step + 1, parts)
         progress(step + 1, steps)
     return _found(average, generator.codec)
+
+
+def _draws(n: int, weights: NDArray[np.float64] | None) -> Callable[[np.random.Generator, int], NDArray[np.int64]]:
+    """What `Generator.choice(n, size, p=weights)` draws, to the bit; the sums that it makes of n weights are kept."""
+    if weights is None:
+        return lambda order, size: order.choice(n, size=size)
+    sums = np.cumsum(weights, dtype=np.float64)
+    sums /= sums[-1]
+    return lambda order, size: sums.searchsorted(order.random(size), side="right")
 
 
 def _found(average: nn.Module, codec: nn.Module) -> dict[str, Tensor]:

@@ -12,9 +12,13 @@ from toys import CLASSES, LABELS, pictures, ran, trial
 
 from privimage.data.config import HeldOutConfig
 from privimage.data.held_out import hold_out
+from privimage.data.mapped import Mapped
+from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PARTS, Chosen, PrivateSet, PublicSet, SensitiveData, check_apart
+from privimage.data.sources import source
 from privimage.errors import InputError
 from privimage.metrics import classifiers
+from privimage.paths import Root
 from privimage.privacy.entropy import Entropy
 
 MOST = 500  # images at a time: what the query function and the classifiers look at together
@@ -81,6 +85,35 @@ def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
         one, other = kept.store.get(kind, key), stages.store.get(kind, key)
         assert one is not None and other is not None and one.manifest.sha256 == other.manifest.sha256, kind
     assert all(sum(some.asked) > 500 for some in pictures if some is not pictures[0] or name != "real")
+
+
+def test_a_trial_of_decoded_copies_is_that_of_sets_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
+    public, sensitive = sets()
+    for images, name in ((public, "public"), (sensitive.train, "sensitive")):
+        np.savez_compressed(tmp_path / name, x=images.x, y=images.y, classes=np.array(images.classes))
+    values = {role: {"name": "npz", "root": str(tmp_path / f"{role}.npz")} for role in ("public", "sensitive")}
+    config = DataConfig.model_validate(values | {"sensitive": values["sensitive"] | {"id": "toy-v1"}})
+    near = load_data(config, root=Root(path=tmp_path / "near"))
+    monkeypatch.setattr(source, "LARGE", 20_000)
+    far = load_data(config, root=Root(path=tmp_path / "far"))
+    assert isinstance(near[0].x, np.ndarray) and isinstance(far[0].x, Mapped) and isinstance(far[1].train.x, Chosen)
+    what = trial(method__name="privimage+d", metrics=METRICS["privimage+d"][:1])
+    one, kept = ran(tmp_path / "near", what, public=near[0], sensitive=near[1])
+    other, stages = ran(tmp_path / "far", what, public=far[0], sensitive=far[1])
+    assert [m.value for m in other.metrics] == [m.value for m in one.metrics] and other.artefacts == one.artefacts
+    for kind, key in one.artefacts.items():
+        found, again = kept.store.get(kind, key), stages.store.get(kind, key)
+        assert found is not None and again is not None and found.manifest.sha256 == again.manifest.sha256, kind
+
+
+def test_real_images_of_a_large_split_are_as_many_as_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    public, sensitive, _ = elsewhere(*sets())
+    what = trial(method__name="real", metrics=METRICS["real"])
+    all_, _ = ran(tmp_path / "all", what, public=public, sensitive=sensitive, role="compare")
+    monkeypatch.setattr(source, "LARGE", 200 * 256)
+    some, _ = ran(tmp_path / "some", what, public=public, sensitive=sensitive, role="compare")
+    assert (all_.metrics[0].n, some.metrics[0].n) == (560, 200)
 
 
 def test_what_looks_at_a_whole_set_looks_at_parts_of_it() -> None:

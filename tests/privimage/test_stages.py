@@ -16,7 +16,7 @@ from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
-from privimage.stages import Stages
+from privimage.stages import Stages, _mapped_kib, peak_resident_mib
 from privimage.stores.file import FileStore
 from privimage.stores.store import Artefact, Built
 from privimage.workers import Workers
@@ -214,3 +214,11 @@ def test_progress_names_the_stage_and_ends_with_the_last_step(tmp_path: Path) ->
 
     stages.public("kind", {}, build)
     assert seen[0] == ("kind", 0, 0) and seen[-1] == ("kind", 500, 500) and len(seen) < 20
+
+
+def test_pages_of_decoded_images_are_no_memory_of_a_process(tmp_path: Path) -> None:
+    path = CopyFolder(path=tmp_path).images
+    path.write_bytes(bytes(1 << 26))
+    before, found = peak_resident_mib(), mapped(path, (1 << 14, 1 << 12))
+    assert found.max() == 0 and _mapped_kib() >= 1 << 16
+    assert peak_resident_mib() < before + 32

@@ -43,18 +43,18 @@ class Files:
 
     def named(self, i: int) -> str:
         """See Stored."""
-        return str(self._path(i))
+        return self._path(i)
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
-        return self._path(i).open("rb")
+        return open(self._path(i), "rb")
 
     def take(self, index: NDArray[np.int64]) -> Files:
         """See Stored."""
         return replace(self, folder=self.folder[index], names=self.names.take(index))
 
-    def _path(self, i: int) -> Path:
-        return self.folders[int(self.folder[i])] / self.names[i]
+    def _path(self, i: int) -> str:
+        return os.path.join(self.folders[int(self.folder[i])], self.names[i])
 
 
 class Folder(Pictured):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 import pytest
 
 from privimage.data.pool import Vary
 from privimage.data.sets import PublicSet
-from privimage.data.views import Views
+from privimage.data.sources import source
+from privimage.data.views import Held, Views
+from privimage.errors import InputError
 from privimage.nearest import Candidates
 
 
@@ -51,3 +55,18 @@ def test_a_variation_is_nearer_to_its_image_than_to_others(kind: Vary, channels:
     own = np.linalg.norm(x[400:] - x[:400], axis=1)
     other = np.linalg.norm(x[400:] - np.roll(x[:400], 7, axis=0), axis=1)
     assert (own < other).mean() > 0.6
+
+
+def test_what_is_large_is_held_in_a_file_and_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, made = Views(public=images(1), count=3, kind="strokes"), list[int]()
+    index = np.random.default_rng(1).permutation(6900)[:2500]
+    near = views.held(index).rows(np.arange(2500))
+    rows = Views.rows
+    monkeypatch.setattr(Views, "rows", lambda self, index: (made.append(len(index)), rows(self, index))[1])
+    monkeypatch.setattr(source, "LARGE", 2500 * 144 - 1)
+    held = views.held(index)
+    assert (held.rows(np.arange(2500)) == near).all() and made == [1000, 1000, 500]
+    assert isinstance(held.of, Held) and isinstance(held.of._made.base, np.memmap)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
+        views.held(index).rows(np.arange(1))

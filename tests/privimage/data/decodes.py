@@ -1,0 +1,35 @@
+"""A process that loads a folder of images as a large sensitive set. Not a test module.
+
+python decodes.py FOLDER PLACE [KILLED_AFTER]      prints how many blocks it decoded
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from privimage.data import SensitiveConfig, load_sensitive
+from privimage.data import decode as decoding
+from privimage.data.sources import source
+
+source.LARGE, decoding.BLOCK_BYTES, done = 1000, 2000, 0
+real = decoding.decode_block
+
+
+def slow(block: decoding.Block) -> tuple[int, bytes]:
+    """As it is, and dead after so many."""
+    global done
+    if len(sys.argv) > 3 and done == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    done += 1
+    time.sleep(0.02)
+    return real(block)
+
+
+decoding.decode_block = slow
+values = {"name": "folder", "root": sys.argv[1], "id": "faces", "channels": 1, "validation": 0.3, "test": 0.3}
+data = load_sensitive(SensitiveConfig.model_validate(values), place=Path(sys.argv[2]))
+print(done, data.content)
