@@ -79,7 +79,7 @@ class CopyFacts(Frozen):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class DecodeBlock:
     """Encoded images, to be decoded to their places in a draft."""
 
     plan: CopyPlan
@@ -168,7 +168,8 @@ def _blocks(
         else:
             todo.append(start)
     each = (
-        Block(plan=plan, draft=draft.path, start=start, images=rows.part(start, start + plan.block)) for start in todo
+        DecodeBlock(plan=plan, draft=draft.path, start=start, images=rows.part(start, start + plan.block))
+        for start in todo
     )
     processes = min(cores(), len(todo), plan.block * len(todo) // WORTH_A_PROCESS)
     with closing(spread(decode_block, each, processes=processes)) as done:
@@ -183,7 +184,7 @@ def _in_turn(rows: Rows, plan: CopyPlan, draft: CopyFolder) -> Iterator[tuple[in
         yield start, _put(plan, draft, start, x, islice(contents, len(x)))
 
 
-def decode_block(block: Block) -> tuple[int, bytes]:
+def decode_block(block: DecodeBlock) -> tuple[int, bytes]:
     """Its first place and its mark, once its images are in the draft."""
     x, contents = block.images.read()
     return block.start, _put(block.plan, CopyFolder(path=block.draft), block.start, x, contents)

@@ -33,12 +33,12 @@ class Mapped:
         return found
 
     def digests(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """See Known."""
+        """See Digested."""
         found: NDArray[np.uint8] = mapped(CopyFolder(path=self.folder).column("digests"), (self.shape[0], 32))[index]
         return found
 
     def fingerprint(self, y: NDArray[np.int64]) -> str | None:
-        """See Known."""
+        """See Digested."""
         return self.of_all if self.of_all and label_digest(y) == self.labels else None
 
     @cached_property

@@ -33,7 +33,7 @@ class Pictures(Protocol):
 
 
 @runtime_checkable
-class Known(Pictures, Protocol):
+class Digested(Pictures, Protocol):
     """Pictures of which digests are kept, so that nobody has to read all of them."""
 
     def digests(self, index: Index) -> NDArray[np.uint8]:
@@ -112,7 +112,7 @@ class Images:
     @cached_property
     def fingerprint(self) -> str:
         """Sha-256 of pixels and labels."""
-        known = self.x.fingerprint(self.y) if isinstance(self.x, Known) else None
+        known = self.x.fingerprint(self.y) if isinstance(self.x, Digested) else None
         return known or self._fingerprint()
 
     def _fingerprint(self) -> str:
@@ -170,7 +170,7 @@ def _digests(images: Images) -> NDArray[np.uint64]:
     Of 10^7 images two that differ are alike in them once in 10^5 times, and a refusal needs one in a hundred.
     """
     x, index = (images.x.of, images.x.index) if isinstance(images.x, Chosen) else (images.x, np.arange(len(images)))
-    if isinstance(x, Known):
+    if isinstance(x, Digested):
         raw = np.ascontiguousarray(x.digests(index)[:, :8]).tobytes()
     else:
         raw = b"".join(hashlib.sha256(image.tobytes()).digest()[:8] for image in images.each())

@@ -67,6 +67,7 @@ PUBLIC = {
     "privimage/generators/sizes.py:build": "start of the generator",
     "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
     "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
+    "privimage/generators/pretrain.py:_draws": "batches of pre-training on public images",
     "privimage/generators/diffusion.py:_latents": "noise from which images are drawn",
     "privimage/generators/implicit_network.py:sample": "noise from which images are drawn",
     "privimage/matching/features.py:drawn": "frequencies of Fourier features, the same for everybody",

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from privimage import checkpoint
+from privimage.data.mapped import mapped
 from privimage.errors import InputError, LostAnswer
+from privimage.paths import CopyFolder
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from privimage.data.fit import Pixels
-from privimage.data.names import Names
+from privimage.data.names import PackedNames
 from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, unread
 from privimage.data.sources.stamps import stamp_of_folders
 from privimage.errors import InputError
@@ -30,7 +30,7 @@ class Files:
 
     folders: tuple[Path, ...]
     folder: NDArray[np.int32]
-    names: Names
+    names: PackedNames
 
     @staticmethod
     def of(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> Files:
@@ -38,7 +38,7 @@ class Files:
         return Files(
             folders=tuple(folders),
             folder=np.repeat(np.arange(len(folders), dtype=np.int32), [len(some) for some in names]),
-            names=Names.of(name for some in names for name in some),
+            names=PackedNames.of(name for some in names for name in some),
         )
 
     def named(self, i: int) -> str:

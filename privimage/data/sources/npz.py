@@ -19,7 +19,7 @@ from pydantic import Field
 from privimage.data.sources import source
 from privimage.data.sources.encoded import must_be_file
 from privimage.data.sources.labelled import Names
-from privimage.data.sources.npz_stream import Stream, Streamed
+from privimage.data.sources.npz_stream import ArrayStream, Streamed
 from privimage.data.sources.source import InMemory, Source
 from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
@@ -45,7 +45,7 @@ class Npz(Source):
         height, width = x.shape[-2:]
         if self.size is None and height != width:
             raise InputError(f"{self._file}: x: {height} x {width} pixels, not square; give size in the YAML")
-        if isinstance(x, Stream):
+        if isinstance(x, ArrayStream):
             return Streamed(
                 stream=x,
                 to_bytes=partial(_bytes, self._file, scale=self.scale),
@@ -82,12 +82,11 @@ MEMBERS = {"npz": Npz}
 
 def read_npz(
     path: Path, *, classes: tuple[str, ...] | None = None, scale: Scale | None = None
-) -> tuple[NDArray[np.uint8] | Stream, NDArray[np.int64], tuple[str, ...]]:
+) -> tuple[NDArray[np.uint8] | ArrayStream, NDArray[np.int64], tuple[str, ...]]:
     """Images [n, channels, height, width], labels [n] and class names. Raises InputError naming the file and the array.
 
-    `classes` and `scale` are those of the configuration. Images that are LARGE are not read: a Stream, of which all but
-    the values was checked.
-    Nothing is said of single values: they may be private.
+    `classes` and `scale` are those of the configuration. Images that are LARGE are not read: of an ArrayStream all but
+    the values was checked. Nothing is said of single values: they may be private.
     """
     arrays = _arrays(path)
     if classes is not None:
@@ -106,13 +105,13 @@ def read_npz(
         raise InputError(f"{path}: y: got {y.dtype} {y.shape}; expected {len(x)} whole numbers, one an image")
     if y.min() < 0 or y.max() >= len(names):
         raise InputError(f"{path}: y: labels outside 0 .. {len(names) - 1}, the places of classes; correct them")
-    found = x if isinstance(x, Stream) else np.ascontiguousarray(_bytes(path, x, scale=scale))
-    if not isinstance(found, Stream) and found.ndim == 3:
+    found = x if isinstance(x, ArrayStream) else np.ascontiguousarray(_bytes(path, x, scale=scale))
+    if not isinstance(found, ArrayStream) and found.ndim == 3:
         found = found[:, None]
     return found, y.astype(np.int64), tuple(map(str, names))
 
 
-def _check_images(path: Path, x: NDArray[Any] | Stream, scale: Scale | None) -> None:
+def _check_images(path: Path, x: NDArray[Any] | ArrayStream, scale: Scale | None) -> None:
     """Raise InputError for an array that holds no images, by its head."""
     if scale == "unit" and x.dtype.kind != "f":
         raise InputError(f"{path}: x: got {x.dtype}; scale: unit is for numbers of 0 .. 1; remove it")
@@ -125,9 +124,9 @@ def _check_images(path: Path, x: NDArray[Any] | Stream, scale: Scale | None) -> 
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """Those that are there, under the first of their names: arrays, and x as a Stream where it is LARGE."""
+    """Those that are there, under the first of their names: arrays, and x as a ArrayStream where it is LARGE."""
     try:
-        stream = Stream.of(path, ARRAYS["x"], most=source.LARGE)
+        stream = ArrayStream.of(path, ARRAYS["x"], most=source.LARGE)
         with np.load(path, allow_pickle=False) as found:
             there = {name: next((n for n in names if n in found.files), None) for name, names in ARRAYS.items()}
             arrays = {name: found[n] for name, n in there.items() if n is not None and (stream is None or name != "x")}

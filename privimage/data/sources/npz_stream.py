@@ -24,7 +24,7 @@ AT_ONCE = 1 << 23  # bytes that are unpacked at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class ArrayStream:
     """An array in a file: its head is known, and its rows are read in their order."""
 
     path: Path
@@ -33,7 +33,7 @@ class Stream:
     shape: tuple[int, ...]
 
     @staticmethod
-    def of(path: Path, names: tuple[str, ...], *, most: int) -> Stream | None:
+    def of(path: Path, names: tuple[str, ...], *, most: int) -> ArrayStream | None:
         """The first array of these names, if it has more than `most` elements. Raises InputError if it lies by columns.
 
         Raises what zipfile and numpy raise of a damaged file.
@@ -51,7 +51,7 @@ class Stream:
                 raise ValueError("cut")
         if by_columns:
             raise InputError(f"{path}: x: lies in Fortran's order; write numpy.ascontiguousarray(x)")
-        return Stream(path=path, member=member, dtype=dtype, shape=shape)
+        return ArrayStream(path=path, member=member, dtype=dtype, shape=shape)
 
     @property
     def ndim(self) -> int:
@@ -91,7 +91,7 @@ def _head(raw: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 class Streamed:
     """Rows of a stream: those at the places `place`; `to_bytes` makes uint8 of what stands there."""
 
-    stream: Stream
+    stream: ArrayStream
     to_bytes: Callable[[NDArray[Any]], Pixels]
     place: NDArray[np.int64]
     y: NDArray[np.int64]
@@ -142,17 +142,17 @@ class Streamed:
         return x
 
     @cached_property
-    def _reader(self) -> _Reader:
-        return _Reader(self.stream, self.to_bytes)
+    def _reader(self) -> _StreamReader:
+        return _StreamReader(self.stream, self.to_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-class _Reader:
+class _StreamReader:
     """Reads a stream forward, and begins anew for what it has passed."""
 
-    def __init__(self, stream: Stream, to_bytes: Callable[[NDArray[Any]], Pixels]) -> None:
+    def __init__(self, stream: ArrayStream, to_bytes: Callable[[NDArray[Any]], Pixels]) -> None:
         self._stream, self._to_bytes, self._lock = stream, to_bytes, threading.Lock()
         self._rows: Iterator[tuple[int, Pixels]] = iter(())
         self._held: tuple[int, Pixels] | None = None

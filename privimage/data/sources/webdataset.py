@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from privimage.data.names import Names
+from privimage.data.names import PackedNames
 from privimage.data.sources.encoded import MOST, SUFFIXES, Encoded, files_at, shown
 from privimage.data.sources.labelled import Labelled
 from privimage.data.sources.stamps import stamp_of_files
@@ -45,7 +45,7 @@ class Shards:
     """Stored: members of tar files; `places` int64 [n, fields of Spot]."""
 
     shards: tuple[Path, ...]
-    names: Names
+    names: PackedNames
     places: NDArray[np.int64]
 
     def named(self, i: int) -> str:
@@ -83,7 +83,7 @@ class WebDataset(Labelled):
     def read(self, root: Path, limit_classes: int | None) -> Encoded:
         """See Pictured."""
         shards, places, labels = files_at(root, suffix=".tar"), array("q"), list[str]()
-        names, one = list[Names](), dict[str, str]()
+        names, one = list[PackedNames](), dict[str, str]()
         for number, shard in enumerate(shards):
             own = list[str]()
             with _opened(shard) as tar:
@@ -93,9 +93,9 @@ class WebDataset(Labelled):
                     places.extend(Spot(number, image.offset_data, image.size))
                     label = self._label(tar, parts, named=f"{shard}: {shown(key)}")
                     labels.append(one.setdefault(label, label))  # one string for all that are equal
-            names.append(Names.of(own))
+            names.append(PackedNames.of(own))
         rows = np.frombuffer(places, np.int64).reshape(-1, len(Spot._fields))
-        stored = Shards(shards=shards, names=Names.joined(names), places=rows)
+        stored = Shards(shards=shards, names=PackedNames.joined(names), places=rows)
         return self.labelled(stored, labels, limit_classes, root=root, named=stored.named)
 
     def stamp_of(self, root: Path) -> str:

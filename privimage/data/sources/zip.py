@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from privimage.data.names import Names
+from privimage.data.names import PackedNames
 from privimage.data.sources.encoded import MOST, Encoded, Pictured, must_be_file, shown, unread
 from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
@@ -39,7 +39,7 @@ class Member(NamedTuple):
 class Members:
     """Members of an archive: their names, and `places` int64 [n, fields of Member]."""
 
-    names: Names
+    names: PackedNames
     places: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def members_of(archive: Path) -> Members:
         found.append((info.filename, place))
     found.sort()
     places = np.array([place for _, place in found], np.int64).reshape(-1, len(Member._fields))
-    return Members(names=Names.of(name for name, _ in found), places=places)
+    return Members(names=PackedNames.of(name for name, _ in found), places=places)
 
 
 def _infos(archive: Path) -> list[zipfile.ZipInfo]:

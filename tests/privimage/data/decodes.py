@@ -19,7 +19,7 @@ source.LARGE, decoding.BLOCK_BYTES, done = 1000, 2000, 0
 real = decoding.decode_block
 
 
-def slow(block: decoding.Block) -> tuple[int, bytes]:
+def slow(block: decoding.DecodeBlock) -> tuple[int, bytes]:
     """As it is, and dead after so many."""
     global done
     if len(sys.argv) > 3 and done == int(sys.argv[3]):

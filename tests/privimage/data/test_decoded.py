@@ -75,7 +75,7 @@ def counted(monkeypatch: Patch) -> list[int]:
     """The first places of the blocks that are decoded from now on."""
     real, seen = decoding.decode_block, list[int]()
 
-    def block(one: decoding.Block) -> tuple[int, bytes]:
+    def block(one: decoding.DecodeBlock) -> tuple[int, bytes]:
         seen.append(one.start)
         return real(one)
 
@@ -166,7 +166,7 @@ def test_size_channels_seed_and_decoding_have_copies_of_their_own(faces: Path, p
 def test_files_that_change_while_they_are_read_are_refused(faces: Path, place: Path, monkeypatch: Patch) -> None:
     real = decoding.decode_block
 
-    def meanwhile(block: decoding.Block) -> tuple[int, bytes]:
+    def meanwhile(block: decoding.DecodeBlock) -> tuple[int, bytes]:
         if block.start == 0:
             one_more(faces)
         return real(block)
