@@ -54,9 +54,9 @@ class Source(Frozen):
 
     `what` says in a few words which images these are. `own_shape` is (channels, side) of a set that always has the
     same, `n_train` how many images it has to train on, `has_test` that it has a test split of its own. `place`
-    names the fields that only say where the images lie: of a sensitive set they are no part of any key. `in_memory`:
-    whether all images are read once and held; else they are asked for by index each time, from what was opened, which
-    every process gets a copy of (by pickle).
+    names the fields that only say where the images lie: of a sensitive set they are no part of any key. Of a set that
+    is LARGE and has a `stamp` a decoded copy is read. `in_memory`: whether all images of another are read once and
+    held; else they are asked for by index each time, from what was opened, which every process gets a copy of.
     """
 
     name: str
