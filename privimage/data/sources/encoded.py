@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import posixpath
 import struct
 import zlib
 from abc import abstractmethod
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -207,10 +208,10 @@ def unread(name: str) -> str | None:
     >>> unread("cat/a.JPG"), unread("cat/._a.jpg"), unread("cat/notes.txt")
     (None, 'hidden files', 'files of other kinds')
     """
-    path = PurePosixPath(name)
-    if path.name.startswith("."):
+    last = name.rpartition("/")[2]
+    if last.startswith("."):
         return "hidden files"
-    return None if path.suffix.lower() in SUFFIXES else "files of other kinds"
+    return None if posixpath.splitext(last)[1].lower() in SUFFIXES else "files of other kinds"
 
 
 def must_be_file(path: Path) -> None:

@@ -155,17 +155,14 @@ def _infos(archive: Path) -> list[zipfile.ZipInfo]:
 
 def _unread(name: str) -> str | None:
     """Why a member is not read: as for files, and what systems leave in hidden directories and in __MACOSX."""
-    if any(
-        (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in PurePosixPath(name).parts
-    ):
+    if any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/")):
         return "hidden files"
     return unread(name)
 
 
 def _wrong(info: zipfile.ZipInfo) -> str | None:
     """Why a member cannot be read, or None."""
-    path = PurePosixPath(info.filename)
-    if path.is_absolute() or ".." in path.parts:
+    if info.filename.startswith("/") or ".." in info.filename.split("/"):
         return "its name leads out of the archive"
     if info.flag_bits & ENCRYPTED:
         return "is encrypted; write the archive without a password"
