@@ -6,7 +6,8 @@
 
 Every figure is of a process of its own. Memory is RssAnon of /proc/PID/status, of that process and those that it
 starts, all 20 ms: without the pages of mapped files, which the system takes back when it needs them. "in memory" is
-what was before there were decoded copies. Files that were just written are in the page cache: nothing waits for a
+what was before there were decoded copies. Processor seconds are those of all processes: on a machine that does other
+work they tell more than seconds do. Files that were just written are in the page cache: nothing waits for a
 disk.
 """
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -153,8 +156,9 @@ def anonymous(pid: int) -> int:
 
 
 def measured(case: Case, folder: Path, what: str) -> dict[str, float]:
-    """`one` in a process, with the peak of its memory beside what an empty one has after its imports."""
+    """`one` in a process, with the peak of its memory, and processor seconds of it and of those that it starts."""
     order = json.dumps([asdict(case), str(folder), what, source.LARGE])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.Popen([sys.executable, __file__, "--one", order], stdout=subprocess.PIPE, text=True)
     peak = 0
     while run.poll() is None:
@@ -163,27 +167,34 @@ def measured(case: Case, folder: Path, what: str) -> dict[str, float]:
     out = run.stdout.read() if run.stdout is not None else ""
     if run.returncode:
         raise SystemExit(f"{case.name}, {what}: failed")
-    return {**json.loads(out), "peak": peak / 2**20}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**json.loads(out), "peak": peak / 2**20, "processor": took}
 
 
-def shown(case: Case, folder: Path, table: Table, *, before: bool) -> None:
+def row(table: Table, label: str, what: str, found: dict[str, float], *, n: int = 0) -> None:
+    """Put what was measured into the table, and say it: the rest may take long."""
+    rate = f", {n / found['processor']:,.0f} a processor second" if n else ""
+    said = f"{found['seconds']:.1f} s, {found['processor']:.1f} of a processor{rate}"
+    table.add_row(label, what, said, f"{found['peak']:.0f} MiB")
+    print(f"{label}: {what}: {said}; {found['peak']:.0f} MiB", file=sys.stderr, flush=True)
+
+
+def shown(case: Case, folder: Path, table: Table) -> None:
     """Measure a case, a row a figure."""
-    console = Console(stderr=True)
     start = time.perf_counter()
     make(case, folder)
-    console.print(
-        f"{case.name}: {case.n} {case.form} files of {case.side} pixels made in {time.perf_counter() - start:.0f} s"
-    )
     label = f"{case.name}, {case.n:,} at {case.side} px"
-    for what in (*(["in memory"] if before else []), "decoded once", "second start", "batches"):
-        found = measured(case, folder, what)
-        if what == "batches":
-            ratio, (far, near) = found["map"] / found["array"], (1e3 * found["map"], 1e3 * found["array"])
-            said = f"{far:.2f} ms, of an array {near:.2f} ms: {ratio:.2f} times"
-            table.add_row(label, f"a batch of {BATCH} from the map", said, "")
-            continue
-        rate = f", {case.n / found['seconds']:,.0f} images/s" if what != "second start" else ""
-        table.add_row(label, what, f"{found['seconds']:.1f} s{rate}", f"{found['peak']:.0f} MiB")
+    print(f"{label}: {case.form} files made in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    if case.name == FOLDER.name:
+        row(table, label, "in memory", measured(case, folder, "in memory"), n=case.n)
+    row(table, label, "decoded once", measured(case, folder, "decoded once"), n=case.n)
+    row(table, label, "second start", measured(case, folder, "second start"))
+    found = measured(case, folder, "batches")
+    ratio, (far, near) = found["map"] / found["array"], (1e3 * found["map"], 1e3 * found["array"])
+    said = f"{far:.2f} ms, of an array {near:.2f} ms: {ratio:.2f} times"
+    table.add_row(label, f"a batch of {BATCH} from the map", said, "")
+    print(f"{label}: batch: {said}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -203,18 +214,12 @@ def main() -> None:
     source.LARGE = int(given.large)
     table = Table("set", "what", "time", "peak memory")
     with tempfile.TemporaryDirectory(prefix="privimage-sets-", dir=given.folder) as folder:
-        for case in (FOLDER, *(FULL if given.full else ())):
-            chosen = Case(**{**asdict(case), "n": given.n or case.n})
-            shown(chosen, Path(folder), table, before=case is not FULL[0])
-        if given.full:
-            found = measured(FULL[0], Path(folder), "apart")
-            table.add_row(
-                "both of the last",
-                "second start, seen to be apart",
-                f"{found['seconds']:.1f} s",
-                f"{found['peak']:.0f} MiB",
-            )
-    Console(width=140).print(table)
+        for case in (*(FULL if given.full else ()), FOLDER):
+            if given.full and case is FOLDER:
+                row(table, "both of them", "second start, seen to be apart", measured(FULL[0], Path(folder), "apart"))
+            shown(Case(**{**asdict(case), "n": given.n or case.n}), Path(folder), table)
+    Console(width=150).print(table)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f} in the last 15 minutes")
 
 
 if __name__ == "__main__":
