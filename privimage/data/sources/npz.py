@@ -131,6 +131,8 @@ def _arrays(path: Path) -> dict[str, Any]:
             there = {name: next((n for n in names if n in found.files), None) for name, names in ARRAYS.items()}
             arrays = {name: found[n] for name, n in there.items() if n is not None and (stream is None or name != "x")}
         return arrays if stream is None else {**arrays, "x": stream}
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
