@@ -114,7 +114,7 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
         return done
     if site.resources.workers == 1:
         torch.set_num_threads(max(1, int(site.resources.cpu)))
-        _work(trial, site, role, Workers.alone(site.resources.device))
+        _work(trial, site, role, Workers.alone(site.resources.device, graphs=site.resources.cuda_graphs))
     else:
 
         def work(workers: Workers) -> None:

@@ -18,6 +18,7 @@ class Resources(Frozen):
     workers: int = Field(default=1, ge=1)  # processes of one trial
     cpu: float = Field(default=1, gt=0)  # cores of each
     gpu: float = Field(default=0, ge=0)  # GPUs of each; a part of one is allowed
+    cuda_graphs: bool = False  # on GPUs a step of DP-SGD is recorded once and played back (rounding may differ)
 
     @property
     def device(self) -> str:

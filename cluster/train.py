@@ -27,7 +27,7 @@ def run_on_workers(
 
     def loop(_: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(resources.cpu)))
-        work(Workers.of_process_group(get_device()))
+        work(Workers.of_process_group(get_device(), graphs=resources.cuda_graphs))
         train.report({})
 
     trainer = TorchTrainer(

@@ -23,21 +23,26 @@ class _Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """This process among `size` that run the same stage, `rank` in 0 .. size-1, each on its `device`."""
+    """This process among `size` that run the same stage, `rank` in 0 .. size-1, each on its `device`.
+
+    With `graphs` a GPU plays back the steps of training that it can record (CUDA graphs).
+    """
 
     rank: int
     size: int
     device: torch.device
+    graphs: bool = False
 
     @staticmethod
-    def alone(device: str | torch.device = "cpu") -> Workers:
+    def alone(device: str | torch.device = "cpu", *, graphs: bool = False) -> Workers:
         """The only worker."""
-        return Workers(rank=0, size=1, device=torch.device(device))
+        return Workers(rank=0, size=1, device=torch.device(device), graphs=graphs)
 
     @staticmethod
-    def of_process_group(device: str | torch.device = "cpu") -> Workers:
+    def of_process_group(device: str | torch.device = "cpu", *, graphs: bool = False) -> Workers:
         """This process in the torch.distributed group that was set up around it."""
-        return Workers(rank=dist.get_rank(), size=dist.get_world_size(), device=torch.device(device))
+        rank, size = dist.get_rank(), dist.get_world_size()
+        return Workers(rank=rank, size=size, device=torch.device(device), graphs=graphs)
 
     @property
     def first(self) -> bool:
@@ -84,3 +89,8 @@ class Workers:
             self.fail(error)
             raise
         return self.broadcast(value)
+
+
+def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor on the device. The CPU does not wait: a GPU reads it by itself, and what works on it comes after."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

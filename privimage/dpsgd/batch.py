@@ -45,19 +45,19 @@ class Batch:
         if not self.shape[0]:
             return []
         parts = zip(*(t.split(size) for t in (*self.each, *self.drawn)), strict=True)
-        return [self._of(fields) for fields in parts]
+        return [self.of(fields) for fields in parts]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with every field changed."""
-        return self._of(tuple(map(change, (*self.each, *self.drawn))))
+        return self.of(tuple(map(change, (*self.each, *self.drawn))))
 
     @staticmethod
     def joined(parts: list[Batch]) -> Batch:
         """The examples of all parts, in order."""
         fields = zip(*((*part.each, *part.drawn) for part in parts), strict=True)
-        return parts[0]._of(tuple(map(torch.cat, fields)))
+        return parts[0].of(tuple(map(torch.cat, fields)))
 
-    def _of(self, fields: tuple[Tensor, ...]) -> Batch:
+    def of(self, fields: tuple[Tensor, ...]) -> Batch:
         """Other fields in the place of these."""
         return replace(self, each=fields[: len(self.each)], drawn=fields[len(self.each) :])
 

@@ -20,5 +20,14 @@ def add_clipped(parameters: Sequence[nn.Parameter], g: Sequence[Tensor], *, C: f
     factor = clip_factor(norm, C)
     for p, part in zip(parameters, g, strict=True):
         total = torch.tensordot(factor, part.where(part.isfinite(), 0.0), dims=1)
-        p.grad = total if p.grad is None else p.grad + total
+        add_to_grad(p, total)
     return norm
+
+
+def add_to_grad(p: nn.Parameter, total: Tensor) -> None:
+    """Add to `p.grad`, in its memory and layout; what is there may be absent."""
+    total = total.reshape(p.shape)
+    if p.grad is None:
+        p.grad = total
+    else:
+        p.grad.add_(total)

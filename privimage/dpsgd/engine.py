@@ -9,12 +9,15 @@ must agree with it. A trainable parameter that an engine cannot see is an error,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
 from privimage.dpsgd import layers, loop, opacus_hooks, vmap
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.config import EngineName
+from privimage.dpsgd.config import EngineName, FinetuneConfig
+from privimage.dpsgd.static import StaticSum
+from privimage.workers import Workers
 
 Engine = Callable[..., Tensor]  # (F, batch, *, loss, C) -> norms before clipping [n]
 
@@ -26,6 +29,19 @@ ENGINES: dict[str, Engine] = {
 }
 
 
+def adder(
+    F: nn.Module, *, config: FinetuneConfig, loss: Loss, C: float, size: int, workers: Workers
+) -> Callable[[Batch], object]:
+    """What adds the clipped sum of a batch of at most `size` examples to every trainable `p.grad`, which are there.
+
+    On a GPU it is the static step, where the engine has one: it does the same work whatever is in the batch.
+    """
+    engine = choose(config.engine, F)
+    if engine is ENGINES["layers"] and workers.device.type == "cuda":
+        return StaticSum(F, loss=loss, C=C, size=size, recorded=workers.graphs)
+    return partial(engine, F, loss=loss, C=C)
+
+
 def choose(name: EngineName, F: nn.Module) -> Engine:
     """The engine of that name; `auto` is the fastest one that supports every trainable layer of F."""
     if name == "auto":
@@ -33,4 +49,4 @@ def choose(name: EngineName, F: nn.Module) -> Engine:
     return ENGINES[name]
 
 
-__all__ = ["ENGINES", "Batch", "Engine", "Loss", "choose"]
+__all__ = ["ENGINES", "Batch", "Engine", "Loss", "adder", "choose"]

@@ -27,13 +27,12 @@ from torch.optim.swa_utils import AveragedModel
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.sets import PrivateSet
 from privimage.dpsgd.adapters import trained, whole
-from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
-from privimage.dpsgd.engine import choose
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
 from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
+from privimage.dpsgd.sums import ClippedSums
 from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -41,7 +40,6 @@ from privimage.privacy.looks import Seen, may_read
 from privimage.progress import Tell, silent
 from privimage.workers import Workers
 
-BLOCK = 64  # examples that share one stream of draws
 NO_CLIP = 1e12  # the clip of a run without noise: large enough never to bind, finite so that 0 * C is 0
 
 
@@ -80,11 +78,11 @@ def fine_tune(
         average = AveragedModel(learned)
         follower = generator.follower(config.follow, labels=range(generator.n_classes))
         optimizer = _optimizer(F, config, event, C=C, n=len(sensitive), noise=noise)
+        sums = ClippedSums(generator, sensitive, config=config, event=event, C=C, entropy=entropy, workers=workers)
         parts: dict[str, Stateful] = {"F": F, "optimizer": optimizer, "average": average, **follower.parts}
         for step, batch in islice(enumerate(batches), checkpoint.restore(parts), None):
-            rate = 1 - (1 - config.final_lr) * step / event.steps
-            _begin(step, optimizer, noise, lr=config.lr * rate)
-            _add_clipped_sums(generator, sensitive, batch, config=config, C=C, draws=(entropy, step), workers=workers)
+            _begin(step, optimizer, noise, lr=config.lr * (rate := 1 - (1 - config.final_lr) * step / event.steps))
+            sums.leave(batch, step=step)
             optimizer.step()
             follower.after(step, rng=Tensors(entropy.stream(f"follower/{step}")), rate=rate, workers=workers)
             if step >= first:
@@ -101,7 +99,8 @@ def _optimizer(
     parameters = [p for p in F.parameters() if p.requires_grad]
     step: torch.optim.Optimizer
     if config.optimizer == "adam":
-        step = torch.optim.Adam(parameters, lr=config.lr, betas=(config.momentum, 0.99))
+        fused = parameters[0].device.type == "cuda"  # one kernel, where kernels are waited for
+        step = torch.optim.Adam(parameters, lr=config.lr, betas=(config.momentum, 0.99), fused=fused)
     else:
         noise_std = event.sigma * C / (event.q * n)
         step = SpectralDescent(
@@ -123,59 +122,3 @@ def _begin(step: int, optimizer: StreamNoiseOptimizer, noise: StepNoise | None, 
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-
-
-def _add_clipped_sums(
-    generator: Generator,
-    sensitive: PrivateSet,
-    batch: Tensor,
-    *,
-    config: FinetuneConfig,
-    C: float,
-    draws: tuple[Entropy, int],
-    workers: Workers,
-) -> None:
-    """Leave in every p.grad the sum of clipped gradients of the logical batch, over all workers.
-
-    Draws come in blocks of BLOCK examples, each from a stream of its own, and go round the workers by whole blocks.
-    So neither the number of workers nor the physical batch changes a draw. An example more moves those after it to
-    other draws, and to other places among those who may join a batch. The proof needs that each example has the same
-    with and without it: the two runs are coupled so that they do, and then the sums differ by C at most. One may
-    couple like that only what is drawn independently for every example, and what a keyed stream gives out is as good
-    as that for all who do not know the key, however much of it they see (were it a Mersenne Twister, or its key
-    public, the draws of an example would tell those of others, and the sums would differ by far more than C).
-    Every worker takes part in the one sum, also one without a block; an empty batch leaves zeros: it still takes its
-    noise step.
-    """
-    F = generator.F
-    for p in F.parameters():
-        if p.requires_grad:
-            p.grad = torch.zeros_like(p)
-    engine, loss = choose(config.engine, F), generator.loss(config.training)
-    blocks = list(enumerate(batch.split(BLOCK))) if len(batch) else []
-    mine, together = blocks[workers.rank :: workers.size], max(1, config.physical_batch // BLOCK)
-    for start in range(0, len(mine), together):
-        some = mine[start : start + together]
-        parts = [_draw_block(generator, sensitive, index, (*draws, b), config, workers) for b, index in some]
-        for physical in Batch.joined(parts).split(config.physical_batch):
-            engine(F, physical, loss=loss, C=C)
-    workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
-
-
-def _draw_block(
-    generator: Generator,
-    sensitive: PrivateSet,
-    index: Tensor,
-    key: tuple[Entropy, int, int],
-    config: FinetuneConfig,
-    workers: Workers,
-) -> Batch:
-    """The draws of one block of examples, by its (entropy, step, block)."""
-    entropy, step, block = key
-    rows = index.numpy()
-    return generator.batch(
-        generator.codec.encode(torch.from_numpy(sensitive.rows(rows)).to(workers.device)),
-        torch.from_numpy(sensitive.y[rows]),
-        training=config.training,
-        rng=Tensors(entropy.stream(f"draws/{step}/{block}")),
-    )

@@ -52,12 +52,24 @@ def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tens
     """
     if batch.shape[0] == 0:
         return torch.zeros(0)
+    see(F, batch, loss=loss)
+    return clipped(F, batch, loss=loss, C=C)
+
+
+def see(F: nn.Module, batch: Batch, *, loss: Loss) -> None:
+    """Raise ValueError unless every use of every weight of F is seen, by values that stand in for those of a batch."""
     _rules(F)
-    verify("layers", partial(_sum, timed=False), F, batch, loss=loss)
-    return _sum(F, batch, loss=loss, C=C)
+    verify("layers", partial(clipped, timed=False), F, batch, loss=loss)
 
 
-def _sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, timed: bool = True) -> Tensor:
+def clipped(
+    F: nn.Module, batch: Batch, *, loss: Loss, C: float, counted: Tensor | None = None, timed: bool = True
+) -> Tensor:
+    """`add_clipped_sum` without a look at F.
+
+    With `counted` [n], the examples that are in the sum (the others fill the batch up), no operation depends on values:
+    what a GPU has to do is the same for all batches of a shape. Their contribution is 0, also if it is not finite.
+    """
     n, K = batch.shape
     tape = Tape(_rules(F), BatchPlan(n=n, K=K, timed=timed), batch.each[0].device)
     with tape.recording():
@@ -65,7 +77,8 @@ def _sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float, timed: bool = True
     tape.backward(each.sum() / K)
     norm = torch.stack([one.squared for one in tape.summaries.values()]).sum(0).sqrt()
     with torch.no_grad():
-        factors = Factors.of(clip_factor(norm, C))
+        factor = clip_factor(norm, C)
+        factors = Factors.of(factor) if counted is None else Factors.masking(factor.where(counted, 0.0))
         for one in tape.summaries.values():
             one.add(factors)
     return norm.to(each.dtype)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from privimage.dpsgd.batch import Batch, Loss
-from privimage.dpsgd.clip import clip_factor
+from privimage.dpsgd.clip import add_to_grad, clip_factor
 
 
 def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tensor:
@@ -19,6 +19,6 @@ def add_clipped_sum(F: nn.Module, batch: Batch, *, loss: Loss, C: float) -> Tens
         factor = clip_factor(norm, C)
         for p, part in zip(parameters, g, strict=True):
             clipped = (part * factor).nan_to_num(0.0, 0.0, 0.0)
-            p.grad = clipped if p.grad is None else p.grad + clipped
+            add_to_grad(p, clipped)
         norms.append(norm)
     return torch.stack(norms) if norms else torch.zeros(0)

@@ -80,17 +80,27 @@ class StreamNoiseOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[mis
         self._take = take
 
     def add_noise(self) -> None:
-        """In every `p.grad` the sum plus noise of standard deviation `noise_multiplier * max_grad_norm`."""
+        """In every `p.grad` the sum plus noise of standard deviation `noise_multiplier * max_grad_norm`.
+
+        All in one operation: a GPU would wait for those of each parameter.
+        """
         std = self.noise_multiplier * self.max_grad_norm
-        sizes = [p.numel() for p in self.params]
-        normals = [None] * len(sizes) if self._take is None else self._take().split(sizes)
-        for p, normal in zip(self.params, normals, strict=True):
+        for p in self.params:
             _check_processed_flag(p.summed_grad)
-            total = p.summed_grad.flatten()
-            if normal is not None:
-                total = torch.add(total, normal, alpha=std, out=normal).to(p.dtype)
-            p.grad = total.view_as(p)
+        total = torch.cat([p.summed_grad.flatten() for p in self.params])
+        if self._take is not None:
+            noise = self._take()
+            total = torch.add(total, noise, alpha=std, out=noise).to(total.dtype)
+        for p, part in zip(self.params, total.split([p.numel() for p in self.params]), strict=True):
+            p.grad = part.view_as(p).to(p.dtype)
             _mark_as_processed(p.summed_grad)
+
+    def accumulate(self) -> None:
+        """What is in every `p.grad` is the sum: all that Opacus would add up has been, and nothing is copied."""
+        for p in self.params:
+            if p.summed_grad is not None:
+                raise Violation("a step has one sum; it was taken already")
+            p.summed_grad = p.grad.detach()
 
 
 def step_noise(

@@ -8,15 +8,20 @@ import torch
 from torch import Tensor
 
 from privimage.privacy.entropy import BLOCK, MASK, Stream
+from privimage.workers import onto
 
+CPU = torch.device("cpu")
 MANY = 2**8  # blocks at a time on a GPU, where what bounds them is memory; on a CPU one, which fits its cache
 
 
 class Tensors:
-    """Random numbers in the order in which they are asked for, on the CPU (the `Numbers` of private training)."""
+    """Random numbers in the order in which they are asked for (the `Numbers` of private training).
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    Uniform ones are on the CPU; normals, of which there are many, are made and left on `device`.
+    """
+
+    def __init__(self, stream: Stream, device: torch.device = CPU) -> None:
+        self._stream, self._device = stream, device
 
     def uniforms(self, *shape: int) -> Tensor:
         """float64, the multiples of 2^-53 in [0, 1), all alike."""
@@ -25,7 +30,8 @@ class Tensors:
     def normals(self, *shape: int) -> Tensor:
         """float64 standard normals."""
         count = math.prod(shape)
-        return normals_(torch.from_numpy(self._stream.words(count + count % 2)))[:count].view(shape)
+        words = onto(self._device, torch.from_numpy(self._stream.words(count + count % 2)))
+        return normals_(words)[:count].view(shape)
 
 
 def normals_(words: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Codec(nn.Module, ABC):
     """Images as the values on which a generator is trained, and back."""
 
     fitted = False  # whether `fit` does anything
+    widest: float | None = None  # the largest deviation of a value, where it is known; to ask for it is free on a GPU
 
     @property
     def deviation(self) -> Tensor | None:
@@ -91,6 +92,8 @@ class DctCodec(Codec):
             self.register_buffer("spread", torch.ones(shape[0] * COEFFICIENTS**2))
             self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
             self.register_buffer("tones", torch.linspace(0, 1, TONES))
+        self.widest = 1.0
+        self.register_load_state_dict_post_hook(_see_widest)  # type: ignore[no-untyped-call]
 
     @property
     def deviation(self) -> Tensor:
@@ -120,6 +123,7 @@ class DctCodec(Codec):
         spread = z.std(0, correction=min(1, len(z) - 1))
         self.center.copy_(z.mean(0))
         self.spread.copy_(spread.clamp(min=max(STILL, LEAST_SPREAD * float(spread.square().mean().sqrt()))))
+        _see_widest(self)
 
     def fit(self, generated: Tensor, public: NDArray[np.uint8]) -> None:
         """Set the tone curve from generated coefficients [n, C*k*k] and public images, by matching quantiles."""
@@ -128,3 +132,8 @@ class DctCodec(Codec):
         raw = np.maximum.accumulate(raw) + np.arange(TONES) * 1e-6  # strictly rising, for the search
         self.raw_tones.copy_(torch.from_numpy(raw))
         self.tones.copy_(torch.from_numpy(np.quantile(public, at) / 255))
+
+
+def _see_widest(codec: DctCodec, _: object = None) -> None:
+    """Read the largest deviation, where it may have changed."""
+    codec.widest = codec.widest if codec.spread.is_meta else float(codec.spread.max())

@@ -57,8 +57,8 @@ class Diffusion(Generator):
 
     def _levels(self, training: Training) -> EDM:
         P_mean = self.edm.P_mean if training.P_mean is None else training.P_mean
-        widest = torch.as_tensor(self.sigma_data).max().log().item()
-        P_std = max(self.edm.P_std, (widest - P_mean) / WITHIN)
+        widest = self.codec.widest or float(self.edm.sigma_data)
+        P_std = max(self.edm.P_std, (math.log(widest) - P_mean) / WITHIN)
         return replace(self.edm, P_mean=P_mean, P_std=P_std, precision=training.precision, sigma_data=self.sigma_data)
 
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
@@ -82,8 +82,7 @@ class Diffusion(Generator):
         rng = torch.Generator().manual_seed(seed)
         for number, label in enumerate(labels.split(config.batch)):
             n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
-            F, here = partial(self, detail_below=config.detail_below), label.to(self.device)
-            z = None
+            F, here, z = partial(self._drawing, config.detail_below), label.to(self.device), None
             if config.start == "anchors":
                 z = self.codec.encode(given[number].to(self.device)) if given else self._start(label, rng)
             yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=self.sigma_data, z=z)
@@ -113,12 +112,9 @@ class Diffusion(Generator):
         """Hold them; samplers of `start: anchors` begin there."""
         self.anchors = Anchors(torch.from_numpy(x), torch.from_numpy(y))
 
-    def forward(self, x: Tensor, c_noise: Tensor, label: Tensor, *, detail_below: float = 0.0) -> Tensor:
-        """F_theta for scaled inputs [B, ...] that all have one noise level; `detail` where that is low."""
-        low = self.detail is not None and detail_below > 0 and c_noise[0].item() < math.log(detail_below) / 4
-        network = self.detail if low and self.detail is not None else self.F
-        out: Tensor = network(x, c_noise, label)
-        return out
+    def _drawing(self, detail_below: float, sigma: float) -> nn.Module:
+        """What draws at this noise level: F, or `detail` where that is low."""
+        return self.F if self.detail is None or sigma >= detail_below else self.detail
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """With or without `detail` and anchors."""

@@ -71,7 +71,7 @@ def grid(config: SampleConfig) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    F: Network,
+    F: Callable[[float], Network],
     n: Tensor,
     label: Tensor,
     *,
@@ -82,18 +82,19 @@ def sample(
 ) -> Tensor:
     """Clean images [N, ...] by `config.solver` from unit noise `n` on images `z` (Meng et al. 2022, SDEdit).
 
-    Without them, from noise alone that varies as much as noise on images would. `null` is the label that means "none".
+    Without them, from noise alone that varies as much as noise on images would. `F` is the network for every noise
+    level, `null` the label that means "none". Noise levels stay on the CPU: nothing waits for a GPU.
     """
 
     def D(x: Tensor, t: Tensor) -> Tensor:
-        sigma = t.to(x.dtype).expand(len(x))
-        given = denoise(F, x, sigma, label, sigma_data=sigma_data)
+        sigma, network = x.new_full((len(x),), float(t)), F(float(t))
+        given = denoise(network, x, sigma, label, sigma_data=sigma_data)
         if config.guidance == 0:
             return given
-        free = denoise(F, x, sigma, torch.full_like(label, null), sigma_data=sigma_data)
+        free = denoise(network, x, sigma, torch.full_like(label, null), sigma_data=sigma_data)
         return given + config.guidance * (given - free)
 
-    t = grid(config).to(n.device)
+    t = grid(config)
     solve = dpm_solver_2m if config.solver == "dpm++2m" else euler
     high = t[0].to(n.dtype)
     x = z + high * n if z is not None else (high**2 + sigma_data**2) ** 0.5 * n

@@ -259,7 +259,7 @@ def sampled(size: str, *, device: str) -> float:
     x = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
     label = (torch.arange(n) % 10).to(device)
     start = time.perf_counter()
-    edm.sample(generator.F, x, label, null=10, config=SampleConfig(), sigma_data=generator.edm.sigma_data)
+    edm.sample(lambda sigma: generator.F, x, label, null=10, config=SampleConfig(), sigma_data=generator.edm.sigma_data)
     if device != "cpu":
         torch.cuda.synchronize()
     return n / (time.perf_counter() - start)

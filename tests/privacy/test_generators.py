@@ -53,6 +53,7 @@ PUBLIC = {
     "privimage/generators/dct_mlp_network.py:__init__": "start of a generator: its frequencies",
     "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
     "privimage/dpsgd/rules/fastest.py:_measure": "data on which kernels are timed",
+    "privimage/dpsgd/static.py:_record": "stand-ins by which what a GPU recorded is checked",
     "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",
     "privimage/generators/diffusion.py:stand_in": "the same",
     "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",

@@ -191,8 +191,6 @@ def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, Sensi
 
 READERS = {
     "check_apart": "refuses a public set that holds the sensitive images; a refusal, no number",
-    "_add_clipped_sums": "inside fine_tune, which was given the event",
-    "_draw_block": "inside fine_tune, which was given the event",
     "noisy_histogram": "asks by the event that its context has for the question",
 }
 REASONS = ("Event", "Seen", "Stages")

@@ -27,6 +27,7 @@ from privimage.data.sets import PrivateSet
 from privimage.dpsgd import engine, finetune, layers, rules
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
+from privimage.dpsgd.sums import ClippedSums
 from privimage.errors import LostAnswer, Unpaid
 from privimage.generators.generator import Generator
 from privimage.metrics.metric import Metric
@@ -103,14 +104,14 @@ def shuffled_fixed_batches(patch: Patch) -> None:
 
 
 def the_divisor_is_the_realised_batch(patch: Patch) -> None:
-    real = finetune._add_clipped_sums
+    real = ClippedSums.leave
 
-    def rescaled(generator: Generator, sensitive: PrivateSet, batch: Tensor, **rest: Any) -> None:
-        real(generator, sensitive, batch, **rest)
-        for p in generator.F.parameters():
+    def rescaled(sums: ClippedSums, batch: Tensor, *, step: int) -> None:
+        real(sums, batch, step=step)
+        for p in sums._parameters:
             p.grad *= 16 / max(1, len(batch))
 
-    patch.setattr(finetune, "_add_clipped_sums", rescaled)
+    patch.setattr(ClippedSums, "leave", rescaled)
 
 
 def empty_batches_are_skipped(patch: Patch) -> None:

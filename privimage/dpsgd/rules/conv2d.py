@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.dpsgd.clip import add_to_grad
 from privimage.dpsgd.rules import fastest
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, input_gradient, weight_gradient
 from privimage.dpsgd.rules.rule import (
@@ -16,7 +17,6 @@ from privimage.dpsgd.rules.rule import (
     Factors,
     Summary,
     Use,
-    add_to_grad,
     joined,
     kept,
     lowered,
@@ -88,23 +88,23 @@ def _weight(weight: nn.Parameter, geometry: Geometry, uses: list[Use], plan: Bat
             ((x, gy),) = uses
             return Summary(squared=gram_norms(x, gy, geometry, plan.n), add=recompute)
         squared = []
-        for examples in torch.arange(plan.n).split(max(1, CHUNK // size)):
-            parts = [tuple(_part(rows, examples, plan) for rows in use) for use in uses]
-            squared.append(squared_norms(gradients(parts, len(examples))))
+        for start in range(0, plan.n, step := max(1, CHUNK // size)):
+            some = slice(start, min(start + step, plan.n))
+            parts = [tuple(_wide(plan.rows_of(plan.by_example(rows)[some])) for rows in use) for use in uses]
+            squared.append(squared_norms(gradients(parts, some.stop - start)))
         return Summary(squared=torch.cat(squared), add=recompute)
 
 
-def _part(rows: Tensor, examples: Tensor, plan: BatchPlan) -> Tensor:
-    """The rows of some of the examples, in the precision of sums."""
-    return plan.by_example(rows)[examples.to(rows.device)].transpose(0, 1).flatten(0, 1).to(wide(rows.dtype))
+def _wide(rows: Tensor) -> Tensor:
+    return rows.to(wide(rows.dtype))
 
 
 def _add_weighted(
     weight: nn.Parameter, x: Tensor, gy: Tensor, geometry: Geometry, factors: Factors, plan: BatchPlan
 ) -> None:
     """One ordinary weight gradient, of output gradients that are multiplied by the factors."""
-    x, gy = (t.to(wide(t.dtype)) for t in (x, gy))
-    if factors.alive is not None:
-        x, gy = (_part(rows, factors.alive, plan) for rows in (x, gy))
+    x, gy = (_wide(t) for t in (x, gy))
+    if factors.alive is not None or factors.mask is not None:
+        x, gy = (plan.rows_of(factors.select(plan.by_example(rows))) for rows in (x, gy))
     factor = factors.value.to(gy.dtype).repeat(plan.K).view(-1, 1, 1, 1)
     add_to_grad(weight, weight_gradient(x, gy * factor, geometry))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.dpsgd.rules.rule import BatchPlan, Factors, Summary, Use, add_to_grad, trained, wide
+from privimage.dpsgd.clip import add_to_grad
+from privimage.dpsgd.rules.rule import BatchPlan, Factors, Summary, Use, trained, wide
 
 
 class EmbeddingRule:
@@ -28,24 +29,24 @@ class EmbeddingRule:
         return None, (*saved, gy.to(wide(gy.dtype)))
 
     def summary(self, layer: nn.Embedding, uses: list[Use], plan: BatchPlan) -> Summary:
-        """Output gradients are summed over equal (example, index) pairs; these sums are kept."""
-        V, D = layer.weight.shape
+        """The norm is that of the sums over equal indices: of all pairs of rows r, s of an example with one index,
+
+        |sum|^2 = sum_{r,s} [index_r = index_s] g_r . g_s,   in float64, so that what cancels leaves no error.
+        """
+        D = layer.weight.shape[1]
         index = torch.cat([plan.by_example(x).reshape(plan.n, -1) for x, _ in uses], dim=1)
-        g = torch.cat([plan.by_example(g).reshape(plan.n, -1, D) for _, g in uses], dim=1).flatten(0, 1)
-        pairs = (torch.arange(plan.n, device=index.device)[:, None] * V + index).flatten()
-        found, place = pairs.unique(return_inverse=True)
-        sums = g.new_zeros(len(found), D).index_add_(0, place, g)
-        example, row = found.div(V, rounding_mode="floor"), found % V
-        squared = torch.zeros(plan.n, dtype=torch.float64, device=g.device)
-        squared.index_add_(0, example, sums.double().square().sum(1))
+        g = torch.cat([plan.by_example(g).reshape(plan.n, -1, D) for _, g in uses], dim=1)
+        wide_g, same = g.double(), index[:, :, None] == index[:, None, :]
+        squared = (wide_g @ wide_g.transpose(1, 2) * same).sum((1, 2)).clamp(min=0)
 
         weight = trained(layer, "weight")
         if weight is None:
             raise ValueError("engine: an embedding without a trained weight has no gradient to sum")
 
         def add(factors: Factors) -> None:
-            factor = factors.spread(plan.n).to(g.dtype)[example]
-            weighted = torch.where(factor[:, None] > 0, sums * factor[:, None], 0.0)
-            add_to_grad(weight, torch.zeros_like(weight).index_add_(0, row, weighted))
+            weighted = factors.select(g) * factors.value.to(g.dtype)[:, None, None]
+            row = index if factors.alive is None else index[factors.alive]
+            total = torch.zeros_like(weight).index_add_(0, row.flatten(), weighted.flatten(0, 1).to(weight.dtype))
+            add_to_grad(weight, total)
 
         return Summary(squared=squared, add=add)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.dpsgd.clip import add_to_grad
 from privimage.dpsgd.rules.rule import (
     BatchPlan,
     Factors,
     Summary,
     Use,
-    add_to_grad,
     gram_total,
     joined,
     kept,

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from privimage.dpsgd.clip import add_to_grad
+
 ROUNDING = 1e-6  # relative error allowed for in float32 Gram products, in which draws and positions may cancel
 LEAST_BUDGET = 64 * 2**20  # bytes of per-example gradients that may always be kept
 Use = tuple[Tensor, ...]  # what a rule keeps of one call of a layer; every tensor begins with K*n rows
@@ -17,27 +19,33 @@ Use = tuple[Tensor, ...]  # what a rule keeps of one call of a layer; every tens
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """Clip factors of n examples: `value` [n], and `alive`, the examples with a factor above 0 (None: all of them).
+    """Clip factors of examples; those with factor 0 add nothing, whatever their gradients are.
 
-    A factor is 0 where a gradient is not finite, and 0 * nan is nan: such examples are left out, not multiplied.
+    A factor is 0 where a gradient is not finite, and 0 * nan is nan: such examples are left out, not multiplied. Either
+    `alive` are the places of the others (None: all), and `value` [m] has their factors; or, where no shape may depend
+    on values, `value` [n] has all, and `mask` [n] says which are above 0: the rest is taken for zeros.
     """
 
     value: Tensor
-    alive: Tensor | None
+    alive: Tensor | None = None
+    mask: Tensor | None = None
 
     @staticmethod
     def of(value: Tensor) -> Factors:
-        """The factors with the examples to leave out."""
+        """The factors with the examples to leave out. On a GPU, this waits for it."""
         alive = None if bool((value > 0).all()) else (value > 0).nonzero().squeeze(1)
         return Factors(value=value if alive is None else value[alive], alive=alive)
 
-    def select(self, per_example: Tensor) -> Tensor:
-        """The entries [m, ...] of the m examples that are not left out, of [n, ...]."""
-        return per_example if self.alive is None else per_example[self.alive]
+    @staticmethod
+    def masking(value: Tensor) -> Factors:
+        """The same, with no shape that depends on values."""
+        return Factors(value=value, mask=value > 0)
 
-    def spread(self, n: int) -> Tensor:
-        """All n factors [n], with the zeros."""
-        return self.value if self.alive is None else self.value.new_zeros(n).index_copy_(0, self.alive, self.value)
+    def select(self, per_example: Tensor) -> Tensor:
+        """The entries [m, ...] of the m examples that are not left out, of [n, ...]; or all, zeros in their places."""
+        if self.mask is not None:
+            return per_example.where(self.mask.view(-1, *[1] * (per_example.dim() - 1)), 0.0)
+        return per_example if self.alive is None else per_example[self.alive]
 
     def sum(self, G: Tensor) -> Tensor:
         """sum_i factor_i G_i [...] of per-example gradients G [n, ...]."""
@@ -66,6 +74,10 @@ class BatchPlan:
     def by_example(self, rows: Tensor) -> Tensor:
         """[n, K, ...], a view, of rows [K*n, ...]."""
         return rows.view(self.K, self.n, *rows.shape[1:]).transpose(0, 1)
+
+    def rows_of(self, per_example: Tensor) -> Tensor:
+        """Rows [K*m, ...] of [m, K, ...]: what `by_example` undoes."""
+        return per_example.transpose(0, 1).flatten(0, 1)
 
     def over_draws(self, rows: Tensor) -> Tensor:
         """Sums [n, ...] over the draws of rows [K*n, ...]."""
@@ -133,15 +145,6 @@ def trained(layer: nn.Module, name: str) -> nn.Parameter | None:
     """The parameter of that name, None if there is none or it is frozen."""
     p = getattr(layer, name)
     return p if isinstance(p, nn.Parameter) and p.requires_grad else None
-
-
-def add_to_grad(p: nn.Parameter, total: Tensor) -> None:
-    """Add to `p.grad` in place; what is there may be absent."""
-    total = total.reshape(p.shape)
-    if p.grad is None:
-        p.grad = total
-    else:
-        p.grad = p.grad + total
 
 
 def squared_norms(G: Tensor) -> Tensor:

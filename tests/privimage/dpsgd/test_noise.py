@@ -12,11 +12,11 @@ from known import entropy
 from torch import nn
 
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd import finetune
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.normals import Tensors
+from privimage.dpsgd.sums import ClippedSums
 from privimage.errors import Violation
 from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event
@@ -111,7 +111,7 @@ def test_the_thread_ends_with_the_stage_and_its_errors_are_those_of_the_step(
     def killed(*args: Any, **rest: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune, "_add_clipped_sums", killed)
+    monkeypatch.setattr(ClippedSums, "leave", killed)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(tiny(), sensitive, event=event, **fixed)
     assert threading.active_count() == before

@@ -62,7 +62,7 @@ def test_loss_of_one_draw_depends_on_that_draw_only() -> None:
 def test_samples_have_the_law_of_the_data(solver: str) -> None:
     config = SampleConfig(solver=solver, steps=60, sigma_max=80, sigma_min=0.002, rho=7, guidance=0)  # type: ignore[arg-type]
     x, label = batch(6000)
-    out = sample(shifted, x, label, null=1, config=config, sigma_data=SD)
+    out = sample(lambda sigma: shifted, x, label, null=1, config=config, sigma_data=SD)
     for y in range(3):
         assert out[label == y].mean().item() == pytest.approx(y - 1, abs=0.05)
         assert out[label == y].std().item() == pytest.approx(SD, rel=0.06)
@@ -72,7 +72,8 @@ def test_guidance_moves_away_from_no_label() -> None:
     x, label = batch(300)
     base = {"steps": 20, "sigma_max": 20, "sigma_min": 0.05}
     plain, guided = (
-        sample(shifted, x, label, null=1, config=SampleConfig(**base, guidance=w), sigma_data=SD) for w in (0, 1)
+        sample(lambda sigma: shifted, x, label, null=1, config=SampleConfig(**base, guidance=w), sigma_data=SD)
+        for w in (0, 1)
     )
     assert guided[label == 2].mean() > plain[label == 2].mean() + 0.2
     torch.testing.assert_close(guided[label == 1], plain[label == 1])
@@ -100,5 +101,7 @@ def test_sampling_of_a_gaussian_whose_coordinates_differ_in_spread_gives_it_back
     spread = torch.tensor([30.0, 1.0, 0.1, 0.1], dtype=torch.float64)
     n = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     config = SampleConfig(steps=40, sigma_max=20.0, sigma_min=0.005, guidance=0.0)
-    x = sample(gaussian, n, torch.zeros(20_000, dtype=torch.long), null=3, config=config, sigma_data=spread)
+    x = sample(
+        lambda sigma: gaussian, n, torch.zeros(20_000, dtype=torch.long), null=3, config=config, sigma_data=spread
+    )
     torch.testing.assert_close(x.std(0), spread, rtol=0.05, atol=0)
