@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-privacy slow check lint types bench clean
+.PHONY: demo test test-privacy slow check lint types bench bench-gpu clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ check: lint types test ## everything that must be green
 
 bench: .venv/ready ## the cost of a private step as ratios inside one run: half an hour on two cores
 	$(BIN)/python tests/benchmarks/dpsgd.py --end-to-end --sampler
+
+bench-gpu: .venv/ready ## the same on a GPU, with pre-training and sampling: under six minutes
+	$(BIN)/python tests/benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build *.egg-info

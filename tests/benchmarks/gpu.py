@@ -1,0 +1,177 @@
+"""What training and drawing cost on a GPU: one table, in under six minutes (`make bench-gpu`).
+
+    python tests/benchmarks/gpu.py                               on the first GPU
+    python tests/benchmarks/gpu.py --device cpu --rounds 2       the same on a CPU, with a small network: does it run
+
+A step is forward, backward and Adam; a private one also has the clipped sum and its noise. `eager` launches every
+kernel, `recorded` plays a CUDA graph of all but the noise and the optimizer. Ratios are medians over rounds in which
+all variants take turns; memory is the peak above what was there before; images a second count whole stages, with the
+reading of images and the drawing of noise. Where there is no GPU, nothing of this is said of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import dpsgd as steps
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from privimage.dpsgd.batch import Batch
+from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
+from privimage.dpsgd.recorded import Recorded
+from privimage.dpsgd.static import StaticSum
+from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.generators.generator import Generator
+from privimage.generators.pretrain import pretrain
+from privimage.generators.sampler import draw_images
+from privimage.progress import silent
+from privimage.workers import Workers
+
+SETTINGS = (("unet-1.75m", 64, 4), ("unet-27.9m", 16, 8))  # network, examples, draws of each
+SMALL = (("dct-mlp-192", 8, 2),)  # where only whether it runs is asked
+C = 0.5
+Step = Callable[[], None]
+
+
+def plain(generator: Generator, draws: Batch, *, recorded: bool) -> Step:
+    """An ordinary step."""
+    F, loss, fields = generator.F, steps.loss_of(generator), draws.flat()
+    parameters = list(F.parameters())
+    adam = torch.optim.Adam(parameters, lr=1e-9, fused=True)
+    sums = [torch.zeros_like(p) for p in parameters]
+
+    def gradients(*rows: torch.Tensor) -> torch.Tensor:
+        value = loss(F, *rows).mean()
+        torch._foreach_copy_(sums, torch.autograd.grad(value, parameters))
+        return value
+
+    run = Recorded(gradients, *fields) if recorded else gradients
+
+    def step() -> None:
+        run(*fields)
+        for p, g in zip(parameters, sums, strict=True):
+            p.grad = g
+        adam.step()
+
+    return step
+
+
+def private(generator: Generator, draws: Batch, *, recorded: bool) -> Step:
+    """A step of DP-SGD."""
+    parameters = list(generator.F.parameters())
+    sums = [torch.zeros_like(p) for p in parameters]
+    noise = StepNoise(steps.ENTROPY, count=sum(p.numel() for p in parameters), device=parameters[0].device)
+    adam = StreamNoiseOptimizer(
+        torch.optim.Adam(parameters, lr=1e-9, fused=True),
+        noise_multiplier=1.0,
+        max_grad_norm=C,
+        expected_batch_size=draws.shape[0],
+        take=noise.take,
+    )
+    add = StaticSum(generator.F, loss=steps.loss_of(generator), C=C, size=draws.shape[0], recorded=recorded)
+
+    def step() -> None:
+        noise.begin(0)
+        adam.zero_grad(set_to_none=True)
+        torch._foreach_zero_(sums)
+        for p, total in zip(parameters, sums, strict=True):
+            p.grad = total
+        add(draws)
+        adam.step()
+
+    return step
+
+
+def variants(generator: Generator, draws: Batch, *, gpu: bool) -> dict[str, Callable[[], Step]]:
+    """How to make each step; the plain eager one is first: ratios are to it."""
+    makers: dict[str, Callable[[], Step]] = {"plain eager": partial(plain, generator, draws, recorded=False)}
+    makers["private eager"] = partial(private, generator, draws, recorded=False)
+    if gpu:
+        makers["plain recorded"] = partial(plain, generator, draws, recorded=True)
+        makers["private recorded"] = partial(private, generator, draws, recorded=True)
+    makers["private, Opacus's hooks"] = partial(steps.stepper, generator, "opacus", draws)
+    return makers
+
+
+def peak(step: Step, device: str) -> str:
+    """MiB by which a step raises the peak, on a GPU."""
+    if device == "cpu":
+        return ""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f}"
+
+
+def table_of_steps(size: str, n: int, K: int, *, options: argparse.Namespace) -> Table:
+    """All variants of a step, in turns."""
+    device = options.device
+    title = f"{size}, {n} examples x {K}, {options.precision}: one step on {steps.machine(device)}"
+    table = Table("step", "ms", "of plain eager", "of plain recorded", "MiB", title=title)
+    generator = steps.build(size, device, options.precision)
+    draws = steps.batch(generator, n=n, K=K, device=device)
+    runs = {name: make() for name, make in variants(generator, draws, gpu=device != "cpu").items()}
+    times = steps.in_turns(runs, rounds=options.rounds, device=device, what=title)
+    recorded = times.get("plain recorded")
+    for name, (seconds, ratio, _) in times.items():
+        beside = f"{seconds / recorded[0]:.2f}" if recorded else ""
+        table.add_row(name, f"{seconds * 1e3:.1f}", f"{ratio:.2f}", beside, peak(runs[name], device))
+    return table
+
+
+def pretrained(size: str, *, device: str, precision: str, images: int) -> float:
+    """Images a second of pre-training, codec and average included."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (4096, *steps.SHAPE), dtype=np.uint8), rng.integers(0, 10, 4096)
+    generator, workers = steps.build(size, device, "fp32"), Workers.alone(device)
+    config = PretrainConfig(images=images, batch=256, precision=precision)  # type: ignore[arg-type]
+    run = partial(pretrain, generator, x.__getitem__, y, weights=None, seed=0, workers=workers, progress=silent)
+    run(config=config.model_copy(update={"images": 512}))
+    start = time.perf_counter()
+    run(config=config)
+    return images / (time.perf_counter() - start)
+
+
+def sampled(size: str, *, device: str, n: int) -> float:
+    """Images a second of the sampler: 16 steps, with guidance."""
+    generator = steps.build(size, device, "fp32")
+    draw = partial(draw_images, generator, config=SampleConfig(steps=16, guidance=1.2), seed=0)
+    draw(n=min(n, 64), device=torch.device(device))
+    start = time.perf_counter()
+    draw(n=n, device=torch.device(device))
+    return n / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu to see whether it runs")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="of the activations; bf16 on a GPU")
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    cpu = options.device == "cpu"
+    if not cpu and not torch.cuda.is_available():
+        sys.exit("bench-gpu: no GPU here, so there is nothing to say of one; --device cpu shows whether it runs")
+    options.precision = options.precision or ("fp32" if cpu else "bf16")
+    warnings.simplefilter("ignore")
+    console, settings = Console(width=None if sys.stdout.isatty() else 120), SMALL if cpu else SETTINGS
+    for size, n, K in settings:
+        console.print(table_of_steps(size, n, K, options=options))
+    first, images = settings[0][0], 2_048 if cpu else 100_000
+    rate = pretrained(first, device=options.device, precision=options.precision, images=images)
+    console.print(f"pre-training of {first} at {steps.SHAPE[1]} px: {rate:,.0f} images/s")
+    drawn = sampled(first, device=options.device, n=128 if cpu else 8_000)
+    console.print(f"sampler of {first}, 16 steps, guidance: {drawn:,.0f} images/s")
+
+
+if __name__ == "__main__":
+    main()
