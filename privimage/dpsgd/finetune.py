@@ -33,6 +33,7 @@ from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.dpsgd.sums import ClippedSums
+from privimage.dpsgd.tf32 import tf32
 from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -72,6 +73,7 @@ def fine_tune(
     batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
     first = min(round(event.steps * (1 - config.averaged)), event.steps - 1)  # of those that are averaged
     with (
+        tf32(config.precision == "tf32"),
         trained(F, config, entropy) as count,
         step_noise(entropy, count=count, device=workers.device, private=event.private) as noise,
     ):

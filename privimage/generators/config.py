@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from privimage.schema import Frozen
 
-Precision = Literal["fp32", "bf16"]  # of the network's activations in training; weights and gradients stay float32
+Precision = Literal["fp32", "tf32", "bf16"]  # of the network's activations in training; weights stay float32
 LAST = 0.7  # of the noise level at which an anchor starts: that of its last step at most
 COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
+from privimage.dpsgd.tf32 import tf32
 from privimage.generators.config import PretrainConfig, Training
 from privimage.generators.generator import CODEC, FIT_IMAGES, Generator
 from privimage.progress import Tell
-from privimage.workers import Workers
+from privimage.workers import Workers, onto
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,18 @@ def pretrain(
     average, drawn = copy.deepcopy(learned), _draws(len(y), weights)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     parts.update(follower.parts)
-    for step in range(checkpoint.restore(parts), steps):
-        index = drawn(order, config.batch)
-        z = generator.codec.encode(torch.from_numpy(rows(index)).to(device))
-        batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
-        each = generator.loss(training)(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
-        _descend(F, adam, each.sum() / config.batch, lr=config.lr * (rate := _schedule(step, steps)), workers=workers)
-        follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
-        move_average(average, learned, step=step, decay=config.ema)
-        checkpoint.save(step + 1, parts)
-        progress(step + 1, steps)
+    loss = generator.loss(training)
+    with tf32(config.precision == "tf32"):
+        for step in range(checkpoint.restore(parts), steps):
+            index, rate = drawn(order, config.batch), _schedule(step, steps)
+            z = generator.codec.encode(onto(device, torch.from_numpy(rows(index))))
+            batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
+            each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
+            _descend(F, adam, each.sum() / config.batch, lr=config.lr * rate, workers=workers)
+            follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
+            move_average(average, learned, step=step, decay=config.ema)
+            checkpoint.save(step + 1, parts)
+            progress(step + 1, steps)
     return _found(average, generator.codec)
 
 

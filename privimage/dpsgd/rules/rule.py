@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from privimage.dpsgd.clip import add_to_grad
+from privimage.dpsgd.tf32 import tf32
 
 ROUNDING = 1e-6  # relative error allowed for in float32 Gram products, in which draws and positions may cancel
 LEAST_BUDGET = 64 * 2**20  # bytes of per-example gradients that may always be kept
@@ -123,22 +124,13 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize < 4 else dtype
 
 
-@contextmanager
-def without_tf32() -> Iterator[None]:
+def without_tf32() -> AbstractContextManager[None]:
     """Products of float32 are those of float32 while it is open, also on a GPU that would round their inputs.
 
     Where a gradient is made twice, once for its norm and once for the sum, the two must be the same numbers: rounding
     that differs would let an example add more than C.
     """
-    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+    return tf32(False)
 
 
 def trained(layer: nn.Module, name: str) -> nn.Parameter | None:

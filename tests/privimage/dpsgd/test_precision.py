@@ -152,3 +152,30 @@ def test_fine_tuning_and_pre_training_take_it(tiny: Callable[..., Generator], se
         full, half = train("fp32"), train("bf16")
         assert full.dtype == half.dtype == torch.float32
         assert 0 < float((full - half).norm() / full.norm()) < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("private", [True, False])
+def test_products_are_rounded_by_name_alone(
+    precision: str, private: bool, tiny: Callable[..., Generator], sensitive: PrivateSet
+) -> None:
+    """A GPU rounds float32 products where `tf32` says so, and nowhere else; after a training all is as it was."""
+    before, seen = torch.backends.cudnn.allow_tf32, list[tuple[bool, bool]]()
+
+    def watch(done: int, total: int) -> None:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+
+    generator = tiny()
+    if private:
+        event = Event(purpose="dp-sgd", split="train", sigma=1, q=0.5, steps=1)
+        config, key = FinetuneConfig(precision=precision), known.entropy(1)  # type: ignore[arg-type]
+        fine_tune(
+            generator, sensitive, config=config, event=event, entropy=key, workers=Workers.alone(), progress=watch
+        )
+    else:
+        first = PretrainConfig(precision=precision, images=8, batch=8)  # type: ignore[arg-type]
+        pretrain(
+            generator, sensitive.rows, sensitive.y, weights=None, config=first, seed=0, workers=Workers.alone(),
+            progress=watch,
+        )  # fmt: skip
+    assert seen == [(precision == "tf32",) * 2] and torch.backends.cudnn.allow_tf32 == before
