@@ -118,7 +118,11 @@ def files() -> Iterator[Values]:
     for part in (searched[::2], searched[1::2]):  # no file may search over all of them
         yield DEMO | {"search": dict(part), "features": {"inception": "a/file.pth", "glove": "a/file.txt"}}
     yield from (DEMO | {"compare": [row]} for row in rows)
-    yield DEMO | {"search": {"method.query.sigma": {"uniform": [1, 2]}}, "seeds": [0, 1], "resources": {"gpu": 0.5}}
+    yield DEMO | {
+        "search": {"method.query.sigma": {"uniform": [1, 2]}},
+        "seeds": [0, 1],
+        "resources": {"gpu": 0.5, "cuda_graphs": True},
+    }
     data = DEMO["data"] | {"stand_in": False, "revision": 1}
     yield from (DEMO | {"data": data | {"sensitive": values}} for values in sources(SensitiveConfig))
     yield from (DEMO | {"data": data | {"public": values}} for values in sources(PublicConfig))
