@@ -89,8 +89,3 @@ class Workers:
             self.fail(error)
             raise
         return self.broadcast(value)
-
-
-def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on the device. The CPU does not wait: a GPU reads it by itself, and what works on it comes after."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -41,6 +41,10 @@ class FinetuneConfig(Frozen):
         """Whether only a part of the network is trained."""
         return self.trainable != "all" or self.rank is not None
 
+    def first_averaged(self, steps: int) -> int:
+        """The first step, of so many, whose iterate is averaged: at the latest the last one."""
+        return min(round(steps * (1 - self.averaged)), steps - 1)
+
     @property
     def training(self) -> Training:
         """What of this the generator's loss has to know."""

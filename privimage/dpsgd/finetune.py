@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.sets import PrivateSet
+from privimage.device import tf32
 from privimage.dpsgd.adapters import trained, whole
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer, step_noise
@@ -33,7 +34,6 @@ from privimage.dpsgd.normals import Tensors
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.dpsgd.spectral import SpectralDescent
 from privimage.dpsgd.sums import ClippedSums
-from privimage.dpsgd.tf32 import tf32
 from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -71,7 +71,6 @@ def fine_tune(
     sensitive.must_be(event.split)
     learned, F, C = generator.learned.to(workers.device).train(), generator.F, config.C if event.private else NO_CLIP
     batches = poisson_batches(n=len(sensitive), q=event.q, steps=event.steps, stream=entropy.stream("batches"))
-    first = min(round(event.steps * (1 - config.averaged)), event.steps - 1)  # of those that are averaged
     with (
         tf32(config.precision == "tf32"),
         trained(F, config, entropy) as count,
@@ -87,7 +86,7 @@ def fine_tune(
             sums.leave(batch, step=step)
             optimizer.step()
             follower.after(step, rng=Tensors(entropy.stream(f"follower/{step}")), rate=rate, workers=workers)
-            if step >= first:
+            if step >= config.first_averaged(event.steps):
                 average.update_parameters(learned)
             checkpoint.save(step + 1, parts)
             progress(step + 1, event.steps)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from privimage.device import onto
 from privimage.privacy.entropy import BLOCK, MASK, Stream
-from privimage.workers import onto
 
 CPU = torch.device("cpu")
 MANY = 2**8  # blocks at a time on a GPU, where what bounds them is memory; on a CPU one, which fits its cache

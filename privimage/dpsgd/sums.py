@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from privimage.data.sets import PrivateSet
+from privimage.device import onto
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.engine import adder
@@ -16,7 +17,7 @@ from privimage.dpsgd.physical import physical_batches, physical_size
 from privimage.generators.generator import Generator
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
-from privimage.workers import Workers, onto
+from privimage.workers import Workers
 
 BLOCK = 64  # examples that share one stream of draws
 

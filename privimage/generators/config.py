@@ -55,18 +55,6 @@ class FollowConfig(Frozen):
     lr: float = Field(default=1e-3, gt=0)  # learning rate
 
 
-class PretrainConfig(Frozen):
-    """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
-
-    images: int = Field(default=150_000, ge=0)  # seen, over all epochs
-    batch: int = Field(default=128, ge=1, le=100_000)  # images a step
-    lr: float = Field(default=1e-3, gt=0)  # learning rate
-    ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
-    label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance
-    precision: Precision = "fp32"  # of activations
-    follow: FollowConfig = FollowConfig()  # of the generator of a GAN
-
-
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What one training asks of a generator's loss: K draws an example, the share of labels that are left out.
@@ -78,3 +66,25 @@ class Training:
     label_dropout: float = 0.0
     precision: Precision = "fp32"
     P_mean: float | None = None
+
+
+class PretrainConfig(Frozen):
+    """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
+
+    images: int = Field(default=150_000, ge=0)  # seen, over all epochs
+    batch: int = Field(default=128, ge=1, le=100_000)  # images a step
+    lr: float = Field(default=1e-3, gt=0)  # learning rate
+    ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
+    label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance
+    precision: Precision = "fp32"  # of activations
+    follow: FollowConfig = FollowConfig()  # of the generator of a GAN
+
+    @property
+    def steps(self) -> int:
+        """How many batches that are; one at least, where there is anything to see."""
+        return max(1, self.images // self.batch) if self.images else 0
+
+    @property
+    def training(self) -> Training:
+        """What of this the generator's loss has to know."""
+        return Training(label_dropout=self.label_dropout, precision=self.precision)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
-from privimage.dpsgd.tf32 import tf32
-from privimage.generators.config import PretrainConfig, Training
+from privimage.device import onto, tf32
+from privimage.generators.config import PretrainConfig
 from privimage.generators.generator import CODEC, FIT_IMAGES, Generator
 from privimage.progress import Tell
-from privimage.workers import Workers, onto
+from privimage.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,6 @@ def pretrain(
     """
     learned, F, device = generator.to(workers.device).learned.train(), generator.F, workers.device
     generator.codec.adapt(rows(np.random.default_rng((seed, 12)).choice(len(y), size=FIT_IMAGES, p=weights)))
-    training = Training(label_dropout=config.label_dropout, precision=config.precision)
-    steps = max(1, config.images // config.batch) if config.images else 0
     order = np.random.default_rng((seed, 1))
     rng, labels = torch.Generator().manual_seed(seed), torch.from_numpy(y)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
@@ -63,12 +61,12 @@ def pretrain(
     average, drawn = copy.deepcopy(learned), _draws(len(y), weights)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     parts.update(follower.parts)
-    loss = generator.loss(training)
+    loss, steps = generator.loss(config.training), config.steps
     with tf32(config.precision == "tf32"):
         for step in range(checkpoint.restore(parts), steps):
             index, rate = drawn(order, config.batch), _schedule(step, steps)
             z = generator.codec.encode(onto(device, torch.from_numpy(rows(index))))
-            batch = generator.batch(z, labels[index], training=training, rng=Seeded(rng))
+            batch = generator.batch(z, labels[index], training=config.training, rng=Seeded(rng))
             each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
             _descend(F, adam, each.sum() / config.batch, lr=config.lr * rate, workers=workers)
             follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from privimage.device import tf32
 from privimage.dpsgd.clip import add_to_grad
-from privimage.dpsgd.tf32 import tf32
 
 ROUNDING = 1e-6  # relative error allowed for in float32 Gram products, in which draws and positions may cancel
 LEAST_BUDGET = 64 * 2**20  # bytes of per-example gradients that may always be kept
