@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privimage import semantics
+from privimage.checkpoint import NO_CHECKPOINT
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.methods.declared import Inputs
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell
 from privimage.query import QueryConfig
+from privimage.query_training import train_query_function
+from privimage.query_weights import check_agrees, known_weights
 from privimage.semantics import QueryFunction
 from privimage.shared_answer import shared_answer
 from privimage.stages import Stages
 from privimage.stores.store import Built
 from privimage.stores.tensors import numpy_state, torch_state
+from privimage.workers import Workers
 
 if TYPE_CHECKING:
     from privimage.methods.context import Context
@@ -28,16 +33,33 @@ def query_function(
     public: PublicSet, *, query: QueryConfig, inputs: Inputs, stages: Stages, alone: bool = False
 ) -> QueryFunction:
     """The query function, trained on the public set if no one has before. With `alone` for the first worker only."""
+    config, determined = query.function, inputs.of("query-function")
     device = stages.workers.device
+    load = partial(
+        QueryFunction.load,
+        network=config.network,
+        channels=public.shape[0],
+        n_classes=len(public.classes),
+        device=device,
+    )
 
     def build(progress: Tell) -> Built:
-        state = semantics.train_query_function(public, config=query.function, seed=0, device=device, progress=progress)
+        if config.weights is not None:
+            state = known_weights(config, classes=public.classes)
+            check_agrees(load(state), public, config=config)
+        else:
+            state = train_query_function(
+                public,
+                config=config,
+                seed=0,
+                workers=Workers.alone(device) if alone else stages.workers,
+                progress=progress,
+                checkpoint=NO_CHECKPOINT if alone else stages.checkpoint("query-function", determined),
+            )
         return Built(arrays=numpy_state(state), privacy="public")
 
     run = stages.alone if alone else stages.public
-    arrays = run("query-function", inputs.of("query-function"), build).arrays
-    n_classes = len(public.classes)
-    return QueryFunction.load(torch_state(arrays), channels=public.shape[0], n_classes=n_classes, device=device)
+    return load(torch_state(run("query-function", determined, build).arrays))
 
 
 def noisy_histogram(

@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from privimage import local
 from privimage.errors import InputError
+from privimage.field_types import spelt
+from privimage.generators.config import Precision
+from privimage.known_files import content_of_files
+from privimage.local import LocalPath
 from privimage.methods.declared import Stage
-from privimage.schema import Frozen
+from privimage.schema import SAID, Frozen, Grown
 from privimage.shared_answer import stages_of
 
+QueryNetwork = Literal["cnn", "resnet18", "resnet34", "resnet50"]
+FUNCTION = "query.function"
+TRAINING = ("steps", "batch", "lr", "augment", "precision")  # what says nothing of weights that are read from a file
+
+
+class SemanticsConfig(Grown):
+    """The query function: a network, and how it is trained on the public set, or where its weights lie."""
+
+    steps: int = Field(default=450, ge=1)  # of its training
+    batch: int = Field(default=256, ge=2, le=100_000)  # images a step
+    lr: float = Field(default=2e-3, gt=0)  # learning rate
+    augment: bool | Literal["mirror"] = True  # true: affine, elastic, stroke width, for glyphs; mirror: half the images
+    network: QueryNetwork = "cnn"  # cnn is small; a resnet sees images of 32 pixels
+    precision: Precision = "fp32"  # of activations in training
+    weights: LocalPath | None = None  # a file with a state dict of torchvision's network; null: it is trained here
+    names: LocalPath | None = None  # a text file, the class of every output of these weights a line; null: as public
+    digest: Annotated[str, spelt("[0-9a-f]{64}", use="64 hex digits")] | None = None  # of these files, as they are
+
+    since: ClassVar[Mapping[str, Any]] = {
+        "network": "cnn",
+        "precision": "fp32",
+        "weights": None,
+        "names": None,
+        "digest": None,
+    }
+    places: ClassVar[tuple[str, ...]] = ("weights", "names")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        """With the digest of its files, by which they are known from now on; without what says nothing of them."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("weights"), str):
+            return values
+        named = {name: values[name] for name in cls.places if isinstance(values.get(name), str)}
+        if any(local.refusal(path) is not None for path in named.values()):
+            return values  # for the fields to say
+        files = {name: Path(path).expanduser().absolute() for name, path in named.items()}
+        known = {name: value for name, value in values.items() if name not in TRAINING}
+        known |= {name: str(path) for name, path in files.items()}
+        if known.get("digest") is None:
+            try:
+                known["digest"] = content_of_files({f"method.{FUNCTION}.{name}": path for name, path in files.items()})
+            except InputError as error:
+                raise PydanticCustomError(SAID, "{why}", {"why": str(error)}) from None
+        return known
+
+    @model_validator(mode="after")
+    def _of_a_file(self) -> Self:
+        if self.weights is None and (self.names is not None or self.digest is not None):
+            raise ValueError("names and digest are of a file of weights; name that in weights, or leave them out")
+        if self.weights is not None and self.network == "cnn":
+            raise ValueError("weights are of a network of torchvision; name it, e.g. network: resnet50")
+        return self
+
+
 QUERY_FUNCTION = Stage(
-    kind="query-function", fields=("query.function",), world=("public",), fix="lower method.query.function.lr"
+    kind="query-function",
+    fields=(FUNCTION,),
+    without=tuple(f"{FUNCTION}.{name}" for name in SemanticsConfig.places),  # the digest tells what lies there
+    since={f"{FUNCTION}.{name}": value for name, value in SemanticsConfig.since.items()},
+    world=("public",),
+    fix=f"lower method.{FUNCTION}.lr",
 )
 STAGES = (
     QUERY_FUNCTION,
@@ -18,13 +89,13 @@ STAGES = (
 )
 
 
-class SemanticsConfig(Frozen):
-    """How the query function is trained on the public set."""
+@lru_cache(maxsize=64)
+def check_function(config: SemanticsConfig, classes: tuple[str, ...]) -> None:
+    """Raise InputError if its weights are to be read from a file that has none for these public classes."""
+    if config.weights is not None:
+        from privimage.query_weights import known_weights  # here, as it imports torch
 
-    steps: int = Field(default=450, ge=1)  # of its training
-    batch: int = Field(default=256, ge=2, le=100_000)  # images a step
-    lr: float = Field(default=2e-3, gt=0)  # learning rate
-    augment: bool = True  # affine, elastic and stroke-width changes: for glyphs and handwriting
+        known_weights(config, classes=classes)
 
 
 class QueryConfig(Frozen):

@@ -7,9 +7,19 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from privimage.errors import InputError
 from privimage.field_types import as_written
@@ -27,6 +37,26 @@ class Frozen(BaseModel):
         return as_written(cls.model_fields[str(info.field_name)].annotation, value)
 
 
+class Grown(Frozen):
+    """A configuration with fields that came later than what was kept under its name, or with places of files.
+
+    Where it names something (`IDENTITY`), a field of `since` is left out if it has the value that means "as before",
+    so that the names that there are stay; and `places` are left out: a file is known by its content.
+    """
+
+    since: ClassVar[Mapping[str, Any]] = {}
+    places: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if info.context != IDENTITY:
+            return values
+        before = {name for name, value in self.since.items() if getattr(self, name) == value}
+        return {name: value for name, value in values.items() if name not in before and name not in self.places}
+
+
+IDENTITY = {"identity": True}  # context of a dump of which a name is made
 Model = TypeVar("Model", bound=BaseModel)
 
 SAID = "said"  # type of an error whose message names key and value itself
@@ -40,14 +70,14 @@ def digest(value: Any) -> str:
     True
     """
     if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
+        value = _plain(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", context=IDENTITY)
     raise TypeError(f"not plain data: {type(value).__name__}")
 
 

@@ -15,84 +15,39 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from privimage.data.augment import strokes
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
-from privimage.progress import Tell
-from privimage.query import SemanticsConfig
+from privimage.query import QueryNetwork
+from privimage.query_network import Residual, Small, is_published, query_network
+from privimage.query_training import floats
 
 BLOCK = 500  # images at a time
-
-
-def query_network(*, channels: int, n_classes: int) -> nn.Sequential:
-    """A small convolutional classifier; logits [B, n_classes] of images [B, channels, H, W] in [0, 1]."""
-
-    def block(i: int, o: int, kernel: int) -> list[nn.Module]:
-        return [nn.Conv2d(i, o, kernel, 2, kernel // 2), nn.BatchNorm2d(o), nn.ReLU()]
-
-    return nn.Sequential(
-        *block(channels, 32, 5),
-        *block(32, 64, 3),
-        *block(64, 128, 3),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(2048, 256),
-        nn.BatchNorm1d(256),
-        nn.ReLU(),
-        nn.Linear(256, n_classes),
-    )
-
-
-def train_query_function(
-    public: PublicSet,
-    *,
-    config: SemanticsConfig,
-    seed: int,
-    device: torch.device,
-    progress: Tell,
-) -> dict[str, Tensor]:
-    """Weights of a `query_network` that classifies the public set. Touches public data only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = query_network(channels=public.shape[0], n_classes=len(public.classes)).to(device).train()
-    rng = torch.Generator().manual_seed(seed)
-    order = np.random.default_rng((seed, 2))
-    adam = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=1e-3, fused=True)
-    for step in range(config.steps):
-        for group in adam.param_groups:
-            group["lr"] = config.lr * max(0.02, 1 - step / config.steps)
-        index = order.integers(0, len(public), config.batch)
-        x = _unit(public.rows(index), device)
-        logits = net(strokes(x, rng=rng) if config.augment else x)
-        adam.zero_grad(set_to_none=True)
-        functional.cross_entropy(logits, torch.from_numpy(public.y[index]).to(device)).backward()
-        adam.step()
-        progress(step + 1, config.steps)
-    return {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
-
-
-def _unit(x: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(x).to(device).float() / 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryFunction:
     """The trained query function: the top-k1 public classes of an image."""
 
-    net: nn.Sequential
+    net: Small | Residual
     n_classes: int
 
     @staticmethod
-    def load(state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device) -> QueryFunction:
+    def load(
+        state: dict[str, Tensor], *, channels: int, n_classes: int, device: torch.device, network: QueryNetwork = "cnn"
+    ) -> QueryFunction:
         """The function with the given weights."""
         with torch.random.fork_rng(devices=[]):  # its initialisation draws random numbers
-            net = query_network(channels=channels, n_classes=n_classes)
+            net = query_network(network, channels=channels, n_classes=n_classes, published=is_published(state))
         net.load_state_dict(state)
         return QueryFunction(net=net.to(device).eval(), n_classes=n_classes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.net.parameters()).device
 
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
@@ -100,21 +55,36 @@ class QueryFunction:
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 
     @torch.no_grad()
+    def counts(self, images: Images, *, k1: int, labels: int) -> NDArray[np.int64]:
+        """How many of the images of each label name each class among their top k1: [labels, classes].
+
+        One pass, one block in memory, counted on the device in whole numbers.
+        """
+        S = torch.zeros(labels * self.n_classes, dtype=torch.int64, device=self.device)
+        for number, block in enumerate(images.blocks(BLOCK)):
+            y = torch.from_numpy(images.y[number * BLOCK :][: len(block)]).to(self.device)
+            cells = (y[:, None] * self.n_classes + self._top(block, k1)).flatten()
+            S.scatter_add_(0, cells, torch.ones_like(cells))
+        counted: NDArray[np.int64] = S.view(labels, self.n_classes).cpu().numpy()
+        return counted
+
+    @torch.no_grad()
     def seen(self, x: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The last features [n, 256] before the classes, of images uint8 [n, C, H, W]."""
+        """The last features [n, D] before the classes, of images uint8 [n, C, H, W]."""
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
-            found: NDArray[np.float32] = self.net[:-1](_unit(x, next(self.net.parameters()).device)).cpu().numpy()
+            found: NDArray[np.float32] = self.net.seen(floats(x, self.device)).cpu().numpy()
         return found
 
     @torch.no_grad()
     def of(self, x: NDArray[np.uint8], *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1] of images uint8 [n, C, H, W], most likely first."""
-        device = next(self.net.parameters()).device
-        parts = [
-            self.net(_unit(x[i : i + BLOCK], device)).topk(k1, dim=1).indices.cpu().numpy()
-            for i in range(0, len(x), BLOCK)
-        ]
+        parts = [self._top(x[i : i + BLOCK], k1).cpu().numpy() for i in range(0, len(x), BLOCK)]
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
+
+    def _top(self, x: NDArray[np.uint8], k1: int) -> Tensor:
+        """Different classes [n, k1] of a block of images, most likely first."""
+        logits: Tensor = self.net(floats(x, self.device))
+        return logits.topk(k1, dim=1).indices
 
 
 def ask(
@@ -122,9 +92,7 @@ def ask(
 ) -> Release[NDArray[np.float64]]:
     """The noisy histogram S~ [labels, public classes] and the event it cost (PrivImage, Algorithm 1)."""
     sensitive.must_be(event.split)
-    S = np.zeros((len(sensitive.classes), function.n_classes), np.int64)
-    for semantics in function.top(sensitive, k1=k1).T:
-        np.add.at(S, (sensitive.y, semantics), 1)
+    S = function.counts(sensitive, k1=k1, labels=len(sensitive.classes))
     noisy = event.perturb(S, sensitivity=k1**0.5, stream=entropy.stream("histogram"))
     return Release(value=noisy, events=(event,))
 

@@ -17,7 +17,7 @@ from privimage.methods.resolve import resolved
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.looks import Look
 from privimage.privacy.noise import Noise
-from privimage.schema import Frozen, digest, parse
+from privimage.schema import IDENTITY, Frozen, digest, parse
 
 
 class Draw(Frozen):
@@ -68,7 +68,8 @@ class Trial(Frozen):
     @property
     def id(self) -> str:
         """16 hex digits that name this trial."""
-        return digest({**self.model_dump(mode="json", exclude={"data"}), "data": self.identity})[:16]
+        named = self.model_dump(mode="json", exclude={"data"}, context=IDENTITY)
+        return digest({**named, "data": self.identity})[:16]
 
     @property
     def identity(self) -> dict[str, Any]:

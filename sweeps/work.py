@@ -68,7 +68,11 @@ class Work(Terms):
         """What is public of its data."""
         train = self.sensitive.train
         return Sizes(
-            n_train=len(train), n_labels=len(train.classes), n_public=len(self.public.classes), shape=train.shape
+            n_train=len(train),
+            n_labels=len(train.classes),
+            n_public=len(self.public.classes),
+            classes=self.public.classes,
+            shape=train.shape,
         )
 
     @property

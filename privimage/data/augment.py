@@ -59,6 +59,12 @@ def photo(x: Tensor, *, rng: torch.Generator) -> Tensor:
     return ((x - 0.5) * gain + 0.5 + shift).clamp(0, 1)
 
 
+def mirrored(x: Tensor, *, rng: torch.Generator) -> Tensor:
+    """Images [B, C, H, W], about half of them mirrored."""
+    mirror = (torch.rand(len(x), generator=rng) < 0.5).to(x.device)
+    return torch.where(mirror[:, None, None, None], x.flip(3), x)
+
+
 VARY: dict[Vary, tuple[Callable[..., Tensor], ...]] = {  # of the first variation, the second, then again from the first
     "strokes": (strokes, partial(strokes, strength=FAR)),
     "photo": (photo,),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from privimage.generators import Shape
@@ -111,28 +111,13 @@ def _cpu(m: Any) -> Tensor:
 
 def layers_of(function: QueryFunction | None, *, device: torch.device) -> Layers:
     """The layers of the query function, or of EfficientNet-Lite0 where there is none."""
-    seen = _of_query(function.net) if function is not None else _of_efficientnet(device)
+    seen = function.net.requires_grad_(False).layers if function is not None else _of_efficientnet(device)
 
     def exact(x: Tensor) -> list[Tensor]:
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
             return seen(x)
 
     return exact
-
-
-def _of_query(net: nn.Sequential) -> Layers:
-    for p in net.parameters():
-        p.requires_grad_(False)
-
-    def seen(x: Tensor) -> list[Tensor]:
-        found = []
-        for layer in list(net)[:-1]:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                found.append(x.flatten(1))
-        return found
-
-    return seen
 
 
 def _of_efficientnet(device: torch.device) -> Layers:

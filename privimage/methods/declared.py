@@ -81,14 +81,17 @@ def _value(declared: Any, fields: Mapping[str, Any]) -> Any:
 class Stage:
     """One stage. A name in `fields` (dotted, of the method) stands for all fields below it but those in `without`.
 
-    `after` are the kinds of the stages that it follows from, beside those that they follow from; None: all before it.
-    `asks` is what it asks of the sensitive set. Its fields and its noise determine the stage without being named here.
+    `since` are fields that it did not depend on once, each with the value that means "as before": there they are not
+    in keys, so that what was kept is found. `after` are the kinds of the stages that it follows from, beside those that
+    they follow from; None: all before it. `asks` is what it asks of the sensitive set. Its fields and its noise
+    determine the stage without being named here.
     `fix` says what to do where its numbers are not finite.
     """
 
     kind: str
     fields: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    since: Mapping[str, Any] = field(default_factory=dict)
     world: tuple[World, ...] = ()
     after: tuple[str, ...] | None = None
     asks: Ask | None = None
@@ -98,6 +101,11 @@ class Stage:
         """Whether this stage itself depends on the field."""
         own = self.fields if self.asks is None else (*self.fields, *self.asks.fields)
         return _below(field, own) and not _below(field, self.without)
+
+    def of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Of these fields those that determine the stage itself, as keys have them."""
+        own = {name: value for name, value in fields.items() if self.names(name)}
+        return {name: value for name, value in own.items() if name not in self.since or self.since[name] != value}
 
 
 def _below(field: str, names: tuple[str, ...]) -> bool:
@@ -246,7 +254,7 @@ class Inputs:
             inputs = {
                 **({"after": inputs} if inputs else {}),
                 "stage": stage.kind,
-                "fields": {name: value for name, value in self.fields.items() if stage.names(name)},
+                "fields": stage.of(self.fields),
                 **{name: self.world[name] for name in stage.world},
                 **({} if stage.asks is None else {"asked": self.asked[stage.kind]}),
             }

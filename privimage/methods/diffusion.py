@@ -24,6 +24,7 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
+from privimage.query import check_function
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images
@@ -162,6 +163,8 @@ class DiffusionMethod(Method):
             efficientnet_weights()  # or refused
         if self.queries and config.query.k1 > of.n_public:
             raise InputError(f"method.query.k1: got {config.query.k1}; there are only {of.n_public} public classes")
+        if self.declaration.uses("query.function.steps"):
+            check_function(config.query.function, of.classes)
 
     def check_shape(self, config: DiffusionConfig, shape: Shape) -> None:
         """The generator is of the kind that is trained here, fits the images, and has what is to be trained alone."""

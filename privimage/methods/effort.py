@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from privimage import semantics
 from privimage.data.sets import Images, Part, PrivateSet, PublicSet
 from privimage.dpsgd.finetune import fine_tune
 from privimage.generators import Shape, sizes
@@ -25,7 +24,9 @@ from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell, silent
 from privimage.query import QueryConfig
-from privimage.semantics import QueryFunction, query_network
+from privimage.query_network import query_network
+from privimage.query_training import train_query_function
+from privimage.semantics import QueryFunction
 from privimage.workers import Workers
 
 if TYPE_CHECKING:
@@ -69,15 +70,14 @@ class DiffusionEffort:
         self._speed["query-function"] = query_seconds(self.shape, configs[0].query)
         tell(total - len(pools[:1]), total)
         for config in pools[:1]:
-            each = seen_seconds(config.means.seen_by(self.shape[0]), self.shape)
+            each = seen_seconds(config.means.seen_by(self.shape[0]), self.shape, config.query)
             self._speed["pool"] = StepSeconds(step=0.0, unit=each)
             tell(total, total)
 
     def seconds(self, kind: str, config: DiffusionConfig) -> float:
         """Of computing that stage once; 0 if it takes next to nothing."""
         if kind == "query-function":
-            function = config.query.function
-            return self._speed[kind].of(steps=function.steps, units=function.steps * function.batch)
+            return training_seconds(self._speed[kind], config.query)
         if kind == "pool":
             views = config.pool.views * self.n_public
             return self._speed[kind].of(steps=views / BLOCK, units=views)
@@ -148,30 +148,42 @@ class DiffusionEffort:
         return _cost(steps, most=min(whole.samples, config.batch))
 
 
-def seen_seconds(network: SeenBy, shape: Shape) -> float:
+def untrained(shape: Shape, query: QueryConfig) -> QueryFunction:
+    """A query function that takes as long as the trained one. The weights of a file are of a published network."""
+    function = query.function
+    published = function.weights is not None
+    net = query_network(function.network, channels=shape[0], n_classes=CLASSES, published=published)
+    return QueryFunction(net=net.eval(), n_classes=CLASSES)
+
+
+def seen_seconds(network: SeenBy, shape: Shape, query: QueryConfig) -> float:
     """Of one image that a network looks at, in blocks that are always full."""
-    function = None
-    if network == "query":
-        state = query_network(channels=shape[0], n_classes=CLASSES).state_dict()
-        function = QueryFunction.load(state, channels=shape[0], n_classes=CLASSES, device=CPU)
+    function = untrained(shape, query) if network == "query" else None
     see = extractor(function, device=CPU)
-    x = pictures(shape, BLOCK if function is not None else FEW)
+    x = pictures(shape, BLOCK if function is not None and query.function.network == "cnn" else FEW)
     see(x)  # the first call loads what it needs
     return clock(lambda: see(x)) / len(x)
 
 
 def query_seconds(shape: Shape, query: QueryConfig) -> StepSeconds:
     """What a step of training the query function costs, and an image in it."""
+    if query.function.weights is not None:
+        return StepSeconds(step=0.0, unit=0.0)
     x, y = pictures(shape, 64), np.arange(64) % CLASSES
     public = PublicSet(x=x, y=y, name="random", classes=tuple(map(str, range(CLASSES))))
 
     def steps(n: int, batch: int) -> float:
         config = query.function.model_copy(update={"steps": n, "batch": batch})
-        return clock(lambda: semantics.train_query_function(
-            public, config=config, seed=0, device=CPU, progress=silent
+        return clock(lambda: train_query_function(
+            public, config=config, seed=0, workers=Workers.alone(), progress=silent
         ))  # fmt: skip
 
     return _cost(steps, most=query.function.batch)
+
+
+def training_seconds(cost: StepSeconds, query: QueryConfig) -> float:
+    """Of training the query function, of which a step costs that."""
+    return cost.of(steps=query.function.steps, units=query.function.steps * query.function.batch)
 
 
 def tilt_seconds(n: float) -> float:

@@ -23,7 +23,7 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
-from privimage.query import QUERY_FUNCTION, QueryConfig
+from privimage.query import QUERY_FUNCTION, QueryConfig, check_function
 
 FIX = "lower method.pretrain.lr"
 OTHERS = ("sample.detail_below", "sample.candidates")  # of drawing: of a generator with two sets of weights, of a GAN
@@ -112,6 +112,7 @@ class EvolutionMethod(Method):
         """The network that sees what is near is there."""
         if config.evolve.seen_by(of.shape[0] if of.shape else 1) == NAME:
             efficientnet_weights()  # or refused
+        check_function(config.query.function, of.classes)
 
     def check_shape(self, config: EvolutionConfig, shape: Shape) -> None:
         """The generator fits the images and can vary them, and drawing starts from the winners."""

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from privimage.generators.generator import FIT_IMAGES
-from privimage.methods.effort import LABELS, DiffusionEffort, StepSeconds, query_seconds, seen_seconds
+from privimage.methods.effort import (
+    LABELS,
+    DiffusionEffort,
+    StepSeconds,
+    query_seconds,
+    seen_seconds,
+    training_seconds,
+)
 from privimage.methods.evolution_pipeline import KEPT
 from privimage.progress import Tell
 
@@ -24,16 +31,16 @@ class EvolutionEffort(DiffusionEffort):
                 self._speed[f"{kind} {size}"] = time_it(config)
                 tell(len(self._speed), total)
         self._speed["query-function"] = query_seconds(self.shape, configs[0].query)
-        each = seen_seconds(configs[0].evolve.seen_by(self.shape[0]), self.shape)
+        each = seen_seconds(configs[0].evolve.seen_by(self.shape[0]), self.shape, configs[0].query)
         self._speed["seen"] = StepSeconds(step=0.0, unit=each)
         tell(total, total)
 
     def seconds(self, kind: str, config: Any) -> float:
         """See Effort."""
-        size, evolve, function = config.model.size, config.evolve, config.query.function
+        size, evolve = config.model.size, config.evolve
         match kind:
             case "query-function":
-                return self._speed[kind].of(steps=function.steps, units=function.steps * function.batch)
+                return training_seconds(self._speed[kind], config.query)
             case "public-generator":
                 pre = config.pretrain
                 return self._speed[f"{kind} {size}"].of(steps=pre.images / pre.batch, units=pre.images)

@@ -28,7 +28,7 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
-from privimage.query import QueryConfig
+from privimage.query import QueryConfig, check_function
 
 
 class MatchingConfig(MethodConfig):
@@ -100,6 +100,8 @@ class MatchingMethod(Method):
         """The network that sees features is there."""
         if self.features == "perceptual" and config.means.seen_by(of.shape[0] if of.shape else 1) == NAME:
             efficientnet_weights()  # or refused
+        if self.features == "perceptual":
+            check_function(config.query.function, of.classes)
 
     def check_shape(self, config: MatchingConfig, shape: Shape) -> None:
         """The generator fits the images, and its images have a gradient."""

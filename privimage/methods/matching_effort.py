@@ -18,10 +18,18 @@ from privimage.matching.features import PART, Perceptual, Phi, floats, layers_of
 from privimage.matching.fit import match
 from privimage.matching.stages import MOST_PUBLIC, drawn
 from privimage.means.answer import Means
-from privimage.methods.effort import CLASSES, CPU, LABELS, StepSeconds, clock, pictures, query_seconds
+from privimage.methods.effort import (
+    CPU,
+    LABELS,
+    StepSeconds,
+    clock,
+    pictures,
+    query_seconds,
+    training_seconds,
+    untrained,
+)
 from privimage.methods.matching_pipeline import critic_of
 from privimage.progress import Tell, silent
-from privimage.semantics import QueryFunction, query_network
 
 if TYPE_CHECKING:
     from privimage.methods.matching import MatchingConfig
@@ -52,8 +60,7 @@ class MatchingEffort:
         """See Effort."""
         match kind:
             case "query-function":
-                function = config.query.function
-                return self._query.of(steps=function.steps, units=function.steps * function.batch)
+                return training_seconds(self._query, config.query)
             case "layers":
                 return 3 * MOST_PUBLIC * self._image[config.name]  # looked at for each moment
             case "embedding":
@@ -88,8 +95,7 @@ class MatchingEffort:
         if any(stage.kind == "layers" for stage in config.member.declaration.stages):
             function = None
             if config.means.seen_by(self.shape[0]) == "query":
-                state = query_network(channels=self.shape[0], n_classes=CLASSES).state_dict()
-                function = QueryFunction.load(state, channels=self.shape[0], n_classes=CLASSES, device=CPU)
+                function = untrained(self.shape, config.query)
                 self._query = query_seconds(self.shape, config.query)
             layers = layers_of(function, device=CPU)
             with torch.no_grad():

@@ -68,11 +68,12 @@ class MethodConfig(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What is public of the two sets: images to train on, labels, public classes, shape of an image."""
+    """What is public of the two sets: images to train on, labels, public classes and their names, shape of an image."""
 
     n_train: int
     n_labels: int
     n_public: int
+    classes: tuple[str, ...] = ()
     shape: Shape | None = None
 
 

@@ -16,6 +16,6 @@ class SubsetEffort(DiffusionEffort):
         """See Effort."""
         self._speed["query-function"] = query_seconds(self.shape, configs[0].query)
         tell(1, 2)
-        each = seen_seconds(configs[0].means.seen_by(self.shape[0]), self.shape)
+        each = seen_seconds(configs[0].means.seen_by(self.shape[0]), self.shape, configs[0].query)
         self._speed["pool"] = StepSeconds(step=0.0, unit=each)
         tell(2, 2)

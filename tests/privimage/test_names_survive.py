@@ -281,7 +281,8 @@ def test_the_same_entropy_draws_the_noise_that_it_drew() -> None:
         x=np.zeros((12, 1, 8, 8), np.uint8), y=y, name="toy", id="toy", split="train", classes=("a", "b", "c")
     )
     top = np.stack([np.arange(12) % 5, np.arange(12) % 4 + 5], axis=1)
-    function: Any = SimpleNamespace(n_classes=9, top=lambda images, k1: top)
+    S = np.array([np.bincount(top[y == label].ravel(), minlength=9) for label in range(3)])
+    function: Any = SimpleNamespace(counts=lambda images, k1, labels: S)
     phi = (np.arange(12 * 6).reshape(12, 6) % 7 / 16).astype(np.float32)
     event = Event(purpose="query", split="train", sigma=3)
     histogram = semantics.ask(function, images, k1=2, event=event, entropy=entropy(7)).value

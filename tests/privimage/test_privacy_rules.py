@@ -91,8 +91,8 @@ def the_same_noise_in_every_row(patch: Patch) -> None:
 
 
 def an_image_votes_k1_times_for_one_class(patch: Patch) -> None:
-    real = QueryFunction.top
-    patch.setattr(QueryFunction, "top", lambda self, images, *, k1: np.repeat(real(self, images, k1=1), k1, axis=1))
+    real = QueryFunction._top
+    patch.setattr(QueryFunction, "_top", lambda self, x, k1: real(self, x, 1).expand(-1, k1))
 
 
 def shuffled_fixed_batches(patch: Patch) -> None:

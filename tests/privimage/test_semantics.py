@@ -16,9 +16,12 @@ from privimage import semantics
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.errors import InputError, Violation
 from privimage.privacy.budget import Event
+from privimage.progress import silent
 from privimage.query import SelectConfig, SemanticsConfig
+from privimage.query_training import train_query_function
 from privimage.semantics import QueryFunction, select, select_at_random
 from privimage.shared_answer import noisier
+from privimage.workers import Workers
 
 QUERY = Event(purpose="query", split="train", sigma=7.0)
 
@@ -106,12 +109,8 @@ def test_different_entropies_ask_with_different_noise(query_function: QueryFunct
 
 def test_training_is_public_and_a_function_of_its_seed(public: PublicSet, query_state: dict[str, Any]) -> None:
     before = torch.get_rng_state()
-    again = semantics.train_query_function(
-        public,
-        config=SemanticsConfig(steps=6, batch=24),
-        seed=0,
-        device=torch.device("cpu"),
-        progress=lambda done, total: None,
+    again = train_query_function(
+        public, config=SemanticsConfig(steps=6, batch=24), seed=0, workers=Workers.alone(), progress=silent
     )
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.allclose(again[name].double(), query_state[name].double(), atol=1e-5) for name in again)

@@ -16,11 +16,13 @@ from privimage.generators.edm import EDM
 from privimage.methods.method import MethodConfig
 from privimage.methods.resolve import fitting
 from privimage.privacy.ledger import Ledger
+from privimage.progress import silent
 from privimage.query import SemanticsConfig
+from privimage.query_training import train_query_function
 from privimage.record import Record, Role
 from privimage.run_trial import run
 from privimage.schema import parse, set_dotted
-from privimage.semantics import QueryFunction, train_query_function
+from privimage.semantics import QueryFunction
 from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.trial import Trial
@@ -78,8 +80,8 @@ def public_set() -> PublicSet:
 
 def query_weights(public: PublicSet) -> dict[str, torch.Tensor]:
     """Of a query function after six steps."""
-    config, cpu = SemanticsConfig(steps=6, batch=24), torch.device("cpu")
-    return train_query_function(public, config=config, seed=0, device=cpu, progress=lambda done, total: None)
+    config = SemanticsConfig(steps=6, batch=24)
+    return train_query_function(public, config=config, seed=0, workers=Workers.alone(), progress=silent)
 
 
 def query_function(weights: dict[str, torch.Tensor]) -> QueryFunction:
