@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -87,15 +86,6 @@ STAGES = (
     QUERY_FUNCTION,
     *stages_of("histogram", purpose="query", sigma="query.sigma", fields=("query.k1",), after=("query-function",)),
 )
-
-
-@lru_cache(maxsize=64)
-def check_function(config: SemanticsConfig, classes: tuple[str, ...]) -> None:
-    """Raise InputError if its weights are to be read from a file that has none for these public classes."""
-    if config.weights is not None:
-        from privimage.query_weights import known_weights  # here, as it imports torch
-
-        known_weights(config, classes=classes)
 
 
 class QueryConfig(Frozen):

@@ -91,7 +91,7 @@ class Stage:
     kind: str
     fields: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    since: Mapping[str, Any] = field(default_factory=dict)
+    since: Mapping[str, Any] = field(default_factory=dict, hash=False)
     world: tuple[World, ...] = ()
     after: tuple[str, ...] | None = None
     asks: Ask | None = None

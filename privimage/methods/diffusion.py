@@ -24,7 +24,7 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
 from privimage.query import STAGES as QUERY
-from privimage.query import check_function
+from privimage.query_files import check_function
 
 ROUNDING = ("finetune.engine", "finetune.physical_batch")  # change the weights by rounding only: the same question
 DRAWN = "lower method.finetune.lr, method.pretrain.lr, method.sample.guidance"  # where images are no images

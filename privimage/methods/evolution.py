@@ -23,7 +23,8 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
-from privimage.query import QUERY_FUNCTION, QueryConfig, check_function
+from privimage.query import QUERY_FUNCTION, QueryConfig
+from privimage.query_files import check_function
 
 FIX = "lower method.pretrain.lr"
 OTHERS = ("sample.detail_below", "sample.candidates")  # of drawing: of a generator with two sets of weights, of a GAN

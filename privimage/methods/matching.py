@@ -28,7 +28,8 @@ from privimage.methods.method import Method, MethodConfig, MethodRole, Sizes, Sy
 from privimage.methods.resolve import by_channels, unread
 from privimage.methods.timing import Effort
 from privimage.metrics.efficientnet import NAME, efficientnet_weights
-from privimage.query import QueryConfig, check_function
+from privimage.query import QueryConfig
+from privimage.query_files import check_function
 
 
 class MatchingConfig(MethodConfig):

@@ -57,7 +57,7 @@ FOLDERS = {
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",
         "histogram", "means", "matching", "evolution", "exhibit", "nearest", "workers", "metrics.context",
-        "metrics.efficientnet",
+        "metrics.efficientnet", "query_files", "query_network", "query_training",
     },
     "matching": {
         "privacy", "data", "stores", "methods.declared", "methods.context", "query", "semantics", "shared_answer",

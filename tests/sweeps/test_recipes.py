@@ -12,6 +12,7 @@ from PIL import Image
 
 from privimage.methods.method import load
 from privimage.metrics import weights
+from privimage.query import SemanticsConfig
 from privimage.sweeps.sweep import Sweep, load_sweep
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -97,9 +98,8 @@ def test_the_settings_are_those_of_the_paper(name: str) -> None:
     iterations = 42_000 if "celeba" in name else 128_000
     assert (pretrain["images"], pretrain["batch"], pretrain["lr"]) == (iterations * 2048, 2048, 1e-4)
     assert (sample["solver"], sample["steps"], sample["guidance"], sample["detail_below"]) == ("euler", 50, 0, 0)
-    assert method["query"]["function"] == {
-        "steps": 9400, "batch": 8192, "lr": 0.01, "augment": False,
-    }  # fmt: skip
+    function = SemanticsConfig(network="resnet50", steps=9400, batch=8192, lr=0.01, augment="mirror")  # Table 7
+    assert method["query"]["function"] == function.model_dump()
 
 
 @pytest.mark.parametrize("name", [*TABLE5, *OTHERS])
