@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privimage.data.keywords import members_of
 from privimage.data.sets import PublicSet
 from privimage.data.views import Views
 from privimage.semantics import Selection
@@ -25,7 +26,7 @@ def arrays_of(chosen: Selection, histogram: NDArray[np.float64], public: PublicS
     """
     counts = np.take_along_axis(histogram, chosen.classes, axis=1)
     shown = chosen.classes[:, :SHOWN]
-    first = np.array([np.flatnonzero(public.y == c)[0] for c in range(len(public.classes))])
+    first = np.array([images[0] for images in members_of(public)])
     examples = np.stack([public.rows(first[row]) for row in shown])
     return {"counts": counts, "examples": examples}
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.augment import mirrored, strokes
+from privimage.data.keywords import targets_of
 from privimage.data.sets import PublicSet
 from privimage.progress import Tell
 from privimage.query import SemanticsConfig
@@ -91,7 +92,7 @@ def _add_gradients(
         if count > 1 and number % workers.size != workers.rank:
             continue
         x = varied(floats(public.rows(places), workers.device), config, rng=draws)
-        target = torch.from_numpy(public.y[places]).to(workers.device)
+        target = torch.from_numpy(targets_of(public, places)).to(workers.device)
         with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = net(x)
         loss = functional.cross_entropy(logits.float(), target)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from privimage.data.keywords import semantics_of
 from privimage.data.sets import PublicSet
 from privimage.disk import refusal
 from privimage.errors import InputError
@@ -56,8 +57,11 @@ def check_agrees(function: QueryFunction, public: PublicSet, *, config: Semantic
     Then its outputs stand for other classes, and what it would be asked for would be paid in vain.
     """
     places = np.unique(np.linspace(0, len(public) - 1, LOOKED_AT).astype(int))
-    hits = int((function.of(public.rows(places), k1=1)[:, 0] == public.y[places]).sum())
-    n, p = len(places), 1 / len(public.classes)
+    n, guess = len(places), function.of(public.rows(places), k1=1)[:, 0]
+    image, label = semantics_of(public)
+    own = {*zip(image.tolist(), label.tolist(), strict=True)}
+    hits = sum(pair in own for pair in zip(places.tolist(), guess.tolist(), strict=True))
+    p = len(own) / len(public) / len(public.classes)
     if hits <= n * p + SURE * (n * p * (1 - p)) ** 0.5:
         raise InputError(
             f"{WEIGHTS}: {config.weights}: sees the class of {hits} of {n} public images, which is hardly more than "

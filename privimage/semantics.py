@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privimage.data.keywords import members_of
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -109,7 +110,8 @@ class Selection:
 
 
 def select(histogram: NDArray[np.float64], public: PublicSet, *, k2: int) -> Selection:
-    """The images of the k2 public classes with the largest noisy counts of every label; no class serves two labels.
+    """The images of the k2 public classes with the largest noisy counts of every label; no class serves two labels,
+    but an image of several classes may.
 
     (label, class) pairs are taken by falling noisy count while the class is free and the label has room, so the
     order of the labels does not matter. Within a label classes weigh as their noisy counts; labels weigh the same.
@@ -136,17 +138,15 @@ def select_at_random(public: PublicSet, *, n_labels: int, k2: int, seed: int) ->
 
 
 def _gather(public: PublicSet, classes: NDArray[np.int64], counts: NDArray[np.float64]) -> Selection:
-    members = [np.flatnonzero(public.y == c) for c in range(len(public.classes))]
+    """All images of these classes; one that has several of a label's is there once, with the sum of their weights."""
+    members = members_of(public)
     share = counts / counts.sum(axis=1, keepdims=True) / len(counts)
-    index, label, weight = [], [], []
-    for y, row in enumerate(classes):
-        for c, w in zip(row, share[y], strict=True):
-            index.append(members[c])
-            label.append(np.full(len(members[c]), y))
-            weight.append(np.full(len(members[c]), w / len(members[c])))
-    return Selection(
-        index=np.concatenate(index),
-        label=np.concatenate(label),
-        weight=np.concatenate(weight),
-        classes=classes,
-    )
+    index = np.concatenate([members[c] for c in classes.flat])
+    many = [len(members[c]) for c in classes.flat]
+    label = np.repeat(np.repeat(np.arange(len(classes)), classes.shape[1]), many)
+    weight = np.repeat(share.ravel() / many, many)
+    _, first, place = np.unique(label * len(public) + index, return_index=True, return_inverse=True)
+    if len(first) < len(index):
+        weight = np.bincount(place, weights=weight)
+        index, label = index[first], label[first]
+    return Selection(index=index, label=label, weight=weight, classes=classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from privimage.data.config import HeldOutConfig
+from privimage.data.keywords import Captioned
 from privimage.data.sets import PARTS, Images, PrivateSet, PublicSet, SensitiveData, contents_of, split_by_content
 from privimage.errors import InputError
 
@@ -14,6 +15,11 @@ def hold_out(public: PublicSet, config: HeldOutConfig) -> tuple[PublicSet, Sensi
 
     Each label of the stand-in is a group of public classes. Raises InputError if there are too few of them.
     """
+    if isinstance(public, Captioned):
+        raise InputError(
+            "tuning.stand_in: an image of data.public has several keywords, so none can be held out; name another set "
+            "as the stand-in"
+        )
     count, each = len(public.classes), round(config.share * len(public.classes) / config.labels)
     if each < 1 or count - each * config.labels < config.labels:
         raise InputError(

@@ -9,7 +9,8 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from privimage.data.config import HeldOutConfig, PublicConfig, SensitiveConfig
 from privimage.data.held_out import hold_out
-from privimage.data.load import load_public, load_sensitive
+from privimage.data.keywords import load_described
+from privimage.data.load import load_sensitive
 from privimage.data.sets import PublicSet, SensitiveData, check_apart
 from privimage.errors import InputError
 from privimage.paths import Root
@@ -83,7 +84,7 @@ def load_data(config: DataConfig, *, root: Root) -> tuple[PublicSet, SensitiveDa
 
     Raises InputError if they cannot be read, or do not have the same image shape.
     """
-    public = _named("data.public", lambda: load_public(config.public, cache=root.rendered))
+    public = _named("data.public", lambda: load_described(config.public, cache=root.rendered))
     if isinstance(config.sensitive, HeldOutConfig):
         return hold_out(public, config.sensitive)
     source = config.sensitive

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privimage import exhibit, nearest, semantics
+from privimage.data.keywords import semantics_of
 from privimage.data.sets import Chosen, Images, Pictures
 from privimage.data.views import Views
 from privimage.dpsgd.finetune import fine_tune
@@ -137,7 +138,7 @@ class Pipeline:
         """What the noisy histogram says of all views, for a label."""
         noise = self.context.events["histogram"].sigma * self.config.query.k1**0.5
         S = self.histogram()
-        return lambda y: base_weights(S[y], self.public.y, noise=noise, views=views.count)
+        return lambda y: base_weights(S[y], *semantics_of(self.public), noise=noise, views=views.count)
 
     def _pretrain(self, generator: Generator, start: Start) -> None:
         """Load the starting weights into `generator`; without any, only its codec learns what images are like."""

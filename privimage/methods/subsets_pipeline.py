@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from privimage.data.keywords import semantics_of
 from privimage.data.sets import Chosen
 from privimage.finite import check_images
 from privimage.methods.context import Context
@@ -53,7 +54,8 @@ class SubsetPipeline(Pipeline):
         classes = self._selection().classes
 
         def build(progress: Tell) -> Built:
-            index = np.flatnonzero(~np.isin(self.public.y, classes))
+            image, label = semantics_of(self.public)
+            index = np.setdiff1d(np.arange(len(self.public)), image[np.isin(label, classes)])
             return Built(arrays={"index": index}, privacy="released", events=self.paid)
 
         index = self.stages.public("left", self.inputs.of("left"), build).arrays["index"]

@@ -28,11 +28,10 @@ def sds(
     By word vectors of their names, frequency-weighted (PrivImage, Eq. 5), beside that of the whole public set. It
     follows from what the store holds, and from names: it asks nothing, and costs no privacy.
     """
-    import numpy as np
 
     from privimage.analysis import facts, typeset, words
     from privimage.analysis import sds as similarities
-    from privimage.data import load_public
+    from privimage.data.keywords import load_described, members_of
     from privimage.paths import RunFolder
     from privimage.sweeps.sweep import Sweep
 
@@ -43,8 +42,8 @@ def sds(
         raise InputError(
             f"{similarities.KEY}: no word vectors; name a GloVe file by --vectors, or by that key of the sweep"
         )
-    public = load_public(sweep.data.public, cache=found.folder.root.rendered)
-    everything = dict(zip(public.classes, np.bincount(public.y, minlength=len(public.classes)).tolist(), strict=True))
+    public = load_described(sweep.data.public, cache=found.folder.root.rendered)
+    everything = dict(zip(public.classes, map(len, members_of(public)), strict=True))
     known = similarities.read_vectors(named, names=similarities.names_in(found) | everything.keys())
     lines = similarities.of_run(found, known, everything=everything)
     rows = [[one.named, words.number(one.value), words.number(one.by_label), str(one.unknown)] for one in lines]

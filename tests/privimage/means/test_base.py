@@ -13,12 +13,19 @@ CLASSES = np.array([0, 0, 1, 2, 2, 2])
 
 def test_told_classes_have_their_share_whatever_their_size() -> None:
     S = np.array([[60.0, 20.0, 3.0], [1.0, -9.0, 7.0]])
-    found = np.stack([base_weights(row, CLASSES, noise=5.0, views=2) for row in S])
+    found = np.stack([base_weights(row, np.arange(6), CLASSES, noise=5.0, views=2) for row in S])
     assert found.shape == (2, 12) and found.sum(axis=1) == pytest.approx([1, 1])
     shares = found[0].reshape(2, 6).sum(axis=0)
     by_class = np.array([shares[CLASSES == c].sum() for c in range(3)])
     np.testing.assert_allclose(by_class, (1 - EVEN) * np.array([0.75, 0.25, 0]) + EVEN * np.array([2, 1, 3]) / 6)
     np.testing.assert_allclose(found[1], 1 / 12, err_msg="no class of the second label stands out")
+
+
+def test_an_image_of_several_classes_has_the_share_of_each() -> None:
+    image, label = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])
+    found = base_weights(np.array([60.0, 20.0, 0.0]), image, label, noise=1.0, views=1)
+    assert found.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found, (1 - EVEN) * np.array([0.75 + 0.125, 0.125, 0]) + EVEN / 3)
 
 
 def test_a_tilt_begins_there() -> None:
