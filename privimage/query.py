@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from privimage import local
@@ -30,7 +30,7 @@ class SemanticsConfig(Grown):
     steps: int = Field(default=450, ge=1)  # of its training
     batch: int = Field(default=256, ge=2, le=100_000)  # images a step
     lr: float = Field(default=2e-3, gt=0)  # learning rate
-    augment: bool | Literal["mirror"] = True  # true: affine, elastic, stroke width, for glyphs; mirror: half the images
+    augment: StrictBool | Literal["mirror"] = True  # true: bent, thicker, thinner strokes; mirror: half the images
     network: QueryNetwork = "cnn"  # cnn is small; a resnet sees images of 32 pixels
     precision: Precision = "fp32"  # of activations in training
     weights: LocalPath | None = None  # a file with a state dict of torchvision's network; null: it is trained here
