@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -34,13 +33,14 @@ def check_content(files: Mapping[str, Path], *, digest: str) -> None:
 
 def _sha256_of(key: str, path: Path) -> str:
     try:
-        return _read(path, os.stat(path))
+        now = path.stat()  # in nanoseconds: as a tuple it knows seconds only
+        return _read(path, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
     except OSError as error:
         raise refusal(error, f"{key}: {path}", "read") from None
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, as_it_is: os.stat_result) -> str:
+def _read(path: Path, as_it_is: tuple[int, ...]) -> str:
     """Read once while the file stays as it is: a sweep is parsed many times."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

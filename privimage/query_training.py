@@ -21,6 +21,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.augment import mirrored, strokes
 from privimage.data.keywords import targets_of
 from privimage.data.sets import PublicSet
+from privimage.dpsgd.tf32 import tf32
 from privimage.progress import Tell
 from privimage.query import SemanticsConfig
 from privimage.query_network import Residual, Small, query_network
@@ -93,10 +94,11 @@ def _add_gradients(
             continue
         x = varied(floats(public.rows(places), workers.device), config, rng=draws)
         target = torch.from_numpy(targets_of(public, places)).to(workers.device)
-        with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits = net(x)
-        loss = functional.cross_entropy(logits.float(), target)
-        (loss * (len(places) / len(index))).backward()
+        with tf32(config.precision == "tf32"):
+            with torch.autocast(workers.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                logits = net(x)
+            loss = functional.cross_entropy(logits.float(), target)
+            (loss * (len(places) / len(index))).backward()
     workers.all_reduce([p.grad for p in shared if p.grad is not None])
 
 
