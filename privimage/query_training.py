@@ -21,7 +21,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.augment import mirrored, strokes
 from privimage.data.keywords import targets_of
 from privimage.data.sets import PublicSet
-from privimage.dpsgd.tf32 import tf32
+from privimage.device import tf32
 from privimage.progress import Tell
 from privimage.query import SemanticsConfig
 from privimage.query_network import Residual, Small, query_network
