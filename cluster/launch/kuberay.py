@@ -24,7 +24,7 @@ GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"  # label of NVIDIA's GPU feature discovery
 
 
-class _Dumper(yaml.SafeDumper):
+class _Manifest(yaml.SafeDumper):
     """Writes text of several lines as it stands, and nothing by reference."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -36,7 +36,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _text)
+_Manifest.add_representer(str, _text)
 
 
 class KubeRay(Target):
@@ -60,7 +60,7 @@ class KubeRay(Target):
     def files(self, launch: Launch) -> dict[str, str]:
         """One manifest: the sweep file in a ConfigMap, and the job."""
         text = yaml.dump_all(
-            [_config_map(launch), _ray_job(launch)], Dumper=_Dumper, sort_keys=False, explicit_start=True, width=110
+            [_config_map(launch), _ray_job(launch)], Dumper=_Manifest, sort_keys=False, explicit_start=True, width=110
         )
         return {f"{launch.name}.rayjob.yaml": text}
 

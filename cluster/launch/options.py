@@ -46,7 +46,7 @@ class LaunchOptions:
     time: str = "24:00:00"
     namespace: str = "default"
     claim: str = "privimage"  # name of the volume claim that `shared` is
-    retries: int = 20  # how often a job that failed is begun anew
+    retries: int = 10  # how often a job that failed is begun anew
     host: tuple[str, ...] = ()  # machines by name, the head first
     user: str | None = None  # who may log in there
 

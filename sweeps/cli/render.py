@@ -56,7 +56,7 @@ def render(
     time: Annotated[str | None, _text("Time limit, [DAYS-]HH:MM:SS; 24 hours if absent.")] = None,
     namespace: Annotated[str | None, _text("Of the job; default if absent.")] = None,
     claim: Annotated[str | None, _text("Volume claim that SHARED is; privimage if absent.")] = None,
-    retries: Annotated[int | None, typer.Option(min=0, help="New tries of a job that failed; 20 if absent.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="New tries of a job that failed; 10 if absent.")] = None,
     host: Annotated[list[str] | None, _text("A machine, the head first; again for each.")] = None,
     user: Annotated[str | None, _text("Who logs in to the machines.")] = None,
 ) -> None:

@@ -80,6 +80,16 @@ def test_help_has_an_example_of_every_target_that_works(
         assert privimage("render", name, write_sweep(), "--to", to, *target.example.split())[0] == 0
 
 
+def test_every_example_of_the_page_works(privimage: Run, write_sweep: Callable[..., Path], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "launch.md").read_text().replace("\\\n", " ")
+    examples = [shlex.split(line) for line in page.splitlines() if line.startswith("    privimage render ")]
+    assert {words[2] for words in examples} == OPTIONS.keys()
+    for words in examples:
+        to = words.index("--to") + 1
+        given = [words[2], write_sweep(**GPU), "--to", tmp_path / words[2], *words[to + 1 :]]
+        assert privimage("render", *given)[0] == 0, words
+
+
 # ---- refusals
 
 
@@ -290,6 +300,15 @@ def test_symmetric_run_takes_the_words_of_a_batch_script(rendered: Callable[...,
     start.make_context("start", rest, resilient_parsing=False)
 
 
+def seen(path: Path) -> None:
+    """Wait until the path is there and holds its text; fail after half a minute."""
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} never came"
+        time.sleep(0.1)
+    time.sleep(0.2)
+
+
 SRUN = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # as on the first node, without Ray
 
 
@@ -333,11 +352,9 @@ def test_before_its_time_limit_a_job_is_queued_again_and_goes_on_until_it_is_end
 ) -> None:
     begun, end = tmp_path / "begun", tmp_path / "end"
     script = submitted(privimage=f"touch {begun}; until [ -e {end} ]; do sleep 0.1; done")
-    while not begun.exists():
-        time.sleep(0.1)
+    seen(begun)
     script.send_signal(signal.SIGUSR1)
-    while not (tmp_path / "scontrol.txt").exists():
-        time.sleep(0.1)
+    seen(tmp_path / "scontrol.txt")
     assert (tmp_path / "scontrol.txt").read_text() == "requeue 7\n"
     assert script.poll() is None, "the sweep is not cut before Slurm does"
     end.touch()
