@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from privimage.dpsgd.rules.rule import gram_total, wide
 
-PART = 8 * 2**20  # bytes of weight gradients in one native call
+PART = 8 * 2**20  # bytes of weight gradients in one native call on a CPU, where large results are slow to allocate
+GPU_PART = 2**30  # on a GPU, where every call is a launch to wait for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,12 @@ def weight_gradient(x: Tensor, gy: Tensor, geometry: Geometry) -> Tensor:
 def grouped(x: Tensor, gy: Tensor, geometry: Geometry, n: int) -> Tensor:
     """One native weight gradient of a convolution with n groups, an example a group: its draws are the batch.
 
-    No operation more than the ordinary gradient has. Done in parts, because large results are slow to allocate.
+    No operation more than the ordinary gradient has. Done in parts.
     """
     outputs, inputs = geometry.weight[:2]
     xs, gs = (t.contiguous().view(-1, n * t.shape[1], *t.shape[2:]) for t in (x, gy))
-    parts = -(-n * gy.element_size() * math.prod(geometry.weight) // PART)
+    most = PART if gy.device.type == "cpu" else GPU_PART
+    parts = -(-n * gy.element_size() * math.prod(geometry.weight) // most)
     size = -(-n // parts)
     G = gy.new_empty(n if parts > 1 else 0, *geometry.weight)
     for start in range(0, n, size):
