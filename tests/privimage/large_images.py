@@ -14,7 +14,7 @@ import torch
 from known import entropy
 
 from privimage.data.sets import PrivateSet
-from privimage.dpsgd import finetune
+from privimage.dpsgd import engine, finetune
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.engine import choose
 from privimage.generators import sizes
@@ -45,15 +45,15 @@ def main() -> None:
     sums: list[float] = []
 
     def watched(kind: str, F: torch.nn.Module):  # type: ignore[no-untyped-def]
-        engine = choose(kind, F)
+        chosen = choose(kind, F)
 
         def sum_up(*args, **options):  # type: ignore[no-untyped-def]
-            norms.extend(engine(*args, **options).tolist())
+            norms.extend(chosen(*args, **options).tolist())
             sums[:] = [float(torch.cat([p.grad.flatten() for p in F.parameters() if p.grad is not None]).norm())]
 
         return sum_up
 
-    finetune.choose = watched  # type: ignore[assignment]
+    engine.choose = watched
     event = Event(purpose="dp-sgd", split="train", sigma=1.0, q=0.5, steps=1)
     config = FinetuneConfig(physical_batch=2, K=1, C=CLIP, optimizer="adam", lr=1e-4, follow=FOLLOW)
     private = PrivateSet(x=x, y=y, name="x", id="x", split="train", classes=tuple("abcdefghij"[:labels]))

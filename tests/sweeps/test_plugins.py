@@ -197,7 +197,11 @@ def generated(found: list[records.Record]) -> records.Record:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("data.public", {"name": "stripes", "root": "/x"}, "data.public.root: unknown key; allowed: channels, limit"),
+        (
+            "data.public",
+            {"name": "stripes", "root": "/x"},
+            "data.public.root: unknown key; allowed: channels, keywords, limit",
+        ),
         ("data.public", {"name": "stripes", "n": 1}, "data.public.n: got 1; should be greater than or equal to 2"),
         ("data.public", {"name": "stripe"}, "data.public.name: got 'stripe'; unknown, did you mean 'stripes'?"),
         ("method.model.size", "means-of-label", "method.model.size: got 'means-of-label'; allowed: dct-mlp"),

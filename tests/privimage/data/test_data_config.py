@@ -35,7 +35,9 @@ def test_a_wrong_sensitive_set_is_one_clear_line(change, message) -> None:
 
 
 def test_min_images_is_for_glyphs_only() -> None:
-    with pytest.raises(InputError, match=r"^min_images: unknown key; allowed: channels, limit_classes, name,"):
+    with pytest.raises(
+        InputError, match=r"^min_images: unknown key; allowed: channels, keywords, limit_classes, name,"
+    ):
         parse(PublicConfig, {"name": "folder", "root": "/x", "min_images": 3})
 
 

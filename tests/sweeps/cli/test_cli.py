@@ -65,7 +65,7 @@ BAD = (
     ),
     one("method.query.sigma", "ten", "method.query.sigma", "'ten'"),
     one("method.finetune", "{engine: opacus, precision: bf16}", "method.finetune", "'opacus'", "fp32", "use auto"),
-    one("method.pretrain.precision", "fp16", "method.pretrain.precision", "'fp16'", "'fp32' or 'bf16'"),
+    one("method.pretrain.precision", "fp16", "method.pretrain.precision", "'fp16'", "'tf32' or 'bf16'"),
     Bad(
         id="k1 beyond the public classes",
         set=("method.query.k1=100",),
