@@ -180,6 +180,7 @@ def test_killed_anywhere_and_run_again_it_ends_with_the_same_bytes(
     assert [found["ends"][-1] for found in report["left"].values()].count(0) >= 3
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(
     directory: Path, tmp_path: Path, privimage: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -145,6 +145,7 @@ def test_the_stage_keeps_a_checkpoint_and_forgets_it(tmp_path: Path, monkeypatch
     assert seen == [1, 1, 1] and not list((stages.store.root / "internal").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eight_pixels")
 def test_a_residual_network_learns_the_classes() -> None:
     rng, y = np.random.default_rng(0), np.arange(30) % 3
@@ -206,6 +207,7 @@ def test_parts_of_a_batch_add_up_and_are_dealt_to_workers(monkeypatch: pytest.Mo
         assert torch.equal(found[0][name], found[1][name]) and torch.equal(found[0][name], one[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eight_pixels")
 def test_bf16_is_near_and_weights_stay_float32() -> None:
     low, high = (trained(RESNET.model_copy(update={"precision": p, "steps": 2})) for p in ("bf16", "fp32"))
