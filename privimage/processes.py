@@ -1,7 +1,8 @@
 """Work in processes of its own, started as plain commands.
 
 Not with multiprocessing: `fork` may hang in a process that has threads (torch, a Ray worker), and `spawn` runs the
-caller's main script again.
+caller's main script again. Not with joblib: its workers outlive a caller that was killed, and go on writing to what the
+next one goes on with; here they end with the pipe.
 """
 
 from __future__ import annotations

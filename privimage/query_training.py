@@ -21,7 +21,7 @@ from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
 from privimage.data.augment import mirrored, strokes
 from privimage.data.keywords import targets_of
 from privimage.data.sets import PublicSet
-from privimage.device import tf32
+from privimage.device import onto, tf32
 from privimage.progress import Tell
 from privimage.query import SemanticsConfig
 from privimage.query_network import Residual, Small, query_network
@@ -114,4 +114,4 @@ def varied(x: Tensor, config: SemanticsConfig, *, rng: torch.Generator) -> Tenso
 
 def floats(x: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Images in [0, 1] on the device: bytes are what is moved."""
-    return torch.from_numpy(x).to(device).float() / 255
+    return onto(device, torch.from_numpy(x)).float() / 255

@@ -37,6 +37,11 @@ class Frozen(BaseModel):
         return as_written(cls.model_fields[str(info.field_name)].annotation, value)
 
 
+def is_null(value: object) -> bool:
+    """Whether a field says nothing: for `exclude_if` of those that are told only where they say something."""
+    return value is None
+
+
 class Grown(Frozen):
     """A configuration with fields that came later than what was kept under its name, or with places of files.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from privimage.data.keywords import members_of
 from privimage.data.sets import Images, PrivateSet, PublicSet
+from privimage.device import tf32
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.query import QueryNetwork
@@ -72,7 +73,7 @@ class QueryFunction:
     @torch.no_grad()
     def seen(self, x: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The last features [n, D] before the classes, of images uint8 [n, C, H, W]."""
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
+        with tf32(False):  # alike on every device
             found: NDArray[np.float32] = self.net.seen(floats(x, self.device)).cpu().numpy()
         return found
 

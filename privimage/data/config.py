@@ -7,26 +7,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    ModelWrapValidatorHandler,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from privimage.data.sources.source import SOURCES, SetRole, Source
 from privimage.errors import InputError
 from privimage.field_types import ONCE, spelt
-from privimage.schema import Frozen
+from privimage.schema import Frozen, is_null
 
 TEST_SHARE = 0.2  # with VALIDATION_SHARE: the embedded digits are split about 3,600 / 400 / 1,000
 VALIDATION_SHARE = 0.08
 ID = spelt("[a-z0-9][a-z0-9._-]*", use="lower-case letters, digits, '.', '_' and '-', a letter or a digit first")
 SHARES = ("validation", "test", "split_seed")
 Word = Annotated[str, Field(min_length=1)]
-LATER = ("separator", "keywords")  # fields of a public set that came when others were in use
 OWN = ("test_root", "official")  # fields by which a set that could be cut into all three splits has its own test split
 
 
@@ -130,24 +122,19 @@ class PublicConfig(_InRole):
     """The public labelled set; of a source with a test split of its own, the train split.
 
     `limit_classes` keeps at most this many classes, the first ones in class order: for quick runs. With a `separator`
-    a label holds several words (see `privimage.data.keywords`).
+    a label holds several words (see `privimage.data.keywords`). Both came when other sets were in use, which are known
+    by their description: where they say nothing they are no part of it.
     """
 
     role: ClassVar[SetRole] = "public"
 
     limit_classes: int | None = Field(default=None, ge=2)  # the first ones only: for quick runs
     separator: str | None = Field(
-        default=None, min_length=1, max_length=10
+        default=None, min_length=1, max_length=10, exclude_if=is_null
     )  # between words of a label; null: it is one
-    keywords: Annotated[tuple[Word, ...], Field(min_length=1), ONCE] | None = (
-        None  # the words that there may be, in order; null: all that there are
-    )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what came later where it says nothing: a public set is known by its description."""
-        values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if name not in LATER or value is not None}
+    keywords: Annotated[tuple[Word, ...], Field(min_length=1), ONCE] | None = Field(
+        default=None, exclude_if=is_null
+    )  # the words that there may be, in order; null: all that there are
 
     @model_validator(mode="after")
     def _words(self) -> Self:

@@ -13,8 +13,7 @@ from privimage.dpsgd import layers
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.dpsgd.physical import filled
 from privimage.dpsgd.recorded import Recorded
-
-AGREEMENT = 1e-3  # of the recorded sum with that of the same work done call by call, over its largest entry
+from privimage.dpsgd.verify import AGREEMENT
 
 
 class StaticSum:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from privimage.device import tf32
 from privimage.generators import Shape
 from privimage.means.features import filled
 from privimage.metrics.efficientnet import load_efficientnet
@@ -114,7 +115,7 @@ def layers_of(function: QueryFunction | None, *, device: torch.device) -> Layers
     seen = function.net.requires_grad_(False).layers if function is not None else _of_efficientnet(device)
 
     def exact(x: Tensor) -> list[Tensor]:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # alike on every device
+        with tf32(False):  # alike on every device
             return seen(x)
 
     return exact

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from privimage.data.sets import Images
 from privimage.data.torchvision_shim import import_torchvision
+from privimage.device import tf32
 from privimage.errors import InputError
 from privimage.metrics.efficientnet import load_efficientnet
 from privimage.metrics.variants import NETWORKS
@@ -53,7 +54,7 @@ def features(
         images = Images(x=images, y=np.zeros(len(images), np.int64))
     embed = _network(network, str(device), weights)  # uint8 [b, 3, h, w] -> float32 [b, d]
     parts = []
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on every device
+    with tf32(False):  # the same numbers on every device
         for block in images.blocks(batch):
             x = torch.from_numpy(np.ascontiguousarray(block)).to(device)
             parts.append(embed(x.expand(-1, 3, -1, -1)).float().cpu().numpy())

@@ -24,6 +24,7 @@ from privimage.data.sources.source import InMemory, Source
 from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.schema import is_null
 
 ARRAYS = {"x": ("x", "image", "images"), "y": ("y", "label", "labels"), "classes": ("classes",)}  # and other names
 Scale = Literal["unit"]
@@ -34,8 +35,12 @@ class Npz(Source):
 
     root: LocalPath = Field(description="the path of an .npz file with x, y and classes")
 
-    classes: Names | None = None  # the names of the labels, in order; null: those in the file
-    scale: Scale | None = None  # unit: x holds numbers of 0 .. 1, made bytes by rounding 255 times them; null: bytes
+    classes: Names | None = Field(
+        default=None, exclude_if=is_null
+    )  # the names of the labels, in order; null: those in the file
+    scale: Scale | None = Field(
+        default=None, exclude_if=is_null
+    )  # unit: x holds numbers of 0 .. 1, made bytes by rounding 255 times them; null: bytes
 
     what: ClassVar[str] = "images in one .npz file"
 
@@ -64,13 +69,6 @@ class Npz(Source):
     def check(self) -> None:
         """Raise InputError if there is no such file."""
         must_be_file(self._file)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Of classes and scale only what is given."""
-        return self.model_dump(
-            mode="json", exclude={name for name in ("classes", "scale") if getattr(self, name) is None}
-        )
 
     @property
     def _file(self) -> Path:

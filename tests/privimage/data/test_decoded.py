@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,43 @@ def test_a_process_that_ends_is_seen(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(spread(os.stat, [tmp_path / "gone"] * 2, processes=2))
     assert sorted(spread(abs, [-1, 2, -3], processes=2)) == [1, 2, 3]
+
+
+NAPS = """
+import os, time
+from privimage.processes import spread
+def nap(i):
+    time.sleep(0.05)
+    return os.getpid()
+if __name__ == "__main__":
+    import naps
+    for pid in spread(naps.nap, range(10_000), processes=2):
+        print(pid, flush=True)
+"""
+
+
+def test_what_works_for_a_killed_process_ends_with_it(tmp_path: Path) -> None:
+    """Else it would write on into what the next process goes on with."""
+    (tmp_path / "naps.py").write_text(NAPS)
+    caller = subprocess.Popen([sys.executable, str(tmp_path / "naps.py")], stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    pids: set[int] = set()
+    while len(pids) < 2:
+        pids.add(int(caller.stdout.readline()))
+    assert caller.pid not in pids and all(Path(f"/proc/{pid}").exists() for pid in pids)
+    caller.kill()
+    caller.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end and any(alive(pid) for pid in pids):
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 # ---- what is made of it
