@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privimage.errors import InputError
 from privimage.schema import Frozen
@@ -19,6 +20,12 @@ class Resources(Frozen):
     cpu: float = Field(default=1, gt=0)  # cores of each
     gpu: float = Field(default=0, ge=0)  # GPUs of each; a part of one is allowed
     cuda_graphs: bool = False  # on GPUs a step of DP-SGD is recorded once and played back (rounding may differ)
+
+    @model_validator(mode="after")
+    def _graphs_of_a_gpu(self) -> Self:
+        if self.cuda_graphs and not self.gpu:
+            raise ValueError("cuda_graphs: true needs a GPU; give gpu, or leave it out")
+        return self
 
     @property
     def device(self) -> str:

@@ -65,3 +65,9 @@ def test_resources_are_strict(bad: dict[str, float]) -> None:
 def test_device_follows_the_gpu() -> None:
     assert Resources().device == "cpu"
     assert Resources(gpu=0.5).device == "cuda"
+
+
+def test_graphs_are_of_a_gpu() -> None:
+    assert Resources(gpu=0.5, cuda_graphs=True).cuda_graphs
+    with pytest.raises(ValueError, match="cuda_graphs: true needs a GPU; give gpu"):
+        Resources(cuda_graphs=True)
