@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -77,6 +78,27 @@ def local_ray() -> Iterator[None]:
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of a real S3 server on this machine."""
+    from buckets import served
+
+    with served() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder in an empty bucket of its own, which the environment has the credentials of."""
+    from buckets import environment_of, make_bucket
+
+    for name, value in environment_of(s3_server).items():
+        monkeypatch.setenv(name, value)
+    name = f"b-{secrets.token_hex(6)}"
+    make_bucket(s3_server, name)
+    return f"s3://{name}/some/folder"
 
 
 @pytest.fixture

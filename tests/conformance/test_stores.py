@@ -33,13 +33,17 @@ def mounted(folder: Path) -> str:
     return (folder / "shelf").as_uri()
 
 
-ADDRESSES: dict[str, Callable[[Path], str]] = {"file": mounted}
+ADDRESSES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "file": lambda request: mounted(request.getfixturevalue("tmp_path")),
+    "s3": lambda request: str(request.getfixturevalue("bucket_url")),
+}
+ALIKE = {"gs", "az"}  # no server of these runs here; they differ from s3 in a word, and obstore knows the rest
 
 
-@pytest.fixture(params=NAMES)
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=sorted(ADDRESSES))
+def address(request: pytest.FixtureRequest) -> str:
     """Of an empty shelf of every member."""
-    return ADDRESSES[request.param](tmp_path)
+    return ADDRESSES[request.param](request)
 
 
 def shelf_at(address: str) -> Shelf:
@@ -64,7 +68,9 @@ def all_bytes(address: str) -> bytes:
 
 
 def test_every_shelf_has_an_address() -> None:
-    assert set(NAMES) == set(ADDRESSES)
+    assert set(NAMES) == set(ADDRESSES) | ALIKE
+    own = {name: {key for key in vars(STORES.load(name)) if not key.startswith("_")} for name in ALIKE}
+    assert own == {name: {"what"} for name in ALIKE}, "what is tested for s3 is what these do"
 
 
 def test_bytes_come_back_by_name(address: str) -> None:
@@ -164,6 +170,9 @@ def test_a_paid_answer_that_is_lost_is_not_asked_again(address: str, tmp_path: P
     ("text", "says"),
     [
         ("nfs://x", "store 'nfs': unknown"),
+        ("s3://", "is no bucket"),
+        ("s3://bucket//twice", "is no bucket"),
+        ("az://container", "AZURE_STORAGE_ACCOUNT_NAME"),
         ("somewhere", "should hold one URL"),
         ("file:///nowhere/at/all", "no such folder"),
         ("file://host/x", "three slashes"),
