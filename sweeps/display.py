@@ -75,7 +75,7 @@ class Display:
             while True:
                 ending = self._stop.is_set()
                 found = progress.load_records(self._work.folder.records)
-                now = self._now(found, ended=ending)
+                now = self._now(found, ending=ending)
                 progress.write(self._path, now)
                 self._tell_finished(found, bar.console)
                 self._show(now, found, bar, task)
@@ -83,14 +83,13 @@ class Display:
                     return
                 self._stop.wait(1.0)
 
-    def _now(self, found: list[Record], *, ended: bool) -> Standing:
+    def _now(self, found: list[Record], *, ending: bool) -> Standing:
         return Standing(
             at=time.time(),
             phase=self._phase,
             rows=self._tally.rows(found),
-            running=() if ended else self._running(),
+            running=() if ending else self._running(),
             left=None if self._hidden else self._tally.left(found),
-            ended=ended,
         )
 
     def _tell_finished(self, found: list[Record], console: Console) -> None:
@@ -100,7 +99,7 @@ class Display:
                 console.print(describe(record, self._work.sweep), **PLAIN)
 
     def _show(self, now: Standing, found: list[Record], bar: Bar, task: Any) -> None:
-        what = ", ".join(map(str, now.running)) or self._waiting() or "starting"
+        what = now.under_way() or self._waiting() or "starting"
         if self._hidden:
             bar.update(task, description=self._phase if what == "starting" else f"{self._phase}: {what}")
             return
@@ -109,8 +108,7 @@ class Display:
         bar.update(task, completed=done, total=total, description=what)
         if not self._console.is_terminal and time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
-            rows = ", ".join(f"{row.label} {row.done}/{row.total}" for row in now.rows)
-            self._console.print(f"  {done}/{count(total, 'trial')} ({rows}); {what}", **PLAIN)
+            self._console.print(f"  {done} of {count(total, 'trial')} done, {total - done} left; {what}", **PLAIN)
 
     def _waiting(self) -> str:
         """After a minute without a running trial: for what it waits."""

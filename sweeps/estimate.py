@@ -51,9 +51,15 @@ class Estimate:
     disk: float
     dearest: str  # the stage that takes most of the time
 
+    @property
+    def between(self) -> tuple[float, float]:
+        """The seconds that it takes at least and at most, about."""
+        low, high = SPREAD
+        return self.seconds * low, self.seconds * high
+
     def sentence(self) -> str:
         """What `plan` says."""
-        low, high = (duration(self.seconds * factor) for factor in SPREAD)
+        low, high = map(duration, self.between)
         trials = count_of(self.at_once, "trial")
         return (
             f"Here, with {trials} at a time: about {low} to {high}, most of it {self.dearest}; about "

@@ -102,6 +102,13 @@ class Plan:
         """Whether the sweep would not be run."""
         return self.bill is None or self.refusal is not None
 
+    @property
+    def why(self) -> str | None:
+        """Why it would not be run, if so: what refuses the whole of it, else the first budget that is refused."""
+        if not self.refused:
+            return None
+        return self.refusal or next(quote.refusal for quote in self.quotes if quote.refusal)
+
 
 def make_plan(sweep: Sweep, *, root: Root) -> Plan:
     """The plan of a sweep. What would be refused is a refusal in the plan, not an error."""

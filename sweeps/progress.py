@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from privimage import record as records
@@ -21,6 +22,10 @@ from privimage.schema import Frozen
 from privimage.text import count, duration
 
 SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for ended
+STARTING = "starting"  # the phase before the first: data are read, Ray is started, and nothing is written meanwhile
+PATIENCE = 900.0  # the same seconds, for that phase
+NOT_RUNNING = "not running now; run the sweep's command again to go on"
+SHOWN = 3  # rows under way that one line names
 
 
 class RowDone(Frozen):
@@ -55,18 +60,43 @@ class Standing(Frozen):
     @property
     def alive(self) -> bool:
         """Whether the sweep that wrote this still runs."""
-        return not self.ended and time.time() - self.at < SILENT
+        return not self.ended and time.time() - self.at < (PATIENCE if self.phase == STARTING else SILENT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has ended with every trial done."""
+        return self.ended and all(row.done == row.total for row in self.rows)
+
+    def at_work(self, row: RowDone) -> tuple[Running, ...]:
+        """The trials of this row that run now; none where nothing runs any more."""
+        return tuple(one for one in self.running if one.label == row.label) if self.alive else ()
+
+    def under_way(self) -> str:
+        """What runs now in one short line: the first rows of which trials run, and how far each is; or nothing."""
+        rows = [(row, mine) for row in self.rows if (mine := self.at_work(row))]
+        said = [f"{row.label} {row.done}/{row.total} ({_stages_of(mine)})" for row, mine in rows[:SHOWN]]
+        known = {row.label for row in self.rows}
+        said += [str(one) for one in self.running if one.label not in known][: SHOWN - len(said)]
+        more = len(rows) - SHOWN
+        return ", ".join(said) + (f" and {count(more, 'more row')}" if more > 0 else "")
 
     def lines(self) -> list[str]:
         """What `status` says: one line a row, one for what runs, one for the time left."""
         width = max((len(row.label) for row in self.rows), default=0)
         said = [f"{row.label:<{width}}  {row.done} of {count(row.total, 'trial')}" for row in self.rows]
-        if all(row.done == row.total for row in self.rows) and self.ended:
+        if self.whole:
             return said
         if not self.alive:
-            return [*said, "not running now; run the sweep's command again to go on"]
+            return [*said, NOT_RUNNING]
         stages = ", ".join(map(str, self.running))
         return [*said, f"{self.phase}: {stages or 'nothing has started yet'}{remaining(self.left)}"]
+
+
+def _stages_of(running: Sequence[Running]) -> str:
+    """How far the trials of one row are: one by its own words, several by how many are in each stage."""
+    if len(running) == 1:
+        return str(running[0].now)
+    return ", ".join(f"{n} in {stage}" for stage, n in Counter(one.now.stage for one in running).items())
 
 
 def remaining(seconds: float | None) -> str:
@@ -91,14 +121,37 @@ def write(path: Path, standing: Standing) -> None:
         return
 
 
+@contextmanager
+def told(folder: RunFolder, *, hidden: bool) -> Iterator[None]:
+    """While this lasts, another terminal is told that the sweep runs, also between its phases; then that it has ended.
+
+    Of a private selection (`hidden`) both are told in the internal folder only. A run that has left no account of
+    itself, so that nobody watches it yet, gets none here.
+    """
+    path = folder.internal_progress if hidden else folder.progress
+    _change(path, phase=STARTING, running=(), left=None, ended=False)
+    try:
+        yield
+    finally:
+        _change(path, running=(), ended=True)
+
+
+def _change(path: Path, **fields: object) -> None:
+    known = _written(path)
+    if known is not None:
+        write(path, known.model_copy(update={**fields, "at": time.time()}))
+
+
+def _written(path: Path) -> Standing | None:
+    try:
+        return Standing.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def read(folder: RunFolder) -> Standing | None:
     """What the sweep of this run wrote last; None if it wrote nothing that can be read."""
-    for path in (folder.progress, folder.internal_progress):
-        try:
-            return Standing.model_validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            continue
-    return None
+    return _written(folder.progress) or _written(folder.internal_progress)
 
 
 def by_method(found: Sequence[Record]) -> list[str]:

@@ -27,6 +27,7 @@ from privimage.sweeps.looks import looks_of
 from privimage.sweeps.modes.phases import phases
 from privimage.sweeps.modes.selection import level
 from privimage.sweeps.price import bill_of
+from privimage.sweeps.progress import told
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.work import Work, warnings
@@ -54,7 +55,8 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
             todo = phases(work)
             for line in () if quiet else _told(work):
                 print(f"privimage: {line}", file=sys.stderr)
-            with _levelled(work), connected(address, stopping=STOPPING) as where:
+            shown = told(folder, hidden=sweep.tuning.hidden)
+            with _levelled(work), shown, connected(address, stopping=STOPPING) as where:
                 if not quiet:
                     _say_where(where, address)
                 if sweep.tuning.hidden:

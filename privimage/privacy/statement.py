@@ -85,11 +85,16 @@ def _choice(events: Sequence[Event]) -> str:
     return kinds[0] if len(kinds) == 1 else f"any of ({' | '.join(kinds)})"
 
 
+def usual_delta(cap: Cap | None) -> float:
+    """The delta at which a ledger is read where nobody names one: that of its cap, else 1e-5."""
+    return 1e-5 if cap is None else cap.budget.delta
+
+
 def sentences(ledger: Ledger, *, delta: float | None = None) -> list[str]:
     """What is spent at `delta` (that of the cap, else 1e-5), of which cap, what may still be asked, and the looks."""
     lines, cap = ledger.lines(), ledger.cap()
     if delta is None:
-        delta = 1e-5 if cap is None else cap.budget.delta
+        delta = usual_delta(cap)
     value, why = total(lines, delta)
     found = [f"Epsilon {epsilon(value)} at delta {delta:g} is spent{_of_the(cap, delta)}: {why}."]
     if cap is not None:
@@ -125,7 +130,7 @@ def details(ledger: Ledger, *, delta: float | None = None) -> list[str]:
     """The same by other rules, for experts: none of these holds for accesses chosen on the way, but that of the cap."""
     cap, spending = ledger.cap(), ledger.spending()
     if delta is None:
-        delta = 1e-5 if cap is None else cap.budget.delta
+        delta = usual_delta(cap)
     charged, counted = tally.sums(ledger.lines(), odometer.divergences, odometer.NOTHING)
     found = [
         f"By PLD, had all charges been planned before the first: epsilon {epsilon(ledger.epsilon(delta))}; by RDP at "

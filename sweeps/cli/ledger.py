@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privimage.errors import InputError
-from privimage.sweeps.cli.options import FileArgument, RootOption
+from privimage.sweeps.cli.options import FileArgument, JsonOption, RootOption
 from privimage.sweeps.cli.terminal import local, out
 from privimage.text import PLAIN
 
@@ -31,6 +31,7 @@ def show(
     path: LedgerArgument,
     delta: Annotated[float | None, typer.Option(help="Of the totals; that of the cap if absent, else 1e-5.")] = None,
     details: Annotated[bool, typer.Option("--details", help="Also the totals by other rules, and by order.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Every charge and look, the epsilon that is spent, and what is left of the cap."""
     from privimage.privacy import statement
@@ -39,6 +40,12 @@ def show(
     if delta is not None and not 0 < delta < 1:
         raise InputError(f"--delta: got {delta:g}; expected a number between 0 and 1, e.g. 1e-5")
     ledger = Ledger(_existing(path))
+    if json:
+        from privimage.sweeps.cli.documents import document
+        from privimage.sweeps.cli.documents.ledger import ledger_document
+
+        document.put(ledger_document(ledger, delta=delta, details=details))
+        return
     table = Table(*statement.ROW)
     for row in statement.rows(ledger.lines()):
         table.add_row(*map(Text, row))  # "[" in a name is no markup

@@ -45,6 +45,7 @@ RootOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs.")]
 
 
 def overrides(pairs: list[str] | None) -> dict[str, Any]:

@@ -47,9 +47,8 @@ def _quote(quote: Quote, out: Console) -> None:
 def _refusal(plan: Plan, out: Console) -> None:
     """Last, where it is seen."""
     if plan.refused:
-        reasons = [quote.refusal for quote in plan.quotes if quote.refusal] if plan.refusal is None else [plan.refusal]
         out.print()
-        out.print(f"REFUSED: {reasons[0]}", **PLAIN)
+        out.print(f"REFUSED: {plan.why}", **PLAIN)
         out.print("The sweep would be refused, and nothing would be charged.", **PLAIN)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from privimage.disk import on_disk, write, write_whole
 from privimage.errors import InputError
-from privimage.sweeps.cli.options import RunArgument, RunsArgument, say, warns
+from privimage.sweeps.cli.options import JsonOption, RunArgument, RunsArgument, say, warns
 from privimage.sweeps.cli.terminal import err, local, out, typed
 from privimage.text import PLAIN
 
@@ -40,6 +40,7 @@ AgainstOption = Annotated[
 def front(
     run: RunArgument,
     metric: Annotated[str | None, typer.Option(help="Metric against epsilon; the first objective if absent.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     import pandas as pd
@@ -48,6 +49,12 @@ def front(
 
     found = Run(run)
     rows = found.front(metric=metric)
+    if json:
+        from privimage.sweeps.cli.documents import document
+        from privimage.sweeps.cli.documents.front import front_document
+
+        document.put(front_document(found.files, metric=metric))
+        return
     say(found.statement())
     table = Table(*(escape(str(column)) for column in rows.columns))  # "[" in a name is no markup
     for row in rows.itertuples(index=False):
@@ -72,12 +79,19 @@ def best(
     to: Annotated[Path, typer.Option(parser=local("--to"), help="A new or empty folder.")],
     metric: Annotated[str | None, typer.Option(help="Which decides; else the first share, or objective.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
     from privimage.analysis.results import Run
 
     found = Run(run)
     pulled = found.best(to=to, metric=metric, epsilon=epsilon)
+    if json:
+        from privimage.sweeps.cli.documents import document
+        from privimage.sweeps.cli.documents.best import best_document
+
+        document.put(best_document(pulled, run=str(run), spend=found.spend()))
+        return
     say([f"{to}: {pulled.guarantee.sentence}", pulled.guarantee.why])
     out.print(f"It is trial {pulled.config.trial}, {pulled.config.method}; {to / 'card.md'} says it all", **PLAIN)
     say([sentence for sentence in found.spend() if warns(sentence)])

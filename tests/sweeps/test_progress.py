@@ -138,3 +138,45 @@ def test_a_private_selection_leaves_nothing_where_others_look(tmp_path: Path) ->
     folder = Root(path=tmp_path).run("tiny")
     progress.write(folder.internal_progress, Standing(at=0, phase="selection", rows=(), running=(), left=None))
     assert folder.internal_progress.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_line_on_forty_rows_is_short() -> None:
+    """It listed every row with its count: 1,900 characters."""
+    rows = tuple(RowDone(label=f"privimage+d at epsilon {n}", done=0, total=9) for n in range(40))
+    at = Progress(stage="generator", done=9, total=20)
+    running = [Running(label=row.label, now=at) for row in (rows[0], *rows[10:16])]
+    running += [Running(label=rows[10].label, now=Progress(stage="samples"))]
+    now = Standing(at=time.time(), phase="sweep", rows=rows, running=tuple(running), left=None)
+    assert now.under_way() == (
+        "privimage+d at epsilon 0 0/9 (generator 45%), privimage+d at epsilon 10 0/9 (1 in generator, 1 in samples), "
+        "privimage+d at epsilon 11 0/9 (generator 45%) and 4 more rows"
+    )
+    assert now.model_copy(update={"running": ()}).under_way() == ""
+    other = Running(label="another word for a row", now=at)
+    assert now.model_copy(update={"running": (other,)}).under_way() == "another word for a row: generator 45%"
+
+
+def test_a_sweep_runs_from_its_start_to_its_end_also_between_phases(tmp_path: Path) -> None:
+    folder = Root(path=tmp_path).run("tiny")
+    folder.path.mkdir(parents=True)
+    with progress.told(folder, hidden=False):
+        assert progress.read(folder) is None, "nobody watches a sweep that was never begun"
+    before = Standing(
+        at=0, phase="sweep", rows=(RowDone(label="dpdm", done=1, total=1),), running=(), left=9, ended=True
+    )
+    progress.write(folder.progress, before)
+    with progress.told(folder, hidden=False):
+        now = progress.read(folder)
+        assert now is not None and now.alive and now.phase == progress.STARTING and now.rows == before.rows
+        progress.write(folder.progress, now.model_copy(update={"phase": "sweep"}))
+    now = progress.read(folder)
+    assert now is not None and now.whole and not now.alive
+    progress.write(folder.internal_progress, before)
+    known = folder.progress.read_bytes()
+    with progress.told(folder, hidden=True):
+        assert folder.progress.read_bytes() == known, "when a selection ended tells of the number of its trials"
+
+
+def test_a_finished_sweep_says_that_it_has_ended(finished_sweep: Any) -> None:
+    now = progress.read(finished_sweep.folder)
+    assert now is not None and now.whole and now.phase == "sweep" and not now.running
