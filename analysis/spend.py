@@ -69,14 +69,13 @@ def ledger_sentences(found: Facts) -> list[str]:
 
 
 def _ledger(found: Facts, id: str) -> list[str]:
-    path = found.folder.root.ledger(id)
-    if not path.exists():
-        return [f"WARNING: the ledger of {id} is not beside this run, so its charges could not be checked."]
-    ledger = Ledger(path)
+    ledger = Ledger(found.folder.root.ledger(id))
     try:
         charges = ledger.charges()
     except InputError as error:
         return [f"WARNING: the ledger of {id} does not verify: {error}"]
+    if not charges and not ledger.path.exists():
+        return [f"WARNING: the ledger of {id} is not beside this run, so its charges could not be checked."]
     mine = [r for r in found.records if r.sensitive_id == id]
     return [_checked(id, charges, accesses(mine)), *_all_runs(id, ledger, mine)]
 

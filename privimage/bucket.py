@@ -161,6 +161,12 @@ class Bucket:
             raise refused(self.url, error) from None
 
 
+@lru_cache(maxsize=64)
+def conditions_hold(url: str) -> None:
+    """See Bucket.check_conditions: asked once a process."""
+    Bucket.open(url).check_conditions()
+
+
 def is_bucket(address: str) -> bool:
     """Whether this is the URL of a bucket, by its scheme."""
     return address.partition("://")[0] in SCHEMES and "://" in address

@@ -10,7 +10,8 @@ from privimage.privacy import tally
 from privimage.privacy.accounting import epsilon, epsilon_rdp
 from privimage.privacy.accounting.costs import Cost
 from privimage.privacy.cap import Cap
-from privimage.privacy.chain import Chain, Found, HeadState, RawLine
+from privimage.privacy.chain import Found, HeadState, RawLine
+from privimage.privacy.chains import open_chain
 from privimage.privacy.entries import ENTRY, Charge, Line, Lines, LookLine, Reserve
 from privimage.privacy.receipt import Receipt
 from privimage.privacy.tally import Spending
@@ -21,7 +22,7 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.chain = Chain(path)
+        self.chain = open_chain(path)
 
     def lines(self) -> Lines:
         """All lines, oldest first. Raises InputError naming the line where the chain is broken."""

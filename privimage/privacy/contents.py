@@ -11,13 +11,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
-from privimage import disk
-from privimage.disk import exclusive, make_folder, on_disk, refusal
 from privimage.errors import InputError
 from privimage.paths import Root
+from privimage.privacy.chains import open_slot
 from privimage.privacy.ledger import Ledger
 from privimage.schema import Frozen
 
@@ -42,7 +39,7 @@ class Contents:
 
     def __init__(self, root: Root, id: str) -> None:
         self.id, self.path = id, root.contents(id)
-        self._ledger = Ledger(root.ledger(id))
+        self._ledger, self._slot = Ledger(root.ledger(id)), open_slot(self.path)
 
     @property
     def latest(self) -> int:
@@ -56,7 +53,9 @@ class Contents:
         Raises InputError, with the ways on, if they are others than those that the id stands for, or if that is not
         known any more.
         """
-        kept = self._read()
+        return self._revision(self._read(), content, key=key)
+
+    def _revision(self, kept: _Kept | None, content: str, *, key: str = "data.sensitive") -> int:
         charged = max((charge.revision for charge in self._ledger.charges()), default=None)
         if charged is None and kept is None:
             return 0
@@ -77,11 +76,16 @@ class Contents:
 
     def fix(self, content: str) -> int:
         """As `revision`, and on disk before this returns: call it before the set is first asked."""
-        with self._held():
-            found = self.revision(content)
-            if self._read() is None:
-                self._write(secrets.token_hex(32), (), content)
-            return found
+        found = 0
+
+        def decide(raw: bytes | None) -> bytes | None:
+            nonlocal found
+            kept = self._parsed(raw)
+            found = self._revision(kept, content)
+            return None if kept is not None else _added(secrets.token_hex(32), (), content)
+
+        self._slot.change(decide)
+        return found
 
     def adopt(self, content: str, *, same: bool = False) -> int:
         """The revision that these images are from now on: a new one, unless they were known.
@@ -89,55 +93,55 @@ class Contents:
         `same` takes your word that they are those of the latest revision, where that cannot be told any more. Raises
         InputError if it can: then they are others.
         """
-        with self._held():
-            kept, charges = self._read(), self._ledger.charges()
-            found = None if kept is None else self._find(kept, content)
-            if found is not None:
-                return found
-            count = max([charge.revision + 1 for charge in charges], default=0)
-            digests = () if kept is None else kept.digests
-            digests += (UNKNOWN,) * (count - len(digests))
-            if same and digests and digests[-1] == UNKNOWN:
-                digests = digests[:-1]
-            elif same and digests:
-                raise InputError(f"--same: the images are known to be others than those of revision {len(digests) - 1}")
-            return self._write(secrets.token_hex(32) if kept is None else kept.key, digests, content)
+        found = 0
+
+        def decide(raw: bytes | None) -> bytes | None:
+            nonlocal found
+            kept = self._parsed(raw)
+            known = None if kept is None else self._find(kept, content)
+            if known is not None:
+                found = known
+                return None
+            before = self._before(kept, same=same)
+            found = len(before)
+            return _added(secrets.token_hex(32) if kept is None else kept.key, before, content)
+
+        self._slot.change(decide)
+        return found
+
+    def _before(self, kept: _Kept | None, *, same: bool) -> tuple[str, ...]:
+        """The digests of the revisions before one that is added."""
+        count = max([charge.revision + 1 for charge in self._ledger.charges()], default=0)
+        digests = () if kept is None else kept.digests
+        digests += (UNKNOWN,) * (count - len(digests))
+        if same and digests and digests[-1] == UNKNOWN:
+            return digests[:-1]
+        if same and digests:
+            raise InputError(f"--same: the images are known to be others than those of revision {len(digests) - 1}")
+        return digests
 
     def _find(self, kept: _Kept, content: str) -> int | None:
         own = _tag(kept.key, content)
         return next((i for i, known in enumerate(kept.digests) if hmac.compare_digest(known, own)), None)
 
-    def _write(self, key: str, before: tuple[str, ...], content: str) -> int:
-        """The number of the revision that is added."""
-        kept = _Kept.of(key, (*before, _tag(key, content)))
-        draft = self.path.with_name(f".{self.path.name}")
-        with on_disk(self.path):
-            draft.touch(mode=0o600)
-            disk.write(draft, kept.model_dump_json().encode())
-            draft.replace(self.path)
-            disk.sync(self.path.parent)
-        return len(before)
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        with ExitStack() as held:
-            with on_disk(self.path):
-                make_folder(self.path.parent, mode=0o700)
-                held.enter_context(exclusive(self.path.with_suffix(".lock")))
-            yield
-
     def _read(self) -> _Kept | None:
-        try:
-            kept = _Kept.model_validate_json(self.path.read_bytes())
-        except FileNotFoundError:
+        return self._parsed(self._slot.read())
+
+    def _parsed(self, raw: bytes | None) -> _Kept | None:
+        if raw is None:
             return None
-        except OSError as error:
-            raise refusal(error, self.path, "read") from None
+        try:
+            kept = _Kept.model_validate_json(raw)
         except ValueError:
             kept = None
         if kept is None or kept.check != _check(kept.key, kept.digests) or not kept.digests:
             raise InputError(f"{self.path}: damaged; restore it from a backup")
         return kept
+
+
+def _added(key: str, before: tuple[str, ...], content: str) -> bytes:
+    """What the file says with one revision more."""
+    return _Kept.of(key, (*before, _tag(key, content))).model_dump_json().encode()
 
 
 def _tag(key: str, content: str) -> str:

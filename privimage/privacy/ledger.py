@@ -11,7 +11,7 @@ it is closed, then only what was charged under it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from privimage.privacy.chain import Found, RawLine
 from privimage.privacy.entries import ENTRY, Charge, Lines, LookLine, NoLooks, Reserve
 from privimage.privacy.looks import Look, Seen
 from privimage.privacy.receipt import Receipt
+
+Fields = dict[str, Any] | None
 
 
 class Ledger(Book):
@@ -65,40 +67,46 @@ class Ledger(Book):
         """
         if not all(event.private for event in events):
             raise Violation(f"'{what}' has no noise and so no price: it is a look, not a charge")
-        with self.chain.held() as found:
-            lines = self._parsed(found)
-            for old in lines:
-                if isinstance(old, Charge) and old.id == id:
-                    if old.events != tuple(events):
-                        raise InputError(f"{self.path}: charge {id[:12]} exists with other events")
-                    if noise is not None and old.noise != noise:
-                        raise LostAnswer(
-                            f"{self.path}: '{what}' was paid for with other noise, in another store; copy the answer "
-                            "from there; it is never asked again"
-                        )
-                    return False
+        bill = under or self.under
+        named = {"under": bill, "division": self.division, "revision": self.revision or None, "noise": noise}
+        cited = {name: value for name, value in named.items() if value is not None}
+
+        def fields(lines: Lines) -> Fields:
+            old = next((line for line in lines if isinstance(line, Charge) and line.id == id), None)
+            if old is not None:
+                self._check_charged(old, what, events, noise)
+                return None
             self._check_division(lines)
-            bill = under or self.under
             if bill is not None:
                 self._check_bill(lines, bill, what, events)
-            named = {"under": bill, "division": self.division, "revision": self.revision or None, "noise": noise}
-            cited = {name: value for name, value in named.items() if value is not None}
-            self._append(found, lines, {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited})
-        return True
+            return {"kind": "charge", "id": id, "what": what, "events": _plain(events), **cited}
+
+        return self._add(fields)
+
+    def _check_charged(self, old: Charge, what: str, events: Sequence[Cost], noise: str | None) -> None:
+        """Raise unless the charge that stands there is this one."""
+        if old.events != tuple(events):
+            raise InputError(f"{self.path}: charge {old.id[:12]} exists with other events")
+        if noise is not None and old.noise != noise:
+            raise LostAnswer(
+                f"{self.path}: '{what}' was paid for with other noise, in another store; copy the answer from there; "
+                "it is never asked again"
+            )
 
     def look(self, look: Look) -> Seen:
         """The proof that this look without noise stands in the ledger, written now if the sweep had none like it.
 
         Call it before the data is touched. Raises InputError as `charge` does; BudgetExceeded if the set admits none.
         """
-        with self.chain.held() as found:
-            lines = self._parsed(found)
+        id, under = look.id(by=self.under), {} if self.under is None else {"under": self.under}
+
+        def fields(lines: Lines) -> Fields:
             self._refuse_looks(lines, [look])
-            id = look.id(by=self.under)
-            if not any(isinstance(line, LookLine) and line.id == id for line in lines):
-                under = {} if self.under is None else {"under": self.under}
-                fields = {"kind": "look", "id": id, "what": look.what, "split": look.split, **under}
-                self._append(found, lines, fields)
+            if any(isinstance(line, LookLine) and line.id == id for line in lines):
+                return None
+            return {"kind": "look", "id": id, "what": look.what, "split": look.split, **under}
+
+        self._add(fields)
         return Seen(split=look.split)
 
     def check_looks(self, looks: Sequence[Look]) -> None:
@@ -112,12 +120,9 @@ class Ledger(Book):
 
     def forbid_looks(self) -> bool:
         """True if from now on no look without noise is admitted, False if none was before. It cannot be taken back."""
-        with self.chain.held() as found:
-            lines = self._parsed(found)
-            if any(isinstance(line, NoLooks) for line in lines):
-                return False
-            self._append(found, lines, {"kind": "no-looks"})
-        return True
+        return self._add(
+            lambda lines: None if any(isinstance(line, NoLooks) for line in lines) else {"kind": "no-looks"}
+        )
 
     def reserve(self, *, id: str, what: str, events: Sequence[Cost]) -> bool:
         """True if a reservation was written; False if the same one is open already.
@@ -126,12 +131,7 @@ class Ledger(Book):
         reserved by others, until `close(id)`. Another price under an open id replaces the older one; a closed id is
         opened again. Raises as `charge` does, and if the price does not count all that was charged under the id.
         """
-        with self.chain.held() as found:
-            lines = self._parsed(found)
-            fields = self._reservation(lines, id=id, what=what, events=events)
-            if fields is not None:
-                self._append(found, lines, fields)
-        return fields is not None
+        return self._add(lambda lines: self._reservation(lines, id=id, what=what, events=events))
 
     def check(self, *, id: str, what: str, events: Sequence[Cost]) -> None:
         """Raise what `reserve` would raise; writes nothing."""
@@ -141,7 +141,7 @@ class Ledger(Book):
         if fields is not None:
             self._admitted(found, lines, fields)
 
-    def _reservation(self, lines: Lines, *, id: str, what: str, events: Sequence[Cost]) -> dict[str, Any] | None:
+    def _reservation(self, lines: Lines, *, id: str, what: str, events: Sequence[Cost]) -> Fields:
         """The fields of the line to write; None if the same reservation is open."""
         self._check_division(lines)
         old = tally.open_of(lines).get(id)
@@ -156,12 +156,7 @@ class Ledger(Book):
 
     def close(self, id: str) -> bool:
         """True if a reservation of that id was open and is now closed: what was charged under it counts, no more."""
-        with self.chain.held() as found:
-            lines = self._parsed(found)
-            if id not in tally.open_of(lines):
-                return False
-            self._append(found, lines, {"kind": "close", "id": id})
-        return True
+        return self._add(lambda lines: {"kind": "close", "id": id} if id in tally.open_of(lines) else None)
 
     def set_cap(self, budget: Budget) -> bool:
         """True if the cap was written, False if the set has this cap already.
@@ -169,16 +164,16 @@ class Ledger(Book):
         Choose it before the first access: a cap that is chosen in the light of earlier answers was not fixed
         beforehand. Raises InputError if the set has another cap, BudgetExceeded if more than this one is spent.
         """
-        with self.chain.held() as found:
-            lines = self._parsed(found)
+
+        def fields(lines: Lines) -> Fields:
             old = tally.cap_of(lines)
             if old is not None and old.budget != budget:
                 raise InputError(
                     f"{self.path}: has the cap {old.budget} already, for the lifetime of the set; got {budget}"
                 )
-            if old is None:
-                self._append(found, lines, {"kind": "cap", "cap": Cap.of(budget).model_dump(mode="json")})
-        return old is None
+            return {"kind": "cap", "cap": Cap.of(budget).model_dump(mode="json")} if old is None else None
+
+        return self._add(fields)
 
     def _check_bill(self, lines: Lines, id: str, what: str, events: Sequence[Cost]) -> None:
         """Raise BudgetExceeded unless the open reservation of that id counts these events, beside all before them."""
@@ -196,9 +191,18 @@ class Ledger(Book):
                     f"in parallel; got '{self.division}'; split it as before"
                 )
 
-    def _append(self, found: Found, before: Lines, fields: dict[str, Any]) -> None:
-        """Write the line with these fields, unless with it more would count than the cap admits."""
-        self.chain.append(found, self._admitted(found, before, fields))
+    def _add(self, fields: Callable[[Lines], Fields]) -> bool:
+        """Whether a line was added: with the fields that follow from the lines before it; None adds nothing.
+
+        Not where with it more would count than the cap admits: then BudgetExceeded is raised.
+        """
+
+        def decide(found: Found) -> RawLine | None:
+            lines = self._parsed(found)
+            new = fields(lines)
+            return None if new is None else self._admitted(found, lines, new)
+
+        return self.chain.add(decide)
 
     def _admitted(self, found: Found, before: Lines, fields: dict[str, Any]) -> RawLine:
         """The line with these fields. Raises BudgetExceeded if with it more would count than the cap admits."""

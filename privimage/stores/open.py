@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from privimage.address import ADDRESS, read_address
 from privimage.errors import InputError
 from privimage.stores.file import FileStore
 from privimage.stores.shared import SharedStore
 from privimage.stores.shelf import STORES, Shelf
 from privimage.stores.store import Store
-
-ADDRESS = "address"  # a file in the folder: the URL of the shelf that the root shares with others
 
 
 def open_store(folder: Path) -> Store:
@@ -24,17 +23,10 @@ def open_store(folder: Path) -> Store:
 
 def open_shelf(folder: Path) -> Shelf | None:
     """The shelf that the file `address` in a store's folder names, if there is one. Raises as `open_store`."""
-    path = folder / ADDRESS
-    try:
-        address = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    address = read_address(folder)
+    if address is None:
         return None
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: cannot be read; it should hold one URL, e.g. file:///mnt/privimage") from None
-    scheme, mark, _ = address.partition("://")
-    if not mark or "\n" in address:
-        raise InputError(f"{path}: should hold one URL, e.g. file:///mnt/privimage")
     try:
-        return STORES.load(scheme).open(address)
+        return STORES.load(address.partition("://")[0]).open(address)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{folder / ADDRESS}: {error}") from None

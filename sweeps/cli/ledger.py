@@ -160,8 +160,10 @@ def adopt_data(
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(f"{path}: no such ledger")
+    from privimage.privacy.book import Book
+
+    if not path.is_file() and (path.suffix != ".jsonl" or path.is_dir() or not Book(path).lines()):
+        raise InputError(f"{path}: no such ledger")  # one in a bucket has a copy here once it was read
     return _named(path)
 
 

@@ -31,6 +31,7 @@ PRIVATE = (
 # What a folder of the core may import beside itself and TOOLS. The other files beside the folders run a trial: they
 # import the folders, and only what is named here imports them.
 TOOLS = {
+    "address",
     "bucket",
     "device",
     "disk",

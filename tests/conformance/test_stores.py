@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import toys
 
+from privimage.address import ADDRESS
 from privimage.errors import InputError, LostAnswer, Unpaid
 from privimage.privacy.ledger import Ledger
 from privimage.run_trial import run
@@ -18,7 +19,7 @@ from privimage.stages import Stages
 from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.manifest import Manifest
-from privimage.stores.open import ADDRESS, open_store
+from privimage.stores.open import open_store
 from privimage.stores.public_content import check_public
 from privimage.stores.shared import SharedStore
 from privimage.stores.shelf import STORES, Shelf

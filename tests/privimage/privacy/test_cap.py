@@ -23,8 +23,8 @@ from privimage.privacy.accounting.costs import AnyOf, BestOf, Cost
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.budget import Budget, Event
 from privimage.privacy.cap import Cap
-from privimage.privacy.chain import Chain
 from privimage.privacy.entries import Reserve
+from privimage.privacy.file_chain import FileChain
 from privimage.privacy.ledger import Ledger
 from privimage.privacy.looks import Look, Seen
 
@@ -153,14 +153,14 @@ def of_two_reservations_at_once_one_is_admitted(folder: Path) -> None:
             answers.append(type(error))
 
     with pytest.MonkeyPatch.context() as patch:
-        real = Chain.append
+        real = FileChain._append
 
-        def append(self: Chain, *arguments: Any) -> None:
+        def append(self: FileChain, *arguments: Any) -> None:
             with suppress(threading.BrokenBarrierError):
                 both.wait(0.5)  # until both have found room, unless one has to wait for the other
             real(self, *arguments)
 
-        patch.setattr(Chain, "append", append)
+        patch.setattr(FileChain, "_append", append)
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
         for thread in threads:
             thread.start()
@@ -208,7 +208,7 @@ def no_lock(patch: Patch) -> None:
         def acquire(self) -> Any:
             return nullcontext()
 
-    patch.setattr("privimage.privacy.chain.FileLock", Open)
+    patch.setattr("privimage.privacy.file_chain.FileLock", Open)
 
 
 RULES = (

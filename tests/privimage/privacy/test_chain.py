@@ -19,9 +19,9 @@ import pytest
 
 from privimage import disk
 from privimage.errors import InputError
-from privimage.privacy import chain
+from privimage.privacy import chain, file_chain
 from privimage.privacy.budget import Event
-from privimage.privacy.chain import Chain
+from privimage.privacy.file_chain import FileChain
 from privimage.privacy.ledger import Ledger
 
 QUERY = Event(purpose="query", split="train", sigma=5)
@@ -165,9 +165,8 @@ def plain_hash(line: dict[str, Any]) -> str:
 
 
 def test_a_line_of_a_version_to_come_is_named(tmp_path: Path) -> None:
-    found = Chain(tmp_path / "x.jsonl")
-    with found.held() as state:
-        found.append(state, state.sealed({"kind": "refund", "id": "a"}))
+    found = FileChain(tmp_path / "x.jsonl")
+    found.add(lambda state: state.sealed({"kind": "refund", "id": "a"}))
     with pytest.raises(InputError, match="line 1 is none that this version"):
         Ledger(found.path).charges()
 
@@ -197,7 +196,7 @@ def interrupted(patch: Patch, at: int, act: Callable[[str, Callable[..., Any], t
     fake = type("os", (), {"__getattr__": lambda self, name: getattr(os, name)})()
     for name in CALLS:
         setattr(fake, name, wrap(name, getattr(os, name)))
-    for module in (chain, disk):  # of these modules only: the lock is the system's business
+    for module in (file_chain, disk):  # of these modules only: the lock is the system's business
         patch.setattr(module, "os", fake)
 
 
@@ -350,16 +349,16 @@ def check_power_cuts(tmp_path: Path, *, every_entry: bool) -> None:
         root, left = tmp_path / f"{at}", tmp_path / f"{at}-left"
         root.mkdir(parents=True)
         disk, acted = Disk(root), []
-        real = chain.os.fsync
+        real = file_chain.os.fsync
         with pytest.MonkeyPatch.context() as patch:
             interrupted(patch, at, kill_after)
-            inner = chain.os.fsync
+            inner = file_chain.os.fsync
 
             def sync(handle: int, inner: Any = inner, disk: Disk = disk) -> None:
                 inner(handle)
                 disk.sync(handle)
 
-            chain.os.fsync = sync  # type: ignore[assignment]
+            file_chain.os.fsync = sync  # type: ignore[assignment]
             try:
                 for id in IDS[:3]:
                     fill(Ledger(root / "deep" / "x.jsonl"), (id,))
@@ -419,7 +418,7 @@ def test_killed_for_real_again_and_again(tmp_path: Path) -> None:
 
 
 def no_sync_of_the_line(patch: Patch) -> None:
-    real = chain._write
+    real = file_chain._write
 
     def write(path: Path, raw: bytes, *, at: int) -> None:
         if path.suffix == ".jsonl":
@@ -428,17 +427,19 @@ def no_sync_of_the_line(patch: Patch) -> None:
         else:
             real(path, raw, at=at)
 
-    patch.setattr(chain, "_write", write)
+    patch.setattr(file_chain, "_write", write)
 
 
 def no_sync_of_the_folder(patch: Patch) -> None:
-    patch.setattr(chain, "sync", lambda path: None)
+    patch.setattr(file_chain, "sync", lambda path: None)
     patch.setattr(disk, "sync", lambda path: None)
 
 
 def the_head_comes_first(patch: Patch) -> None:
-    real = Chain._write_draft
-    patch.setattr(Chain, "_write_draft", lambda self, head: (real(self, head), self._replace_head(), real(self, head)))
+    real = FileChain._write_draft
+    patch.setattr(
+        FileChain, "_write_draft", lambda self, head: (real(self, head), self._replace_head(), real(self, head))
+    )
 
 
 @pytest.mark.parametrize("fault", [no_sync_of_the_line, no_sync_of_the_folder, the_head_comes_first])
@@ -452,8 +453,8 @@ def test_the_power_cut_sees_the_fault(tmp_path: Path, monkeypatch: Patch, fault:
 def test_without_a_head_the_cut_is_not_seen(
     tmp_path: Path, monkeypatch: Patch, read: Callable[..., chain.Found]
 ) -> None:
-    monkeypatch.setattr(Chain, "_write_draft", lambda self, head: None)
-    monkeypatch.setattr(Chain, "_replace_head", lambda self: None)
+    monkeypatch.setattr(FileChain, "_write_draft", lambda self, head: None)
+    monkeypatch.setattr(FileChain, "_replace_head", lambda self: None)
     ledger = Ledger(tmp_path / "headless.jsonl")
     fill(ledger)
     head = ledger.chain.head.read_bytes() if ledger.chain.head.exists() else None
