@@ -3,6 +3,7 @@
     python tests/benchmarks/rivals.py --minutes 60                        two draws of the stand-in, epsilon 1 and 10
     python tests/benchmarks/rivals.py --rows pdp-diffusion dpdm --draws 1 --processes 16 --out rivals.jsonl
     python tests/benchmarks/rivals.py --table rivals.jsonl                the table of an earlier run
+    python tests/benchmarks/rivals.py --longer --draws 1 --epsilons 10    rows at the cost of privimage+m
 
 The stand-in for the sensitive set are glyphs of held-out characters in ten groups (2,801 images to train on), as in
 `tuning.mode: public`. A row is tried with each of its ways of training, each with several ways of sampling;
@@ -31,6 +32,7 @@ import torch
 from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.errors import PrivImageError
+from privimage.methods.method import load
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.run_trial import run
@@ -82,7 +84,8 @@ def tuned(*ways: Settings) -> list[Settings]:
     return [{"finetune": way} for way in ways]
 
 
-ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of training, ways of sampling
+Rows = dict[str, tuple[list[Settings], list[Settings]]]
+ROWS: Rows = {  # ways of training, ways of sampling
     "nonprivate-tune": (tuned(*PLAIN), [*GUIDED, *NO_DETAIL]),
     "pdp-diffusion": (tuned(*SPECTRAL, *ADAM) + MANY, [*GUIDED, *NO_DETAIL]),
     "dpdm": (tuned(*SPECTRAL) + MANY, GUIDED),
@@ -93,22 +96,47 @@ ROWS: dict[str, tuple[list[Settings], list[Settings]]] = {  # ways of training, 
     "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
     "privimage+d": (tuned(*SPECTRAL, *ADAM) + MANY, [*GUIDED, *NO_DETAIL]),
 }
-PRIVATE = ("pdp-diffusion", "dpdm", "dp-ldm", "dp-lora", "dp-feta", "random-selection", "privimage+d")
+
+
+def many(lr: float, *lengths: int) -> list[Settings]:
+    """As MANY, at one learning rate: so many steps."""
+    return [{**MANY[0], "finetune": {**MANY[0]["finetune"], "lr": lr, "steps": steps}} for steps in lengths]
+
+
+def part(name: str, *lengths: int) -> list[Settings]:
+    """So many steps of a method's own part."""
+    return [{name: {"steps": steps}} for steps in lengths]
+
+
+LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many processor seconds as privimage+m takes
+    "dp-feta": many(1e-2, 400, 3000),
+    "dpdm": many(1e-2, 400, 3000),
+    "dp-ldm": many(1e-2, 400, 3000),
+    "dp-lora": many(1e-2, 400, 3000),
+    "dp-merf": part("match", 400, 6000),
+    "dp-ntk": part("match", 400, 5000),
+    "pearl": part("match", 400, 6000),
+    "dp-mepf": part("match", 400, 1500),
+    "dp-kernel": part("kernel", 300, 4000),
+    "gs-wgan": part("sanitized", 120, 600),
+    "dpgan": part("finetune", 50, 300),
+}
+FREE = ("nonprivate-tune", "selection-only")  # the same at every epsilon
 Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, training, ways of sampling
 
 
-def tasks(rows: list[str], draws: range) -> Iterator[Task]:
+def tasks(rows: Rows, draws: range, epsilons: list[float]) -> Iterator[Task]:
     """All tasks, the first draw of every row first."""
     for draw in draws:
-        for row in rows:
-            tunings, samplings = ROWS[row]
+        for row, (tunings, samplings) in rows.items():
             for tuning in tunings:
-                for epsilon in (10.0, 1.0) if row in PRIVATE else (10.0,):
+                for epsilon in epsilons[:1] if row in FREE else epsilons:
                     yield row, epsilon, draw, tuning, samplings
 
 
 def trial_of(row: str, epsilon: float, draw: int, tuning: Settings, sampling: Settings) -> Trial:
     """The trial on the stand-in with these settings."""
+    base = {name: value for name, value in BASE.items() if name in load(row).config.model_fields}
     values: Settings = {
         "data": {
             "sensitive": {"name": "held-out", "labels": 10, "seed": draw},
@@ -116,7 +144,7 @@ def trial_of(row: str, epsilon: float, draw: int, tuning: Settings, sampling: Se
             "stand_in": True,
         },
         "budget": {"epsilon": epsilon, "delta": 1e-5},
-        "method": {"name": row, **BASE, **tuning, "sample": sampling},
+        "method": {"name": row, **base, **tuning, **({"sample": sampling} if sampling else {})},
         "metrics": METRICS,
         "seed": draw,
     }
@@ -128,13 +156,13 @@ _data: dict[int, Data] = {}  # filled before the processes are forked
 
 
 def work(task: Task, root: Path) -> list[Settings]:
-    """One line of results for every way of sampling."""
+    """One line of results for every way of sampling; `seconds` are of the processor."""
     torch.set_num_threads(1)
     row, epsilon, draw, tuning, samplings = task
     lines = []
     for sampling in samplings:
         line: Settings = {"row": row, "epsilon": epsilon, "draw": draw, "training": tuning, "sample": sampling}
-        started = time.perf_counter()
+        started = time.process_time()
         public, sensitive = _data[draw]
         store = FileStore(root / f"store-{draw}")
         ledger = Ledger(root / f"ledger-{draw}.jsonl")  # states no price: nothing sensitive is read
@@ -145,11 +173,11 @@ def work(task: Task, root: Path) -> list[Settings]:
             line |= {name: record.value(name) for name in METRICS}
         except PrivImageError as error:
             line["failed"] = str(error)
-        lines.append(line | {"seconds": round(time.perf_counter() - started, 1)})
+        lines.append(line | {"seconds": round(time.process_time() - started, 1)})
     return lines
 
 
-def measure(rows: list[str], *, draws: range, processes: int, minutes: float, out: Path) -> None:
+def measure(todo: list[Task], *, draws: range, processes: int, minutes: float, out: Path) -> None:
     """Run tasks side by side until all are done or the time is over; append their results to `out`."""
     deadline = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +185,6 @@ def measure(rows: list[str], *, draws: range, processes: int, minutes: float, ou
             config = trial_of("dpdm", 10.0, draw, {}, {}).data
             assert isinstance(config, DataConfig)
             _data[draw] = load_data(config, root=Root(path=Path(folder)))
-        todo = list(tasks(rows, draws))
         with multiprocessing.get_context("fork").Pool(processes) as pool, out.open("a") as file:
             results = pool.imap_unordered(partial(work, root=Path(folder)), todo)
             for done in range(len(todo)):
@@ -183,13 +210,14 @@ def table(path: Path) -> None:
             failed[key] = line["failed"]
         else:
             found[key].append(line)
-    print(f"{'row':<17} {'eps':>4} {'draws':>5} " + " ".join(f"{name:>24}" for name in METRICS) + "  settings")
-    order = {row: i for i, row in enumerate(ROWS)}
+    print(f"{'row':<17} {'eps':>4} {'draws':>5} {'s':>5} " + " ".join(f"{name:>24}" for name in METRICS) + "  settings")
+    order = {row: i for i, row in enumerate({**ROWS, **LONGER})}
     means = {key: [sum(line[m] for line in lines) / len(lines) for m in METRICS] for key, lines in found.items()}
     for key in sorted(means, key=lambda key: (order[key[0]], key[1], means[key][0])):
         row, epsilon, written = key
         values = " ".join(f"{value:>24.3f}" for value in means[key])
-        print(f"{row:<17} {epsilon:>4g} {len(found[key]):>5} {values}  {written}")
+        spent = sum(line["seconds"] for line in found[key]) / len(found[key])
+        print(f"{row:<17} {epsilon:>4g} {len(found[key]):>5} {spent:>5.0f} {values}  {written}")
     for (row, epsilon, written), why in failed.items():
         print(f"{row:<17} {epsilon:>4g} failed: {why}  {written}")
 
@@ -197,7 +225,9 @@ def table(path: Path) -> None:
 def main() -> None:
     """Measure, or print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=sorted({*ROWS, *LONGER}))
+    parser.add_argument("--longer", action="store_true", help="rows with their settings, and with far more steps")
+    parser.add_argument("--epsilons", nargs="+", type=float, default=[10.0, 1.0])
     parser.add_argument("--draws", type=int, default=2, help="draws of the stand-in, seeds and queries")
     parser.add_argument("--first-draw", type=int, default=0, help="to go on where an earlier run ended")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -206,10 +236,13 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="print the table of this file only")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    known = {row: (ways, [{}]) for row, ways in LONGER.items()} if options.longer else ROWS
+    rows = {row: ways for row, ways in known.items() if options.rows is None or row in options.rows}
     if options.table is None:
+        draws = range(options.first_draw, options.first_draw + options.draws)
         measure(
-            options.rows,
-            draws=range(options.first_draw, options.first_draw + options.draws),
+            list(tasks(rows, draws, options.epsilons)),
+            draws=draws,
             processes=options.processes,
             minutes=options.minutes,
             out=options.out,
