@@ -6,7 +6,7 @@
 The method sleeps where others compute, and writes 7 MB of weights twice a trial (sleeper.py); all else is real: Ray,
 Optuna, the store, the ledger, records. *Ideal* is the sleep of the stages that ran, shared out evenly: nothing could be
 faster. Processor time counts every process of the command, Ray's own included; of a trial alone, the difference to a
-sweep of as many trials as run at once is taken. Seconds of `status`, `front` and `report` are of the whole command, start included.
+sweep of as many trials as run at once is taken. `status`, `front` and `report` are timed as whole commands.
 """
 
 from __future__ import annotations
