@@ -109,10 +109,10 @@ def part(name: str, *lengths: int) -> list[Settings]:
 
 
 LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many processor seconds as privimage+m takes
-    "dp-feta": many(1e-2, 400, 3000),
-    "dpdm": many(1e-2, 400, 3000),
-    "dp-ldm": many(1e-2, 400, 3000),
-    "dp-lora": many(1e-2, 400, 3000),
+    "dp-feta": many(1e-2, 400, 3000) + many(3e-3, 3000),
+    "dpdm": many(1e-2, 400, 3000) + many(3e-3, 3000),
+    "dp-ldm": many(1e-2, 400, 3000) + many(3e-3, 3000),
+    "dp-lora": many(1e-2, 400, 3000) + many(3e-3, 3000),
     "dp-merf": part("match", 400, 6000),
     "dp-ntk": part("match", 400, 5000),
     "pearl": part("match", 400, 6000),
