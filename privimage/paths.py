@@ -143,6 +143,11 @@ class RunFolder:
         return self.path / "internal" / "progress.json"
 
     @property
+    def journal(self) -> Path:
+        """Its trials as Optuna's studies, for optuna-dashboard: copies of the records."""
+        return self.path / "studies.journal"
+
+    @property
     def ray(self) -> Path:
         """Ray Tune's own files."""
         return self.path / "ray"

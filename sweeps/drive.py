@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pickle import UnpicklingError
@@ -25,12 +26,14 @@ from privimage.record import Record
 from privimage.schema import digest
 from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
+from privimage.sweeps.following import Onlooker, caught_up
 from privimage.sweeps.interrupt import Stopped
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import Fixed, Phase, label_of, search_at
 from privimage.sweeps.price import asked_by
 from privimage.sweeps.progress import load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
+from privimage.sweeps.studies import Studies
 from privimage.sweeps.tally import Tally
 from privimage.sweeps.work import Terms, Work
 from privimage.text import count
@@ -50,6 +53,8 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
     Raises Stopped, with how far it came, if a signal asks it to end.
     """
     work, site = phase.work, _site(phase)
+    todo = _todo(phase, site)
+    callbacks = caught_up(work.folder.records, _onlookers(phase, todo), hidden=work.sweep.tuning.hidden)
     searcher = _searcher(phase, site)
     if searcher.jobs_left == 0:
         return ()
@@ -62,13 +67,18 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
             work, actor=site.actor, tally=tally, labels=phase.labels, phase=phase.name, hidden=bool(phase.drawn)
         ):
             held = replace(site, data=ray.put((work.public, work.sensitive)))
-            failures = _fit(work, searcher, _todo(phase, site), held, at_once=at_once)
+            failures = _fit(work, searcher, todo, held, at_once=at_once, callbacks=callbacks)
     except KeyboardInterrupt:
         raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
     left = _left(phase, site)
     if left and not failures:
         return (f"{'some trials' if phase.drawn else count(left, 'trial')} ended without a record; {AGAIN}",)
     return failures
+
+
+def _onlookers(phase: Phase, todo: Fixed) -> list[Onlooker]:
+    """What shows the phase elsewhere."""
+    return [] if phase.work.studies is None else [Studies(phase, phase.work.studies, todo=todo)]
 
 
 def _counted(phase: Phase, tally: Tally) -> str:
@@ -122,13 +132,15 @@ def _left(phase: Phase, site: Site) -> int:
     return fixed + len(phase.work.sweep.seeds) * (_searcher(phase, site).jobs_left - fixed)
 
 
-def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int) -> tuple[str, ...]:
+def _fit(
+    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, callbacks: Sequence[tune.Callback]
+) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
     os.environ |= TUNE
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
-        _tuner(work, searcher, todo, site, at_once=at_once, failed=failed).fit()
+        _tuner(work, searcher, todo, site, at_once=at_once, callbacks=[failed, *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
@@ -137,7 +149,9 @@ def _fit(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_onc
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
 
 
-def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, failed: Failed) -> tune.Tuner:
+def _tuner(
+    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, callbacks: list[tune.Callback]
+) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_job, terms=work.terms, fixed=todo, site=site), _driver(work.sweep.resources)
@@ -149,7 +163,7 @@ def _tuner(work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_o
             name="tune",
             storage_path=str(site.ray),
             verbose=0,
-            callbacks=[failed],
+            callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),

@@ -49,9 +49,10 @@ def check_same(sweep: Sweep, folder: RunFolder) -> None:
 def dumped(sweep: Sweep, *, without: Collection[str] = ()) -> dict[str, Any]:
     """The sweep as plain values, its data by what it is and not by where it lies.
 
-    Without the weights of feature networks: those are known by their sha256, wherever their file lies.
+    Without the weights of feature networks, which are known by their sha256 wherever their file lies, and without the
+    places where the run is shown to others.
     """
-    values = sweep.model_dump(mode="json", exclude={"data", "features", *without})
+    values = sweep.model_dump(mode="json", exclude={"data", "features", "studies", *without})
     return {**values, "data": sweep.data.identity}
 
 

@@ -29,6 +29,7 @@ from privimage.sweeps.modes.selection import level
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.progress import told
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of
+from privimage.sweeps.study_store import open_studies
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.work import Work, warnings
 
@@ -128,13 +129,17 @@ def _heal(folder: RunFolder) -> None:
 
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
+    studies = open_studies(sweep, folder)  # or refused, before data are read
     public, sensitive = load_data(sweep.data, root=folder.root)
     sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)
     asked = asked_sigma(sweep, folder)
     bill = bill_of(sweep, asked_sigma=asked)
     ledger_of(sweep, folder.root).check_looks(looks_of(sweep))
-    work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet)
+    work = Work(
+        sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=quiet,
+        studies=studies,
+    )  # fmt: skip
     work.check()
     for store in (open_store(folder.root.store), HiddenStore(open_store(folder.root.store))):
         store.tidy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import write_whole
@@ -22,6 +22,9 @@ from privimage.sweeps.price import noise_fields, row_noise
 from privimage.sweeps.resume import keep_sigmas, ledger_of, reservation_of
 from privimage.sweeps.sweep import Sweep
 from privimage.trial import Trial, check
+
+if TYPE_CHECKING:
+    from privimage.sweeps.study_store import StudyStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Work(Terms):
     public: PublicSet
     sensitive: SensitiveData
     quiet: bool
+    studies: StudyStore | None = None  # where its trials are shown
 
     @property
     def terms(self) -> Terms:

@@ -13,8 +13,11 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from whole import IN_TURN
 
 from privimage import record as records
@@ -272,3 +275,26 @@ def test_every_line_of_a_selection_carries_the_time_of_its_beginning(tmp_path: P
         ledger.charge(id="a", what="x", events=(SGD,))
         ledger.close("s")
         assert len({line.at for line in ledger.lines()}) == expected and ledger.verify() == "agrees"
+
+
+def test_no_study_tells_of_the_trials(one: RunFolder, many: RunFolder, values: dict[str, Any], tmp_path: Path) -> None:
+    """Not while they run, nor when they ended: the winner is shown by the next start of the command."""
+    for folder in (one, many):
+        assert {name: len(trials) for name, trials in studies(folder).items()} == {
+            "tiny: comparison rows": 0, "tiny: winner at epsilon 6": 0
+        }  # fmt: skip
+    shutil.copytree(many.root.path.parent, tmp_path / "again")
+    again = ran(values, tmp_path / "again", K=9)
+    (row,), (winner,) = studies(again).values()
+    shown = {record.id for record in records.load(again.records)}
+    assert {row.user_attrs["trial"], winner.user_attrs["trial"]} == shown
+    assert row.datetime_start == row.datetime_complete == winner.datetime_start == winner.datetime_complete
+    assert "seconds" not in winner.user_attrs
+    hidden = {record.id for record in records.load(many.internal_records)}
+    assert not any(id in again.journal.read_text() for id in hidden)
+
+
+def studies(folder: RunFolder) -> dict[str, list[Any]]:
+    storage = JournalStorage(JournalFileBackend(str(folder.journal)))
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage).trials for name in names}

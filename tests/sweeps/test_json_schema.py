@@ -122,6 +122,7 @@ def files() -> Iterator[Values]:
         "search": {"method.query.sigma": {"uniform": [1, 2]}},
         "seeds": [0, 1],
         "resources": {"gpu": 0.5, "cuda_graphs": True},
+        "studies": "postgresql://me@host:5432/studies",
     }
     data = DEMO["data"] | {"stand_in": False, "revision": 1}
     yield from (DEMO | {"data": data | {"sensitive": values}} for values in sources(SensitiveConfig))
