@@ -132,11 +132,11 @@ def spent_so_far(found: Facts) -> tuple[list[SpentSoFar], list[str]]:
     for id in sensitive_of(found):
         ledger = Ledger(found.folder.root.ledger(id))
         try:
-            lines = ledger.lines() if ledger.path.exists() else None
+            lines = ledger.lines()
         except InputError as error:
             warnings.append(f"WARNING: the ledger of {id} does not verify: {error}")
             continue
-        for delta in found.bill.deltas if lines is not None else ():
-            value, why = statement.total(lines or (), delta)
+        for delta in found.bill.deltas if lines or ledger.path.exists() else ():  # else none is known here
+            value, why = statement.total(lines, delta)
             spent.append(SpentSoFar(sensitive=id, epsilon=finite(value), delta=delta, why=why))
     return spent, warnings
