@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from ray.exceptions import RayError
 
 from privimage import record as records
-from privimage.cluster.cache import SharedCache
-from privimage.cluster.resources import Resources
-from privimage.cluster.train import run_on_workers
+from privimage.cluster.cache import SharedCache, renewed
+from privimage.cluster.resources import SHARES, Resources, Share
+from privimage.cluster.train import run_alone, run_on_workers
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import private_folder
 from privimage.errors import TrialFailed
+from privimage.methods.declared import Declaration, ShareName
 from privimage.methods.method import MethodConfig
 from privimage.paths import RunFolder
 from privimage.privacy.accounting.costs import BestOf
@@ -29,10 +31,29 @@ from privimage.progress import Progress
 from privimage.record import Record, Role, untimed
 from privimage.run_trial import ask, run
 from privimage.stages import Stages
+from privimage.station import NOTHING, Behind, Elsewhere, Intention, Station
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
 from privimage.trial import Trial
 from privimage.workers import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """Where a trial stands: as which worker, in which station (None: all of it is computed here), what is behind it."""
+
+    workers: Workers
+    station: Station | None = None
+    behind: Behind = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """Where a trial goes on: with which share (None: with nothing, to wait), and what it claimed to compute there."""
+
+    share: ShareName | None = None
+    claim: Intention | None = None
+    behind: Behind = NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +86,7 @@ class Site:
         """Whether the number of trials is a secret: then nothing outside internal folders may follow from it."""
         return bool(self.selections)
 
-    def stages(self, trial: Trial, workers: Workers, *, shown: str, hidden: bool) -> Stages:
+    def stages(self, at: Stand, trial: Trial, *, shown: str, hidden: bool) -> Stages:
         """Where the trial runs its stages: over the shared store or hidden inside it; `shown` names it on the board."""
         store = open_store(self.folder.root.store)
         if hidden:
@@ -77,8 +98,15 @@ class Site:
             except RayError:
                 return  # the board is a courtesy
 
-        cache = SharedCache(store=store, actor=self.actor)
-        return Stages(workers=workers, store=store, cache=cache, ledger=self.ledger_of(trial), progress=progress)
+        cache = SharedCache(store=store, actor=self.actor, station=at.station)
+        return Stages(
+            workers=at.workers,
+            store=store,
+            cache=cache,
+            ledger=self.ledger_of(trial),
+            progress=progress,
+            behind=at.behind,
+        )
 
     def records_of(self, trial: Trial) -> Path:
         """Where the record of a trial belongs: those of a private selection are internal."""
@@ -112,20 +140,55 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     done = _find(site.records_of(trial), trial)
     if done is not None:
         return done
-    if site.resources.workers == 1:
-        torch.set_num_threads(max(1, int(site.resources.cpu)))
-        _work(trial, site, role, Workers.alone(site.resources.device, graphs=site.resources.cuda_graphs))
+    if site.resources.in_driver:
+        _work(trial, site, role, _alone(site.resources.share("default")))
     else:
-
-        def work(workers: Workers) -> None:
-            _work(trial, site, role, workers)
-
-        name = f"{trial.id}-{int(time.time())}"
-        run_on_workers(work, resources=site.resources, name=name, storage=site.ray / "train")
+        walk(trial, site=site, role=role)
     found = _find(site.records_of(trial), trial)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
     return found
+
+
+def _alone(share: Share, **at: Any) -> Stand:
+    """Of the only worker of a trial, which is this process."""
+    torch.set_num_threads(max(1, int(share.cpu)))
+    return Stand(workers=Workers.alone(share.device, graphs=share.cuda_graphs), **at)
+
+
+def walk(trial: Trial, *, site: Site, role: Role) -> None:
+    """Run a trial whose stages are computed elsewhere; this process finds what there is, and waits for the rest."""
+    declaration, moved = trial.method.member.declaration, Moved()
+    while True:
+        if moved.share is None:
+            station = Station(declaration, shares=(), driver=True)
+            at = Stand(workers=Workers.alone(), station=station, behind=moved.behind)
+            on = _work(trial, site, role, at)
+        else:
+            with nullcontext() if moved.claim is None else renewed(moved.claim, site.actor):
+                on = _compute(trial, site, role, moved, declaration)
+        if on is None:
+            return
+        moved = on
+
+
+def _compute(trial: Trial, site: Site, role: Role, moved: Moved, declaration: Declaration) -> Moved | None:
+    """The next stages of a trial, by processes that hold what these take, until others take something else."""
+    share = site.resources.share(moved.share or "default")
+    shares = [name for name in SHARES if site.resources.share(name) == share]
+
+    def at(workers: Workers) -> Stand:
+        return Stand(
+            workers=workers, station=Station(declaration, shares=shares, gpu=share.gpu > 0), behind=moved.behind
+        )
+
+    def work(workers: Workers) -> Moved | None:
+        return _work(trial, site, role, at(workers))
+
+    if share.workers > 1:
+        name = f"{trial.id}-{int(time.time())}"
+        return run_on_workers(work, share=share, name=name, storage=site.ray / "train")
+    return run_alone(work, share=share)
 
 
 def _find(path: Path, trial: Trial) -> Record | None:
@@ -134,32 +197,40 @@ def _find(path: Path, trial: Trial) -> Record | None:
     return next((record for record in records.load(path) if record.id == trial.id), None)
 
 
-def _work(trial: Trial, site: Site, role: Role, workers: Workers) -> None:
-    """Run the trial as one of its workers; the first one writes the record."""
-    drawn = trial.draw is not None
+def _work(trial: Trial, site: Site, role: Role, at: Stand) -> Moved | None:
+    """Run the trial as one of its workers; the first one writes the record. Or where it goes on."""
+    drawn, begun, clock = trial.draw is not None, datetime.now(UTC), time.perf_counter()
     public, sensitive = site.sets()
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"
-    for config in site.queries if drawn else ():  # all of them, whichever the trials that were drawn need
-        ask(
+    stages = site.stages(at, trial, shown=shown, hidden=drawn)
+    try:
+        for config in site.queries if drawn else ():  # all of them, whichever the trials that were drawn need
+            asking = site.stages(at, trial, shown=shown, hidden=False)
+            ask(trial, config, public=public, sensitive=sensitive, stages=asking)
+        record = run(
             trial,
-            config,
             public=public,
             sensitive=sensitive,
-            stages=site.stages(trial, workers, shown=shown, hidden=False),
+            stages=stages,
+            sweep=site.folder.path.name,
+            role=role,
+            weights=site.weights,
+            station=at.station,
         )
-    record = run(
-        trial,
-        public=public,
-        sensitive=sensitive,
-        stages=site.stages(trial, workers, shown=shown, hidden=drawn),
-        sweep=site.folder.path.name,
-        role=role,
-        weights=site.weights,
-    )
-    if workers.first:
-        path = site.records_of(trial)
-        if drawn:
-            private_folder(path.parent)
-        records.append(path, untimed(record) if site.hides else record)
+    except Elsewhere as to:
+        seconds = at.behind.seconds + time.perf_counter() - clock
+        behind = Behind(started=at.behind.started or begun, seconds=seconds, stages=tuple(stages.records))
+        return Moved(share=to.share, claim=to.claim, behind=behind)
+    if at.workers.first:
+        _keep(record, site, trial)
         with suppress(RayError):
             site.actor.show.remote(shown, None)
+    return None
+
+
+def _keep(record: Record, site: Site, trial: Trial) -> None:
+    """Write the record where it belongs."""
+    path = site.records_of(trial)
+    if trial.draw is not None:
+        private_folder(path.parent)
+    records.append(path, untimed(record) if site.hides else record)

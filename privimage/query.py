@@ -81,6 +81,7 @@ QUERY_FUNCTION = Stage(
     since={f"{FUNCTION}.{name}": value for name, value in SemanticsConfig.since.items()},
     world=("public",),
     fix=f"lower method.{FUNCTION}.lr",
+    share="pretrain",
 )
 STAGES = (
     QUERY_FUNCTION,

@@ -20,6 +20,7 @@ from privimage.metrics import Metric
 from privimage.privacy import accounting
 from privimage.record import Record, Role, finite
 from privimage.stages import Stages
+from privimage.station import Station
 from privimage.trial import Trial
 
 VERSIONS = ("privimage", "torch", "opacus", "dp-accounting", "numpy")
@@ -34,16 +35,20 @@ def run(
     sweep: str,
     role: Role = "search",
     weights: Path | None = None,
+    station: Station | None = None,
 ) -> Record:
     """The record of the trial: its stages computed or found, its images made and measured (`weights`: see Features).
 
-    Raises InputError if a search would learn from training without privacy, which no price covers.
+    Raises InputError if a search would learn from training without privacy, which no price covers; Elsewhere where
+    `station` says so.
     """
     if role == "search" and not trial.method.member.private:
         raise InputError(f"method.name: got {trial.method.name}, {NEVER_SEARCHED}")
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock = stages.behind.started or datetime.now(UTC), time.perf_counter() - stages.behind.seconds
     with _naming_the_fix(trial.method):
         images = trial.method.member.images(context_of(trial, public=public, sensitive=sensitive, stages=stages))
+    if station is not None:
+        station.measure()
     values = measure.measured(
         images,
         names=trial.metrics,

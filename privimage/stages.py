@@ -26,6 +26,7 @@ from privimage.progress import Progress, Tell
 from privimage.reconcile import refusal
 from privimage.record import Paid, StageRecord
 from privimage.schema import digest
+from privimage.station import NOTHING, Behind
 from privimage.stores.store import Artefact, Built, Cache, Store
 from privimage.workers import Workers
 
@@ -41,6 +42,7 @@ class Stages:
         cache: Cache,
         ledger: Ledger | CoveredLedger,
         progress: Callable[[Progress], None] = lambda now: None,
+        behind: Behind = NOTHING,
     ) -> None:
         self.workers = workers
         self.store = store
@@ -48,6 +50,7 @@ class Stages:
         self._cache = cache
         self._progress = progress
         self.records: list[StageRecord] = []
+        self.behind = behind
         self.paid: dict[str, Paid] = {}
         self._receipts: dict[str, Receipt] = {}  # of the private stages so far
         self.artefacts: dict[str, str] = {}
@@ -193,9 +196,10 @@ class Stages:
         _reset_peak()
         start = time.perf_counter()
         artefact, origin = fetch()
-        self.records.append(
-            StageRecord(name=kind, origin=origin, seconds=time.perf_counter() - start, peak_mib=_peak_mib())
-        )
+        seconds, before = time.perf_counter() - start, self.behind.stages[len(self.records) :][:1]
+        if not before or before[0].name != kind:  # else what is found here now was made for this trial before it moved
+            before = (StageRecord(name=kind, origin=origin, seconds=seconds, peak_mib=_peak_mib()),)
+        self.records += before
         self.artefacts[kind] = key
         return artefact
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from privimage import record as records
-from privimage.cluster.resources import Resources
+from privimage.cluster.resources import SHARES, Resources
 from privimage.privacy.statement import epsilon
 from privimage.progress import Progress
 from privimage.record import Record
@@ -140,8 +140,7 @@ class Display:
 
 def needs(resources: Resources) -> str:
     """What one trial needs, in words."""
-    each = f"{resources.cpu:g} CPU and {resources.gpu:g} GPU on one node"
-    return each if resources.workers == 1 else f"{resources.workers} workers with {each}"
+    return ", or ".join(dict.fromkeys(f"{resources.share(name)}" for name in SHARES)) + ", each on one node"
 
 
 def best_so_far(found: list[Record], sweep: Sweep) -> str:

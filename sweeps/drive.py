@@ -20,7 +20,7 @@ from privimage.cluster.cache import start_cache
 from privimage.cluster.connect import nodes
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
-from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
+from privimage.cluster.resources import trials_at_once
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest
@@ -96,7 +96,7 @@ def _site(phase: Phase) -> Site:
     return Site(
         folder=RunFolder(path=work.folder.path.resolve()),
         resources=work.sweep.resources,
-        actor=start_cache(f"cache-{digest(str(root))[:12]}"),
+        actor=start_cache(f"cache-{digest(str(root))[:12]}", near=work.sweep.resources.driver),
         selections=selections,
         queries=asked_by(work.sweep, asked_sigma=work.asked) if selections else (),
         reservation=work.reservation,
@@ -154,7 +154,8 @@ def _tuner(
 ) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(_job, terms=work.terms, fixed=todo, site=site), _driver(work.sweep.resources)
+            tune.with_parameters(_job, terms=work.terms, fixed=todo, site=site),
+            tune.PlacementGroupFactory([work.sweep.resources.held]),
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
@@ -179,13 +180,6 @@ def _where(job: Job, work: Work, todo: Fixed) -> str:
         return f"{where} with {values}" if values else where
     trial, _ = todo[job["fixed"]]
     return label_of(trial, work.sweep) if trial.draw is None else "a trial of the selection"
-
-
-def _driver(resources: Resources) -> dict[str, float]:
-    """What the Tune process of a trial holds: everything, or next to nothing if Ray Train workers do the work."""
-    if resources.workers > 1:
-        return {"cpu": DRIVER_CPU}
-    return {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
 
 
 def _job(job: Job, *, terms: Terms, fixed: Fixed, site: Site) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from privimage import metrics
-from privimage.cluster.resources import trials_at_once
+from privimage.cluster.resources import RAY_MEMORY, SHARES, side_by_side
 from privimage.data import HeldOutConfig
 from privimage.data.sets import PARTS, Part, PrivateSet
 from privimage.errors import InputError
@@ -73,16 +73,17 @@ def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
     data = sweep.data.sensitive
     if isinstance(data, HeldOutConfig) or data.n_train is None or data.shape is None:
         return "Not estimated: how many images the sensitive set holds is not known without reading it"
-    if sweep.resources.gpu:
+    if any(sweep.resources.share(name).gpu for name in SHARES):
         return "Not estimated: the sweep asks for a GPU, and this is timed on the CPU"
     try:
-        at_once = trials_at_once(sweep.resources, [{"CPU": float(os.cpu_count() or 1)}])
+        at_once = side_by_side(sweep.resources, [_this_machine()])
     except InputError:
         return "Not estimated: this machine does not have the resources of one trial"
     elsewhere = data.validation + (0.0 if data.has_test else data.test)
     timing = _Timing(sweep=sweep, shape=data.shape, n=data.n_train * (1 - elsewhere))
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(sweep.resources.cpu)))
+    share = sweep.resources.share("finetune")
+    torch.set_num_threads(max(1, int(share.cpu)))
     try:
         seconds, disk = timing.total(plan, tell)
         tell(TICKS, TICKS)
@@ -92,12 +93,18 @@ def estimate(plan: Plan, *, tell: Tell) -> Estimate | str:
         torch.set_num_threads(threads)
     memory = at_once * peak_resident_mib()
     return Estimate(
-        seconds=sum(seconds.values()) / at_once / sweep.resources.workers,
+        seconds=sum(seconds.values()) / at_once / share.workers,
         at_once=at_once,
-        mib=memory * sweep.resources.workers,
+        mib=memory * share.workers,
         disk=disk / 2**20,
         dearest=max(seconds, key=seconds.__getitem__),
     )
+
+
+def _this_machine() -> dict[str, float]:
+    """What Ray would count here: of the memory it takes a part for objects."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"CPU": float(os.cpu_count() or 1), "memory": RAY_MEMORY * memory}
 
 
 def _tell(tell: Tell, number: int, of: int, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ Fields as in KubeRay's API of ray.io/v1 (`rayjob_types.go`, `raycluster_types.go
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -113,7 +114,10 @@ def _head(launch: Launch) -> dict[str, Any]:
     container["volumeMounts"] = [*container["volumeMounts"], {"name": "sweep", "mountPath": CONFIG}]
     spec = _pod(container, launch)
     spec["volumes"] = [*spec["volumes"], {"name": "sweep", "configMap": {"name": launch.name}}]
-    return {"rayStartParams": {"num-cpus": "0"}, "template": {"spec": spec}}
+    start = {"num-cpus": "0"}
+    if launch.resources.driver is not None:  # quoted once more: KubeRay writes it into a shell's line
+        start["resources"] = json.dumps(json.dumps({launch.resources.driver: 1}))
+    return {"rayStartParams": start, "template": {"spec": spec}}
 
 
 def _workers(launch: Launch) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class LaunchOptions:
     max_nodes: int | None = None  # `min_nodes` if None
     cpus: int | None = None  # of every node; what one trial takes if None
     gpus: int | None = None  # likewise
-    memory: int = 16  # GiB of every node
+    memory: int | None = None  # GiB of every node; 16, or what one trial takes if that is more, if None
     gpu_type: str | None = None
     partition: str | None = None
     time: str = "24:00:00"

@@ -46,7 +46,7 @@ class RayUp(Target):
 def _cluster(launch: Launch) -> dict[str, object]:
     """The cluster. Its head takes no trial where there are others; a node without this privimage is refused at once."""
     head, *others = launch.options.host
-    alone = " --num-cpus=0" if others else ""
+    alone = (" --num-cpus=0" if others else "") + launch.driver
     same = f'test "$(privimage --version)" = "privimage {__version__}"'
     ours = f'{same} || (echo "privimage {__version__} is not installed on this machine" >&2; exit 1)'
     return {

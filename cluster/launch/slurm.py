@@ -37,7 +37,7 @@ rm -f "$ended"
 head="$(hostname -I | cut -d' ' -f1)"
 srun --cpus-per-task={cpus} --kill-on-bad-exit=1 \\
     ray symmetric-run --address "$head:{port}" --min-nodes "$SLURM_JOB_NUM_NODES" \\
-    --num-cpus={cpus} --num-gpus={gpus} -- \\
+    --num-cpus={cpus} --num-gpus={gpus}{driver} -- \\
     bash -c '{command} && touch "$0"' "$ended" &
 running=$!
 wait "$running"
@@ -70,6 +70,7 @@ class Slurm(Target):
         script = SCRIPT.format(
             name=launch.name, directives="\n".join(f"#SBATCH {word}" for word in _directives(launch)), wait=WAIT,
             activate=activate, cpus=node.cpus, gpus=node.gpus, port=PORT, command=launch.command(launch.file),
+            driver=launch.driver,  # on all nodes of the job, which are taken away together
         )  # fmt: skip
         return {f"{launch.name}.sbatch": script, launch.file: launch.text}
 

@@ -15,9 +15,11 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 from privimage.cluster.launch.options import LaunchOptions, checked, option
-from privimage.cluster.resources import DRIVER_CPU, Resources, trials_at_once
+from privimage.cluster.resources import GIB, RAY_MEMORY, SHARES, Resources, trials_at_once
 from privimage.doors import Door
 from privimage.errors import InputError
+
+MEMORY = 16  # GiB of a node that takes no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,12 @@ class Launch:
         """The command that runs the sweep, or what is left of it, on the Ray cluster that it is started in."""
         return f"privimage sweep {file} --address auto --root {self.root}"
 
+    @property
+    def driver(self) -> str:
+        """What `ray start` is told on a node for drivers, where the sweep asks for one."""
+        driver = self.resources.driver
+        return "" if driver is None else f""" --resources='{{"{driver}": 1}}'"""
+
     def activated(self, command: str) -> str:
         """A command in the environment of `venv`, where one was named."""
         return command if self.options.venv is None else f". {self.options.venv}/bin/activate && {command}"
@@ -59,18 +67,26 @@ class Launch:
     def node(self) -> NodeSize:
         """The size of a node: as given, else the whole GPUs of one trial and the cores of the workers that fit on them.
 
-        Raises InputError if not even one trial fits on the least number of such nodes.
+        Where stages differ it is large enough for each. Raises InputError if not even one trial fits on the least
+        number of such nodes.
         """
         trial, given, (least, _) = self.resources, self.options, self.options.nodes
-        gpus = math.ceil(trial.workers * trial.gpu - 1e-9) if given.gpus is None else given.gpus
-        workers = max(trial.workers, int(gpus / trial.gpu + 1e-9)) if trial.gpu else trial.workers
-        drivers = DRIVER_CPU * (workers // trial.workers) if trial.workers > 1 else 0.0
-        cpus = math.ceil(workers * trial.cpu + drivers - 1e-9) if given.cpus is None else given.cpus
+        shares = [trial.share(name) for name in SHARES]
+        gpus = max(s.gpus for s in shares) if given.gpus is None else given.gpus
+        workers = [max(s.workers, s.on_gpus(gpus)) for s in shares]
+        trials = min(n // s.workers for n, s in zip(workers, shares, strict=True)) * (1 if trial.alike else 2)
+        drivers = 0.0 if trial.in_driver else trials * trial.held.get("CPU", 0.0)
+        cores = max(n * s.cpu for n, s in zip(workers, shares, strict=True)) + drivers
+        cpus = math.ceil(cores - 1e-9) if given.cpus is None else given.cpus
+        set_aside = max(n * (s.memory or 0.0) for n, s in zip(workers, shares, strict=True)) / RAY_MEMORY
+        memory = max(MEMORY, math.ceil(set_aside)) if given.memory is None else given.memory
+        node = {"CPU": float(cpus), "GPU": float(gpus), "memory": RAY_MEMORY * memory * GIB}
+        drivers_on = {} if trial.driver is None else {trial.driver: 1.0}
         try:
-            trials_at_once(trial, [{"CPU": float(cpus), "GPU": float(gpus)}] * least)
+            trials_at_once(trial, [node | drivers_on] + [node] * (least - 1))
         except InputError as error:
-            raise InputError(f"--min-nodes, --cpus, --gpus: too small: {error}") from None
-        return NodeSize(cpus=cpus, gpus=gpus, memory=given.memory)
+            raise InputError(f"--min-nodes, --cpus, --gpus, --memory: too small: {error}") from None
+        return NodeSize(cpus=cpus, gpus=gpus, memory=memory)
 
 
 class Target(ABC):

@@ -25,6 +25,10 @@ World = Literal[
 ]
 
 
+# Training that looks at no sensitive image; training on them; drawing images and measuring them; all else.
+ShareName = Literal["pretrain", "finetune", "sample", "default"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One access to the sensitive set, before it is known with which settings: a text stands for a field of the method.
@@ -85,7 +89,7 @@ class Stage:
     in keys, so that what was kept is found. `after` are the kinds of the stages that it follows from, beside those that
     they follow from; None: all before it. `asks` is what it asks of the sensitive set. Its fields and its noise
     determine the stage without being named here.
-    `fix` says what to do where its numbers are not finite.
+    `fix` says what to do where its numbers are not finite; `share` which of the sweep's resources compute it.
     """
 
     kind: str
@@ -96,6 +100,7 @@ class Stage:
     after: tuple[str, ...] | None = None
     asks: Ask | None = None
     fix: str = "lower the learning rates"
+    share: ShareName = "default"
 
     def names(self, field: str) -> bool:
         """Whether this stage itself depends on the field."""
@@ -166,6 +171,10 @@ class Declaration:
     def fix(self, kind: str) -> str:
         """What to do where that stage made numbers that are not finite."""
         return next((stage.fix for stage in self.stages if stage.kind == kind), Stage.fix)
+
+    def share(self, kind: str) -> ShareName:
+        """Which of the sweep's resources compute that stage."""
+        return next((stage.share for stage in self.stages if stage.kind == kind), Stage.share)
 
     @property
     def asking(self) -> tuple[tuple[Stage, Ask], ...]:

@@ -69,6 +69,7 @@ class DiffusionMethod(Method):
             without=self.without,
             world=("public", "shape", "labels", "seed"),
             fix="lower method.pretrain.lr",
+            share="pretrain",
         )
         return () if self.pretrain_on == "nothing" else (*selection.get(self.pretrain_on, ()), pretrained)
 
@@ -85,14 +86,13 @@ class DiffusionMethod(Method):
                 without=unused if private else (*unused, "finetune.C"),
                 world=(*scratch, "sensitive", "shape", "labels", "seed", "draw"),
                 fix="lower method.finetune.lr",
+                share="finetune",
                 asks=Ask(
-                    purpose="dp-sgd" if private else "training",
-                    q="finetune.q",
-                    steps="finetune.steps",
+                    purpose="dp-sgd" if private else "training", q="finetune.q", steps="finetune.steps",
                     sigma=None if private else 0,
                 ),
             ),
-        )
+        )  # fmt: skip
 
     def _images(self) -> tuple[Stage, ...]:
         """Post-processing. Public weights can draw the detail where there are some beside the fine-tuned ones.
@@ -101,14 +101,12 @@ class DiffusionMethod(Method):
         """
         two = self.pretrain_on != "nothing" and self.finetune != "none"
         model = Stage(
-            kind="model",
-            fields=self.drawing,
+            kind="model", fields=self.drawing, world=("public", "seed"), share="sample",
             without=self.undrawn if two else (*self.undrawn, "sample.detail_below"),
-            world=("public", "seed"),
             fix=f"{DRAWN} or method.sample.sigma_max",
-        )
-        samples = Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN)
-        return (model, samples, *((Stage(kind="nearest"),) if self.labelled else ()))
+        )  # fmt: skip
+        samples = Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN, share="sample")
+        return (model, samples, *((Stage(kind="nearest", share="sample"),) if self.labelled else ()))
 
     def images(self, context: Context) -> Synthetic:
         """See Method."""

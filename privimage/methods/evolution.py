@@ -74,6 +74,7 @@ class EvolutionMethod(Method):
                 world=("public", "shape", "labels", "seed"),
                 after=(),
                 fix=FIX,
+                share="pretrain",
             ),
             Stage(  # of its own, so that a generator that draws no images is found out before votes are charged
                 kind="candidates",
@@ -82,6 +83,7 @@ class EvolutionMethod(Method):
                 world=("seed",),
                 after=("public-generator",),
                 fix=FIX,
+                share="sample",
             ),
             Stage(
                 kind="votes",
@@ -90,9 +92,10 @@ class EvolutionMethod(Method):
                 world=("sensitive", "public", "seed", "draw"),
                 asks=Ask(purpose="votes", steps="evolve.rounds"),
                 fix=FIX,
+                share="finetune",
             ),
-            Stage(kind="model", fields=("sample",), without=OTHERS, world=("public", "seed"), fix=FIX),
-            Stage(kind="samples", fields=("samples",), world=("seed",), fix=FIX),
+            Stage(kind="model", fields=("sample",), without=OTHERS, world=("public", "seed"), fix=FIX, share="sample"),
+            Stage(kind="samples", fields=("samples",), world=("seed",), fix=FIX, share="sample"),
         )
 
     def images(self, context: Context) -> Synthetic:

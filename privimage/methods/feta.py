@@ -43,6 +43,7 @@ class FetaMethod(DiffusionMethod):
                 without=self.without,
                 world=("shape", "labels", "seed"),
                 fix="lower method.pretrain.lr",
+                share="pretrain",
             ),
         )
 

@@ -75,8 +75,9 @@ class MatchingMethod(Method):
                 fields=("model.size", "match", *self.fields),
                 world=("shape", "labels", "seed"),
                 fix="lower method.match.lr",
+                share="pretrain",
             ),
-            Stage(kind="samples", fields=("samples",), world=("seed",), fix="lower method.match.lr"),
+            Stage(kind="samples", fields=("samples",), world=("seed",), fix="lower method.match.lr", share="sample"),
         )
 
     def images(self, context: Context) -> Synthetic:

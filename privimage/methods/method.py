@@ -149,7 +149,8 @@ class Method(ABC):
         """The stages, with that of the score."""
         if not self.generates:
             return Declaration(stages=self.stages)
-        return Declaration(stages=(*self.stages, Stage(kind="score", world=("sensitive", "score"), after=("samples",))))
+        score = Stage(kind="score", world=("sensitive", "score"), after=("samples",), share="sample")
+        return Declaration(stages=(*self.stages, score))
 
     @property
     def private(self) -> bool:

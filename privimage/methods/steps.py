@@ -41,9 +41,10 @@ class StepsMethod(Method):
                 world=("sensitive", "shape", "labels", "seed", "draw"),
                 asks=self.asks,
                 fix=fix,
+                share="finetune",
             ),
-            Stage(kind="model", fix=fix),
-            Stage(kind="samples", fields=("samples",), world=("seed",), fix=fix),
+            Stage(kind="model", fix=fix, share="sample"),
+            Stage(kind="samples", fields=("samples",), world=("seed",), fix=fix, share="sample"),
         )
 
     def check_shape(self, config: StepsConfig, shape: Shape) -> None:

@@ -38,7 +38,13 @@ class SubsetMethod(DiffusionMethod):
         return (
             *chosen,
             *left,
-            Stage(kind="samples", fields=("samples",), world=("public", "labels", "seed"), fix="look at data.public"),
+            Stage(
+                kind="samples",
+                fields=("samples",),
+                world=("public", "labels", "seed"),
+                fix="look at data.public",
+                share="sample",
+            ),
         )
 
     def images(self, context: Context) -> Synthetic:

@@ -14,8 +14,10 @@ import ray
 
 from privimage.cluster import cache
 from privimage.cluster.cache import LEASE_SECONDS, CacheActor, CacheState, SharedCache, start_cache
+from privimage.methods.declared import Declaration, Stage
 from privimage.progress import Progress
 from privimage.schema import digest
+from privimage.station import PATIENCE_SECONDS, Elsewhere, Station
 from privimage.stores.file import FileStore
 from privimage.stores.store import Built
 
@@ -237,3 +239,72 @@ def test_a_name_is_one_actor(actor: Any) -> None:
     same = start_cache(NAME)
     ray.get(same.show.remote("t3", Progress(stage="stage")))
     assert "t3" in ray.get(actor.board.remote())
+
+
+# -- places that do not hold what building takes
+
+
+def test_an_intention_is_waited_for_and_taken_over_by_who_can_build() -> None:
+    state = CacheState()
+    answer, intended = state.claim("a", now=0.0, able=False)
+    assert answer == "build"
+    assert state.claim("a", now=1.0, able=False) == ("wait", None)  # another that has nothing either
+    assert state.renew("a", intended, now=LEASE_SECONDS - 1)
+    answer, token = state.claim("a", now=LEASE_SECONDS + 1)
+    assert answer == "build" and token != intended
+    assert not state.renew("a", intended, now=LEASE_SECONDS + 1)
+    assert state.claim("a", now=LEASE_SECONDS + 2) == ("wait", None)  # that one builds
+    state.release("a", intended)
+    assert state.claim("a", now=LEASE_SECONDS + 2) == ("wait", None)
+
+
+DECLARED = Declaration(stages=(Stage(kind="kind", share="pretrain"),))
+
+
+def never() -> Built:
+    raise AssertionError("built")
+
+
+def test_what_is_not_built_here_is_claimed_and_moves_the_trial(tmp_path: Path, actor: Any) -> None:
+    """To where it is: the claim holds others off who hold nothing, until one builds who holds what it takes."""
+    store, key = FileStore(tmp_path), key_of(tmp_path)
+    driver = SharedCache(store=store, actor=actor, station=Station(DECLARED, shares=(), driver=True))
+    with pytest.raises(Elsewhere) as to:
+        driver.fetch("kind", key, never)
+    assert to.value.share == "pretrain" and to.value.claim is not None
+    wrong = SharedCache(store=store, actor=actor, station=Station(DECLARED, shares=("sample",)))
+    with pytest.raises(Elsewhere) as leaves:
+        wrong.fetch("kind", key, never)
+    assert leaves.value.share is None and leaves.value.claim is None
+    right = SharedCache(store=store, actor=actor, station=Station(DECLARED, shares=("pretrain",), gpu=True))
+    _, origin = right.fetch("kind", key, lambda: Built(arrays={"x": np.zeros(1)}, privacy="public"))
+    assert origin == "built"
+    assert driver.fetch("kind", key, never)[1] == wrong.fetch("kind", key, never)[1] == "hit"
+
+
+def test_a_gpu_is_not_held_for_long_while_another_builds(tmp_path: Path, actor: Any) -> None:
+    store, key = FileStore(tmp_path), key_of(tmp_path)
+    assert ray.get(actor.claim.remote(lease_of(tmp_path), 0.0))[0] == "build"
+    holder = SharedCache(store=store, actor=actor, station=Station(DECLARED, shares=("pretrain",), gpu=True))
+    began = time.monotonic()
+    with pytest.raises(Elsewhere) as leaves:
+        holder.fetch("kind", key, never)
+    assert leaves.value.share is None and time.monotonic() - began < PATIENCE_SECONDS + 5
+
+
+def test_a_dead_cache_builds_nothing_where_that_is_not_done(tmp_path: Path, local_ray: None) -> None:
+    gone = start_cache("test-cache-gone")
+    ray.kill(gone)
+    station = Station(DECLARED, shares=(), driver=True)
+    with pytest.raises(Elsewhere) as to:
+        SharedCache(store=FileStore(tmp_path), actor=gone, station=station).fetch("kind", key_of(tmp_path), never)
+    assert to.value.share == "pretrain"
+
+
+def test_at_the_end_everything_is_computed_where_images_are_measured() -> None:
+    station = Station(DECLARED, shares=("sample",))
+    assert not station.has("kind")
+    station.measure()
+    assert station.has("kind")
+    with pytest.raises(Elsewhere):
+        Station(DECLARED, shares=("pretrain",)).measure()

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from privimage import checkpoint
-from privimage.cluster.resources import Resources
+from privimage.cluster.resources import Share
 from privimage.cluster.train import run_on_workers
 from privimage.errors import InputError
 from privimage.privacy.ledger import Ledger
@@ -23,7 +23,7 @@ from privimage.workers import Workers
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 
-HALF = Resources(workers=2, cpu=0.5)
+HALF = Share(workers=2, cpu=0.5)
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_workers_form_one_group(tmp_path: Path, local_ray: None) -> None:
         line = f"{workers.size} {workers.first} {values[0].tolist()} {values[1].item()} {said} {workers.device}"
         (tmp_path / f"{workers.rank}").write_text(line)
 
-    run_on_workers(work, resources=HALF, name="group", storage=tmp_path / "ray")
+    run_on_workers(work, share=HALF, name="group", storage=tmp_path / "ray")
     rest = "[3.0, 3.0, 3.0] 10.0 hello from 0 cpu"
     assert (tmp_path / "0").read_text() == f"2 True {rest}"
     assert (tmp_path / "1").read_text() == f"2 False {rest}"
@@ -54,7 +54,7 @@ def test_a_worker_that_dies_is_started_again_with_its_group(tmp_path: Path, loca
         workers.all_reduce([torch.ones(1)])
         (tmp_path / f"done-{workers.rank}").touch()
 
-    run_on_workers(work, resources=HALF, name="dies", storage=tmp_path / "ray", retries=1)
+    run_on_workers(work, share=HALF, name="dies", storage=tmp_path / "ray", retries=1)
     assert (tmp_path / "starts-0").read_text() == (tmp_path / "starts-1").read_text() == "xx"
     assert (tmp_path / "done-0").exists() and (tmp_path / "done-1").exists()
 
@@ -87,7 +87,7 @@ def test_a_group_that_dies_in_mid_stage_goes_on_from_its_checkpoint(tmp_path: Pa
         artefact = stages.public("kind", {}, build)
         (tmp_path / f"done-{workers.rank}").write_text(str(artefact.arrays["weight"].item()))
 
-    run_on_workers(work, resources=HALF, name="goes-on", storage=tmp_path / "ray", retries=1)
+    run_on_workers(work, share=HALF, name="goes-on", storage=tmp_path / "ray", retries=1)
     for rank in (0, 1):
         assert (tmp_path / f"done-{rank}").read_text() == "10.0"
         assert (tmp_path / f"restored-{rank}").read_text() in ("03", "04")  # the first one may be a step ahead
@@ -102,4 +102,4 @@ def test_an_error_of_a_worker_reaches_the_caller(tmp_path: Path, local_ray: None
             raise InputError("what went wrong")
 
     with pytest.raises(InputError, match="what went wrong"):
-        run_on_workers(work, resources=HALF, name="error", storage=tmp_path / "ray", retries=0)
+        run_on_workers(work, share=HALF, name="error", storage=tmp_path / "ray", retries=0)

@@ -124,6 +124,10 @@ def files() -> Iterator[Values]:
         "resources": {"gpu": 0.5, "cuda_graphs": True},
         "studies": "postgresql://me@host:5432/studies",
     }
+    share = {"workers": 2, "cpu": 1, "gpu": 1, "memory": 8, "cuda_graphs": True}
+    shares = {name: share for name in ("pretrain", "finetune", "sample")}
+    yield DEMO | {"resources": {**share, **shares, "driver": "head"}}
+    yield DEMO | {"resources": {"default": share, **shares}}
     data = DEMO["data"] | {"stand_in": False, "revision": 1}
     yield from (DEMO | {"data": data | {"sensitive": values}} for values in sources(SensitiveConfig))
     yield from (DEMO | {"data": data | {"public": values}} for values in sources(PublicConfig))
@@ -212,6 +216,8 @@ VALUES = {
     "budgets.0.delta": ["1e-5", "0.01", "0.02", "0", "1e-16", "'1e-5'"],
     "budgets.0.epsilon": ["2e1", "1e-3", "1000", "'1'", "0", ".5"],
     "resources.gpu": ["0.5", "-1", "null"],
+    "resources.finetune": ["{gpu: 0.5}", "{gpu: -1}", "null", "{}", "{gpu: null}", "[]"],
+    "resources.driver": ["head", "null", "'node:a'", "3", "''"],
     "tuning": ["{mode: explore}", "{}", "{mode: best}", "{covers: all}", "null", "{mode: explore, eta: 1}"],
     "tuning.stand_in": ["{name: held-out, share: 0.5}", "{mode: public}"],
     "data.sensitive.id": ["a", "a/b", "A", "a b", ".a", "a.b_c-1", "3", "''", "a" * 100, "a" * 101],

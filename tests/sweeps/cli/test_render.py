@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import shlex
@@ -29,6 +30,7 @@ from privimage.cluster.launch.docker import installed
 from privimage.cluster.launch.target import DOOR, Launch, LaunchOptions
 from privimage.cluster.resources import Resources, trials_at_once
 from privimage.errors import InputError
+from privimage.schema import parse
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., tuple[int, str, str]]
@@ -38,7 +40,7 @@ OPTIONS = {
     "ray-up": ("--host", "10.0.0.1", "--host", "10.0.0.2", "--user", "ubuntu", "--shared", "/shared"),
     "docker": (),
 }
-GPU = {"resources": {"workers": 2, "cpu": 3, "gpu": 0.5}}  # two workers on one GPU, and a driver beside them
+GPU = {"resources": {"workers": 2, "cpu": 3, "gpu": 1}}  # two workers, and a driver beside them
 
 
 @pytest.fixture
@@ -149,17 +151,54 @@ def test_nothing_is_replaced_unasked(privimage: Run, write_sweep: Callable[..., 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("cpu", [0.5, 1, 3])
-@pytest.mark.parametrize("gpu", [0, 0.25, 0.3, 1, 2])
+@pytest.mark.parametrize("gpu", [0, 0.6, 1, 2])
 def test_a_trial_fits_on_the_node_that_is_asked_for(workers: int, cpu: float, gpu: float) -> None:
     resources = Resources(workers=workers, cpu=cpu, gpu=gpu)
     node = Launch(name="a", text="", resources=resources, options=LaunchOptions()).node()
     assert trials_at_once(resources, [{"CPU": node.cpus, "GPU": node.gpus}]) >= 1
-    assert node.gpus - workers * gpu < 1, "no more whole GPUs than a trial takes"
+    assert node.gpus == workers * math.ceil(gpu), "no more whole GPUs than a trial takes"
+
+
+def test_small_trials_share_the_gpu_of_a_node() -> None:
+    resources = Resources(cpu=2, gpu=0.3)
+    node = Launch(name="a", text="", resources=resources, options=LaunchOptions()).node()
+    assert (node.gpus, node.cpus) == (1, 6)
+    assert trials_at_once(resources, [{"CPU": node.cpus, "GPU": node.gpus}]) == 3
+
+
+def test_a_node_holds_every_stage() -> None:
+    """The most GPUs that one takes, cores for as many trials as fit there, their drivers, and the memory."""
+    shares = {"pretrain": {"gpu": 2}, "finetune": {"gpu": 1, "memory": 24}, "sample": {"cpu": 6}}
+    resources = parse(Resources, {"cpu": 2, **shares, "driver": "head"})
+    node = Launch(name="a", text="", resources=resources, options=LaunchOptions()).node()
+    assert (node.gpus, node.cpus, node.memory) == (2, 6, 69)
+    options = LaunchOptions(memory=32)
+    with pytest.raises(InputError, match=r"--memory: too small: resources\.finetune: .* 24 GiB, .* 22.4 GiB"):
+        Launch(name="a", text="", resources=resources, options=options).node()
+
+
+def test_the_nodes_of_drivers_have_their_resource(rendered: Callable[..., Path]) -> None:
+    driver = {"resources": {"driver": "stays"}}
+    docs = list(yaml.safe_load_all((rendered("kuberay", **driver) / "tiny.rayjob.yaml").read_text()))
+    spec = docs[1]["spec"]["rayClusterSpec"]
+    assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "resources": '"{\\"stays\\": 1}"'}
+    assert spec["workerGroupSpecs"][0]["rayStartParams"] == {}
+    shown = subprocess.run(
+        f"echo {spec['headGroupSpec']['rayStartParams']['resources']}", shell=True, capture_output=True, text=True
+    ).stdout
+    assert json.loads(shown) == {"stays": 1}
+
+
+@pytest.mark.parametrize(("target", "file", "times"), [("slurm", "tiny.sbatch", 1), ("ray-up", "tiny.cluster.yaml", 1)])
+def test_ray_start_is_told_of_drivers(rendered: Callable[..., Path], target: str, file: str, times: int) -> None:
+    text = (rendered(target, resources={"driver": "stays"}) / file).read_text()
+    assert "--resources=" in text and len(re.findall("stays", text)) == times
+    assert "--resources" not in (rendered(target, "--force") / file).read_text()
 
 
 def test_a_node_that_is_too_small_is_refused() -> None:
     options = LaunchOptions(cpus=2, min_nodes=2)
-    with pytest.raises(InputError, match=r"--min-nodes, --cpus, --gpus: too small: .* needs 4 CPU"):
+    with pytest.raises(InputError, match=r"--min-nodes, --cpus, --gpus, --memory: too small: .* needs 4 CPU"):
         Launch(name="a", text="", resources=Resources(cpu=4), options=options).node()
 
 
@@ -183,7 +222,7 @@ def test_a_ray_job_has_the_fields_of_kuberay(rendered: Callable[..., Path]) -> N
     assert (group["minReplicas"], group["maxReplicas"], group["replicas"]) == (2, 8, 8)
     pod = group["template"]["spec"]
     (worker,) = pod["containers"]
-    limits = {"cpu": "7", "memory": "64Gi", "nvidia.com/gpu": "1"}
+    limits = {"cpu": "7", "memory": "64Gi", "nvidia.com/gpu": "2"}
     assert worker["resources"] == {"requests": limits, "limits": limits}
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100"}
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
@@ -282,7 +321,7 @@ def test_a_batch_script_asks_slurm_for_what_the_sweep_takes(rendered: Callable[.
     assert asked == {
         "--job-name=tiny", "--nodes=2-4", "--ntasks-per-node=1", "--cpus-per-task=7", "--mem=16G", "--exclusive",
         "--time=1-00:00:00", "--signal=B:USR1@120", "--requeue", "--open-mode=append", "--output=tiny-%j.log",
-        "--gpus-per-node=h100:1", "--partition=gpu",
+        "--gpus-per-node=h100:2", "--partition=gpu",
     }  # fmt: skip
     assert script.index("\n#SBATCH") < script.index("\nset -u"), "Slurm reads none behind the first command"
     assert "\n. /s/venv/bin/activate || exit 1\n" in script
