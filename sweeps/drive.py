@@ -17,13 +17,12 @@ from ray.tune import TuneError
 
 from privimage import record as records
 from privimage.cluster.cache import start_cache
-from privimage.cluster.connect import nodes
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
-from privimage.cluster.resources import trials_at_once
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest
+from privimage.sweeps.at_once import Capacity, Following
 from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.following import Onlooker, caught_up
@@ -59,15 +58,15 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
     if searcher.jobs_left == 0:
         return ()
     shutil.rmtree(site.ray, ignore_errors=True)  # what Tune left there: no run is gone on with from it
-    at_once = trials_at_once(work.sweep.resources, nodes())
+    room = Capacity(work.sweep.resources)
     search = _search_trials(work) if phase.searching else (0,) * len(work.sweep.budgets)
-    tally = Tally(work, fixed=phase.labels, search=search, at_once=at_once)
+    tally = Tally(work, fixed=phase.labels, search=search, at_once=room)
     try:
         with Display(
             work, actor=site.actor, tally=tally, labels=phase.labels, phase=phase.name, hidden=bool(phase.drawn)
         ):
             held = replace(site, data=ray.put((work.public, work.sensitive)))
-            failures = _fit(work, searcher, todo, held, at_once=at_once, callbacks=callbacks)
+            failures = _fit(work, searcher, todo, held, room=room, callbacks=callbacks)
     except KeyboardInterrupt:
         raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
     left = _left(phase, site)
@@ -133,14 +132,14 @@ def _left(phase: Phase, site: Site) -> int:
 
 
 def _fit(
-    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, callbacks: Sequence[tune.Callback]
+    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, room: Capacity, callbacks: Sequence[tune.Callback]
 ) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
     os.environ |= TUNE
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
-        _tuner(work, searcher, todo, site, at_once=at_once, callbacks=[failed, *callbacks]).fit()
+        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
@@ -150,7 +149,7 @@ def _fit(
 
 
 def _tuner(
-    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, at_once: int, callbacks: list[tune.Callback]
+    work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, room: Capacity, callbacks: list[tune.Callback]
 ) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
@@ -158,7 +157,7 @@ def _tuner(
             tune.PlacementGroupFactory([work.sweep.resources.held]),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=searcher.jobs_left, max_concurrent_trials=at_once, reuse_actors=True
+            search_alg=Following(searcher, room=room), num_samples=searcher.jobs_left, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from privimage.record import Record
 from privimage.sweeps.past import searched
@@ -16,10 +16,12 @@ class Tally:
     """Counts the records of a phase by row, and knows how long a trial of each takes.
 
     `fixed` are the trials that may be counted, by id, with their row; `search` is how many trials the search makes at
-    every budget.
+    every budget. `at_once` says how many trials run at the same time.
     """
 
-    def __init__(self, work: Work, *, fixed: Mapping[str, str], search: Sequence[int], at_once: int) -> None:
+    def __init__(
+        self, work: Work, *, fixed: Mapping[str, str], search: Sequence[int], at_once: Callable[[], int]
+    ) -> None:
         self._work, self._fixed, self._at_once = work, fixed, at_once
         self._totals = Counter(fixed.values())
         for budget, trials in zip(work.sweep.budgets, search, strict=True):
@@ -48,7 +50,7 @@ class Tally:
         mean = sum(known) / len(known)
         means = {label: sum(row) / len(row) for label, row in seconds.items()}
         rest = sum((row.total - row.done) * means.get(row.label, mean) for row in self.rows(found))
-        return rest / self._at_once
+        return rest / self._at_once()
 
     def _row(self, record: Record) -> str | None:
         if record.id not in self._rows:

@@ -84,7 +84,7 @@ def test_a_comparison_row_that_is_a_trial_of_the_search_counts_for_it_and_others
 
 
 def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -> None:
-    tally = Tally(work, fixed={t.id: label_of(t, work.sweep) for t in work.rows}, search=(6, 6), at_once=2)
+    tally = Tally(work, fixed={t.id: label_of(t, work.sweep) for t in work.rows}, search=(6, 6), at_once=lambda: 2)
     assert tally.left([]) is None
     rows = [t for t in work.rows if t.method.name == "dpdm"]
     found = [record(searched(work, 7.0), seconds=30), *(record(t, role="compare", seconds=5) for t in rows[:1])]
@@ -104,7 +104,7 @@ def test_rows_are_counted_and_the_rest_is_timed_by_their_own_means(work: Work) -
 def test_two_budgets_with_one_epsilon_are_two_rows(work: Work) -> None:
     budgets = tuple(Budget(epsilon=epsilon, delta=delta) for epsilon, delta in ((1, 1e-5), (1, 1e-6), (10, 1e-5)))
     searching = replace(work, sweep=work.sweep.model_copy(update={"budgets": budgets}))
-    rows = Tally(searching, fixed={}, search=(6, 4, 2), at_once=1).rows([])
+    rows = Tally(searching, fixed={}, search=(6, 4, 2), at_once=lambda: 1).rows([])
     assert [(row.label, row.total) for row in rows] == [
         ("search at epsilon 1, delta 1e-05", 6),
         ("search at epsilon 1, delta 1e-06", 4),
