@@ -36,7 +36,7 @@ class Capacity:
         return self._fits
 
 
-class Following(ConcurrencyLimiter):  # type: ignore[misc]
+class RoomLimiter(ConcurrencyLimiter):  # type: ignore[misc]
     """Ray's limit of a searcher, which stays as it was when Tune began, set anew at every trial that is asked for."""
 
     def __init__(self, searcher: Searcher, *, room: Callable[[], int]) -> None:

@@ -22,7 +22,7 @@ from privimage.cluster.memory import give_back, share_arena
 from privimage.paths import RunFolder
 from privimage.record import Record
 from privimage.schema import digest
-from privimage.sweeps.at_once import Capacity, Following
+from privimage.sweeps.at_once import Capacity, RoomLimiter
 from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.following import Onlooker, caught_up
@@ -157,7 +157,7 @@ def _tuner(
             tune.PlacementGroupFactory([work.sweep.resources.held]),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=Following(searcher, room=room), num_samples=searcher.jobs_left, reuse_actors=True
+            search_alg=RoomLimiter(searcher, room=room), num_samples=searcher.jobs_left, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="tune",

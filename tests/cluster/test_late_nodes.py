@@ -19,7 +19,7 @@ from privimage.cluster.resources import Resources
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 from privimage.sweeps import at_once
-from privimage.sweeps.at_once import Capacity, Following
+from privimage.sweeps.at_once import Capacity, RoomLimiter
 
 QUICK = {  # a node that was killed is found out within seconds
     "RAY_health_check_initial_delay_ms": "1000",
@@ -41,16 +41,16 @@ class Endless(Searcher):  # type: ignore[misc]
 
 def test_as_many_are_asked_for_as_there_is_room_for_now() -> None:
     room = 1
-    following = Following(Endless(metric="x", mode="min"), room=lambda: room)
-    assert following.suggest("a") and following.suggest("b") is None
+    limiter = RoomLimiter(Endless(metric="x", mode="min"), room=lambda: room)
+    assert limiter.suggest("a") and limiter.suggest("b") is None
     room = 3
-    assert following.suggest("b") and following.suggest("c") and following.suggest("d") is None
+    assert limiter.suggest("b") and limiter.suggest("c") and limiter.suggest("d") is None
     room = 1
-    following.on_trial_complete("a")
-    assert following.suggest("d") is None
-    following.on_trial_complete("b")
-    following.on_trial_complete("c")
-    assert following.suggest("d")
+    limiter.on_trial_complete("a")
+    assert limiter.suggest("d") is None
+    limiter.on_trial_complete("b")
+    limiter.on_trial_complete("c")
+    assert limiter.suggest("d")
 
 
 def test_the_room_is_that_of_the_nodes_that_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from privimage import record as records
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 
-RESOURCES = {"default": {"cpu": 0.2}, "pretrain": {"gpu": 1}, "finetune": {"gpu": 0.5}}
+RESOURCES = {"driver": "stays", "default": {"cpu": 0.2}, "pretrain": {"gpu": 1}, "finetune": {"gpu": 0.5}}
 
 
 @pytest.mark.slow
@@ -23,12 +23,22 @@ RESOURCES = {"default": {"cpu": 0.2}, "pretrain": {"gpu": 1}, "finetune": {"gpu"
 def test_a_trial_holds_what_its_stage_takes_and_nothing_while_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_values: Callable[[], dict[str, Any]]
 ) -> None:
-    """Two trials begin at once and share the first stage. A process that draws images is killed once."""
+    """Two trials begin at once and share the first stage. A process that draws images is killed once.
+
+    The head has no CPU: what runs there are the drivers and the cache, which are asked for there.
+    """
     install(tmp_path / "site", METHOD, monkeypatch, name="slow")
     file = slow_sweep(tiny_values(), tmp_path, resources=RESOURCES)
-    with two_nodes.cluster({"num_cpus": 2, "num_gpus": 2}, python=[tmp_path / "site"], SLOW_LOG=str(tmp_path)) as nodes:
+    head, worker = {"num_cpus": 0, "resources": {"stays": 1}}, {"num_cpus": 2, "num_gpus": 2}
+    with two_nodes.cluster(head, worker, python=[tmp_path / "site"], SLOW_LOG=str(tmp_path)) as nodes:
         done = nodes.sweep(file, root=tmp_path / "runs")
+        (tmp_path / "other").mkdir()
+        other = slow_sweep(tiny_values(), tmp_path / "other", resources={**RESOURCES, "driver": "leaves"})
+        refused = nodes.sweep(other, root=tmp_path / "other")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert refused.returncode == 2, refused.stderr
+    assert "resources.driver: got 'leaves', but no node of Ray has it" in refused.stderr.splitlines()[-1]
+    assert not list((tmp_path / "other").rglob("*.jsonl")), "nothing was charged"
     log = logged(tmp_path)
     (warm,) = log["warm"]
     assert warm["device"] == "cuda" and warm["mine"]["GPU"] == 1
