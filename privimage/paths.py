@@ -148,6 +148,11 @@ class RunFolder:
         return self.path / "studies.journal"
 
     @property
+    def trackers(self) -> Path:
+        """What trackers keep here, and which records they were given."""
+        return self.path / "trackers"
+
+    @property
     def ray(self) -> Path:
         """Ray Tune's own files."""
         return self.path / "ray"

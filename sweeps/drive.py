@@ -20,6 +20,7 @@ from privimage.cluster.cache import start_cache
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
 from privimage.paths import RunFolder
+from privimage.privacy.guarantee import sentences
 from privimage.record import Record
 from privimage.schema import digest
 from privimage.sweeps.at_once import Capacity, RoomLimiter
@@ -34,6 +35,7 @@ from privimage.sweeps.progress import load_records
 from privimage.sweeps.searcher import Job, SweepSearcher, configurations
 from privimage.sweeps.studies import Studies
 from privimage.sweeps.tally import Tally
+from privimage.sweeps.trackers.tracking import trackers_of
 from privimage.sweeps.work import Terms, Work
 from privimage.text import count
 
@@ -77,7 +79,10 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
 
 def _onlookers(phase: Phase, todo: Fixed) -> list[Onlooker]:
     """What shows the phase elsewhere."""
-    return [] if phase.work.studies is None else [Studies(phase, phase.work.studies, todo=todo)]
+    work = phase.work
+    stated = "public data" if work.sweep.data.stand_in else sentences(work.bill)[0]
+    studies = [] if work.studies is None else [Studies(phase, work.studies, todo=todo)]
+    return [*studies, *trackers_of(work.sweep, work.folder, stated=stated)]
 
 
 def _counted(phase: Phase, tally: Tally) -> str:

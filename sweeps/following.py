@@ -31,6 +31,9 @@ class Onlooker(Protocol):
     def failed(self, job: Job) -> None:
         """This job has failed."""
 
+    def close(self) -> None:
+        """Nothing more comes."""
+
 
 class NewRecords:
     """The records of a file, each given once: only what was added since the last look is read."""
@@ -74,6 +77,11 @@ class Following(tune.Callback):  # type: ignore[misc]
         self.on_trial_complete(iteration, trials, trial)
         for onlooker in self._onlookers:
             onlooker.failed(trial.config)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Called by Tune at its end."""
+        for onlooker in self._onlookers:
+            onlooker.close()
 
 
 def caught_up(records: Path, onlookers: Sequence[Onlooker], *, hidden: bool) -> list[Following]:

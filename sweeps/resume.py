@@ -52,7 +52,7 @@ def dumped(sweep: Sweep, *, without: Collection[str] = ()) -> dict[str, Any]:
     Without the weights of feature networks, which are known by their sha256 wherever their file lies, and without the
     places where the run is shown to others.
     """
-    values = sweep.model_dump(mode="json", exclude={"data", "features", "studies", *without})
+    values = sweep.model_dump(mode="json", exclude={"data", "features", "studies", "trackers", *without})
     return {**values, "data": sweep.data.identity}
 
 

@@ -31,6 +31,7 @@ from privimage.sweeps.progress import told
 from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of
 from privimage.sweeps.study_store import open_studies
 from privimage.sweeps.sweep import Sweep
+from privimage.sweeps.trackers.tracking import check_trackers
 from privimage.sweeps.work import Work, warnings
 
 
@@ -129,7 +130,8 @@ def _heal(folder: RunFolder) -> None:
 
 def _prepared(sweep: Sweep, folder: RunFolder, *, quiet: bool) -> Work:
     """The sweep with its bill and its data, checked."""
-    studies = open_studies(sweep, folder)  # or refused, before data are read
+    check_trackers(sweep, folder)  # or refused, before data are read; so are studies
+    studies = open_studies(sweep, folder)
     public, sensitive = load_data(sweep.data, root=folder.root)
     sweep = at_revision(sweep, Contents(folder.root, sweep.data.sensitive.id).revision(sensitive.content))
     check_same(sweep, folder)

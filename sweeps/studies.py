@@ -92,6 +92,9 @@ class Studies:
                 if state == TrialState.RUNNING:
                     self._close(shown, trial.id, number)
 
+    def close(self) -> None:
+        """Nothing: every trial is written as it ends."""
+
     def _names(self) -> list[str]:
         rows = [self._name(ROWS)] if self._phase.rows and self._objectives(ROWS) else []
         searched = self._sweep.budgets if self._sweep.trials and self._objectives("") else ()

@@ -41,6 +41,7 @@ from privimage.sweeps.modes.tuning import Tuning
 from privimage.sweeps.row import Row
 from privimage.sweeps.space import Choice, Dimension
 from privimage.sweeps.study_address import ADDRESS, JOURNAL
+from privimage.sweeps.trackers.config import Trackers
 from privimage.trial import Draw, Trial
 
 MOST_DELTA = 0.01
@@ -73,9 +74,8 @@ class Sweep(Frozen):
     trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget; in mode select their mean
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), ONCE] = (0,)  # of what is public
     resources: Resources = Resources()
-    studies: Annotated[str | None, ADDRESS] = (
-        JOURNAL  # where Optuna's studies are shown: a file, or a PostgreSQL server
-    )
+    studies: Annotated[str | None, ADDRESS] = JOURNAL  # Optuna's, to be looked at: a file, or a server
+    trackers: Trackers = Trackers()  # where finished trials are shown as well
 
     @classmethod
     def load(cls, file: str | Path, *, set: Mapping[str, Any] = {}) -> Sweep:

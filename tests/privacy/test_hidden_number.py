@@ -49,6 +49,7 @@ SELECT: dict[str, Any] = {
     "search": {"method.query.k1": {"choice": [1, 2]}, "method.select.ratio": {"choice": [0.2, 0.5]}},
     "compare": ["selection-only"],
     "trials": 3,
+    "trackers": {"tensorboard": True},
 }
 MANY = 2  # trials, where the other selection has one
 
@@ -277,12 +278,15 @@ def test_every_line_of_a_selection_carries_the_time_of_its_beginning(tmp_path: P
         assert len({line.at for line in ledger.lines()}) == expected and ledger.verify() == "agrees"
 
 
-def test_no_study_tells_of_the_trials(one: RunFolder, many: RunFolder, values: dict[str, Any], tmp_path: Path) -> None:
+def test_no_study_and_no_tracker_tells_of_the_trials(
+    one: RunFolder, many: RunFolder, values: dict[str, Any], tmp_path: Path
+) -> None:
     """Not while they run, nor when they ended: the winner is shown by the next start of the command."""
     for folder in (one, many):
         assert {name: len(trials) for name, trials in studies(folder).items()} == {
             "tiny: comparison rows": 0, "tiny: winner at epsilon 6": 0
         }  # fmt: skip
+        assert not folder.trackers.exists()
     shutil.copytree(many.root.path.parent, tmp_path / "again")
     again = ran(values, tmp_path / "again", K=9)
     (row,), (winner,) = studies(again).values()
@@ -292,6 +296,7 @@ def test_no_study_tells_of_the_trials(one: RunFolder, many: RunFolder, values: d
     assert "seconds" not in winner.user_attrs
     hidden = {record.id for record in records.load(many.internal_records)}
     assert not any(id in again.journal.read_text() for id in hidden)
+    assert {path.name[-8:] for path in (again.trackers / "tensorboard").iterdir()} == {id[:8] for id in shown}
 
 
 def studies(folder: RunFolder) -> dict[str, list[Any]]:

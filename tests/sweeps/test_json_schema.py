@@ -123,6 +123,7 @@ def files() -> Iterator[Values]:
         "seeds": [0, 1],
         "resources": {"gpu": 0.5, "cuda_graphs": True},
         "studies": "postgresql://me@host:5432/studies",
+        "trackers": {"tensorboard": True, "mlflow": "http://host:5000", "wandb": "scans"},
     }
     share = {"workers": 2, "cpu": 1, "gpu": 1, "memory": 8, "cuda_graphs": True}
     shares = {name: share for name in ("pretrain", "finetune", "sample")}

@@ -17,30 +17,23 @@ from urllib.request import urlopen
 import optuna
 import pytest
 import yaml
-from asking import every
+from ended_trials import SIGMA, ended, new_phase, searched
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from postgres import PASSWORD, Server, binaries
 
 from privimage import record as records
-from privimage.data.pair import load_data
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
-from privimage.record import Record, StageRecord
-from privimage.schema import parse
 from privimage.sweeps import study_store
 from privimage.sweeps.following import Following, NewRecords, caught_up
 from privimage.sweeps.phase import Phase
-from privimage.sweeps.price import bill_of
 from privimage.sweeps.studies import Studies
 from privimage.sweeps.study_store import open_studies
-from privimage.sweeps.sweep import Sweep, load_sweep
-from privimage.sweeps.work import Work
-from privimage.trial import Trial
+from privimage.sweeps.sweep import load_sweep
 
 Values = Callable[[], dict[str, Any]]
-SIGMA = "method.query.sigma"
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +56,7 @@ def knows_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def phase(tiny_values: Values, tmp_path: Path) -> Phase:
-    """A search with comparison rows, two seeds a configuration."""
-    sweep = parse(Sweep, tiny_values() | {"compare": ["selection-only", "dpdm"], "trials": 3, "seeds": [0, 1]})
-    public, sensitive = load_data(sweep.data, root=Root(path=tmp_path))
-    folder = Root(path=tmp_path / "runs").run("tiny")
-    folder.path.mkdir(parents=True)
-    asked = every(sweep, 6.0)
-    bill = bill_of(sweep, asked_sigma=asked)
-    work = Work(sweep=sweep, folder=folder, asked=asked, bill=bill, public=public, sensitive=sensitive, quiet=True)
-    return Phase(work=work, name="sweep", rows=work.rows, searching=True)
+    return new_phase(tiny_values(), tmp_path)
 
 
 def started(phase: Phase, address: str | None = "journal") -> Studies:
@@ -84,34 +69,8 @@ def started(phase: Phase, address: str | None = "journal") -> Studies:
     return studies
 
 
-def ended(phase: Phase, trial: Trial, *, role: Any = "search", value: float = 0.5) -> Record:
-    """The record of a trial, written."""
-    metric = {
-        "name": "accuracy[lr]",
-        "value": value,
-        "touches": ["synthetic", "private-test"],
-        "direction": "max",
-        "n": 9,
-    }
-    record = Record.model_validate(
-        {
-            "id": trial.id, "sweep": "tiny", "role": role, "method": trial.method.name,
-            "config": trial.model_dump(mode="json"), "budget": trial.budget, "seed": trial.seed, "events": (),
-            "paid": (), "epsilon_alone": 0.9, "epsilon_rdp_alone": 1.0, "metrics": [metric], "artefacts": {},
-            "stages": (StageRecord(name="generator", origin="built", seconds=1.0, peak_mib=1.0),),
-            "started": "2026-01-02T03:04:05+00:00", "seconds": 10.0, "versions": {},
-        }
-    )  # fmt: skip
-    records.append(phase.work.folder.records, record)
-    return record
-
-
 def job(sigma: float, budget: int = 0) -> dict[str, Any]:
     return {"budget": budget, "params": {SIGMA: sigma}}
-
-
-def searched(phase: Phase, sigma: float, seed: int = 0) -> Trial:
-    return phase.work.searched({SIGMA: sigma}, budget=phase.work.sweep.budgets[0], seed=seed)
 
 
 def shown(folder: RunFolder | Server) -> dict[str, list[FrozenTrial]]:
