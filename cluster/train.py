@@ -57,8 +57,9 @@ def run_alone(work: Callable[[Workers], T], *, share: Share) -> T:
 
     That is any process of the cluster: not in what the caller's own process holds.
     """
+    # Not by `options`: Ray ends a process that was declared with a GPU, and with it goes what it keeps there.
     bundle = share.bundle
-    task = ray.remote(_alone).options(
+    remote = ray.remote(
         num_cpus=bundle["CPU"],
         num_gpus=bundle.get("GPU", 0),
         memory=bundle.get("memory"),
@@ -66,7 +67,7 @@ def run_alone(work: Callable[[Workers], T], *, share: Share) -> T:
         scheduling_strategy="DEFAULT",
     )
     try:
-        return ray.get(task.remote(work, share))  # type: ignore[no-any-return]
+        return ray.get(remote(_alone).remote(work, share))  # type: ignore[no-any-return]
     except RayTaskError as error:  # as above
         raise (error.cause if isinstance(error.cause, PrivImageError) else error) from None
 

@@ -121,7 +121,7 @@ def _head(launch: Launch) -> dict[str, Any]:
 
 
 def _workers(launch: Launch) -> dict[str, Any]:
-    """The nodes of the trials. All are there at first: a sweep counts them when it starts; idle ones are given back."""
+    """The nodes of the trials. All are there at first: a sweep asks for no more than fit. Idle ones are given back."""
     (least, most), node = launch.options.nodes, launch.node()
     limits = {"cpu": str(node.cpus), "memory": f"{node.memory}Gi"} | ({GPU: str(node.gpus)} if node.gpus else {})
     spec = _pod(_container("ray-worker", launch, limits), launch)

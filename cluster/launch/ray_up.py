@@ -68,7 +68,7 @@ def _cluster(launch: Launch) -> dict[str, object]:
 
 
 def _command(launch: Launch) -> str:
-    """What runs on the head: it waits for the others, as a sweep counts the nodes when it starts."""
+    """What runs on the head: it waits for the others, or a trial might fit nowhere yet."""
     wait = (
         'python -c "import ray, time; ray.init(\\"auto\\", log_to_driver=False); '
         f'[time.sleep(5) for _ in range({PATIENCE // 5}) if sum(node[\\"Alive\\"] for node in ray.nodes()) < '

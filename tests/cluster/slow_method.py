@@ -34,7 +34,8 @@ def work(stage, device, seconds):
     time.sleep(seconds)
     free, have = ray.available_resources(), ray.cluster_resources()
     here = ray.get_runtime_context()
-    line = {"stage": stage, "device": device.type, "node": here.get_node_id(), "mine": here.get_assigned_resources(),
+    line = {"stage": stage, "pid": os.getpid(), "device": device.type,
+            "node": here.get_node_id(), "mine": here.get_assigned_resources(),
             "gpus": have.get("GPU", 0) - free.get("GPU", 0), "began": began, "ended": time.time()}
     with (LOG / "log").open("a") as file:
         file.write(json.dumps(line) + chr(10))

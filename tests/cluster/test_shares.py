@@ -15,7 +15,12 @@ from privimage import record as records
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 
-RESOURCES = {"driver": "stays", "default": {"cpu": 0.2}, "pretrain": {"gpu": 1}, "finetune": {"gpu": 0.5}}
+RESOURCES = {
+    "driver": "stays",
+    "default": {"cpu": 0.2},
+    "pretrain": {"gpu": 1},
+    "finetune": {"gpu": 0.5, "memory": 0.25},
+}
 
 
 @pytest.mark.slow
@@ -44,6 +49,8 @@ def test_a_trial_holds_what_its_stage_takes_and_nothing_while_it_waits(
     assert warm["device"] == "cuda" and warm["mine"]["GPU"] == 1
     assert warm["gpus"] == 1, "the other trial waits, and holds no GPU"
     assert [one["mine"]["GPU"] for one in log["means"]] == [0.5, 0.5]
+    assert [one["mine"]["memory"] for one in log["means"]] == [2**28, 2**28]
+    assert len({one["pid"] for one in log["warm"] + log["means"]}) == 3, "what had a GPU has ended, and gave it back"
     assert len(log["samples"]) == 3  # one of them was killed
     assert all(one["device"] == "cpu" and not one["mine"].get("GPU") for one in log["samples"])
     root = Root(path=tmp_path / "runs")
