@@ -28,7 +28,6 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.progress import Progress
-from privimage.pull import made, pull
 from privimage.record import Record, Role, untimed
 from privimage.run_trial import ask, run
 from privimage.stages import Stages
@@ -65,8 +64,7 @@ class Site:
     reads the same memory.
     `selections` are the private selections that trials may belong to, by the id of their charge, and `queries` what
     their configurations may ask; `reservation` is what the sweep reserved in the ledger. `weights` is the file of
-    Inception's weights, absolute: the same on every node. `bucket` is the URL of a root that is one: a node that has no
-    working folder of it makes one.
+    Inception's weights, absolute: the same on every node.
     """
 
     folder: RunFolder
@@ -77,12 +75,6 @@ class Site:
     queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None
     weights: Path | None = None
-    bucket: str | None = None
-
-    def mirrored(self) -> None:
-        """Have this node know that the root is a bucket, where it is."""
-        if self.bucket is not None:
-            made(self.bucket, at=self.folder.root.path)
 
     def sets(self) -> tuple[PublicSet, SensitiveData]:
         """The public and the sensitive set."""
@@ -145,7 +137,6 @@ class Site:
 
 def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
-    site.mirrored()
     done = _find(site.records_of(trial), trial)
     if done is not None:
         return done
@@ -153,7 +144,6 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
         _work(trial, site, role, _alone(site.resources.share("default")))
     else:
         walk(trial, site=site, role=role)
-    pull(site.folder.path, lines_only=True)  # its first worker may have been on another node
     found = _find(site.records_of(trial), trial)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
@@ -209,7 +199,6 @@ def _find(path: Path, trial: Trial) -> Record | None:
 
 def _work(trial: Trial, site: Site, role: Role, at: Stand) -> Moved | None:
     """Run the trial as one of its workers; the first one writes the record. Or where it goes on."""
-    site.mirrored()
     drawn, begun, clock = trial.draw is not None, datetime.now(UTC), time.perf_counter()
     public, sensitive = site.sets()
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"

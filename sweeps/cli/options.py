@@ -40,10 +40,7 @@ FileArgument = Annotated[
     ),
 ]
 RootOption = Annotated[
-    Path,
-    typer.Option(
-        "--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers; or s3://.."
-    ),
+    Path, typer.Option("--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers.")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")

@@ -41,12 +41,10 @@ TOOLS = {
     "finite",
     "lines",
     "local",
-    "mirror",
     "paths",
     "plain_yaml",
     "processes",
     "progress",
-    "pull",
     "schema",
     "text",
 }
