@@ -61,6 +61,10 @@ class Following(tune.Callback):  # type: ignore[misc]
     def __init__(self, records: NewRecords, onlookers: Sequence[Onlooker]) -> None:
         self._records, self._onlookers = records, tuple(onlookers)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to look on with: Tune keeps its callbacks in a file, and onlookers know the images of the sweep."""
+        return {"_records": self._records, "_onlookers": ()}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune when a trial begins, again after a failure that is tried again."""
         for onlooker in self._onlookers:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from privimage.errors import InputError
 from privimage.paths import RunFolder
 from privimage.schema import digest
+from privimage.sweeps.interrupt import STOPPING
 from privimage.sweeps.study_address import JOURNAL
 from privimage.sweeps.sweep import Sweep
 
@@ -78,6 +79,8 @@ class StudyStore:
             yield not self._lost
         except FAILS as error:
             self._lost = True
+            if STOPPING.is_set():  # a signal may break off a write; what is said then is that the run was stopped
+                return
             said = f"{self._named}: {_first_line(error)}"
             print(f"privimage: studies: no longer shown, the next start makes up for it: {said}", file=sys.stderr)
 

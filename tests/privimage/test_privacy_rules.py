@@ -31,7 +31,7 @@ from privimage.dpsgd.sums import ClippedSums
 from privimage.errors import LostAnswer, Unpaid
 from privimage.generators.generator import Generator
 from privimage.metrics.metric import Metric
-from privimage.privacy import accounting, chain
+from privimage.privacy import accounting, chain, file_chain
 from privimage.privacy.accounting import pld, total
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy, Stream
@@ -312,8 +312,8 @@ def charges_are_not_synced(patch: Patch) -> None:
     def write(path: Path, raw: bytes, *, at: int) -> None:
         path.write_bytes((path.read_bytes()[:at] if path.exists() else b"") + raw)
 
-    patch.setattr(chain, "_write", write)
-    patch.setattr(chain, "sync", lambda path: None)
+    patch.setattr(file_chain, "_write", write)
+    patch.setattr(file_chain, "sync", lambda path: None)
 
 
 def a_private_metric_passes_for_a_free_one(patch: Patch) -> None:

@@ -72,7 +72,7 @@ def test_workers_get_the_absolute_path(
     write_sweep: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(drive, "start_cache", lambda name: None)
+    monkeypatch.setattr(drive, "start_cache", lambda name, near: None)
     folder = Root(path=tmp_path / "runs").run("tiny")
     work: Any = SimpleNamespace(
         sweep=loaded(write_sweep, "w.pth"), folder=folder, public=None, sensitive=None, reservation="r"

@@ -96,7 +96,10 @@ def test_ctrl_c_ends_the_look_in_one_line(explored, copied):
     folder: RunFolder = copied(explored)
     progress.write(folder.progress, standing())
     command = [sys.executable, "-m", "privimage.sweeps.cli", "status", str(folder.path), "--watch"]
-    looking = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    looking = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where it is ignored here
+    )  # fmt: skip
     stop = threading.Event()
 
     def beat() -> None:
