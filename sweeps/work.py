@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from privimage.data.sets import PublicSet, SensitiveData
 from privimage.disk import write_whole
-from privimage.errors import InputError
+from privimage.errors import InputError, Violation
 from privimage.methods.method import Sizes, load
 from privimage.paths import RunFolder
 from privimage.plain_yaml import to_yaml
@@ -61,6 +61,10 @@ class Work(Terms):
     sensitive: SensitiveData
     quiet: bool
     studies: StudyStore | None = None  # where its trials are shown
+
+    def __reduce__(self) -> NoReturn:
+        """None may take it to another process or into a file: images go there once, by reference."""
+        raise Violation("the images of a sweep would be pickled with its work; hand on its terms")
 
     @property
     def terms(self) -> Terms:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from whole import Finished, finish
 
+from privimage.errors import Violation
+from privimage.sweeps.following import Following
 from privimage.sweeps.work import Work
 
 
@@ -19,10 +21,15 @@ def test_the_images_are_put_once(finished_sweep: Finished) -> None:
     assert kept and not any(one in path.read_bytes() for path in kept)
 
 
-@pytest.mark.slow
-def test_the_fault_is_seen(
+def test_the_work_of_a_sweep_is_not_handed_on(
     local_ray: None, tiny_values: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole work is handed on."""
+    """Neither to the processes of trials, nor with what Tune writes of its callbacks."""
     monkeypatch.setattr(Work, "terms", property(lambda self: self))
-    assert finish(tiny_values() | {"trials": 0, "compare": ["selection-only"]}, tmp_path).images.copies == 2
+    with pytest.raises(Violation, match="would be pickled with its work"):
+        finish(tiny_values() | {"trials": 0, "compare": ["selection-only"]}, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.delattr(Following, "__getstate__")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(Violation, match="would be pickled with its work"):
+        finish(tiny_values() | {"trials": 0, "compare": ["selection-only"]}, tmp_path / "again")
