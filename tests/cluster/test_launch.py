@@ -8,27 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import two_nodes
 import yaml
-
-ROOT = Path(__file__).parents[2]
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-small = {"object_store_memory": 200 * 2**20}
-head = {"num_cpus": 0, "include_dashboard": False, **small}
-cluster = Cluster(initialize_head=True, head_node_args=head)
-cluster.add_node(num_cpus=2, **small)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,31 +36,13 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """With token authentication, as all that is rendered has it."""
-    folder, home = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")), tmp_path / "home"
+    home = tmp_path / "home"
     (home / ".ray").mkdir(parents=True)
     (home / ".ray" / "auth_token").write_text("0123456789abcdef0123456789abcdef")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment = kept | {
-        "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }  # fmt: skip
-    nodes = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert nodes.stdin is not None and nodes.stdout is not None
-    try:
-        address = next((line for line in nodes.stdout if re.fullmatch(r"[\d.]+:\d+\n", line)), "").strip()
-        assert address, "no cluster"
-        yield Site(folder=tmp_path, environment=environment, address=address)
-    finally:
-        nodes.stdin.close()
-        nodes.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    of = {"HOME": str(home), "RAY_AUTH_MODE": "token", "PATH": path}
+    with two_nodes.cluster({"num_cpus": 0}, {"num_cpus": 2}, **of) as nodes:
+        yield Site(folder=tmp_path, environment=dict(nodes.environment), address=nodes.address)
 
 
 def as_a_ray_job(launch: Path, site: Site) -> str:
