@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from privimage.matching.config import CharacteristicConfig, CriticConfig, NtkConfig
-from privimage.methods.matching import MatchingConfig, MatchingMethod
+from privimage.methods.matching import MatchingConfig, MatchingMethod, trained_for
 from privimage.methods.method import MethodConfig
 
 
@@ -34,13 +34,16 @@ class PearlMethod(MatchingMethod):
     config: ClassVar[type[MethodConfig]] = PearlConfig
 
 
-MEMBERS = {
+MEMBERS = {  # steps: as there
     "dp-ntk": NtkMethod(
-        features="ntk", what="a generator that meets noisy means of gradients of a fixed random network"
+        features="ntk",
+        what="a generator that meets noisy means of gradients of a fixed random network",
+        settings=trained_for(5000),
     ),
     "pearl": PearlMethod(
         features="characteristic",
         fields=("critic",),
         what="a generator that meets a noisy characteristic function, where a critic weighs the frequencies",
+        settings=trained_for(6000),
     ),
 }
