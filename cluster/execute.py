@@ -117,10 +117,6 @@ class Site:
         """Where Ray keeps its own files: they have an entry a trial."""
         return self.folder.internal_ray if self.hides else self.folder.ray
 
-    def has(self, trial: Trial) -> bool:
-        """Whether the trial has a record already."""
-        return _find(self.records_of(trial), trial) is not None
-
     def ledger_of(self, trial: Trial) -> Ledger | CoveredLedger:
         """Where a trial is charged: the trials of a private selection are covered by its one charge."""
         id = trial.data.sensitive.id
@@ -137,14 +133,14 @@ class Site:
 
 def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
-    done = _find(site.records_of(trial), trial)
+    done = records.find(site.records_of(trial), trial.id)
     if done is not None:
         return done
     if site.resources.in_driver:
         _work(trial, site, role, _alone(site.resources.share("default")))
     else:
         walk(trial, site=site, role=role)
-    found = _find(site.records_of(trial), trial)
+    found = records.find(site.records_of(trial), trial.id)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
     return found
@@ -189,12 +185,6 @@ def _compute(trial: Trial, site: Site, role: Role, moved: Moved, declaration: De
         name = f"{trial.id}-{int(time.time())}"
         return run_on_workers(work, share=share, name=name, storage=site.ray / "train")
     return run_alone(work, share=share)
-
-
-def _find(path: Path, trial: Trial) -> Record | None:
-    if not path.exists():
-        return None
-    return next((record for record in records.load(path) if record.id == trial.id), None)
 
 
 def _work(trial: Trial, site: Site, role: Role, at: Stand) -> Moved | None:

@@ -26,7 +26,7 @@ def as_written(annotation: Any, value: Any) -> Any:
 
     That is: text or true for a number ("10", true), a number or text for true, 1e300 for a whole number.
     """
-    origin, kinds = get_origin(annotation), set(_scalars(annotation))
+    origin, kinds = _kind(annotation)
     if isinstance(value, SCALARS):
         number = kinds & {int, float}
         if number and not isinstance(value, (int, float, *kinds)):
@@ -48,6 +48,12 @@ def as_written(annotation: Any, value: Any) -> Any:
         for item in value.values():
             as_written(get_args(annotation)[1], item)
     return value
+
+
+@lru_cache(maxsize=4096)
+def _kind(annotation: Any) -> tuple[Any, frozenset[type]]:
+    """The origin of an annotation, and its plain types: the same few, asked for at every line of a file."""
+    return get_origin(annotation), frozenset(_scalars(annotation))
 
 
 def _scalars(annotation: Any) -> Iterator[type]:

@@ -21,7 +21,7 @@ from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
 from privimage.paths import RunFolder
 from privimage.privacy.guarantee import sentences
-from privimage.record import Record
+from privimage.record import Record, RecordFile
 from privimage.schema import digest
 from privimage.sweeps.at_once import Capacity, RoomLimiter
 from privimage.sweeps.display import Display
@@ -89,7 +89,7 @@ def _counted(phase: Phase, tally: Tally) -> str:
     """How far it came, where that may be told."""
     if phase.drawn:
         return ""
-    rows = tally.rows(load_records(phase.work.folder.records))
+    rows = tally.rows(load_records(RecordFile(phase.work.folder.records)))
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
     return f" after {done} of {count(total, 'trial')}" + ("" if phase.name == "sweep" else f" of the {phase.name}")
 
@@ -109,7 +109,9 @@ def _site(phase: Phase) -> Site:
 
 
 def _todo(phase: Phase, site: Site) -> Fixed:
-    return tuple((trial, role) for trial, role in phase.fixed if not site.has(trial))
+    paths = {site.records_of(trial) for trial, _ in phase.fixed}
+    ended = {(path, record.id) for path in paths for record in records.so_far(path)}
+    return tuple((trial, role) for trial, role in phase.fixed if (site.records_of(trial), trial.id) not in ended)
 
 
 def _searcher(phase: Phase, site: Site) -> SweepSearcher:

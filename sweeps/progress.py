@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import RunFolder
 from privimage.progress import Progress
-from privimage.record import Record
+from privimage.record import Record, RecordFile
 from privimage.schema import Frozen
 from privimage.text import count, duration
 
@@ -160,9 +159,9 @@ def by_method(found: Sequence[Record]) -> list[str]:
     return [f"{method:<18} {count(n, 'trial')}" for method, n in ended.items()] or ["no finished trial yet"]
 
 
-def load_records(path: Path) -> list[Record]:
+def load_records(file: RecordFile) -> list[Record]:
     """The records that can be read now: while a sweep runs, none is no error."""
     try:
-        return records.so_far(path)
+        return file.so_far()
     except InputError:
         return []

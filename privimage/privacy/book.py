@@ -23,13 +23,16 @@ class Book:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.chain = open_chain(path)
+        self._known: dict[str, Line] = {}  # lines that were read last, by their hash: it covers all that they say
 
     def lines(self) -> Lines:
         """All lines, oldest first. Raises InputError naming the line where the chain is broken."""
         return self._parsed(self.chain.read())
 
     def _parsed(self, found: Found) -> Lines:
-        return tuple(self._entry(number, line) for number, line in enumerate(found.lines))
+        lines = (self._known.get(line["hash"]) or self._entry(number, line) for number, line in enumerate(found.lines))
+        self._known = {line.hash: line for line in lines}
+        return tuple(self._known.values())
 
     def _entry(self, number: int, line: RawLine) -> Line:
         try:

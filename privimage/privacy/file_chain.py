@@ -27,12 +27,15 @@ class FileChain:
         self.head = real.with_suffix(".head")
         self._draft = real.with_suffix(".head.draft")
         self._lock = FileLock(str(real) + ".lock")
+        self._known: dict[bytes, RawLine] = {}  # what was read last
 
     def read(self) -> Found:
         """See Chain. Writes nothing and needs no lock, so that a copy for reading can be verified."""
         head, raw = self._snapshot()
         whole = raw[: raw.rfind(b"\n") + 1]
-        lines = verified(whole.split(b"\n")[:-1], name=str(self.path))
+        raws = whole.split(b"\n")[:-1]
+        lines = verified(raws, name=str(self.path), known=self._known)
+        self._known = dict(zip(raws, lines, strict=True))
         compare = compared(lines, head, name=str(self.path), head_name=self.head.name)
         return Found(lines=lines, size=len(whole), head=compare)
 

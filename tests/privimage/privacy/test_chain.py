@@ -45,20 +45,24 @@ with tempfile.TemporaryDirectory() as _folder:
 LINES = RAW.splitlines(keepends=True)
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[..., chain.Found]:
+@pytest.fixture(params=["who reads it anew", "who knows its lines"])
+def read(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., chain.Found]:
     """Reads a ledger of these bytes and this head; the charges that it gives are the first ones of the real ledger."""
     path = tmp_path / "x.jsonl"
+    path.write_bytes(RAW)
+    knows = Ledger(path)
+    assert knows.charges() == CHARGES
 
     def answer(raw: bytes, head: bytes | None = HEADS[-1]) -> chain.Found:
         path.write_bytes(raw)
         path.with_suffix(".head").unlink(missing_ok=True)
         if head is not None:
             path.with_suffix(".head").write_bytes(head)
-        charges = Ledger(path).charges()
+        ledger = knows if request.param == "who knows its lines" else Ledger(path)
+        charges = ledger.charges()
         assert charges == CHARGES[: len(charges)]
         assert path.read_bytes() == raw, "reading writes nothing"
-        return Ledger(path).chain.read()
+        return ledger.chain.read()
 
     return answer
 
@@ -130,6 +134,17 @@ def test_a_head_of_another_time_or_ledger_is_refused(read: Callable[..., chain.F
     head = other.chain.head.read_bytes()
     assert "not the one that x.head knows of" in refused(read, RAW, head)
     assert "ends before line 4" in refused(read, b"", head)
+
+
+def test_a_line_that_is_known_is_not_parsed_anew(tmp_path: Path, monkeypatch: Patch) -> None:
+    parsed, whole, entry = [], chain._whole, Ledger._entry
+    monkeypatch.setattr(chain, "_whole", lambda raw, **where: parsed.append(raw) or whole(raw, **where))
+    monkeypatch.setattr(Ledger, "_entry", lambda *line: parsed.append(line) or entry(*line))
+    ledger = Ledger(tmp_path / "x.jsonl")
+    fill(ledger, tuple(f"{i}" for i in range(30)))
+    ledger.verify()
+    assert len(parsed) == 2 * 30, "once each: its bytes, and what they say"
+    assert len(Ledger(ledger.path).charges()) == 30 and len(parsed) == 4 * 30, "another one trusts nobody"
 
 
 def test_a_rewritten_ledger_with_a_chain_of_its_own_is_refused(tmp_path: Path) -> None:
@@ -469,6 +484,7 @@ def test_a_hash_that_leaves_a_field_out_is_seen(monkeypatch: Patch, read: Callab
         ledger = Ledger(Path(folder) / "x.jsonl")
         fill(ledger)
         ledger.path.write_bytes(ledger.path.read_bytes().replace(b'"sigma":5.0', b'"sigma":9.0', 1))
-        assert ledger.charges()[0].events[0] == Event(purpose="query", split="train", sigma=9), "the fault is planted"
+        charges = Ledger(ledger.path).charges()
+        assert charges[0].events[0] == Event(purpose="query", split="train", sigma=9), "the fault is planted"
     monkeypatch.undo()
     assert "line 1 " in refused(read, RAW.replace(b'"sigma":5.0', b'"sigma":9.0', 1))
