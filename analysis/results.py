@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privimage.analysis import facts, price, spend
+from privimage.bucket import is_bucket
 from privimage.errors import InputError
 from privimage.local import local_path
 from privimage.paths import RunFolder
 from privimage.privacy import guarantee
 from privimage.privacy.guarantee import Guarantee
+from privimage.pull import pulled_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        path = local_path(folder, named="RUN")
+        path = pulled_run(str(folder)) if is_bucket(folder) else local_path(folder, named="RUN")
         if not path.is_dir():
             raise InputError(f"{path}: no such folder; expected the folder of a run, e.g. runs/demo")
         self.files = RunFolder(path=path)

@@ -28,6 +28,7 @@ from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.ledger import Ledger
 from privimage.progress import Progress
+from privimage.pull import made, pull
 from privimage.record import Record, Role, untimed
 from privimage.run_trial import ask, run
 from privimage.stages import Stages
@@ -64,7 +65,8 @@ class Site:
     reads the same memory.
     `selections` are the private selections that trials may belong to, by the id of their charge, and `queries` what
     their configurations may ask; `reservation` is what the sweep reserved in the ledger. `weights` is the file of
-    Inception's weights, absolute: the same on every node.
+    Inception's weights, absolute: the same on every node. `bucket` is the URL of a root that is one: a node that has no
+    working folder of it makes one.
     """
 
     folder: RunFolder
@@ -75,6 +77,12 @@ class Site:
     queries: tuple[MethodConfig, ...] = ()
     reservation: str | None = None
     weights: Path | None = None
+    bucket: str | None = None
+
+    def mirrored(self) -> None:
+        """Have this node know that the root is a bucket, where it is."""
+        if self.bucket is not None:
+            made(self.bucket, at=self.folder.root.path)
 
     def sets(self) -> tuple[PublicSet, SensitiveData]:
         """The public and the sensitive set."""
@@ -133,6 +141,7 @@ class Site:
 
 def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
+    site.mirrored()
     done = records.find(site.records_of(trial), trial.id)
     if done is not None:
         return done
@@ -140,6 +149,7 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
         _work(trial, site, role, _alone(site.resources.share("default")))
     else:
         walk(trial, site=site, role=role)
+    pull(site.folder.path, lines_only=True)  # its first worker may have been on another node
     found = records.find(site.records_of(trial), trial.id)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
@@ -189,6 +199,7 @@ def _compute(trial: Trial, site: Site, role: Role, moved: Moved, declaration: De
 
 def _work(trial: Trial, site: Site, role: Role, at: Stand) -> Moved | None:
     """Run the trial as one of its workers; the first one writes the record. Or where it goes on."""
+    site.mirrored()
     drawn, begun, clock = trial.draw is not None, datetime.now(UTC), time.perf_counter()
     public, sensitive = site.sets()
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privimage.errors import InputError
@@ -167,9 +168,10 @@ def conditions_hold(url: str) -> None:
     Bucket.open(url).check_conditions()
 
 
-def is_bucket(address: str) -> bool:
-    """Whether this is the URL of a bucket, by its scheme."""
-    return address.partition("://")[0] in SCHEMES and "://" in address
+def is_bucket(address: str | Path) -> bool:
+    """Whether this is the URL of a bucket, by its scheme; a path never is, for pathlib makes s3:/bucket of one."""
+    scheme, mark, _ = str(address).partition("://")
+    return bool(mark) and scheme in SCHEMES
 
 
 def refused(url: str, error: Exception) -> InputError:

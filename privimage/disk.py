@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from privimage.errors import InputError
+from privimage.mirror import mirror_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the system often names no file then
 FIXES = {
@@ -59,11 +60,15 @@ def write(path: Path, raw: bytes) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Put `text` in the place of a file, so that whoever reads it later sees all of the old or all of the new.
 
-    Raises InputError if it cannot be written: then the old one stays.
+    Below a root that is a bucket, it is put there first. Raises InputError if it cannot be written: then the old one
+    stays.
     """
     with on_disk(path):
         if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
             return
+        mirror = mirror_of(path)
+        if mirror is not None:
+            mirror.put(path, text.encode())
         draft = path.with_name(f".{path.name}.draft")
         write(draft, text.encode())
         os.replace(draft, path)

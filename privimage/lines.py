@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from privimage.disk import on_disk, sync, write
+from privimage.mirror import mirror_of
 
 LINE = re.compile(rb'\{"seal":"([0-9a-f]{16})",(.*\})')
 
@@ -42,12 +43,15 @@ def sealed(text: str) -> bytes:
 def append(path: Path, text: str) -> None:
     """Add the line of a JSON object, whole and on disk before this returns; a last line cut by a crash goes.
 
-    Raises InputError if it cannot be written.
+    Below a root that is a bucket, it is put there first. Raises InputError if it cannot be written.
     """
+    mirror, line = mirror_of(path), sealed(text)
     with on_disk(path), FileLock(str(path) + ".lock"), path.open("a+b") as file:
+        if mirror is not None:
+            mirror.add(path, line)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(sealed(text))
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
 

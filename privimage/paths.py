@@ -3,6 +3,7 @@
 ROOT/store/            artefacts shared by all runs (content-addressed), and public sets, rendered or decoded
 ROOT/decoded/ID/       a large sensitive set, decoded: as private as its images, for its owner alone; may be deleted
 ROOT/ledgers/ID.jsonl  what was paid on the sensitive set ID, by any run; beside it ID.head, which knows how long it is
+ROOT/.bucket           the URL of the bucket that the root is, if it is one: this is its working folder (mirror.py)
 ROOT/NAME/             one run: its sweep, its bill, its records, its study, its report
 ROOT/NAME/stand-in/    the search of a run in mode public: a run of its own, on public data only
 ROOT/NAME/internal/    what a private selection keeps to itself: the records of all its trials
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from privimage.bucket import is_bucket
 from privimage.errors import InputError
 from privimage.local import local_path
+from privimage.pull import LEDGERS, made
 
 STAND_IN = "stand-in"
 RESERVED = ("store", "ledgers", "decoded", STAND_IN)  # no run may be called so
@@ -26,14 +29,19 @@ class Root:
     """The folder of all runs (`runs` by default; on storage that all nodes see when the cluster has several)."""
 
     path: Path
-    LEDGERS: ClassVar[str] = "ledgers"
+    LEDGERS: ClassVar[str] = LEDGERS
 
     def __post_init__(self) -> None:
         local_path(self.path, named="--root")
 
     @classmethod
     def at(cls, path: str | Path) -> Root:
-        """The folder of all runs, which need not exist yet. Raises InputError if a file stands in its way."""
+        """The folder of all runs, which need not exist yet; of a bucket's URL its working folder, made now.
+
+        Raises InputError if a file stands in its way, or the bucket cannot be used.
+        """
+        if is_bucket(path):
+            return cls(path=made(str(path)))
         folder = local_path(path, named="--root")
         nearest = next(above for above in (folder, *folder.absolute().parents) if above.exists())
         if not nearest.is_dir():

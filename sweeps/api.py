@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from privimage.analysis.results import Run
 from privimage.errors import NotDone
 from privimage.paths import Root
+from privimage.pull import pull
 from privimage.sweeps import interrupt
 from privimage.sweeps.extra import check_installed
 
@@ -23,7 +24,9 @@ def plan(sweep: Sweep, *, root: str | Path = "runs") -> Plan:
     """
     from privimage.sweeps.plan import make_plan
 
-    return make_plan(sweep, root=Root.at(root))
+    found = Root.at(root)
+    pull(found.run(sweep.name).path)
+    return make_plan(sweep, root=found)
 
 
 def run(sweep: Sweep, *, root: str | Path = "runs", address: str | None = None, quiet: bool = False) -> Run:

@@ -19,8 +19,10 @@ from privimage import record as records
 from privimage.cluster.cache import start_cache
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
+from privimage.mirror import mirror_of
 from privimage.paths import RunFolder
 from privimage.privacy.guarantee import sentences
+from privimage.pull import pull
 from privimage.record import Record, RecordFile
 from privimage.schema import digest
 from privimage.sweeps.at_once import Capacity, RoomLimiter
@@ -71,6 +73,7 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
             failures = _fit(work, searcher, todo, held, room=room, callbacks=callbacks)
     except KeyboardInterrupt:
         raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
+    pull(work.folder.path, lines_only=True)  # what other nodes wrote
     left = _left(phase, site)
     if left and not failures:
         return (f"{'some trials' if phase.drawn else count(left, 'trial')} ended without a record; {AGAIN}",)
@@ -96,7 +99,7 @@ def _counted(phase: Phase, tally: Tally) -> str:
 
 def _site(phase: Phase) -> Site:
     work, selections = phase.work, phase.selections
-    root = work.folder.root.path.resolve()
+    root, mirror = work.folder.root.path.resolve(), mirror_of(work.folder.root.path.resolve())
     return Site(
         folder=RunFolder(path=work.folder.path.resolve()),
         resources=work.sweep.resources,
@@ -105,6 +108,7 @@ def _site(phase: Phase) -> Site:
         queries=asked_by(work.sweep, asked_sigma=work.asked) if selections else (),
         reservation=work.reservation,
         weights=work.sweep.features.weights,
+        bucket=None if mirror is None else mirror.bucket.url,
     )
 
 

@@ -74,6 +74,17 @@ class Interrupts:
             os._exit(128 + first)
 
 
+def ask_to_stop() -> None:
+    """Ask this process to stop as a signal does, from any thread: by the first that is answered here.
+
+    A shell that puts a command into the background has it ignore Ctrl-C. Where none is answered, the process ends.
+    """
+    answered = [signum for signum in SIGNALS if callable(signal.getsignal(signum))]
+    if not answered:
+        os._exit(1)
+    os.kill(os.getpid(), answered[0])
+
+
 @contextmanager
 def heard() -> Iterator[None]:
     """Ctrl-C is told to whoever watches STOPPING while this lasts, in a program that answers it as Python does.

@@ -23,7 +23,7 @@ from privimage.privacy.statement import describe, sentences
 from privimage.sweeps import count
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.price import asking, bill_of, least_sigmas, queries_of, scores_of, search_of, shared_by_all
-from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of, reservation_of
+from privimage.sweeps.resume import asked_sigma, at_revision, check_root, check_same, ledger_of, reservation_of
 from privimage.sweeps.sweep import METHOD, Sweep
 from privimage.text import count as count_of
 from privimage.trial import check_events
@@ -128,7 +128,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         quotes=quotes,
         bill=bill,
         refusal=refusal
-        or _refused_by_roots(sweep)
+        or _refused_by_roots(sweep, root)
         or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
         paid=_paid(sweep, root),
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
@@ -157,10 +157,11 @@ def _refused_by_metrics(sweep: Sweep) -> str | None:
     return None
 
 
-def _refused_by_roots(sweep: Sweep) -> str | None:
-    """Why the data could not be read where the sweep says that it is; no image is opened."""
+def _refused_by_roots(sweep: Sweep, root: Root) -> str | None:
+    """Why the data could not be read where the sweep says that it is, or the root not be used; opens no image."""
     sensitive = sweep.data.sensitive
     try:
+        check_root(sweep, root)
         check_there(sweep.data.public, key="data.public")
         if isinstance(sensitive, SensitiveConfig):
             check_there(sensitive, key="data.sensitive")
@@ -177,7 +178,7 @@ def _refused_by_ledger(sweep: Sweep, root: Root, bill: Bill) -> str | None:
     try:
         reconcile.check(root, sweep.data.sensitive.id)
         ledger.check_looks(looks_of(sweep))
-        if ledger.path.exists() and not ledger.settled(id=id, events=bill.costs):
+        if not ledger.settled(id=id, events=bill.costs):
             ledger.check(id=id, what=f"sweep {sweep.name}", events=bill.costs)
     except InputError as error:
         return str(error)

@@ -9,6 +9,7 @@ from typing import Any
 from privimage import lines
 from privimage.disk import write_whole
 from privimage.errors import Damaged, InputError
+from privimage.mirror import mirror_of
 from privimage.paths import Root, RunFolder
 from privimage.plain_yaml import read_yaml
 from privimage.privacy.ledger import Ledger
@@ -19,6 +20,16 @@ from privimage.sweeps.price import answer_kinds, least_sigmas, noise_fields
 from privimage.sweeps.sweep import Sweep
 
 RESTORE = "restore it from a backup, or choose another name for the sweep"
+
+
+def check_root(sweep: Sweep, root: Root) -> None:
+    """Raise InputError if the sweep hides something that a root in a bucket would tell."""
+    mirror = mirror_of(root.path)
+    if mirror is not None and sweep.tuning.hidden:
+        raise InputError(
+            f"tuning.mode: got '{sweep.tuning.mode}', whose number of trials is a secret, and {mirror.bucket.url} "
+            "would tell it by the times of its objects; give a --root on a disk"
+        )
 
 
 def check_same(sweep: Sweep, folder: RunFolder) -> None:

@@ -15,20 +15,23 @@ from privimage.cluster.resources import trials_at_once
 from privimage.data.pair import load_data
 from privimage.disk import refusal
 from privimage.errors import InputError
+from privimage.mirror import mirror_of
 from privimage.paths import Root, RunFolder
 from privimage.privacy.contents import Contents
+from privimage.pull import pull
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
 from privimage.sweeps.drive import run_phase
 from privimage.sweeps.failures import AGAIN
 from privimage.sweeps.interrupt import STOPPING, Stopped
+from privimage.sweeps.lease import leased
 from privimage.sweeps.look import read_lines
 from privimage.sweeps.looks import looks_of
 from privimage.sweeps.modes.phases import phases
 from privimage.sweeps.modes.selection import level
 from privimage.sweeps.price import bill_of
 from privimage.sweeps.progress import told
-from privimage.sweeps.resume import asked_sigma, at_revision, check_same, ledger_of
+from privimage.sweeps.resume import asked_sigma, at_revision, check_root, check_same, ledger_of
 from privimage.sweeps.study_store import open_studies
 from privimage.sweeps.sweep import Sweep
 from privimage.sweeps.trackers.tracking import check_trackers
@@ -50,8 +53,10 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     is closed then, no other phase is begun, and the same command goes on.
     """
     folder = root.run(sweep.name)
+    check_root(sweep, root)
     try:
-        with _claimed(folder):
+        with _claimed(folder), leased(folder.path):
+            pull(folder.path)
             _heal(folder)
             work = _prepared(sweep, folder, quiet=quiet)
             todo = phases(work)
@@ -103,10 +108,11 @@ def _claimed(folder: RunFolder) -> Iterator[None]:
 
 
 def _told(work: Work) -> tuple[str, ...]:
-    """What is said before anything is asked: what was read, and what is worth a warning."""
-    unmeasured = work.sweep.unmeasured
+    """What is said before anything is asked: what was read, where a bucket is copied, what is worth a warning."""
+    unmeasured, mirror = work.sweep.unmeasured, mirror_of(work.folder.path)
+    copied = () if mirror is None else (f"{mirror.bucket.url}: its working folder here is {mirror.root}",)
     read = read_lines(work.sweep.data, work.public, work.sensitive)
-    return (*read, *warnings(work), *(() if unmeasured is None else (unmeasured,)))
+    return (*read, *copied, *warnings(work), *(() if unmeasured is None else (unmeasured,)))
 
 
 @contextmanager

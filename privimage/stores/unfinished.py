@@ -46,9 +46,8 @@ class Unfinished:
         path = self._entropy_path(name)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")  # mode 600
         os.close(handle)
-        drawn = Entropy.fresh().raw.hex()
         try:
-            disk.write(Path(draft), f"{drawn} {_check(drawn)}".encode())
+            disk.write(Path(draft), seed_text(Entropy.fresh()))
             with suppress(FileExistsError):
                 os.link(draft, path)  # whole or not at all, and the first one stays
         finally:
@@ -57,10 +56,9 @@ class Unfinished:
     def _drawn(self, name: str) -> Entropy | None:
         """The entropy that was drawn for `name`; None if there is none or its file is damaged."""
         try:
-            drawn, _, check = self._entropy_path(name).read_bytes().decode("ascii").partition(" ")
-        except (FileNotFoundError, UnicodeDecodeError):
+            return read_seed(self._entropy_path(name).read_bytes())
+        except FileNotFoundError:
             return None
-        return Entropy(bytes.fromhex(drawn)) if check == _check(drawn) else None
 
     def has_entropy(self, name: str) -> bool:
         """Whether an access of that name was begun and not finished, and what it was begun with is whole."""
@@ -112,6 +110,21 @@ class Unfinished:
                     draft.unlink()
                     removed += 1
         return removed
+
+
+def seed_text(entropy: Entropy) -> bytes:
+    """What the file of a seed holds: the bits, and a check of them."""
+    drawn = entropy.raw.hex()
+    return f"{drawn} {_check(drawn)}".encode()
+
+
+def read_seed(raw: bytes) -> Entropy | None:
+    """The entropy in the file of a seed; None if it is damaged."""
+    try:
+        drawn, _, check = raw.decode("ascii").partition(" ")
+    except UnicodeDecodeError:
+        return None
+    return Entropy(bytes.fromhex(drawn)) if check == _check(drawn) else None
 
 
 def _check(text: str) -> str:

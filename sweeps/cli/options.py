@@ -40,7 +40,10 @@ FileArgument = Annotated[
     ),
 ]
 RootOption = Annotated[
-    Path, typer.Option("--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers.")
+    Path,
+    typer.Option(
+        "--root", parser=local("--root"), help="Folder of all runs, their store and their ledgers; or s3://.."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one dotted field of the file.")

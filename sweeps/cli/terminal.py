@@ -10,10 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from privimage.bucket import is_bucket
+from privimage.errors import InputError
 from privimage.local import refusal
 from privimage.plain_yaml import one_line
+from privimage.pull import made, pulled_ledger, pulled_run
 from privimage.text import PLAIN
 
+BUCKETS: dict[str, Callable[[str], Path]] = {
+    "--root": made,
+    **dict.fromkeys(("RUN", "RUN_A", "RUN_B"), pulled_run),
+    "LEDGER": pulled_ledger,
+}  # what may be the URL of a bucket, and the folder that it is here
 MOST = 2000  # characters of a line that says what went wrong
 
 
@@ -70,6 +78,11 @@ def local(named: str) -> Callable[[str], Path]:
     """Reads a path of this machine as it was typed: pathlib would make s3:/bucket of s3://bucket."""
 
     def path(text: str) -> Path:
+        if named in BUCKETS and is_bucket(text):
+            try:
+                return BUCKETS[named](text)
+            except InputError as error:
+                raise Refused(f"{named}: {error}") from None
         why = refusal(text)
         if why is not None:
             raise Refused(f"{named}: got '{text}'; {why}")

@@ -352,7 +352,7 @@ def test_the_picture_is_drawn_beside_the_table(privimage, demo, tmp_path):
         (("RUN", "--to", "/nowhere/t.md"), "/nowhere/t.md: cannot be written"),
         (("RUN", "--figure", "/nowhere/t.png"), "/nowhere/t.png: cannot be written"),
         (("RUN", "--to", "EMPTY"), "cannot be written"),
-        (("RUN", "s3://bucket/demo"), "only folders and files of this machine"),
+        (("RUN", "file:///runs/demo"), "only folders and files of this machine"),
     ],
 )
 def test_bad_input_is_one_line(privimage, demo, tmp_path, words, said):

@@ -41,10 +41,12 @@ TOOLS = {
     "finite",
     "lines",
     "local",
+    "mirror",
     "paths",
     "plain_yaml",
     "processes",
     "progress",
+    "pull",
     "schema",
     "text",
 }

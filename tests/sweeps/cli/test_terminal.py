@@ -1,4 +1,7 @@
-"""Paths as they are typed: an address is refused wherever a path is given, and no folder is made of its name."""
+"""Paths as they are typed: an address is refused wherever a path is given, and no folder is made of its name.
+
+But the URL of a bucket may stand for a root, a run and a ledger.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ import pytest
 
 from privimage.errors import InputError
 from privimage.paths import Root
-from privimage.sweeps.cli import main
+from privimage.sweeps.cli import main, terminal
 
-ADDRESSES = ("s3://bucket/runs", "gs://bucket", "file:///tmp/runs", "s3:/bucket", "runs/s3://bucket")
+ADDRESSES = ("file:///tmp/runs", "s3:/bucket", "runs/s3://bucket")
+BUCKETS = ("s3://bucket/runs", "gs://bucket")
 VERBS = (
     ("--root", "plan", "FILE", "--root", "ADDRESS"),
     ("--root", "sweep", "FILE", "--root", "ADDRESS"),
@@ -29,6 +33,9 @@ VERBS = (
     ("RUN", "report", "ADDRESS"),
     ("RUN", "status", "ADDRESS"),
     ("RUN", "best", "ADDRESS", "--to", "x"),
+    ("RUN", "table", "ADDRESS"),
+    ("RUN_A", "compare", "ADDRESS", "FOLDER"),
+    ("RUN_B", "compare", "FOLDER", "ADDRESS"),
     ("--to", "best", "FOLDER", "--to", "ADDRESS"),
     ("DIR", "sample", "ADDRESS", "--to", "x.npz"),
     ("--to", "sample", "FOLDER", "--to", "ADDRESS"),
@@ -48,8 +55,14 @@ VERBS = (
 )
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize(("named", *"x"), [(named, words) for named, *words in VERBS])
+@pytest.mark.parametrize(
+    ("named", "x", "address"),
+    [
+        (named, words, address)
+        for named, *words in VERBS
+        for address in (*ADDRESSES, *(() if named in terminal.BUCKETS else BUCKETS))
+    ],
+)
 def test_an_address_is_refused_wherever_a_path_is_given(
     named: str,
     x: list[str],
@@ -69,6 +82,37 @@ def test_an_address_is_refused_wherever_a_path_is_given(
     said = capsys.readouterr().err
     assert caught.value.code == 2 and said.startswith(f"privimage: {named}: got '{address}'; that is an address")
     assert said.count("\n") == 1 and list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("s3://no-such-bucket-here/x/ledgers/y.jsonl", "there is no such bucket"),
+        ("gs://bucket", "expected"),
+        ("s3://bucket//x/ledgers/y.jsonl", "is no bucket"),
+        ("s3://bucket/..", "expected"),
+    ],
+)
+@pytest.mark.parametrize(("named", "x"), {named: words for named, *words in VERBS if named in terminal.BUCKETS}.items())
+def test_a_bucket_that_is_none_is_refused_where_one_may_stand(
+    named: str,
+    x: list[str],
+    address: str,
+    says: str,
+    write_sweep: Callable[..., Path],
+    bucket_url: str,
+    privimage: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if named == "--root" and says == "expected":
+        address, says = "s3://", "is no bucket; expected"
+    monkeypatch.setenv("PRIVIMAGE_CACHE", str(tmp_path / "cache"))
+    known = {"FILE": write_sweep(), "FOLDER": tmp_path, "ADDRESS": address}
+    code, out, err = privimage(*(known.get(word, word) for word in x))
+    assert (code, out, err.count("\n")) == (2, "", 1) and says in err
+    assert err.startswith(f"privimage: {named}: {address.rstrip('/').partition('/x')[0]}")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_root_cannot_be_made_of_an_address() -> None:

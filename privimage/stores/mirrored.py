@@ -1,0 +1,164 @@
+"""MirroredStore: the store of a root that is a bucket. The bucket has all of it; the working folder a copy of some.
+
+An artefact is fetched when it is first asked for. It is put into the bucket before it is placed here, its manifest
+last and only where none is: of two machines that built the same one, the first is kept and the other takes it. What an
+access was begun with, and its checkpoints, are in the bucket alone, so that any machine goes on with the same noise,
+and none keeps a copy that would outlive the answer.
+
+Here the bucket holds internal artefacts too, below `store/internal/`: it has to be as private as the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from privimage.bucket import conditions_hold
+from privimage.errors import Damaged, InputError, LostAnswer
+from privimage.mirror import Mirror
+from privimage.privacy.entropy import Entropy
+from privimage.stores import manifest as manifests
+from privimage.stores.file import FileStore
+from privimage.stores.manifest import Manifest, parse_manifest
+from privimage.stores.store import Artefact, Built
+from privimage.stores.unfinished import read_seed, seed_text
+
+PLACES = {"public": "artefacts", "released": "artefacts", "internal": "internal/artefacts"}
+
+log = logging.getLogger(__name__)
+
+
+class MirroredStore(FileStore):
+    """A FileStore whose folder is a copy of what the bucket of its root has. See Store for what each method does."""
+
+    def __init__(self, root: Path, mirror: Mirror) -> None:
+        super().__init__(root)
+        self._bucket, self._prefix = mirror.bucket, mirror.name(root)
+
+    def get(self, kind: str, key: str) -> Artefact | None:
+        """See Store. A copy here that is damaged is put aside and fetched anew."""
+        try:
+            found = super().get(kind, key)
+        except Damaged as error:
+            log.warning("%s; fetched anew", error)
+            found = None
+            with suppress(InputError):  # another process was faster
+                super()._set_aside(kind, key)
+        if found is not None:
+            return found
+        manifest = self._manifest(kind, key)
+        if manifest is None:
+            return None
+        held = self._bucket.get(self._arrays(manifest))
+        if held is None or hashlib.sha256(held.raw).hexdigest() != manifest.sha256:
+            raise Damaged(f"{self._bucket.url}/{self._arrays(manifest)}: {'missing' if held is None else 'damaged'}")
+        try:
+            super()._place(manifest, held.raw)
+        except InputError:
+            if not self.folder(kind, key).exists():  # else another process was faster
+                raise
+        return super().get(kind, key)
+
+    def find(self, kind: str = "*") -> Iterator[Manifest]:
+        """See Store: what is here, then what is in the bucket alone."""
+        here = set()
+        for manifest in super().find(kind):
+            here.add((manifest.kind, manifest.key))
+            yield manifest
+        for place in sorted(set(PLACES.values())):
+            below = f"{self._prefix}/{place}" if kind == "*" else f"{self._prefix}/{place}/{kind}"
+            for name in self._bucket.names(below):
+                of, key, file = name.split("/")[-3:]
+                if file == manifests.FILE and (of, key) not in here:
+                    held = self._bucket.get(name)
+                    if held is not None:
+                        yield parse_manifest(held.raw, kind=of, key=key, where=f"{self._bucket.url}/{name}")
+
+    def _manifest(self, kind: str, key: str) -> Manifest | None:
+        for place in sorted(set(PLACES.values())):
+            name = f"{self._prefix}/{place}/{kind}/{key}/{manifests.FILE}"
+            held = self._bucket.get(name)
+            if held is not None:
+                return parse_manifest(held.raw, kind=kind, key=key, where=f"{self._bucket.url}/{name}")
+        return None
+
+    def _place(self, manifest: Manifest, raw: bytes) -> None:
+        """See FileStore: into the bucket first. Of one that is there already, that one is placed here."""
+        conditions_hold(self._bucket.url)
+        self._bucket.put(self._arrays(manifest), raw)
+        if self._bucket.create(self._head(manifest), manifest.model_dump_json(indent=1).encode()):
+            super()._place(manifest, raw)
+        elif self.get(manifest.kind, manifest.key) is None:
+            raise Damaged(f"{self._bucket.url}/{self._head(manifest)}: was there, and is gone")
+
+    def _write(self, kind: str, key: str, built: Built) -> Artefact:
+        """See FileStore: what is kept, which another machine may have put there first."""
+        made, kept = super()._write(kind, key, built), self.get(kind, key)
+        return made if kept is None else kept
+
+    def _set_aside(self, kind: str, key: str) -> Path:
+        """See FileStore: what is damaged in the bucket, whose manifest goes; its arrays stay where they are."""
+        for place in sorted(set(PLACES.values())):
+            name = f"{self._prefix}/{place}/{kind}/{key}/{manifests.FILE}"
+            held = self._bucket.get(name)
+            if held is not None:
+                self._bucket.put(f"{self._prefix}/damaged/{kind}-{key}.json", held.raw)
+                self._bucket.delete(name)
+        return self.root / "damaged"
+
+    def _head(self, manifest: Manifest) -> str:
+        return f"{self._prefix}/{PLACES[manifest.privacy]}/{manifest.kind}/{manifest.key}/{manifests.FILE}"
+
+    def _arrays(self, manifest: Manifest) -> str:
+        """Named by what they are: a manifest never comes to stand beside the arrays of another build."""
+        at = f"{self._prefix}/{PLACES[manifest.privacy]}/{manifest.kind}/{manifest.key}"
+        return f"{at}/{manifest.sha256}.safetensors"
+
+    def entropy(self, name: str) -> Entropy:
+        """See Store. The first machine that draws it for the name draws it for all."""
+        conditions_hold(self._bucket.url)
+        self._bucket.create(self._seed(name), seed_text(Entropy.fresh()))
+        drawn = self._drawn(name)
+        if drawn is None:
+            raise LostAnswer(
+                f"{self._bucket.url}/{self._seed(name)}: damaged, and the noise of an access may follow from it; "
+                "restore it from a backup of the bucket"
+            )
+        return drawn
+
+    def _drawn(self, name: str) -> Entropy | None:
+        held = self._bucket.get(self._seed(name))
+        return None if held is None else read_seed(held.raw)
+
+    def keep(self, name: str, raw: bytes) -> None:
+        """See Store."""
+        self._bucket.put(self._checkpoint(name), raw)
+
+    def kept(self, name: str) -> bytes | None:
+        """See Store."""
+        held = self._bucket.get(self._checkpoint(name))
+        return None if held is None else held.raw
+
+    def forget(self, name: str) -> None:
+        """See Store."""
+        self._bucket.delete(self._seed(name))
+        self._bucket.delete(self._checkpoint(name))
+
+    def tidy(self) -> int:
+        """See FileStore. Of an answer that is stored, what its access was begun with goes from the bucket too."""
+        for name in self._bucket.names(f"{self._prefix}/internal"):
+            stem = name.rpartition("/")[2].removesuffix(".seed")
+            kind, _, key = stem.rpartition("-")
+            with suppress(Damaged):
+                if name == self._seed(stem) and self._manifest(kind, key) is not None:
+                    self.forget(stem)
+        return super().tidy()
+
+    def _seed(self, name: str) -> str:
+        return f"{self._prefix}/internal/{name}.seed"
+
+    def _checkpoint(self, name: str) -> str:
+        return f"{self._prefix}/internal/{name}.checkpoint"
