@@ -146,14 +146,15 @@ class FileStore(Unfinished):
 
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:
-        lock = self._lock(kind, key)
+        lock = self.lock_of(kind, key)
         with ExitStack() as held:
             with on_disk(lock):
                 lock.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(exclusive(lock))
             yield
 
-    def _lock(self, kind: str, key: str) -> Path:
+    def lock_of(self, kind: str, key: str) -> Path:
+        """The lock under which an artefact is made, and may go."""
         return self.root / "locks" / f"{kind}-{_short(key)}.lock"
 
     def tidy(self) -> int:
@@ -164,13 +165,13 @@ class FileStore(Unfinished):
         removed = 0
         for draft in (self.root / "artefacts").glob(f"*/{DRAFT}*"):
             kind, key = draft.parent.name, draft.name.removeprefix(DRAFT).rpartition("-")[0]
-            with suppress(OSError), exclusive(self._lock(kind, key), wait=False) as alone:
+            with suppress(OSError), exclusive(self.lock_of(kind, key), wait=False) as alone:
                 if alone:
                     shutil.rmtree(draft)
                     removed += 1
         for seed in (self.root / "internal").glob("*.seed"):  # of an answer that was stored, or of one that was begun
             kind, _, key = seed.stem.rpartition("-")
-            with suppress(OSError, InputError), exclusive(self._lock(kind, key), wait=False) as alone:
+            with suppress(OSError, InputError), exclusive(self.lock_of(kind, key), wait=False) as alone:
                 if alone and self.get(kind, key) is not None:
                     self.forget(seed.stem)
         for lock in (self.root / "locks").glob("*.lock"):

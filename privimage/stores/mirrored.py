@@ -77,6 +77,17 @@ class MirroredStore(FileStore):
                     if held is not None:
                         yield parse_manifest(held.raw, kind=of, key=key, where=f"{self._bucket.url}/{name}")
 
+    def has_original(self, kind: str, key: str) -> bool:
+        """Whether the bucket has all of an artefact: then the copy here may go."""
+        try:
+            manifest = self._manifest(kind, key)
+        except Damaged:
+            return False
+        if manifest is None:
+            return False
+        arrays = self._arrays(manifest)
+        return arrays in self._bucket.names(arrays.rpartition("/")[0])
+
     def _manifest(self, kind: str, key: str) -> Manifest | None:
         for place in sorted(set(PLACES.values())):
             name = f"{self._prefix}/{place}/{kind}/{key}/{manifests.FILE}"

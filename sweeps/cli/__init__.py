@@ -15,7 +15,7 @@ from privimage import __version__
 from privimage.disk import FULL, refusal
 from privimage.errors import InputError, PrivImageError
 from privimage.sweeps import interrupt
-from privimage.sweeps.cli import clouds, ledger, look, render, results, schema, similarity, sweep
+from privimage.sweeps.cli import cache, clouds, ledger, look, render, results, schema, similarity, sweep
 from privimage.sweeps.cli.terminal import Refused, complain, out, outlive_reader
 from privimage.text import PLAIN
 
@@ -62,6 +62,7 @@ def _options(
 for verbs in (sweep, results, clouds, similarity, look, schema, render):
     app.add_typer(verbs.app)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(cache.app, name="cache")
 
 
 def _explain(error: TyperException) -> None:

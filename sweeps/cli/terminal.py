@@ -18,7 +18,7 @@ from privimage.pull import made, pulled_ledger, pulled_run
 from privimage.text import PLAIN
 
 BUCKETS: dict[str, Callable[[str], Path]] = {
-    "--root": made,
+    **dict.fromkeys(("--root", "ROOT"), made),
     **dict.fromkeys(("RUN", "RUN_A", "RUN_B"), pulled_run),
     "LEDGER": pulled_ledger,
 }  # what may be the URL of a bucket, and the folder that it is here
