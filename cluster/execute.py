@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -79,10 +80,18 @@ class Site:
     weights: Path | None = None
     bucket: str | None = None
 
-    def mirrored(self) -> None:
-        """Have this node know that the root is a bucket, where it is."""
+    def arrive(self) -> None:
+        """Have this node know the root, before anything is charged: it may have joined after all others were asked.
+
+        Raises TrialFailed where another disk is in its place: what is charged there would be lost.
+        """
         if self.bucket is not None:
             made(self.bucket, at=self.folder.root.path)
+        elif self.reservation is not None and not self.folder.outer.sweep.exists():
+            raise TrialFailed(
+                f"{self.folder.root.path}: {socket.gethostname()} does not see it; every node has to see the root at "
+                "one path, or give a --root in a bucket"
+            )
 
     def sets(self) -> tuple[PublicSet, SensitiveData]:
         """The public and the sensitive set."""
@@ -141,7 +150,7 @@ class Site:
 
 def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
-    site.mirrored()
+    site.arrive()
     done = records.find(site.records_of(trial), trial.id)
     if done is not None:
         return done
@@ -199,7 +208,7 @@ def _compute(trial: Trial, site: Site, role: Role, moved: Moved, declaration: De
 
 def _work(trial: Trial, site: Site, role: Role, at: Stand) -> Moved | None:
     """Run the trial as one of its workers; the first one writes the record. Or where it goes on."""
-    site.mirrored()
+    site.arrive()
     drawn, begun, clock = trial.draw is not None, datetime.now(UTC), time.perf_counter()
     public, sensitive = site.sets()
     shown = trial.id if role == "compare" else f"{trial.id} search at epsilon {trial.budget.epsilon:g}"

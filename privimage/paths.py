@@ -88,7 +88,12 @@ class RunFolder:
     @property
     def root(self) -> Root:
         """The folder of all runs that this one lies in."""
-        return Root(path=self.path.parent.parent if self.path.name == STAND_IN else self.path.parent)
+        return Root(path=self.outer.path.parent)
+
+    @property
+    def outer(self) -> RunFolder:
+        """The run that a search on a stand-in belongs to; else this one."""
+        return RunFolder(path=self.path.parent) if self.path.name == STAND_IN else self
 
     @property
     def stand_in(self) -> RunFolder:
@@ -143,7 +148,7 @@ class RunFolder:
     @property
     def progress(self) -> Path:
         """How far the sweep is that runs, or ran last."""
-        return (self.path.parent if self.path.name == STAND_IN else self.path) / "progress.json"
+        return self.outer.path / "progress.json"
 
     @property
     def internal_progress(self) -> Path:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from privimage import lines, reconcile
 from privimage.cluster.connect import connected, hide_sessions, ignored, nodes
 from privimage.cluster.resources import trials_at_once
+from privimage.cluster.shared import check_shared
 from privimage.data.pair import load_data
 from privimage.disk import refusal
 from privimage.errors import InputError
@@ -69,6 +70,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
                 if sweep.tuning.hidden:
                     hide_sessions()
                 trials_at_once(sweep.resources, nodes())  # or refused, before anything is reserved
+                check_shared(folder.root.path)
                 _reserve(work)
                 work.write()
                 failures = next(filter(None, map(run_phase, todo)), ())  # those of the first phase that has any

@@ -7,6 +7,7 @@ sweep that needs them makes again. Below a root that is a bucket, all that lies 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ class Total:
 
 
 def items(store: Store) -> Iterator[Item]:
-    """The artefacts in the folder whose manifests can be read, in order of their names."""
+    """The artefacts in the folder that are not seen to be damaged by their manifests, in order of their names."""
     for folder in _folders(store):
         with suppress(Damaged):
             yield _item(folder)
@@ -148,13 +149,18 @@ def _folders(store: Store) -> Iterator[Path]:
 
 
 def _item(folder: Path) -> Item:
-    files = [path.stat() for path in folder.iterdir() if path.is_file()]
+    """Raises Damaged where its manifest cannot be read; the arrays, which tell when it was used, are not read here."""
+    manifest = read_manifest(folder)
+    try:
+        arrays = (folder / ARRAYS).stat()
+    except GONE:
+        raise Damaged(f"{folder / ARRAYS}: missing") from None
     return Item(
         folder=folder,
-        manifest=read_manifest(folder),
-        bytes=sum(file.st_size for file in files),
-        made=max(file.st_mtime for file in files),
-        used=max(max(file.st_mtime, file.st_atime) for file in files),
+        manifest=manifest,
+        bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        made=arrays.st_mtime,
+        used=max(arrays.st_mtime, arrays.st_atime),
     )
 
 
@@ -171,7 +177,10 @@ def _damage(folder: Path, store: Store) -> Damage | None:
     path = folder / ARRAYS
     try:
         with path.open("rb") as file:
+            before = os.stat(file.fileno())
             whole = hashlib.file_digest(file, "sha256").hexdigest() == manifest.sha256
+            with suppress(OSError):  # to check it is no use of it
+                os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
     except GONE:
         whole = False
     except OSError as error:

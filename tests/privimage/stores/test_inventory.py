@@ -63,7 +63,9 @@ def test_ls_counts_by_kind_and_class(privimage: Command, root: Path) -> None:
 
 
 def test_verify_names_the_damaged_with_the_fix(privimage: Command, root: Path) -> None:
+    used = [item.used for item in inventory.items(FileStore(root / "store"))]
     assert privimage("cache", "verify", root)[0] == 0
+    assert [item.used for item in inventory.items(FileStore(root / "store"))] == used, "to check it is no use of it"
     store = FileStore(root / "store")
     damage(store, "old")
     damage(store, "released")
