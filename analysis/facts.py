@@ -22,6 +22,7 @@ from privimage.plain_yaml import read_yaml
 from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
 from privimage.record import Record
+from privimage.record_file import so_far
 from privimage.schema import parse
 from privimage.stores.open import open_store
 from privimage.stores.store import Store
@@ -127,7 +128,7 @@ def begun(folder: RunFolder) -> Facts:
     """The facts of a run that may have no result yet. Raises InputError if the folder holds no run."""
     if not folder.bill.exists() and not folder.records.exists():
         raise InputError(f"{folder.path}: no bill and no records; is this the folder of a run, e.g. runs/demo?")
-    return _of_run(folder, tuple(records_file.so_far(folder.records)), by=None)
+    return _of_run(folder, tuple(so_far(folder.records)), by=None)
 
 
 def _of_run(folder: RunFolder, records: tuple[Record, ...], *, by: str | None) -> Facts:

@@ -31,6 +31,7 @@ from privimage.privacy.ledger import Ledger
 from privimage.progress import Progress
 from privimage.pull import made, pull
 from privimage.record import Record, Role, untimed
+from privimage.record_file import find
 from privimage.run_trial import ask, run
 from privimage.stages import Stages
 from privimage.station import NOTHING, Behind, Elsewhere, Intention, Station
@@ -151,7 +152,7 @@ class Site:
 def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     """The record of the trial, on disk. A trial that has a record is not run again."""
     site.arrive()
-    done = records.find(site.records_of(trial), trial.id)
+    done = find(site.records_of(trial), trial.id)
     if done is not None:
         return done
     if site.resources.in_driver:
@@ -159,7 +160,7 @@ def execute(trial: Trial, *, site: Site, role: Role) -> Record:
     else:
         walk(trial, site=site, role=role)
     pull(site.folder.path, lines_only=True)  # its first worker may have been on another node
-    found = records.find(site.records_of(trial), trial.id)
+    found = find(site.records_of(trial), trial.id)
     if found is None:
         raise TrialFailed(f"trial {trial.id}: its workers ended without a record")
     return found

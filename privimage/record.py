@@ -16,6 +16,8 @@ from privimage.privacy.accounting.costs import BestOf, Cost
 from privimage.privacy.budget import Budget, Event
 from privimage.schema import Frozen, get_dotted
 
+READ = "expected the records of a run"
+
 Role = Literal["search", "compare"]  # a trial of the search, or a row beside it
 
 
@@ -130,72 +132,32 @@ def append(path: Path, record: Record) -> None:
     lines.append(path, record.model_dump_json())
 
 
-class RecordFile:
-    """The records of a run, for those who read them again and again: a line that is known is not parsed anew."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[bytes, Record] = {}
-
-    def load(self) -> list[Record]:
-        """All records, oldest first, one an id. A last line cut by a crash is left out.
-
-        Raises InputError if the file is missing, cannot be read, or a whole line is damaged.
-        """
-        try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
-            raise InputError(
-                f"{self.path}: no records; is this the folder of a run, and has a trial finished?"
-            ) from None
-        except OSError as error:
-            raise refusal(error, self.path, "read", fix="expected the records of a run") from None
-        found = raw[: raw.rfind(b"\n") + 1].splitlines()
-        self._known = {line: self._known.get(line) or _parsed(self.path, line, i) for i, line in enumerate(found)}
-        return list({record.id: record for record in map(self._known.__getitem__, found)}.values())
-
-    def so_far(self) -> list[Record]:
-        """As `load`; none where no trial has ended yet, so that there is no file."""
-        return self.load() if self.path.exists() else []
-
-
 def load(path: Path) -> list[Record]:
-    """All records of a run: see RecordFile."""
-    return RecordFile(path).load()
+    """All records of a run, oldest first, one an id. A last line cut by a crash is left out.
 
-
-def so_far(path: Path) -> list[Record]:
-    """As `load`; none where no trial has ended yet, so that there is no file."""
-    return RecordFile(path).so_far()
-
-
-def find(path: Path, id: str) -> Record | None:
-    """The last record of that id, or None. No other is parsed; a damaged line is none. Raises InputError as `load`."""
+    Raises InputError if the file is missing, cannot be read, or a whole line is damaged.
+    """
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        return None
+        raise InputError(f"{path}: no records; is this the folder of a run, and has a trial finished?") from None
     except OSError as error:
-        raise refusal(error, path, "read", fix="expected the records of a run") from None
-    named, whole = f'"id":"{id}"'.encode(), raw[: raw.rfind(b"\n") + 1].splitlines()
-    for number, line in reversed(list(enumerate(whole))):
-        text = lines.parse(line) if named in line else None
-        if text is not None and (record := _record(path, text, number)).id == id:
-            return record
-    return None
+        raise refusal(error, path, "read", fix=READ) from None
+    records: dict[str, Record] = {}
+    for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines()):
+        text = lines.parse(line)
+        if text is None:
+            raise InputError(
+                f"{path}: line {number + 1} is damaged; run the sweep's command again: it takes the line out and makes "
+                "the record again, from the store and at no price"
+            )
+        record = parsed(text, path=path, number=number)
+        records[record.id] = record
+    return list(records.values())
 
 
-def _parsed(path: Path, line: bytes, number: int) -> Record:
-    text = lines.parse(line)
-    if text is None:
-        raise InputError(
-            f"{path}: line {number + 1} is damaged; run the sweep's command again: it takes the line out and makes the "
-            "record again, from the store and at no price"
-        )
-    return _record(path, text, number)
-
-
-def _record(path: Path, text: bytes, number: int) -> Record:
+def parsed(text: bytes, *, path: Path, number: int) -> Record:
+    """The record of a line. Raises InputError if it is none."""
     try:
         return Record.model_validate_json(text)
     except ValueError:

@@ -19,7 +19,7 @@ from privimage import record as records
 from privimage.cluster.resources import SHARES, Resources
 from privimage.privacy.statement import epsilon
 from privimage.progress import Progress
-from privimage.record import Record, RecordFile
+from privimage.record import Record
 from privimage.sweeps import progress
 from privimage.sweeps.phase import at
 from privimage.sweeps.progress import Running, Standing, remaining
@@ -48,7 +48,6 @@ class Display:
         self._phase, self._hidden = phase, hidden
         self._path = work.folder.internal_progress if hidden else work.folder.progress
         self._console = Console(file=sys.stderr, quiet=work.quiet)
-        self._records = RecordFile(work.folder.records)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._seen: set[str] = set()
@@ -75,7 +74,7 @@ class Display:
             task = bar.add_task(self._work.sweep.name, total=None)
             while True:
                 ending = self._stop.is_set()
-                found = progress.load_records(self._records)
+                found = progress.load_records(self._work.folder.records)
                 now = self._now(found, ending=ending)
                 progress.write(self._path, now)
                 self._tell_finished(found, bar.console)

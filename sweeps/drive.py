@@ -15,7 +15,6 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune import TuneError
 
-from privimage import record as records
 from privimage.cluster.cache import start_cache
 from privimage.cluster.execute import Site, execute
 from privimage.cluster.memory import give_back, share_arena
@@ -23,7 +22,8 @@ from privimage.mirror import mirror_of
 from privimage.paths import RunFolder
 from privimage.privacy.guarantee import sentences
 from privimage.pull import pull
-from privimage.record import Record, RecordFile
+from privimage.record import Record
+from privimage.record_file import find, so_far
 from privimage.schema import digest
 from privimage.sweeps.at_once import Capacity, RoomLimiter
 from privimage.sweeps.display import Display
@@ -92,7 +92,7 @@ def _counted(phase: Phase, tally: Tally) -> str:
     """How far it came, where that may be told."""
     if phase.drawn:
         return ""
-    rows = tally.rows(load_records(RecordFile(phase.work.folder.records)))
+    rows = tally.rows(load_records(phase.work.folder.records))
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
     return f" after {done} of {count(total, 'trial')}" + ("" if phase.name == "sweep" else f" of the {phase.name}")
 
@@ -113,14 +113,12 @@ def _site(phase: Phase) -> Site:
 
 
 def _todo(phase: Phase, site: Site) -> Fixed:
-    paths = {site.records_of(trial) for trial, _ in phase.fixed}
-    ended = {(path, record.id) for path in paths for record in records.so_far(path)}
-    return tuple((trial, role) for trial, role in phase.fixed if (site.records_of(trial), trial.id) not in ended)
+    return tuple((trial, role) for trial, role in phase.fixed if find(site.records_of(trial), trial.id) is None)
 
 
 def _searcher(phase: Phase, site: Site) -> SweepSearcher:
     work = phase.work
-    found = records.so_far(work.folder.records)
+    found = so_far(work.folder.records)
     return SweepSearcher(
         work.sweep,
         tried=work.folder.tried,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ray import tune
 
 from privimage import lines
+from privimage.appended import Appended
 from privimage.record import Record
 from privimage.sweeps.searcher import Job
 
@@ -39,20 +40,19 @@ class NewRecords:
     """The records of a file, each given once: only what was added since the last look is read."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0
+        self._added, self._given = Appended(path), set[str]()
 
     def __call__(self) -> list[Record]:
         """Those that were not given yet; a line that is still being written, or is damaged, is none."""
         try:
-            with open(self._path, "rb") as file:
-                file.seek(self._read)
-                raw = file.read()
+            begins, added = self._added.read()
         except FileNotFoundError:
             return []
-        whole = raw[: raw.rfind(b"\n") + 1]
-        self._read += len(whole)
-        texts = (lines.parse(line) for line in whole.splitlines())
-        return [Record.model_validate_json(text) for text in texts if text is not None]
+        texts = (lines.parse(line) for line in added)
+        found = [Record.model_validate_json(text) for text in texts if text is not None]
+        new = [record for record in found if not (begins and record.id in self._given)]
+        self._given |= {record.id for record in new}
+        return new
 
 
 class Following(tune.Callback):  # type: ignore[misc]

@@ -16,7 +16,8 @@ from pathlib import Path
 from privimage.errors import InputError
 from privimage.paths import RunFolder
 from privimage.progress import Progress
-from privimage.record import Record, RecordFile
+from privimage.record import Record
+from privimage.record_file import so_far
 from privimage.schema import Frozen
 from privimage.text import count, duration
 
@@ -159,9 +160,9 @@ def by_method(found: Sequence[Record]) -> list[str]:
     return [f"{method:<18} {count(n, 'trial')}" for method, n in ended.items()] or ["no finished trial yet"]
 
 
-def load_records(file: RecordFile) -> list[Record]:
+def load_records(path: Path) -> list[Record]:
     """The records that can be read now: while a sweep runs, none is no error."""
     try:
-        return file.so_far()
+        return so_far(path)
     except InputError:
         return []

@@ -16,6 +16,8 @@ from privimage.privacy.entries import ENTRY, Charge, Line, Lines, LookLine, Rese
 from privimage.privacy.receipt import Receipt
 from privimage.privacy.tally import Spending
 
+_PARSED: dict[Path, tuple[tuple[RawLine, ...], Lines]] = {}  # what this process has parsed last, and what it was
+
 
 class Book:
     """The lines in the file `path`: charges, looks, reservations and the cap of one sensitive set."""
@@ -23,16 +25,20 @@ class Book:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.chain = open_chain(path)
-        self._known: dict[str, Line] = {}  # lines that were read last, by their hash: it covers all that they say
 
     def lines(self) -> Lines:
         """All lines, oldest first. Raises InputError naming the line where the chain is broken."""
         return self._parsed(self.chain.read())
 
     def _parsed(self, found: Found) -> Lines:
-        lines = (self._known.get(line["hash"]) or self._entry(number, line) for number, line in enumerate(found.lines))
-        self._known = {line.hash: line for line in lines}
-        return tuple(self._known.values())
+        """The lines of a chain. Those that are what they were when they were parsed are not parsed again."""
+        raws, known = _PARSED.get(self.path, ((), ()))
+        if found.lines[: len(raws)] != raws:
+            known = ()
+        new = (self._entry(number, line) for number, line in enumerate(found.lines[len(known) :], start=len(known)))
+        lines = (*known, *new)
+        _PARSED[self.path] = found.lines, lines
+        return lines
 
     def _entry(self, number: int, line: RawLine) -> Line:
         try:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
@@ -89,24 +88,20 @@ def last_hash(lines: tuple[RawLine, ...]) -> str:
     return str(lines[-1]["hash"]) if lines else GENESIS
 
 
-def verified(
-    raws: Iterable[bytes],
-    *,
-    name: str,
-    after: tuple[RawLine, ...] = (),
-    known: Mapping[bytes, RawLine] = MappingProxyType({}),
-) -> tuple[RawLine, ...]:
+def verified(raws: Iterable[bytes], *, name: str, after: tuple[RawLine, ...] = ()) -> tuple[RawLine, ...]:
     """These lines behind those of `after`. The hash covers what stands there.
 
-    `known` are lines that were verified before, by their bytes: whether a line has the hash that it names depends on
-    its bytes alone, so of a known one only its place in the chain is looked at.
     Raises InputError, which calls the chain by the name, where it is broken.
     """
     lines, previous = list(after), last_hash(after)
     for number, raw in enumerate(raws, start=len(after)):
-        line = known.get(raw) or _whole(raw, where=f"{name}: line {number + 1}")
-        if (line.get("number"), line.get("previous")) != (number, previous):
-            raise _changed(f"{name}: line {number + 1}")
+        where = f"{name}: line {number + 1}"
+        try:
+            line = json.loads(raw.decode())
+        except ValueError:
+            raise InputError(f"{where} is not JSON; the ledger is damaged; restore it from a backup") from None
+        if not isinstance(line, dict) or not _follows(line, number, previous):
+            raise InputError(f"{where} breaks the hash chain; the ledger was changed; restore it from a backup")
         lines.append(line)
         previous = line["hash"]
     return tuple(lines)
@@ -139,16 +134,7 @@ def read_head(raw: bytes, *, where: str, fix: str) -> Head:
         raise InputError(f"{where}: damaged; {fix}") from None
 
 
-def _whole(raw: bytes, *, where: str) -> RawLine:
-    """The line. Raises InputError unless it has the hash that it names."""
-    try:
-        line = json.loads(raw.decode())
-    except ValueError:
-        raise InputError(f"{where} is not JSON; the ledger is damaged; restore it from a backup") from None
-    if not isinstance(line, dict) or line.get("hash") != digest({k: v for k, v in line.items() if k != "hash"}):
-        raise _changed(where)
-    return line
-
-
-def _changed(where: str) -> InputError:
-    return InputError(f"{where} breaks the hash chain; the ledger was changed; restore it from a backup")
+def _follows(line: RawLine, number: int, previous: str) -> bool:
+    """Whether a line is the one with this number, after the line with that hash, and unchanged."""
+    fields = {name: value for name, value in line.items() if name != "hash"}
+    return (line.get("number"), line.get("previous"), line.get("hash")) == (number, previous, digest(fields))

@@ -4,12 +4,17 @@ Beside X.jsonl lies X.head. One line is added in four steps, each on disk before
 head, the line, the head, the folder's entries. So, beside what holds for every chain, whenever the machine stops:
 
 - a last line without its newline was being written: nothing rests on it, and it is left out.
+
+Every look reads all bytes of the file. Those that this process has verified before are compared with what they were
+then, byte by byte, and only lines behind them are parsed and hashed. One byte that differs, or a file that is shorter,
+and all of it is verified from its first line, so a line that was changed is refused at the next look, however old.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,26 +23,44 @@ from privimage.disk import make_folder, on_disk, refusal, sync
 from privimage.privacy.chain import Decide, Found, Head, RawLine, compared, raw_line, read_head, verified
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """The bytes of a chain's file that were verified, whole lines, and what they say."""
+
+    raw: bytes = b""
+    lines: tuple[RawLine, ...] = ()
+
+
+_VERIFIED: dict[Path, Prefix] = {}  # what this process has verified last, by file: every trial opens a ledger anew
+
+
 class FileChain:
     """The chain in the file `path`. Safe for concurrent processes on one file system. See Chain."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         real = path.resolve()  # a ledger that is reached by a link has one head and one lock
+        self._real = real
         self.head = real.with_suffix(".head")
         self._draft = real.with_suffix(".head.draft")
         self._lock = FileLock(str(real) + ".lock")
-        self._known: dict[bytes, RawLine] = {}  # what was read last
 
     def read(self) -> Found:
         """See Chain. Writes nothing and needs no lock, so that a copy for reading can be verified."""
         head, raw = self._snapshot()
         whole = raw[: raw.rfind(b"\n") + 1]
-        raws = whole.split(b"\n")[:-1]
-        lines = verified(raws, name=str(self.path), known=self._known)
-        self._known = dict(zip(raws, lines, strict=True))
+        lines = self._verified(whole)
         compare = compared(lines, head, name=str(self.path), head_name=self.head.name)
         return Found(lines=lines, size=len(whole), head=compare)
+
+    def _verified(self, whole: bytes) -> tuple[RawLine, ...]:
+        """The lines of the file, whose whole lines these are. Raises InputError naming one that breaks the chain."""
+        known = _VERIFIED.get(self._real, Prefix())
+        if not whole.startswith(known.raw):
+            known = Prefix()
+        lines = verified(whole[len(known.raw) :].split(b"\n")[:-1], name=str(self.path), after=known.lines)
+        _VERIFIED[self._real] = Prefix(raw=whole, lines=lines)
+        return lines
 
     def add(self, decide: Decide) -> bool:
         """See Chain. A head that lags or is missing is written anew first."""

@@ -25,6 +25,7 @@ from privimage.privacy.covered import CoveredLedger
 from privimage.privacy.entropy import Entropy
 from privimage.privacy.ledger import Ledger
 from privimage.record import Paid, Record, untimed
+from privimage.record_file import so_far
 from privimage.schema import digest
 from privimage.stores.file import FileStore
 from privimage.stores.hidden import HiddenStore, level_times
@@ -112,14 +113,14 @@ class PrivateSelection:
         Raises TrialFailed if a trial has no record yet: the best of those that happened to succeed would be another
         selection than the one that was paid for.
         """
-        by_id = {record.id: record for record in records.so_far(folder.internal_records)}
+        by_id = {record.id: record for record in so_far(folder.internal_records)}
         if not all(trial.id in by_id for trial in trials):
             raise TrialFailed(f"{self.what}: not all its trials have ended; run the same command again")
         (objective,) = self._sweep.objectives
         winner = records.best([by_id[trial.id] for trial in trials], metric=objective, direction="max")
         if winner is None:
             raise Violation(f"{self.what}: none of its trials has a score")
-        if self.id[:16] not in {record.id for record in records.so_far(folder.records)}:
+        if self.id[:16] not in {record.id for record in so_far(folder.records)}:
             # In this root alone: when it came to a shelf would tell how long the selection took.
             artefacts = _release(self.id, winner, FileStore(folder.root.store))
             records.append(folder.records, self._public(winner, artefacts))

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from privimage import reconcile
-from privimage import record as records
 from privimage.data import SensitiveConfig
 from privimage.data.pair import DataConfig, load_data
 from privimage.data.sets import PublicSet, check_apart
@@ -17,6 +16,7 @@ from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
 from privimage.privacy.budget import Budget
 from privimage.privacy.contents import Contents
+from privimage.record_file import so_far
 from privimage.sweeps.modes.explore import Explore
 from privimage.sweeps.modes.public import Public
 from privimage.sweeps.past import Ended, ended
@@ -86,7 +86,7 @@ def final_trials(terms: Terms, *, search: Terms, folder: RunFolder) -> Iterator[
     TrialFailed if the search has no result for a budget.
     """
     if not folder.settings.exists():
-        found = ended(search, records.so_far(folder.records))
+        found = ended(search, so_far(folder.records))
         chosen = [_best_settings(search.sweep, *at) for at in zip(search.sweep.budgets, found, strict=True)]
         write_whole(folder.settings, json.dumps(chosen, indent=1) + "\n")
     sweep = terms.sweep

@@ -15,7 +15,7 @@ from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.privacy.accounting import epsilon
 from privimage.privacy.budget import Budget, Event
-from privimage.record import Paid, Record, RecordFile
+from privimage.record import Paid, Record
 
 QUERY, SGD = (
     Event(purpose="query", split="train", sigma=10),
@@ -100,36 +100,3 @@ def test_best_has_the_extreme_value(values: list[float | None]) -> None:
 
 def test_an_infinite_epsilon_is_written_as_none() -> None:
     assert records.finite(float("inf")) is None and records.finite(2.0) == 2.0
-
-
-def test_a_line_that_is_known_is_not_parsed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed, path, real = list[bytes](), tmp_path / "records.jsonl", lines.parse
-    monkeypatch.setattr(lines, "parse", lambda line: parsed.append(line) or real(line))
-    file = RecordFile(path)
-    assert file.so_far() == []
-    for i in range(20):
-        records.append(path, make(f"{i}"))
-        assert [record.id for record in file.load()] == [f"{k}" for k in range(i + 1)]
-    assert len(parsed) == 20
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b'"seed":0', b'"seed":1', 1))  # a line that is known is changed
-    with pytest.raises(InputError, match="line 1 is damaged"):
-        file.load()
-    path.write_bytes(b"".join(whole.splitlines(keepends=True)[5:]))
-    assert [record.id for record in file.load()] == [f"{k}" for k in range(5, 20)]
-
-
-def test_one_record_is_found_without_parsing_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "records.jsonl"
-    assert records.find(path, "a") is None
-    for record in (make("a", seed=1), make("b"), make("a", seed=2), make("c", config={"id": "d"})):
-        records.append(path, record)
-    path.write_bytes(path.read_bytes() + b"damaged\n" + lines.sealed(make("e").model_dump_json())[:-9])
-    parsed, real = list[bytes](), lines.parse
-    monkeypatch.setattr(lines, "parse", lambda line: parsed.append(line) or real(line))
-    found = records.find(path, "a")
-    assert found is not None and found.seed == 2 and len(parsed) == 1
-    assert records.find(path, "d") is None and records.find(path, "e") is None
-    path.write_bytes(lines.sealed('{"id":"f"}'))
-    with pytest.raises(InputError, match="line 1 is not a record of this version"):
-        records.find(path, "f")

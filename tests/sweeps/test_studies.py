@@ -26,6 +26,7 @@ from postgres import PASSWORD, Server, binaries
 from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
+from privimage.record_file import so_far
 from privimage.sweeps import study_store
 from privimage.sweeps.following import Following, NewRecords, caught_up
 from privimage.sweeps.phase import Phase
@@ -65,7 +66,7 @@ def started(phase: Phase, address: str | None = "journal") -> Studies:
     store = open_studies(sweep, phase.work.folder)
     assert store is not None
     studies = Studies(replace(phase, work=replace(phase.work, sweep=sweep)), store, todo=phase.fixed)
-    studies.catch_up(records.so_far(phase.work.folder.records))
+    studies.catch_up(so_far(phase.work.folder.records))
     return studies
 
 

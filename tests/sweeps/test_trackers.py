@@ -18,6 +18,7 @@ from privimage import record as records
 from privimage.errors import InputError
 from privimage.paths import Root, RunFolder
 from privimage.record import Record
+from privimage.record_file import so_far
 from privimage.sweeps.phase import Phase
 from privimage.sweeps.sweep import load_sweep
 from privimage.sweeps.trackers import config
@@ -38,7 +39,7 @@ def started(phase: Phase, **named: Any) -> Tracker:
     sweep = phase.work.sweep.model_copy(update={"trackers": Trackers(**named)})
     (tracker,) = trackers_of(sweep, phase.work.folder, stated=STATED)
     tracker.check()
-    tracker.catch_up(records.so_far(phase.work.folder.records))
+    tracker.catch_up(so_far(phase.work.folder.records))
     return tracker
 
 

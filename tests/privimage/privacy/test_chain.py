@@ -136,17 +136,6 @@ def test_a_head_of_another_time_or_ledger_is_refused(read: Callable[..., chain.F
     assert "ends before line 4" in refused(read, b"", head)
 
 
-def test_a_line_that_is_known_is_not_parsed_anew(tmp_path: Path, monkeypatch: Patch) -> None:
-    parsed, whole, entry = [], chain._whole, Ledger._entry
-    monkeypatch.setattr(chain, "_whole", lambda raw, **where: parsed.append(raw) or whole(raw, **where))
-    monkeypatch.setattr(Ledger, "_entry", lambda *line: parsed.append(line) or entry(*line))
-    ledger = Ledger(tmp_path / "x.jsonl")
-    fill(ledger, tuple(f"{i}" for i in range(30)))
-    ledger.verify()
-    assert len(parsed) == 2 * 30, "once each: its bytes, and what they say"
-    assert len(Ledger(ledger.path).charges()) == 30 and len(parsed) == 4 * 30, "another one trusts nobody"
-
-
 def test_a_rewritten_ledger_with_a_chain_of_its_own_is_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "x.jsonl")
     fill(ledger)
