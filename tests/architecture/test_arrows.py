@@ -31,6 +31,7 @@ PRIVATE = (
 # What a folder of the core may import beside itself and TOOLS. The other files beside the folders run a trial: they
 # import the folders, and only what is named here imports them.
 TOOLS = {
+    "appended",
     "address",
     "bucket",
     "device",
@@ -73,7 +74,7 @@ FOLDERS = {
         "histogram", "exhibit", "generators.codec", "metrics.features", "metrics.efficientnet",
     },
 }  # fmt: skip
-ANALYSIS = {"record", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools
+ANALYSIS = {"record", "record_file", "reconcile", "privacy", "stores", "metrics.metric"}  # what it reads, and tools
 BUNDLES = {"bundle", "export", "synthesise"}  # the files that build a generator again, to draw from it
 ANALYSIS_TOO = {**{name: {"generators"} for name in BUNDLES}, "methods": {"methods.method"}}
 
