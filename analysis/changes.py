@@ -111,5 +111,5 @@ def _settings(found: Facts, records: Sequence[Record]) -> dict[str, str]:
 
 
 def _several(values: Iterable[str]) -> str:
-    different = list(dict.fromkeys(values))
+    different = sorted(set(values))  # not in the order in which trials ended
     return ", ".join(different) if len(different) <= MOST else f"{len(different)} values"

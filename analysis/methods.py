@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from privimage.errors import InputError
 from privimage.methods.method import METHODS, Method, MethodRole
+from privimage.methods.resolve import resolve
 from privimage.record import Record
 
 
@@ -64,6 +65,17 @@ def uses(name: str, field: str) -> bool:
         return True
     asked = (ask.sigma for _, ask in method.declaration.asking)
     return method.declaration.uses(field) or field in asked
+
+
+def whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of a method with every field of today: older records lack those that came later.
+
+    As it was written where the method is not installed, or takes it no more.
+    """
+    try:
+        return resolve(values).model_dump(mode="json")
+    except InputError:
+        return values
 
 
 def by_budget(name: str, fields: Mapping[str, Any]) -> bool:

@@ -78,7 +78,7 @@ class Repetition:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What tells it from others of its method, by dotted names."""
-        method = pareto.flatten(self.record.setting("method") or {})
+        method = pareto.flatten(methods.whole(self.record.setting("method") or {}))
         used = {f"method.{k}": v for k, v in method.items() if k != "name" and methods.uses(self.record.method, k)}
         if self.settled:
             used = {path: value for path, value in used.items() if path not in self.found.searched}
@@ -120,9 +120,10 @@ class Repetition:
     def same(self) -> tuple[str, str]:
         """Names what is one and the same, however often it is recorded, in this root and in all."""
         record = self.record
-        ran = [record.started, record.seconds] if record.paid else []  # without noise it is the same wherever it runs
+        # Without noise it is the same wherever it runs, and under whichever seed if all its figures are.
+        ran = [record.id, record.started, record.seconds] if record.paid else [self.row]
         values = [(metric.name, metric.value) for metric in record.metrics]
-        return json.dumps([self._root, self._made]), json.dumps([record.id, values, ran])
+        return json.dumps([self._root, self._made]), json.dumps([values, ran])
 
     @property
     def _root(self) -> str:

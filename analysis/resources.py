@@ -18,14 +18,14 @@ from privimage.analysis.facts import Facts
 from privimage.analysis.repetitions import Repetition, different
 from privimage.analysis.table import ResultTable, TableRow
 from privimage.errors import InputError
-from privimage.record import Record, StageRecord
+from privimage.record import StageRecord
 
 TOTAL = "everything"
 METRICS = "metrics"  # of all together: no stage, but it takes its time
 MEASURING = ("reference", "score")  # stages within the time of the metrics
 HEADS = ("method", "phase", "seconds", "peak MiB", "computed")
 COLUMNS = ("method", "settings", "phase", "seconds", "peak_mib", "computed")
-Computed = dict[tuple[str, str], StageRecord]  # (kind, key of the artefact) -> where it was computed
+Computed = dict[tuple[str, str, str], StageRecord]  # (root, kind, key of the artefact) -> where it was computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +55,27 @@ def phases(table: ResultTable) -> list[PhaseCost]:
     return [
         phase
         for row in (*table.rows, *table.open_rows)
-        for phase in _of_row(row, [entry.record for entry in entries if entry.row == row.key], computed)
+        for phase in _of_row(row, [entry for entry in entries if entry.row == row.key], computed)
     ]
 
 
 def _computed(runs: Sequence[Facts]) -> Computed:
     return {
-        (stage.name, record.artefacts[stage.name]): stage
+        (_root(run), stage.name, record.artefacts[stage.name]): stage
         for run in runs for record in run.records for stage in record.stages
         if stage.origin == "built" and stage.name in record.artefacts
     }  # fmt: skip
 
 
-def _of_row(row: TableRow, records: Sequence[Record], computed: Computed) -> Iterator[PhaseCost]:
+def _root(run: Facts) -> str:
+    """Runs of one root have one store; two roots compute what has the same key twice."""
+    return str(run.folder.root.path.resolve())
+
+
+def _of_row(row: TableRow, entries: Sequence[Repetition], computed: Computed) -> Iterator[PhaseCost]:
+    records = [entry.record for entry in entries]
     kinds = dict.fromkeys(s.name for record in records for s in record.stages if s.name not in MEASURING)
-    found = [_phase(row, kind, records, computed) for kind in kinds]
+    found = [_phase(row, kind, entries, computed) for kind in kinds]
     times = [took for record in records if (took := sum(metric.seconds for metric in record.metrics))]
     if times:
         found.append(PhaseCost(row=row, what=METRICS, seconds=fmean(times), peak_mib=None, n=len(times)))
@@ -81,9 +87,11 @@ def _of_row(row: TableRow, records: Sequence[Record], computed: Computed) -> Ite
         yield PhaseCost(row=row, what=TOTAL, seconds=total, peak_mib=max(peaks, default=None), n=len(records))
 
 
-def _phase(row: TableRow, kind: str, records: Sequence[Record], computed: Computed) -> PhaseCost:
-    keys = dict.fromkeys(record.artefacts[kind] for record in records if kind in record.artefacts)
-    stages = [computed[kind, key] for key in keys if (kind, key) in computed]
+def _phase(row: TableRow, kind: str, entries: Sequence[Repetition], computed: Computed) -> PhaseCost:
+    keys = dict.fromkeys(
+        (_root(entry.found), kind, entry.record.artefacts[kind]) for entry in entries if kind in entry.record.artefacts
+    )
+    stages = [computed[key] for key in keys if key in computed]
     seconds, peaks = [stage.seconds for stage in stages], [stage.peak_mib for stage in stages]
     return PhaseCost(
         row=row, what=kind, seconds=fmean(seconds) if seconds else None, peak_mib=max(peaks, default=None),

@@ -182,14 +182,15 @@ def _curves(found: ResultTable, fields: Sequence[str]) -> bytes:
 
 
 def _put(text: str, *, to: Path | None, figure: Path | None, draw: Callable[[], bytes]) -> None:
-    """Show the text, or write it; and write the picture that is asked for."""
+    """Show the text, or write it; and write the picture that is asked for. Nothing where it cannot be drawn."""
+    drawn = draw() if figure is not None else b""
     if to is None:
         out.print(text, end="", emoji=False, **PLAIN)
     else:
         write_whole(to, text)
     if figure is not None:
         with on_disk(figure):
-            write(figure, draw())
+            write(figure, drawn)
 
 
 @app.command(epilog="Example: privimage compare runs/scans runs/scans-larger --figure both.png")
