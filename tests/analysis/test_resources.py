@@ -49,6 +49,20 @@ def test_another_methods_trial_may_have_computed_it(shared, make_facts, make_rec
     assert (query.seconds, query.peak_mib) == (40.0, 500.0)
 
 
+def test_what_two_roots_have_computed_counts_twice(shared, make_facts, make_record):
+    again = make_record(
+        "a",
+        seed=0,
+        seconds=9,
+        artefacts={"query-function": "q"},
+        stages=(stage("query-function", "built", 60.0, 800.0),),
+    )
+    runs = [make_facts(shared, path="/0/demo"), make_facts([again], path="/1/demo")]
+    for order in (runs, runs[::-1]):
+        (query,) = [p for p in resources.phases(table.of_runs(order)) if p.what == "query-function"]
+        assert (query.seconds, query.peak_mib, query.n) == (50.0, 800.0, 2)
+
+
 def test_what_none_of_the_runs_has_computed_has_no_time_and_no_total(shared, make_facts):
     by = found(shared[1:], make_facts)
     assert by["query-function"].seconds is None and by["query-function"].n == 0

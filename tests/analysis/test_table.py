@@ -11,6 +11,7 @@ from PIL import Image
 from privimage.analysis import curves, table, typeset
 from privimage.analysis.repetitions import cell
 from privimage.errors import InputError
+from privimage.methods.resolve import resolve
 from privimage.privacy.budget import Budget, Event
 
 FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
@@ -111,9 +112,26 @@ def test_settings_that_a_method_does_not_use_make_no_row(make_facts, make_record
         for at in range(2)
     ]
     for at, record in enumerate(chosen):
-        record.config["method"]["finetune"] = {"lr": float(at)}
+        record.config["method"]["finetune"] = {"lr": 1.0 + at}
     found = table.of_runs([make_facts([record], path=f"/{at}/demo") for at, record in enumerate(chosen)])
     assert cells(found, "selection-only")[TEN, CNN].n == 2
+
+
+def test_a_setting_that_came_later_is_its_default_in_older_records(make_facts, make_record):
+    new, old = (make_record(f"s{at}", method="privimage+d", seconds=at) for at in range(2))
+    whole = resolve({"name": "privimage+d"}).model_dump(mode="json")
+    new.config["method"], old.config["method"] = whole, {**whole, "query": {"sigma": whole["query"]["sigma"]}}
+    found = table.of_runs([make_facts([record], path=f"/{at}/demo") for at, record in enumerate((new, old))])
+    assert cells(found, "privimage+d")[TEN, CNN].n == 2
+
+
+def test_what_is_made_without_noise_counts_once_whatever_its_seed(make_facts, make_record):
+    real = [
+        make_record(f"r{at}", method="real", role="compare", seed=at, seconds=at, events=(), spent=None)
+        for at in range(2)
+    ]
+    found = table.of_runs([make_facts([record], path=f"/{at}/demo") for at, record in enumerate(real)])
+    assert cells(found, "real")[TEN, CNN].n == 1
 
 
 def test_rows_without_privacy_stand_apart_at_every_budget(demo):
