@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pickle import UnpicklingError
+from typing import Any
 
 import ray
 from ray import tune
@@ -29,7 +30,7 @@ from privimage.sweeps.at_once import Capacity, RoomLimiter
 from privimage.sweeps.display import Display
 from privimage.sweeps.failures import AGAIN, Failed, failure
 from privimage.sweeps.following import Onlooker, caught_up
-from privimage.sweeps.interrupt import Stopped
+from privimage.sweeps.interrupt import STOPPING, Stopped
 from privimage.sweeps.past import ended
 from privimage.sweeps.phase import Fixed, Phase, label_of, search_at
 from privimage.sweeps.price import asked_by
@@ -71,6 +72,7 @@ def run_phase(phase: Phase) -> tuple[str, ...]:
         ):
             held = replace(site, data=ray.put((work.public, work.sensitive)))
             failures = _fit(work, searcher, todo, held, room=room, callbacks=callbacks)
+        _stop_if_asked()
     except KeyboardInterrupt:
         raise Stopped(f"stopped{_counted(phase, tally)}; {AGAIN}") from None
     pull(work.folder.path, lines_only=True)  # what other nodes wrote
@@ -148,13 +150,27 @@ def _fit(
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
-        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, *callbacks]).fit()
+        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, Asked(), *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
     lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
+
+
+def _stop_if_asked() -> None:
+    """Raise KeyboardInterrupt if a signal has asked for it. The first is lost where Python runs a finalizer."""
+    if STOPPING.is_set():
+        raise KeyboardInterrupt
+
+
+class Asked(tune.Callback):  # type: ignore[misc]
+    """Ends Tune's loop at its next step once a signal has asked to stop."""
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune several times a second."""
+        _stop_if_asked()
 
 
 def _tuner(

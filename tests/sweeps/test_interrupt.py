@@ -112,6 +112,24 @@ def test_ctrl_c_in_mid_sweep_is_no_success_and_the_same_command_goes_on(
     assert sweep.ledger.charges()[: len(charged)] == charged and not sweep.ledger.reservations()
 
 
+LOST = (  # as where it is raised while Python runs a finalizer
+    "from privimage.sweeps import interrupt\n"
+    "interrupt.Interrupts._answer = lambda self, signum, frame: setattr(self, 'signum', signum)\n"
+    "from privimage.sweeps.cli import main; main()"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_signal_whose_exception_is_lost_stops_all_the_same(command: Callable[..., Command]) -> None:
+    sweep = command(trials=6, budgets=[{"epsilon": 10, "delta": 1e-5}], resources={"cpu": 0.6 * get_num_cpus()})
+    sweep.start_script(LOST, "sweep", str(sweep.folder / "sweep.yaml"), "--root", str(sweep.folder / "runs"), "--quiet")
+    sweep.wait_until(lambda: sweep.done() >= 1)
+    code, said = sweep.stop(signal.SIGINT)
+    assert code == 130 and re.fullmatch(r"privimage: stopped after \d of 6 trials; run the same command again", said)
+    assert len(sweep.ledger.reservations()) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_sigterm_in_a_public_search_fixes_no_settings_and_asks_nothing(command: Callable[..., Command]) -> None:
