@@ -150,7 +150,7 @@ def _fit(
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
-        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, Asked(), *callbacks]).fit()
+        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, StopAsked(), *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
@@ -165,7 +165,7 @@ def _stop_if_asked() -> None:
         raise KeyboardInterrupt
 
 
-class Asked(tune.Callback):  # type: ignore[misc]
+class StopAsked(tune.Callback):  # type: ignore[misc]
     """Ends Tune's loop at its next step once a signal has asked to stop."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
