@@ -50,10 +50,17 @@ def as_written(annotation: Any, value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=4096)
 def _kind(annotation: Any) -> tuple[Any, frozenset[type]]:
-    """The origin of an annotation, and its plain types: the same few, asked for at every line of a file."""
-    return get_origin(annotation), frozenset(_scalars(annotation))
+    """The origin of an annotation, and its plain types."""
+    try:
+        return _known_kind(annotation)
+    except TypeError:  # what stands in Annotated need have no hash
+        return _known_kind.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _known_kind(annotation: Any) -> tuple[Any, frozenset[type]]:
+    return get_origin(annotation), frozenset(_scalars(annotation))  # the same few, asked for at every line of a file
 
 
 def _scalars(annotation: Any) -> Iterator[type]:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from privimage.bucket import Bucket
+from privimage.bucket import Bucket, is_bucket
 from privimage.errors import InputError
 
 MARK = ".bucket"
@@ -56,6 +56,8 @@ def mirror_of(path: Path) -> Mirror | None:
             continue
         except (OSError, UnicodeDecodeError):
             raise InputError(f"{folder / MARK}: cannot be read; it should hold the URL of the root's bucket") from None
+        if not is_bucket(url):
+            raise InputError(f"{folder / MARK}: got '{url:.80}'; it should hold the URL of the root's bucket")
         return Mirror(root=folder, bucket=Bucket.open(url))
     return None
 

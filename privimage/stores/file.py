@@ -144,6 +144,15 @@ class FileStore(Unfinished):
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
 
+    def _taken(self, manifest: Manifest, raw: bytes) -> Artefact | None:
+        """The artefact that was fetched from elsewhere, placed in this folder, or by a process that was faster."""
+        try:
+            FileStore._place(self, manifest, raw)  # here alone: it is where it comes from
+        except InputError:
+            if not self.folder(manifest.kind, manifest.key).exists():
+                raise
+        return FileStore.get(self, manifest.kind, manifest.key)
+
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:
         lock = self.lock_of(kind, key)

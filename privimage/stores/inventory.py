@@ -42,7 +42,7 @@ class Item:
     @property
     def paid(self) -> bool:
         """Whether privacy was paid for it."""
-        return bool(self.manifest.events or self.manifest.receipts) or self.manifest.privacy != "public"
+        return _paid(self.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +144,10 @@ def _may_go(store: FileStore, item: Item) -> bool:
     return not item.paid
 
 
+def _paid(manifest: Manifest) -> bool:
+    return bool(manifest.events or manifest.receipts) or manifest.privacy != "public"
+
+
 def _folders(store: Store) -> Iterator[Path]:
     yield from sorted((store.root / "artefacts").glob("*/[!.]*"))
 
@@ -173,7 +177,6 @@ def _damage(folder: Path, store: Store) -> Damage | None:
         manifest = read_manifest(folder)
     except Damaged as error:
         return Damage(what=str(error), fix=fix)
-    free = not (manifest.events or manifest.receipts) and manifest.privacy == "public"
     path = folder / ARRAYS
     try:
         with path.open("rb") as file:
@@ -185,4 +188,4 @@ def _damage(folder: Path, store: Store) -> Damage | None:
         whole = False
     except OSError as error:
         raise refusal(error, path, "read") from None
-    return None if whole else Damage(what=f"{path}: missing or damaged", fix=AGAIN if free else fix)
+    return None if whole else Damage(what=f"{path}: missing or damaged", fix=fix if _paid(manifest) else AGAIN)

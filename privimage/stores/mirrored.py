@@ -27,6 +27,7 @@ from privimage.stores.store import Artefact, Built
 from privimage.stores.unfinished import read_seed, seed_text
 
 PLACES = {"public": "artefacts", "released": "artefacts", "internal": "internal/artefacts"}
+FOLDERS = tuple(dict.fromkeys(PLACES.values()))
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,7 @@ class MirroredStore(FileStore):
         held = self._bucket.get(self._arrays(manifest))
         if held is None or hashlib.sha256(held.raw).hexdigest() != manifest.sha256:
             raise Damaged(f"{self._bucket.url}/{self._arrays(manifest)}: {'missing' if held is None else 'damaged'}")
-        try:
-            super()._place(manifest, held.raw)
-        except InputError:
-            if not self.folder(kind, key).exists():  # else another process was faster
-                raise
-        return super().get(kind, key)
+        return self._taken(manifest, held.raw)
 
     def find(self, kind: str = "*") -> Iterator[Manifest]:
         """See Store: what is here, then what is in the bucket alone."""
@@ -68,7 +64,7 @@ class MirroredStore(FileStore):
         for manifest in super().find(kind):
             here.add((manifest.kind, manifest.key))
             yield manifest
-        for place in sorted(set(PLACES.values())):
+        for place in FOLDERS:
             below = f"{self._prefix}/{place}" if kind == "*" else f"{self._prefix}/{place}/{kind}"
             for name in self._bucket.names(below):
                 of, key, file = name.split("/")[-3:]
@@ -89,11 +85,19 @@ class MirroredStore(FileStore):
         return arrays in self._bucket.names(arrays.rpartition("/")[0])
 
     def _manifest(self, kind: str, key: str) -> Manifest | None:
-        for place in sorted(set(PLACES.values())):
+        found = self._held(kind, key)
+        if found is None:
+            return None
+        name, raw = found
+        return parse_manifest(raw, kind=kind, key=key, where=f"{self._bucket.url}/{name}")
+
+    def _held(self, kind: str, key: str) -> tuple[str, bytes] | None:
+        """The manifest in the bucket, by its name there and as it is; None if there is none."""
+        for place in FOLDERS:
             name = f"{self._prefix}/{place}/{kind}/{key}/{manifests.FILE}"
             held = self._bucket.get(name)
             if held is not None:
-                return parse_manifest(held.raw, kind=kind, key=key, where=f"{self._bucket.url}/{name}")
+                return name, held.raw
         return None
 
     def _place(self, manifest: Manifest, raw: bytes) -> None:
@@ -112,12 +116,10 @@ class MirroredStore(FileStore):
 
     def _set_aside(self, kind: str, key: str) -> Path:
         """See FileStore: what is damaged in the bucket, whose manifest goes; its arrays stay where they are."""
-        for place in sorted(set(PLACES.values())):
-            name = f"{self._prefix}/{place}/{kind}/{key}/{manifests.FILE}"
-            held = self._bucket.get(name)
-            if held is not None:
-                self._bucket.put(f"{self._prefix}/damaged/{kind}-{key}.json", held.raw)
-                self._bucket.delete(name)
+        while (found := self._held(kind, key)) is not None:
+            name, raw = found
+            self._bucket.put(f"{self._prefix}/damaged/{kind}-{key}.json", raw)
+            self._bucket.delete(name)
         return self.root / "damaged"
 
     def _head(self, manifest: Manifest) -> str:

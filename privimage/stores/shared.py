@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from privimage.errors import Damaged, InputError
+from privimage.errors import Damaged
 from privimage.stores import manifest as manifests
 from privimage.stores.file import ARRAYS, FileStore
 from privimage.stores.manifest import Manifest, parse_manifest
@@ -37,12 +37,7 @@ class SharedStore(FileStore):
             return None
         if manifest is None:
             return None
-        try:
-            super()._place(manifest, raw)
-        except InputError:
-            if not self.folder(kind, key).exists():  # else somebody was faster
-                raise
-        return super().get(kind, key)
+        return self._taken(manifest, raw)
 
     def find(self, kind: str = "*") -> Iterator[Manifest]:
         """See Store: what is here, then what is on the shelf alone."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.table import Table
 from rich.text import Text
 
@@ -23,7 +23,6 @@ app = typer.Typer(
 )
 
 RootArgument = Annotated[Path, typer.Argument(metavar="ROOT", parser=local("ROOT"), help="E.g. runs.")]
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @app.command(epilog="Example: privimage cache ls runs")
@@ -98,10 +97,10 @@ def _store(root: Path) -> FileStore:
 
 
 def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip())
-    if found is None:
-        raise InputError(f"--to: got '{text}'; expected a size, e.g. 500M or 20G")
-    return int(float(found[1]) * UNITS[found[2]])
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        raise InputError(f"--to: got '{text}'; expected a size, e.g. 500M, 20G or 20GiB") from None
 
 
 def _mib(size: int) -> str:

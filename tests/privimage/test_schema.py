@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from privimage.errors import InputError
 from privimage.plain_yaml import read_yaml
@@ -122,3 +122,12 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     file.write_text("name: a\nmethod: {query: {sigma: 1, sigma: 2}}\n")
     with pytest.raises(InputError, match=r"line 2: not valid YAML \(the key 'sigma' stands twice\)"):
         read_yaml(file)
+
+
+def test_a_field_with_marks_that_have_no_hash_is_as_strict() -> None:
+    class Marked(Frozen):
+        sizes: tuple[Annotated[int, WithJsonSchema({"type": "integer"})], ...] = ()
+
+    assert Marked(sizes=(1, 2)).sizes == (1, 2)
+    with pytest.raises(InputError, match="sizes: "):
+        parse(Marked, {"sizes": ["1"]})

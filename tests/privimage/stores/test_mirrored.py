@@ -15,6 +15,7 @@ from privimage import lines
 from privimage.bucket import Bucket
 from privimage.disk import make_folder, write_whole
 from privimage.errors import InputError, LostAnswer
+from privimage.mirror import MARK, mirror_of
 from privimage.paths import Root
 from privimage.pull import made, pull, pulled_ledger, pulled_run
 from privimage.stores.mirrored import MirroredStore
@@ -276,3 +277,9 @@ def test_addresses_of_roots_runs_and_ledgers(
         code, out, err = privimage(*words)
         assert code == 2 and re.search(says, " ".join((out + err).split())), (code, out, err)
         assert "Traceback" not in err
+
+
+def test_a_mark_that_names_no_bucket_is_one_line_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / MARK).write_text("junk")
+    with pytest.raises(InputError, match=r"\.bucket: got 'junk'; it should hold the URL"):
+        mirror_of(tmp_path / "run")
