@@ -62,7 +62,7 @@ class Bucket:
     @classmethod
     def open(cls, url: str) -> Bucket:
         """The bucket at a URL, asked once a process whether it is there. Raises InputError within seconds if not."""
-        return _opened(url.rstrip("/"))
+        return _opened(without_slash(url))
 
     def get(self, name: str) -> Blob | None:
         """What was put there last, or None."""
@@ -166,6 +166,12 @@ class Bucket:
 def conditions_hold(url: str) -> None:
     """See Bucket.check_conditions: asked once a process."""
     Bucket.open(url).check_conditions()
+
+
+def without_slash(url: str) -> str:
+    """The URL without slashes at its end, but for those of its scheme."""
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.rstrip("/")
 
 
 def is_bucket(address: str | Path) -> bool:

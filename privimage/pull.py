@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from privimage import disk
 from privimage.address import ADDRESS
-from privimage.bucket import Bucket, is_bucket
+from privimage.bucket import Bucket, is_bucket, without_slash
 from privimage.disk import on_disk, private_folder
 from privimage.errors import InputError
 from privimage.mirror import MARK, Mirror, mirror_of, working_folder
@@ -27,7 +27,7 @@ def made(url: str, *, at: Path | None = None) -> Path:
 
     Raises InputError if the bucket cannot be used.
     """
-    plain = url.rstrip("/")
+    plain = without_slash(url)
     folder = working_folder(plain) if at is None else at
     Bucket.open(plain)
     with on_disk(folder):

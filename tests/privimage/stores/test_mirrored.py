@@ -283,3 +283,8 @@ def test_a_mark_that_names_no_bucket_is_one_line_with_its_file(tmp_path: Path) -
     (tmp_path / MARK).write_text("junk")
     with pytest.raises(InputError, match=r"\.bucket: got 'junk'; it should hold the URL"):
         mirror_of(tmp_path / "run")
+
+
+def test_a_scheme_alone_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^gs://: is no bucket"):
+        made("gs://", at=tmp_path)
