@@ -1,12 +1,12 @@
 """Changes: in which fields two runs differ, by dotted names, as they were settled and not as they were written.
 
 Of the method, its trials are asked: what a file leaves to its default is there, and what a method does not use is not.
-Of everything else, the resolved sweep beside the records.
+Of everything else, the resolved sweep beside the records; older ones lack the fields that came later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ SEARCHED = "(searched)"
 ABSENT = words.setting(None)
 MOST = 4  # values of a field that are written out
 
+Completed = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # of a sweep as it was written: with every field of today
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -32,9 +34,9 @@ class Change:
     b: str
 
 
-def changes(a: Facts, b: Facts) -> list[Change]:
+def changes(a: Facts, b: Facts, *, completed: Completed = dict) -> list[Change]:
     """The fields in which they differ. What a run is called and what a method does not use are no difference."""
-    first, second = _fields(a), _fields(b)
+    first, second = (_fields(found, completed) for found in (a, b))
     differ = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
     return [
         *(Change(field=key, a=first.get(key, ABSENT), b=second.get(key, ABSENT)) for key in differ),
@@ -47,11 +49,11 @@ def without_sweep(*runs: Facts) -> list[Facts]:
     return [found for found in runs if not found.folder.sweep.exists()]
 
 
-def _fields(found: Facts) -> dict[str, str]:
+def _fields(found: Facts, completed: Completed) -> dict[str, str]:
     """Everything but the method, by dotted name."""
     if not found.folder.sweep.exists():
         return {}
-    sweep = read_yaml(found.folder.sweep)
+    sweep = completed(read_yaml(found.folder.sweep))
     rest = {key: value for key, value in sweep.items() if key not in ("name", "method", *WHOLE)}
     fields = {path: _shown(value) for path, value in pareto.flatten(rest).items()}
     for key in ("search", "objectives"):

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from privimage.analysis import changes, pareto, scale, table, words
-from privimage.analysis.changes import Change
+from privimage.analysis.changes import Change, Completed
 from privimage.analysis.facts import Facts
 from privimage.analysis.hypervolume import Box, Interval
 from privimage.analysis.repetitions import Cell, Repetition, different
@@ -130,6 +130,7 @@ class Comparison:
     a: Side
     b: Side
     metrics: tuple[Metric, ...]
+    completed: Completed = dict
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -139,7 +140,7 @@ class Comparison:
     @cached_property
     def changed(self) -> list[Change]:
         """See `changes`."""
-        return changes.changes(self.a.found, self.b.found)
+        return changes.changes(self.a.found, self.b.found, completed=self.completed)
 
     @property
     def budgets(self) -> list[Budget]:
@@ -209,16 +210,16 @@ def _steers(found: Facts, metric: Metric) -> bool:
     return metric.name in found.objectives
 
 
-def read(folders: tuple[Path, Path]) -> Comparison:
-    """The comparison of two runs.
+def read(folders: tuple[Path, Path], *, completed: Completed = dict) -> Comparison:
+    """The comparison of two runs; `completed` gives a sweep file the fields that came after it was written.
 
     Raises InputError if one is no run or has no finished trial, if they are the same, are of other sensitive images, or
     have no metric in common.
     """
-    return of_runs(*table.read_all(folders))
+    return of_runs(*table.read_all(folders), completed=completed)
 
 
-def of_runs(a: Facts, b: Facts) -> Comparison:
+def of_runs(a: Facts, b: Facts, *, completed: Completed = dict) -> Comparison:
     """The comparison of runs that were read. Raises InputError as `read` does."""
     _refuse_other_images(a, b)
     common = tuple(metric for name, metric in a.metrics.items() if name in b.metrics)
@@ -232,7 +233,7 @@ def of_runs(a: Facts, b: Facts) -> Comparison:
         if not any(record.private for record in found.records):
             raise InputError(f"{found.folder.path}: no finished trial with a guarantee yet; its front is empty")
     sides = [Side(found=found, table=table.of_runs([found])) for found in (a, b)]
-    return Comparison(a=sides[0], b=sides[1], metrics=common)
+    return Comparison(a=sides[0], b=sides[1], metrics=common, completed=completed)
 
 
 def _refuse_other_images(a: Facts, b: Facts) -> None:

@@ -99,11 +99,9 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     lines: list[tuple[float, str, str]] = []
     for method in order:
         mine = [record for record in records if record.method == method]
-        points = [
-            r for r in mine if (e := pareto.epsilon_shown(r)) is not None and (not budgets or e * FAR >= budgets[0])
-        ]
+        points, others = _shown(mine, budgets)
         _series(ax, points, found.said.best, metric, style(method, order))
-        rest = pareto.best_of([r for r in mine if r not in points], metric=metric)
+        rest = pareto.best_of(others, metric=metric)
         if rest is not None:
             own = f"epsilon {words.epsilon(rest.epsilon_alone)} alone" if rest.private else "no privacy"
             lines.append((rest.value(metric.name) or 0.0, f"{method} ({own})", style(method, order)[0]))
@@ -116,6 +114,16 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
     epsilon_axis(ax, budgets)
     _reference_lines(ax, lines)
+
+
+def _shown(records: Sequence[Record], budgets: Sequence[float]) -> tuple[list[Record], list[Record]]:
+    """Those that are points of the panel, and the others: without a price, or far below every budget."""
+    points, others = [], []
+    for record in records:
+        epsilon = pareto.epsilon_shown(record)
+        near = epsilon is not None and (not budgets or epsilon * FAR >= budgets[0])
+        (points if near else others).append(record)
+    return points, others
 
 
 def _series(ax: Axes, points: Sequence[Record], end: str, metric: Metric, look: tuple[str, str]) -> None:

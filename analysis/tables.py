@@ -22,7 +22,9 @@ def trials(found: Facts) -> pd.DataFrame:
     "everything". `on_front` is about the lead metric. Beside a private selection there are no columns of effort.
     """
     ahead = {record.id for record in pareto.front(found.records, metrics=[found.lead.name])}
-    return pd.DataFrame([_row(found, record) | {"on_front": record.id in ahead} for record in found.records])
+    holds = not price.contradictions(found)
+    rows = [_row(found, record, holds=holds) | {"on_front": record.id in ahead} for record in found.records]
+    return pd.DataFrame(rows)
 
 
 def plain(name: str) -> str:
@@ -34,13 +36,13 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def _row(found: Facts, record: Record) -> dict[str, Any]:
+def _row(found: Facts, record: Record, *, holds: bool) -> dict[str, Any]:
+    """`holds` tells whether the bill counts all that was asked: else nothing may be stated."""
     config = pareto.flatten(record.config)
-    counted = record.private and not price.contradictions(found)
     return {
         "id": record.id, "role": record.role, "method": record.method, "seed": record.seed,
         "budget_epsilon": record.budget.epsilon, "budget_delta": record.budget.delta,
-        "epsilon_to_state": price.stated(found, record).epsilon if counted else None,
+        "epsilon_to_state": price.stated(found, record).epsilon if record.private and holds else None,
         "epsilon_alone": record.epsilon_alone, "epsilon_alone_rdp": record.epsilon_rdp_alone,
         "not_private": _not_private(record),
         **{plain(path): config.get(path) for path in found.searched},

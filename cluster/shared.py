@@ -26,7 +26,7 @@ def check_shared(root: Path) -> None:
 
     Nothing is looked at on one node. Of a root that is a bucket each node makes its working folder.
     """
-    alive = {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
+    alive = _alive()
     if len(alive) < 2:
         return
     path, mirror = root.resolve(), mirror_of(root.resolve())
@@ -38,6 +38,11 @@ def check_shared(root: Path) -> None:
         fix = "give a --root on storage that all nodes see at one path, or in a bucket"
     if missing:
         raise InputError(f"--root: got {root}, which {' and '.join(missing)} cannot use; {fix}")
+
+
+def _alive() -> dict[str, str]:
+    """The names of the nodes that are alive, by their ids."""
+    return {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
 
 
 def _unseen(alive: dict[str, str], path: Path) -> list[str]:
@@ -53,14 +58,15 @@ def _unseen(alive: dict[str, str], path: Path) -> list[str]:
 
 
 def _failing(alive: dict[str, str], task: Any, *words: str) -> list[str]:
-    """The names of the nodes on which the task does not return True, or not in time."""
+    """The names of the nodes on which the task does not return True, or not in time; not of those that left."""
     asked = {
         node: task.options(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, False))
         .remote(*words)
         for node in alive
     }  # fmt: skip
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
-    return sorted(f"{alive[node]} ({node[:8]})" for node, ref in asked.items() if not _answer(ref))
+    silent = [node for node, ref in asked.items() if not _answer(ref)]
+    return sorted(f"{alive[node]} ({node[:8]})" for node in silent if node in _alive())
 
 
 def _answer(ref: Any) -> bool:

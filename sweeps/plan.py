@@ -119,7 +119,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         asked, refusal = asked_sigma(sweep, folder), None
     except InputError as error:
         asked, refusal = _needed(sweep), str(error)
-    refusal = refusal or _refused_by_metrics(sweep)
+    refusal = refusal or _refused_by_roots(sweep, root) or _refused_by_metrics(sweep)
     quotes = tuple(_quote(sweep, budget, asked) for budget in sweep.budgets)
     bill = None if any(quote.refusal for quote in quotes) else bill_of(sweep, asked_sigma=asked)
     return Plan(
@@ -127,9 +127,7 @@ def make_plan(sweep: Sweep, *, root: Root) -> Plan:
         asked_sigma=asked,
         quotes=quotes,
         bill=bill,
-        refusal=refusal
-        or _refused_by_roots(sweep, root)
-        or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
+        refusal=refusal or (_refused_by_ledger(sweep, root, bill) if bill is not None else None),
         paid=_paid(sweep, root),
         totals=tuple(row for quote in quotes if not quote.refusal for row in _totals(sweep, quote.budget, asked)),
         stages=tuple(_stages(sweep)),
@@ -287,12 +285,17 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
 
 
 def _settings(sweep: Sweep) -> Iterator[Settings]:
-    """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method."""
+    """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method.
+
+    Of what that one does not know, what the other sets for itself, and what the row sets.
+    """
     base = fields_of(sweep.configuration({}))
     others = [{METHOD: name} for name in sweep.methods()]
     for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):
         method = sweep.configuration(overrides)
-        uses = method.member.declaration.uses
-        values = {f"method.{k}": v for k, v in fields_of(method).items() if v != base.get(k, v) and uses(k)}
+        uses, fields = method.member.declaration.uses, fields_of(method)
+        own = {*method.member.settings, *(dotted.removeprefix("method.") for dotted in overrides)}
+        differ = [k for k, v in fields.items() if (v != base[k] if k in base else k in own)]
+        values = {f"method.{k}": fields[k] for k in differ if uses(k)}
         if values:
             yield Settings(method=method.name, values=values)

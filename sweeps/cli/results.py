@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -214,10 +214,21 @@ def compare(
     from privimage.analysis.compare import read
 
     _check_png(figure)
-    found = read((a, b))
+    found = read((a, b), completed=_completed)
     _put(side_by_side.markdown(found), to=to, figure=figure, draw=lambda: _two_fronts(found))
     if to is not None:
         say([*side_by_side.statements(found), *(str(path) for path in (to, figure) if path is not None)])
+
+
+def _completed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a sweep with every field of today; as they are where it is no sweep of today any more."""
+    from privimage.schema import parse
+    from privimage.sweeps.sweep import Sweep
+
+    try:
+        return parse(Sweep, values).model_dump(mode="json")
+    except InputError:
+        return values
 
 
 def _two_fronts(found: Comparison) -> bytes:

@@ -1,4 +1,4 @@
-from privimage.analysis import facts, tables
+from privimage.analysis import facts, price, tables
 
 FID = "fid[efficientnet-lite0]"
 
@@ -19,3 +19,9 @@ def test_best_says_how_many_trials_each_was_chosen_from(demo):
     assert rows.loc[("privimage+d", 10.0), "best of"] == 3
     assert rows.loc[("dpdm", 1.0), "best of"] == 1
     assert rows.loc[("real", 10.0), "epsilon alone"] == "none"
+
+
+def test_the_bill_is_compared_with_the_records_once_and_not_for_each(demo, monkeypatch):
+    asked, real = [], price.contradictions
+    monkeypatch.setattr(price, "contradictions", lambda found: asked.append(found) or real(found))
+    assert len(tables.trials(facts.read(demo))) > 1 and len(asked) == 1

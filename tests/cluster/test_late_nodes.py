@@ -21,13 +21,6 @@ from privimage.privacy.ledger import Ledger
 from privimage.sweeps import at_once
 from privimage.sweeps.at_once import Capacity, RoomLimiter
 
-QUICK = {  # a node that was killed is found out within seconds
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
-}
-
 
 class Endless(Searcher):  # type: ignore[misc]
     """Always has another trial."""
@@ -75,7 +68,9 @@ def test_a_node_that_joins_late_is_used_and_what_one_took_along_is_done_by_the_s
     search = {"method.rounds": {"choice": list(range(1, 11))}}
     file = slow_sweep(tiny_values(), tmp_path, search=search, trials=10, resources={"cpu": 1})
     log = tmp_path / "log"
-    with two_nodes.cluster({"num_cpus": 1}, python=[tmp_path / "site"], SLOW_LOG=str(tmp_path), **QUICK) as nodes:
+    with two_nodes.cluster(
+        {"num_cpus": 1}, python=[tmp_path / "site"], SLOW_LOG=str(tmp_path), **two_nodes.QUICK
+    ) as nodes:
         words = ("sweep", file, "--address", nodes.address, "--root", tmp_path / "runs")
         with (tmp_path / "said").open("w") as said:
             sweep = nodes.start(*words, stdout=said, stderr=subprocess.STDOUT)

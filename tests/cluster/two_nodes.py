@@ -33,6 +33,12 @@ for line in sys.stdin:  # a node that joins, or the number of one that leaves
     print("done", flush=True)
 cluster.shutdown()
 """
+QUICK = {  # a node that was killed is found out within seconds
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 # moto looks whether a name is there and writes it in two steps, so it is conditional only if it answers one at a time
 SERVE = """
@@ -67,3 +70,43 @@ def environment_of(url: str) -> Mapping[str, str]:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": REGION,
     }
+
+
+@contextmanager
+def between(server: str, change: Callable[[dict[str, str]], int | None]) -> Iterator[str]:
+    """The URL of a proxy before the server. `change` may change the headers, or answer with a status of its own."""
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def passed(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = dict(self.headers.items())
+            status = change(headers)
+            if status is not None:
+                self.answer(status, {}, b"")
+                return
+            asked = http.client.HTTPConnection(server.removeprefix("http://"), timeout=30)
+            asked.request(self.command, self.path, body, headers)
+            reply = asked.getresponse()
+            self.answer(reply.status, dict(reply.headers.items()), reply.read())
+            asked.close()
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = passed
+
+        def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *said: Any) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        finally:
+            proxy.shutdown()

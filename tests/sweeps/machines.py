@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +24,11 @@ COMMAND = "from privimage.sweeps.cli import main; main()"
 
 @dataclass
 class Machine:
-    """A machine below `folder`, which knows of the server at `url`."""
+    """A machine below `folder`, which knows of the server at `url`; `also` is more of its environment."""
 
     folder: Path
     url: str
+    also: Mapping[str, str] = field(default_factory=dict)
     ray: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="m", dir="/tmp"))
     commands: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ class Machine:
         kept = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "PRIVIMAGE_CACHE")}
         command = subprocess.Popen(
             [sys.executable, "-c", COMMAND, *map(str, words)],
-            env={**kept, **environment_of(self.url), **names},
+            env={**kept, **environment_of(self.url), **names, **self.also},
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -265,3 +265,21 @@ def test_a_refusal_names_its_reason_and_ends_with_2(
     plan = plan_of(values, tmp_path)
     assert plan.refused and [quote.refusal is None for quote in plan.quotes] == [False, True]
     assert plan.quotes[1].budget == Budget(epsilon=5, delta=DELTA) and plan.quotes[1].total > 0
+
+
+def test_what_a_row_sets_for_itself_is_said(tiny_values: Values, tmp_path: Path) -> None:
+    """Also where the sweep's own method has no such field."""
+    rows = ["dp-merf", {"method": "dp-mepf", "set": {"method.match.batch": 50}}]
+    said = plan_of(tiny_values() | {"compare": rows}, tmp_path).settings
+    assert [(row.method, row.values.get("method.match.steps")) for row in said] == [
+        ("dp-merf", 6000),
+        ("dp-mepf", 1500),
+    ]
+    assert said[1].values["method.match.batch"] == 50 and "method.match.batch" not in said[0].values
+
+
+def test_data_that_are_missing_are_named_before_weights_that_are(tiny_values: Values, tmp_path: Path) -> None:
+    values = tiny_values() | {"metrics": ["fid[inception]"]}
+    values["data"]["public"]["root"] = str(tmp_path / "nowhere")
+    why = plan_of(values, tmp_path).why
+    assert why is not None and why.startswith("data.public.root")
