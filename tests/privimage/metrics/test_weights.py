@@ -16,6 +16,7 @@ from privimage.data.torchvision_shim import import_torchvision
 from privimage.errors import InputError
 from privimage.metrics import Features, weights
 from privimage.metrics.features import _network, classified, features
+from privimage.metrics.frechet import Statistics, distance
 from privimage.schema import parse
 
 X = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
@@ -162,3 +163,46 @@ def test_what_it_would_answer_is_torch_fidelitys(made: Path) -> None:
     assert features(x, network="inception", weights=made) == pytest.approx(deep.numpy(), rel=1e-5)
     mine = classified(deep.numpy(), network="inception", weights=made)
     assert mine.shape == (2, 1008) and mine == pytest.approx(logits.numpy(), rel=1e-4, abs=1e-6)
+
+
+class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Images as torch-fidelity takes them: one uint8 tensor each."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = torch.from_numpy(x)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.x[i]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("cache")
+def test_the_distance_is_that_of_torch_fidelity_called_directly(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From images to the number, with weights whose features differ from image to image."""
+    import_torchvision()
+    from torch_fidelity import calculate_metrics
+
+    generator, state = torch.Generator().manual_seed(0), torch.load(made)
+    for name, value in state.items():
+        if value.ndim > 1:
+            state[name] = torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5
+        elif name.endswith(("running_var", "bn.weight")):
+            state[name] = torch.ones_like(value)
+    path = tmp_path / "random.pth"
+    torch.save(state, path)
+    monkeypatch.setattr(weights, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, top, (40, 3, 28, 28), dtype=np.uint8) for top in (256, 128))
+    theirs = calculate_metrics(
+        input1=Rows(a), input2=Rows(b), fid=True, cuda=False, verbose=False, cache=False, batch_size=20,
+        feature_extractor_weights_path=str(path),
+    )["frechet_inception_distance"]  # fmt: skip
+    mine = [Statistics.of(features(x, network="inception", weights=path)) for x in (a, b)]
+    assert theirs > 0.1
+    assert distance(*mine) == pytest.approx(theirs, rel=1e-3)
