@@ -103,11 +103,14 @@ def number(cell: Cell) -> str:
 
     >>> number(Cell(mean=2.6834, error=0.1132, n=5, draws=5)), number(Cell(mean=0.98109, error=None, n=1, draws=1))
     ('2.68 ± 0.11 (5)', '0.9811 (1)')
+    >>> number(Cell(mean=2.6834, error=0.0996, n=5, draws=5))
+    '2.68 ± 0.10 (5)'
     """
     n = f"{cell.n} in {words.count(cell.draws, 'draw')}" if cell.shares_noise else str(cell.n)
     if not cell.error:
         return f"{words.number(cell.mean)}{'' if cell.error is None else ' ± 0'} ({n})"
-    decimals = min(8, max(0, 1 - math.floor(math.log10(cell.error))))
+    rounded = float(f"{cell.error:.1e}")  # 0.0996 is 0.10, and not 0.100
+    decimals = min(8, max(0, 1 - math.floor(math.log10(rounded))))
     return f"{cell.mean:.{decimals}f} ± {cell.error:.{decimals}f} ({n})"
 
 

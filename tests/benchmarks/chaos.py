@@ -297,6 +297,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background deaf to it
     folder, rng = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp")), random.Random(options.seed)
     images(folder / "public", classes=20, each=6, seed=0)
     images(folder / "sensitive", classes=3, each=60, seed=1)
