@@ -118,7 +118,8 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
 
 def _shown(records: Sequence[Record], budgets: Sequence[float]) -> tuple[list[Record], list[Record]]:
     """Those that are points of the panel, and the others: without a price, or far below every budget."""
-    points, others = [], []
+    points: list[Record] = []
+    others: list[Record] = []
     for record in records:
         epsilon = pareto.epsilon_shown(record)
         near = epsilon is not None and (not budgets or epsilon * FAR >= budgets[0])

@@ -2,9 +2,10 @@
 
     SDS = sum_i sum_j f_i g_j cos(e(s_i), e(t_j))
 
-over labels s_i and public classes t_j with their frequencies f and g, which sum to 1, and word vectors e. Labels are
-taken as equally frequent: true numbers would be a count of sensitive images that nobody asked. Within a label, public
-classes are as frequent as the selection weighs them. `by_label` is the same over the pairs of a label and what was
+over labels s_i and public classes t_j with their frequencies f and g, which sum to 1, and e the vector of a name: the
+mean of its words' in a GloVe file, or what a small model that is installed makes of all of it. Labels are taken as
+equally frequent: true numbers would be a count of sensitive images that nobody asked. Within a label, public classes
+are as frequent as the selection weighs them. `by_label` is the same over the pairs of a label and what was
 selected for it, which is what the published code takes the mean of (without frequencies).
 
 All of it follows from noisy answers that were paid for, and from names, which are public: it costs no privacy.
@@ -13,9 +14,12 @@ All of it follows from noisy answers that were paid for, and from names, which a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +31,10 @@ from privimage.errors import Damaged, InputError
 from privimage.record import Record
 
 KEY = "features.glove"
+EMBEDDED = "wordllama"  # its wheel holds a model of 16 MB: nothing is downloaded
 WordVectors = Mapping[str, NDArray[np.float64]]  # of words
+Vector = NDArray[np.float64] | None
+Embedding = Callable[[str], Vector]  # of names: a unit vector, or None where nothing is known of one
 SelectedNames = tuple[list[Record], list[str], list[dict[str, float]]]
 Shares = Sequence[Mapping[str, float]]  # of every label: the classes that were selected for it, with their weights
 
@@ -95,21 +102,50 @@ def _numbers(fields: Sequence[str]) -> int:
     return found
 
 
-def embedded(name: str, vectors: WordVectors) -> NDArray[np.float64] | None:
-    """The unit vector of a name: the mean of its words' vectors; None if no word of it is known."""
+def by_words(vectors: WordVectors) -> Embedding:
+    """Of a name the mean of its words' vectors; None if no word of it is known."""
+    return partial(_by_words, vectors)
+
+
+def _by_words(vectors: WordVectors, name: str) -> Vector:
     known = [vectors[word] for word in words_of(name) if word in vectors]
-    mean = np.mean(known, axis=0) if known else np.zeros(1)
-    length = float(np.linalg.norm(mean))
-    return mean / length if length else None
+    return _unit(np.mean(known, axis=0) if known else np.zeros(1))
 
 
-def similarity(labels: Sequence[str], selected: Shares, vectors: WordVectors) -> tuple[float, float | None, int]:
+def _unit(vector: NDArray[np.float64]) -> Vector:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else None
+
+
+def by_names() -> Embedding:
+    """Of a name what the embedded model of wordllama makes of all its words together.
+
+    Raises InputError where that package is not installed.
+    """
+    if find_spec(EMBEDDED) is None:
+        raise InputError(
+            f"{KEY}: no word vectors; name a GloVe file by --vectors or by that key of the sweep, or "
+            "pip install 'privimage[words]' for the small model that comes with it"
+        )
+    import wordllama  # here: an extra
+
+    # it looks for its own tokenizer only where it would cache one
+    inside = Path(wordllama.__file__).parent
+    return partial(_by_names, wordllama.WordLlama.load(cache_dir=inside, disable_download=True))
+
+
+def _by_names(model: Any, name: str) -> Vector:
+    words = " ".join(words_of(name))
+    return _unit(model.embed(words)[0].astype(np.float64)) if words else None
+
+
+def similarity(labels: Sequence[str], selected: Shares, embed: Embedding) -> tuple[float, float | None, int]:
     """(SDS, the same by label, names without a known word). Raises InputError if a whole side has none.
 
     `selected` has one entry a label; with one entry for all labels together there is no value by label.
     """
-    mine = [embedded(label, vectors) for label in labels]
-    theirs = [{name: (embedded(name, vectors), share) for name, share in row.items()} for row in selected]
+    mine = [embed(label) for label in labels]
+    theirs = [{name: (embed(name), share) for name, share in row.items()} for row in selected]
     unknown = sum(e is None for e in mine) + sum(e is None for row in theirs for e, _ in row.values())
     pairs = [
         [(float(e @ t), share) for t, share in row.values() if t is not None]
@@ -117,7 +153,7 @@ def similarity(labels: Sequence[str], selected: Shares, vectors: WordVectors) ->
     ]  # fmt: skip
     every = [pair for row in pairs for pair in row]
     if not every:
-        raise InputError(f"{KEY}: no label, or no public class, has a word that the file knows")
+        raise InputError(f"{KEY}: no label, or no public class, has a word that is known")
     value = sum(c * share for c, share in every) / sum(share for _, share in every)
     if len(theirs) != len(mine):
         return value, None, unknown
@@ -136,7 +172,7 @@ def names_in(found: Facts) -> set[str]:
     }
 
 
-def of_run(found: Facts, vectors: WordVectors, *, everything: Mapping[str, float]) -> list[Similarity]:
+def of_run(found: Facts, embed: Embedding, *, everything: Mapping[str, float]) -> list[Similarity]:
     """One line a selection, and one for `everything`: the whole public set, its classes with their frequencies.
 
     Raises InputError if no trial of the run has selected anything that may be shown.
@@ -149,11 +185,11 @@ def of_run(found: Facts, vectors: WordVectors, *, everything: Mapping[str, float
     lines = []
     for (records, labels, rows), entry in zip(having, entries, strict=True):
         settings = ", ".join(f"{path.removeprefix('method.')} {entry.settings.get(path)}" for path in apart)
-        value, by_label, unknown = similarity(labels, rows, vectors)
+        value, by_label, unknown = similarity(labels, rows, embed)
         methods = ", ".join(dict.fromkeys(record.method for record in records))  # that share the selection
         named = f"{methods} ({settings})" if settings else methods
         lines.append(Similarity(named=named, value=value, by_label=by_label, unknown=unknown))
-    value, _, unknown = similarity(having[0][1], [everything], vectors)
+    value, _, unknown = similarity(having[0][1], [everything], embed)
     whole = Similarity(named="all public classes", value=value, by_label=None, unknown=unknown)
     return [*dict.fromkeys(lines), whole]
 

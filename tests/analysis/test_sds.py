@@ -27,7 +27,7 @@ def test_it_is_the_double_sum_over_all_pairs(glove):
     labels, rows = ["cat", "dog"], [{"tabby": 0.75, "sports car": 0.25}, {"hound": 1.0}]
     vectors = sds.read_vectors(glove, names=[*labels, *(name for row in rows for name in row)])
     assert vectors.keys() == set(VECTORS)  # and no word that nobody needs
-    value, by_label, unknown = sds.similarity(labels, rows, vectors)
+    value, by_label, unknown = sds.similarity(labels, rows, sds.by_words(vectors))
     f = {"cat": 0.5, "dog": 0.5}
     g = {"tabby": 0.375, "sports car": 0.125, "hound": 0.5}
     assert value == pytest.approx(sum(f[s] * g[t] * unit(s) @ unit(t) for s in f for t in g))
@@ -37,7 +37,7 @@ def test_it_is_the_double_sum_over_all_pairs(glove):
 
 def test_the_same_names_are_as_alike_as_can_be(glove):
     vectors = sds.read_vectors(glove, names=["cat"])
-    assert sds.similarity(["cat"], [{"Cat": 3.0}], vectors) == (pytest.approx(1.0), pytest.approx(1.0), 0)
+    assert sds.similarity(["cat"], [{"Cat": 3.0}], sds.by_words(vectors)) == (pytest.approx(1.0), pytest.approx(1.0), 0)
 
 
 def test_words_of_the_file_may_hold_spaces(glove):
@@ -47,10 +47,10 @@ def test_words_of_the_file_may_hold_spaces(glove):
 
 def test_names_without_a_known_word_are_left_out_and_counted(glove):
     vectors = sds.read_vectors(glove, names=["cat", "dog"])
-    value, _, unknown = sds.similarity(["cat"], [{"dog": 0.5, "n01440764 tench": 0.5}], vectors)
+    value, _, unknown = sds.similarity(["cat"], [{"dog": 0.5, "n01440764 tench": 0.5}], sds.by_words(vectors))
     assert value == pytest.approx(unit("cat") @ unit("dog")) and unknown == 1
     with pytest.raises(InputError, match="no label, or no public class"):
-        sds.similarity(["tench"], [{"dog": 1.0}], vectors)
+        sds.similarity(["tench"], [{"dog": 1.0}], sds.by_words(vectors))
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,20 @@ def test_another_file_is_refused_in_one_line(tmp_path, text, why):
     with pytest.raises(InputError, match=f"^features.glove: .*{why}") as refused:
         sds.read_vectors(path, names=["cat", "dog"])
     assert "\n" not in str(refused.value)
+
+
+def test_the_model_that_comes_with_a_package_knows_which_names_are_alike():
+    pytest.importorskip("wordllama", reason="wordllama is not installed")
+    embed = sds.by_names()
+    value, by_label, unknown = sds.similarity(
+        ["seven", "cat"], [{"7": 1.0}, {"n02123045 tabby, tabby cat": 1.0}], embed
+    )
+    assert by_label > 0.6 > 2 * value - by_label + 0.2 and unknown == 0  # of the others: next to nothing
+    assert sds.similarity(["cat"], [{"Cat": 1.0}], embed)[0] == pytest.approx(1.0)
+    assert embed("n02123045") is None
+
+
+def test_without_a_file_and_without_the_package_both_are_named(monkeypatch):
+    monkeypatch.setattr(sds, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^features.glove: .*--vectors.*privimage\[words\]"):
+        sds.by_names()
