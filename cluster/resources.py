@@ -102,6 +102,7 @@ class Resources(Share):
     finetune: OwnShare | None = Field(default=None, exclude_if=is_null)  # of training on sensitive images
     sample: OwnShare | None = Field(default=None, exclude_if=is_null)  # of drawing images and measuring them
     driver: Annotated[str, NAME] | None = Field(default=None, exclude_if=is_null)  # custom resource of nodes that stay
+    queued: int | None = Field(default=None, ge=1, exclude_if=is_null)  # trials begun beside those that fit, which wait
 
     @model_validator(mode="after")
     def _each_share(self) -> Self:

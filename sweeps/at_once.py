@@ -37,14 +37,17 @@ class Capacity:
 
 
 class RoomLimiter(ConcurrencyLimiter):  # type: ignore[misc]
-    """Ray's limit of a searcher, which stays as it was when Tune began, set anew at every trial that is asked for."""
+    """Ray's limit of a searcher, which stays as it was when Tune began, set anew at every trial that is asked for.
 
-    def __init__(self, searcher: Searcher, *, room: Callable[[], int]) -> None:
+    `queued` trials more than there is room for are begun and wait: an autoscaler adds nodes for these, and no others.
+    """
+
+    def __init__(self, searcher: Searcher, *, room: Callable[[], int], queued: int = 0) -> None:
         super().__init__(searcher, max_concurrent=MOST)
-        self._room = room
+        self._room, self._queued = room, queued
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial; None while there is no room for it."""
-        self.max_concurrent = min(MOST, self._room())
+        self.max_concurrent = min(MOST, self._room() + self._queued)
         found: dict[str, Any] | str | None = super().suggest(trial_id)
         return found

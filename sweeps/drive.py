@@ -146,7 +146,7 @@ def _fit(
     work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, room: Capacity, callbacks: Sequence[tune.Callback]
 ) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
-    os.environ |= TUNE
+    os.environ |= TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(work.sweep.resources.queued or 1)}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
@@ -182,7 +182,9 @@ def _tuner(
             tune.PlacementGroupFactory([work.sweep.resources.held]),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=RoomLimiter(searcher, room=room), num_samples=searcher.jobs_left, reuse_actors=True
+            search_alg=RoomLimiter(searcher, room=room, queued=work.sweep.resources.queued or 0),
+            num_samples=searcher.jobs_left,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",

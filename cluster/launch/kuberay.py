@@ -121,7 +121,7 @@ def _head(launch: Launch) -> dict[str, Any]:
 
 
 def _workers(launch: Launch) -> dict[str, Any]:
-    """The nodes of the trials. All are there at first: a sweep asks for no more than fit. Idle ones are given back."""
+    """The nodes of the trials: all are there at first, or the least where trials queue. Idle ones are given back."""
     (least, most), node = launch.options.nodes, launch.node()
     limits = {"cpu": str(node.cpus), "memory": f"{node.memory}Gi"} | ({GPU: str(node.gpus)} if node.gpus else {})
     spec = _pod(_container("ray-worker", launch, limits), launch)
@@ -133,7 +133,7 @@ def _workers(launch: Launch) -> dict[str, Any]:
         spec["nodeSelector"] = {PRODUCT: launch.options.gpu_type}
     return {
         "groupName": "workers",
-        "replicas": most,
+        "replicas": most if launch.resources.queued is None else least,
         "minReplicas": least,
         "maxReplicas": most,
         "rayStartParams": {},

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -42,6 +43,12 @@ log = logging.getLogger(__name__)
 
 class FileStore(Unfinished):
     """The artefacts under the folder `root`; see Store for what each method does."""
+
+    copies: ClassVar[bool] = False  # whether what lies here is a copy of what lies elsewhere
+
+    def is_elsewhere(self, manifest: Manifest) -> bool:
+        """Whether an artefact can be had again if it is removed here: by making it, at no cost in privacy."""
+        return not manifest.paid
 
     def folder(self, kind: str, key: str) -> Path:
         """The folder of an artefact, whether or not it exists."""

@@ -7,6 +7,7 @@ sweep that needs them makes again. Below a root that is a bucket, all that lies 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -19,8 +20,6 @@ from privimage.disk import exclusive, on_disk, refusal
 from privimage.errors import Damaged
 from privimage.stores.file import ARRAYS, DRAFT, FileStore
 from privimage.stores.manifest import GONE, Manifest, PrivacyClass, read_manifest
-from privimage.stores.mirrored import MirroredStore
-from privimage.stores.store import Store
 
 RESTORE = "it may have been paid for: restore it from a backup of the store; it is never asked again"
 AGAIN = "run the sweep again: it is made again, and costs no privacy"
@@ -38,11 +37,6 @@ class Item:
     bytes: int
     made: float
     used: float
-
-    @property
-    def paid(self) -> bool:
-        """Whether privacy was paid for it."""
-        return _paid(self.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +59,7 @@ class Total:
     used: float
 
 
-def items(store: Store) -> Iterator[Item]:
+def items(store: FileStore) -> Iterator[Item]:
     """The artefacts in the folder that are not seen to be damaged by their manifests, in order of their names."""
     for folder in _folders(store):
         with suppress(Damaged):
@@ -90,7 +84,7 @@ def totals(found: Sequence[Item]) -> list[Total]:
     ]
 
 
-def verify(store: Store) -> tuple[int, list[Damage]]:
+def verify(store: FileStore) -> tuple[int, list[Damage]]:
     """How many artefacts are in the folder, and those that are damaged: seals, places and hashes are checked.
 
     Raises InputError where a file cannot be read.
@@ -99,15 +93,15 @@ def verify(store: Store) -> tuple[int, list[Damage]]:
     return len(folders), [damage for folder in folders if (damage := _damage(folder, store)) is not None]
 
 
-def unneeded(store: Store, *, to: int) -> list[Item]:
+def unneeded(store: FileStore, *, to: int, before: float = math.inf) -> list[Item]:
     """What would have to go for at most `to` bytes to be left, least recently used first; less where that is not all.
 
-    Only what may go: see above.
+    Only what may go (see above), and was last used `before` that time.
     """
     found = list(items(store))
     over, gone = sum(item.bytes for item in found) - to, []
-    copies = isinstance(store, MirroredStore)
-    for item in sorted((item for item in found if copies or not item.paid), key=lambda item: item.used):
+    may_go = (item for item in found if (store.copies or not item.manifest.paid) and item.used < before)
+    for item in sorted(may_go, key=lambda item: item.used):
         if over <= 0:
             break
         gone.append(item)
@@ -129,7 +123,7 @@ def remove(store: FileStore, gone: Sequence[Item]) -> list[Item]:
         with on_disk(lock):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with exclusive(lock, wait=False) as alone:
-                if alone and item.folder.exists() and _may_go(store, item):
+                if alone and item.folder.exists() and store.is_elsewhere(item.manifest):
                     aside = Path(tempfile.mkdtemp(dir=item.folder.parent, prefix=f"{DRAFT}{key[:32]}-"))
                     item.folder.rename(aside / "gone")  # a reader sees all of it or nothing
                     shutil.rmtree(aside)
@@ -137,18 +131,7 @@ def remove(store: FileStore, gone: Sequence[Item]) -> list[Item]:
     return removed
 
 
-def _may_go(store: FileStore, item: Item) -> bool:
-    """Whether it can be had again: from the bucket of the root, else by making it, at no cost in privacy."""
-    if isinstance(store, MirroredStore):
-        return store.has_original(item.manifest.kind, item.manifest.key)
-    return not item.paid
-
-
-def _paid(manifest: Manifest) -> bool:
-    return bool(manifest.events or manifest.receipts) or manifest.privacy != "public"
-
-
-def _folders(store: Store) -> Iterator[Path]:
+def _folders(store: FileStore) -> Iterator[Path]:
     yield from sorted((store.root / "artefacts").glob("*/[!.]*"))
 
 
@@ -168,8 +151,8 @@ def _item(folder: Path) -> Item:
     )
 
 
-def _damage(folder: Path, store: Store) -> Damage | None:
-    if isinstance(store, MirroredStore):
+def _damage(folder: Path, store: FileStore) -> Damage | None:
+    if store.copies:
         fix = f"it is a copy of what the bucket has: remove {folder}, and it is fetched again"
     else:
         fix = RESTORE  # also where the manifest that would say so cannot be read
@@ -188,4 +171,4 @@ def _damage(folder: Path, store: Store) -> Damage | None:
         whole = False
     except OSError as error:
         raise refusal(error, path, "read") from None
-    return None if whole else Damage(what=f"{path}: missing or damaged", fix=fix if _paid(manifest) else AGAIN)
+    return None if whole else Damage(what=f"{path}: missing or damaged", fix=fix if manifest.paid else AGAIN)

@@ -35,6 +35,11 @@ class Manifest(Frozen):
     bytes: int
     seal: str = ""
 
+    @property
+    def paid(self) -> bool:
+        """Whether privacy was paid for it, as far as it says."""
+        return bool(self.events or self.receipts) or self.privacy != "public"
+
     def sealed(self) -> Self:
         """The same with its seal."""
         return self.model_copy(update={"seal": self._seal()})

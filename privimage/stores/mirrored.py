@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 from privimage.bucket import conditions_hold
 from privimage.errors import Damaged, InputError, LostAnswer
@@ -23,6 +24,7 @@ from privimage.privacy.entropy import Entropy
 from privimage.stores import manifest as manifests
 from privimage.stores.file import FileStore
 from privimage.stores.manifest import Manifest, parse_manifest
+from privimage.stores.room import Room
 from privimage.stores.store import Artefact, Built
 from privimage.stores.unfinished import read_seed, seed_text
 
@@ -35,9 +37,12 @@ log = logging.getLogger(__name__)
 class MirroredStore(FileStore):
     """A FileStore whose folder is a copy of what the bucket of its root has. See Store for what each method does."""
 
+    copies: ClassVar[bool] = True
+
     def __init__(self, root: Path, mirror: Mirror) -> None:
         super().__init__(root)
         self._bucket, self._prefix = mirror.bucket, mirror.name(root)
+        self._room = Room.of_this_machine()
 
     def get(self, kind: str, key: str) -> Artefact | None:
         """See Store. A copy here that is damaged is put aside and fetched anew."""
@@ -49,6 +54,7 @@ class MirroredStore(FileStore):
             with suppress(InputError):  # another process was faster
                 super()._set_aside(kind, key)
         if found is not None:
+            self._room.used(self, found.manifest)
             return found
         manifest = self._manifest(kind, key)
         if manifest is None:
@@ -56,7 +62,9 @@ class MirroredStore(FileStore):
         held = self._bucket.get(self._arrays(manifest))
         if held is None or hashlib.sha256(held.raw).hexdigest() != manifest.sha256:
             raise Damaged(f"{self._bucket.url}/{self._arrays(manifest)}: {'missing' if held is None else 'damaged'}")
-        return self._taken(manifest, held.raw)
+        taken = self._taken(manifest, held.raw)
+        self._room.filled(self, len(held.raw))
+        return taken
 
     def find(self, kind: str = "*") -> Iterator[Manifest]:
         """See Store: what is here, then what is in the bucket alone."""
@@ -73,15 +81,15 @@ class MirroredStore(FileStore):
                     if held is not None:
                         yield parse_manifest(held.raw, kind=of, key=key, where=f"{self._bucket.url}/{name}")
 
-    def has_original(self, kind: str, key: str) -> bool:
+    def is_elsewhere(self, manifest: Manifest) -> bool:
         """Whether the bucket has all of an artefact: then the copy here may go."""
         try:
-            manifest = self._manifest(kind, key)
+            original = self._manifest(manifest.kind, manifest.key)
         except Damaged:
             return False
-        if manifest is None:
+        if original is None:
             return False
-        arrays = self._arrays(manifest)
+        arrays = self._arrays(original)
         return arrays in self._bucket.names(arrays.rpartition("/")[0])
 
     def _manifest(self, kind: str, key: str) -> Manifest | None:
@@ -106,6 +114,7 @@ class MirroredStore(FileStore):
         self._bucket.put(self._arrays(manifest), raw)
         if self._bucket.create(self._head(manifest), manifest.model_dump_json(indent=1).encode()):
             super()._place(manifest, raw)
+            self._room.filled(self, len(raw))
         elif self.get(manifest.kind, manifest.key) is None:
             raise Damaged(f"{self._bucket.url}/{self._head(manifest)}: was there, and is gone")
 

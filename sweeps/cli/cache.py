@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.table import Table
 from rich.text import Text
 
@@ -67,8 +66,9 @@ def gc(
     Of a root that is a bucket any copy here may go: the bucket has it.
     """
     from privimage.stores import inventory
+    from privimage.stores.room import size as bytes_of
 
-    store, most = _store(root), _bytes(to)
+    store, most = _store(root), bytes_of(to, named="--to")
     gone = inventory.unneeded(store, to=most)
     for item in gone:
         out.print(f"{item.manifest.kind}/{item.manifest.key[:12]}: {_mib(item.bytes)} MiB", **PLAIN)
@@ -94,13 +94,6 @@ def _store(root: Path) -> FileStore:
     if not isinstance(store, FileStore):
         raise InputError(f"ROOT: got '{root}', whose store is none of privimage's own")
     return store
-
-
-def _bytes(text: str) -> int:
-    try:
-        return TypeAdapter(ByteSize).validate_python(text)
-    except ValidationError:
-        raise InputError(f"--to: got '{text}'; expected a size, e.g. 500M, 20G or 20GiB") from None
 
 
 def _mib(size: int) -> str:

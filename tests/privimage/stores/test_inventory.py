@@ -17,7 +17,8 @@ from privimage.privacy.budget import Event
 from privimage.pull import made
 from privimage.stores import inventory
 from privimage.stores.file import FileStore
-from privimage.stores.inventory import AGAIN, RESTORE, Item
+from privimage.stores.inventory import AGAIN, RESTORE
+from privimage.stores.manifest import Manifest
 from privimage.stores.mirrored import MirroredStore
 from privimage.stores.open import open_store
 from privimage.stores.store import Built
@@ -91,7 +92,7 @@ def test_never_what_was_paid_for(root: Path) -> None:
 
 
 def test_one_that_goes_would_be_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Item, "paid", property(lambda self: self.manifest.privacy == "internal"))
+    monkeypatch.setattr(Manifest, "paid", property(lambda self: self.privacy == "internal"))
     with pytest.raises(AssertionError):
         never_what_was_paid_for(FileStore(root / "store"))
 
@@ -154,7 +155,7 @@ def test_a_last_copy_stays(bucket_url: str, tmp_path: Path) -> None:
 
 
 def test_a_last_copy_that_goes_is_seen(bucket_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MirroredStore, "has_original", lambda self, kind, key: True)
+    monkeypatch.setattr(MirroredStore, "is_elsewhere", lambda self, manifest: True)
     with pytest.raises(AssertionError):
         a_last_copy_stays(bucket_url, tmp_path / "here")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from privimage.errors import InputError, LostAnswer
 from privimage.mirror import MARK, mirror_of
 from privimage.paths import Root
 from privimage.pull import made, pull, pulled_ledger, pulled_run
+from privimage.stores import room
+from privimage.stores.file import ARRAYS
 from privimage.stores.mirrored import MirroredStore
 from privimage.stores.open import open_store
 from privimage.stores.store import Built
@@ -288,3 +291,41 @@ def test_a_mark_that_names_no_bucket_is_one_line_with_its_file(tmp_path: Path) -
 def test_a_scheme_alone_is_named_as_it_was_given(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^gs://: is no bucket"):
         made("gs://", at=tmp_path)
+
+
+def test_copies_go_by_themselves_and_what_was_used_last_stays(at: At, monkeypatch: Patch, bucket_url: str) -> None:
+    """Ten artefacts of which about four have room; the first one is used again and again."""
+    keys = [str(i) * 64 for i in range(10)]
+    monkeypatch.setenv(room.VARIABLE, "5kB")
+    store = store_of(at("one"))
+    for i, key in enumerate(keys):
+        store.put("kind", key, built("internal" if i % 2 else "public", seed=i))
+        os.utime(store.folder("kind", key) / ARRAYS, (1e9 + i, 1e9 + i))
+        assert store.get("kind", keys[0]) is not None
+    here = {path.name for path in (store.root / "artefacts" / "kind").iterdir()}
+    assert {keys[0], keys[-1]} <= here and keys[1] not in here and len(here) < 7
+    assert sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file()) < 6000
+    for i, key in enumerate(keys):  # all of it is in the bucket
+        artefact, origin = store.fetch("kind", key, never)
+        assert origin == "hit" and (artefact.arrays["x"] == built("public", seed=i).arrays["x"]).all()
+
+
+def test_what_the_bucket_has_lost_stays_however_little_room_there_is(
+    at: At, monkeypatch: Patch, bucket_url: str
+) -> None:
+    store, bucket = store_of(at("one")), Bucket.open(bucket_url)
+    store.put("kind", KEY, built("released"))
+    os.utime(store.folder("kind", KEY) / ARRAYS, (1, 1))
+    for name in list(bucket.names("store/artefacts")):
+        bucket.delete(name)
+    monkeypatch.setenv(room.VARIABLE, "1kB")
+    other = store_of(at("one"))
+    other.put("kind", "a" * 64, built("public"))
+    assert (store.folder("kind", KEY) / ARRAYS).exists()
+
+
+def test_a_limit_that_is_no_size_is_one_line(at: At, monkeypatch: Patch) -> None:
+    root = at("one")
+    monkeypatch.setenv(room.VARIABLE, "much")
+    with pytest.raises(InputError, match=r"^PRIVIMAGE_CACHE_SIZE: got 'much'; expected a size"):
+        open_store(root.store)

@@ -1,0 +1,65 @@
+"""Room: how much the copies in a working folder may take on this machine; what was not used for longest goes."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from privimage.errors import InputError
+from privimage.stores import inventory
+from privimage.stores.file import ARRAYS, FileStore
+from privimage.stores.manifest import Manifest
+
+VARIABLE = "PRIVIMAGE_CACHE_SIZE"
+SHARE = 0.05  # of the room: when so much was added it is looked whether there is too much, and so much is left free
+IN_USE = 60.0  # seconds since its last use in which nothing goes
+
+
+class Room:
+    """Keeps the artefacts of a store below `most` bytes (None: without a limit), whoever added them.
+
+    Several processes may be over it for a moment, by SHARE each.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self._most, self._added = most, float("inf")
+
+    @classmethod
+    def of_this_machine(cls) -> Room:
+        """That of PRIVIMAGE_CACHE_SIZE. Raises InputError if it is no size."""
+        given = os.environ.get(VARIABLE, "")
+        return cls(size(given, named=VARIABLE) if given else None)
+
+    def used(self, store: FileStore, manifest: Manifest) -> None:
+        """Take down that an artefact was used now: most file systems note a reading once a day."""
+        if self._most is None:
+            return
+        arrays = store.folder(manifest.kind, manifest.key) / ARRAYS
+        with suppress(OSError):  # it went, or belongs to somebody else
+            os.utime(arrays, ns=(time.time_ns(), arrays.stat().st_mtime_ns))
+
+    def filled(self, store: FileStore, added: int) -> None:
+        """Make room, if there is too little, after so many bytes came to the store."""
+        if self._most is None:
+            return
+        self._added += added
+        if self._added < SHARE * self._most:
+            return
+        self._added = 0
+        most = int((1 - SHARE) * self._most)
+        inventory.remove(store, inventory.unneeded(store, to=most, before=time.time() - IN_USE))
+
+
+def size(text: str, *, named: str) -> int:
+    """Bytes. Raises InputError, naming what was given, if the text is no size.
+
+    >>> size("20G", named="--to"), size("1.5MiB", named="--to")
+    (20000000000, 1572864)
+    """
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        raise InputError(f"{named}: got '{text}'; expected a size, e.g. 500M, 20G or 20GiB") from None
