@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-privacy slow check lint types bench bench-gpu clean
+.PHONY: demo test test-privacy slow chaos check lint types bench bench-gpu clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,9 @@ types: .venv/ready
 	$(BIN)/mypy
 
 check: lint types test ## everything that must be green
+
+chaos: .venv/ready ## sixty kills of everything, and whether anything is lost, doubled or paid twice: half an hour
+	$(BIN)/python tests/benchmarks/chaos.py
 
 bench: .venv/ready ## the cost of a private step as ratios inside one run: half an hour on two cores
 	$(BIN)/python tests/benchmarks/dpsgd.py --end-to-end --sampler

@@ -285,10 +285,8 @@ def _stages(sweep: Sweep) -> Iterator[StageCount]:
 
 
 def _settings(sweep: Sweep) -> Iterator[Settings]:
-    """Of every row and every method of the search: fields that it uses and that differ from the sweep's own method.
-
-    Of what that one does not know, what the other sets for itself, and what the row sets.
-    """
+    """Of every row and method of the search: fields that it uses and that differ from the sweep's own method; of those
+    that this one does not know, what the other sets for itself, and what the row sets."""
     base = fields_of(sweep.configuration({}))
     others = [{METHOD: name} for name in sweep.methods()]
     for overrides in (*others, *(sweep.overrides_of(row) for row in sweep.compare)):

@@ -49,7 +49,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     """The address of a head with one core, beside which an autoscaler starts up to two nodes with one each."""
     install(tmp_path / "site", METHOD, monkeypatch, name="slow")
     folder, port = tempfile.mkdtemp(prefix="ray", dir="/tmp"), free_port()
-    (tmp_path / "scaler.json").write_text(json.dumps(CONFIG))
+    config = CONFIG | {"provider": CONFIG["provider"] | {"gcs_address": f"127.0.0.1:{port}"}}
+    (tmp_path / "scaler.json").write_text(json.dumps(config))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or "niceness" in name}
     environment = kept | {
         "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_FAKE_CLUSTER": "1",
@@ -90,9 +91,9 @@ def test_nodes_are_added_for_trials_that_queue(
     tmp_path: Path,
 ) -> None:
     address, environment = started
-    search = {"method.rounds": {"choice": list(range(1, 9))}}
+    search = {"method.rounds": {"choice": list(range(1, 25))}}
     resources = {"cpu": 1} if queued is None else {"cpu": 1, "queued": queued}
-    file = slow_sweep(tiny_values(), tmp_path, search=search, trials=8, resources=resources)
+    file = slow_sweep(tiny_values(), tmp_path, search=search, trials=24, resources=resources)
     words = ["sweep", str(file), "--address", address, "--root", str(tmp_path / "runs")]
     done = subprocess.run(
         [sys.executable, "-m", "privimage.sweeps.cli", *words],

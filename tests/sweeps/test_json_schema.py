@@ -127,7 +127,7 @@ def files() -> Iterator[Values]:
     }
     share = {"workers": 2, "cpu": 1, "gpu": 1, "memory": 8, "cuda_graphs": True}
     shares = {name: share for name in ("pretrain", "finetune", "sample")}
-    yield DEMO | {"resources": {**share, **shares, "driver": "head"}}
+    yield DEMO | {"resources": {**share, **shares, "driver": "head", "queued": 2}}
     yield DEMO | {"resources": {"default": share, **shares}}
     data = DEMO["data"] | {"stand_in": False, "revision": 1}
     yield from (DEMO | {"data": data | {"sensitive": values}} for values in sources(SensitiveConfig))
@@ -219,6 +219,7 @@ VALUES = {
     "resources.gpu": ["0.5", "-1", "null"],
     "resources.finetune": ["{gpu: 0.5}", "{gpu: -1}", "null", "{}", "{gpu: null}", "[]"],
     "resources.driver": ["head", "null", "'node:a'", "3", "''"],
+    "resources.queued": ["1", "3", "null", "0", "1.5", "-1", "x"],
     "tuning": ["{mode: explore}", "{}", "{mode: best}", "{covers: all}", "null", "{mode: explore, eta: 1}"],
     "tuning.stand_in": ["{name: held-out, share: 0.5}", "{mode: public}"],
     "data.sensitive.id": ["a", "a/b", "A", "a b", ".a", "a.b_c-1", "3", "''", "a" * 100, "a" * 101],

@@ -228,6 +228,14 @@ def test_a_ray_job_has_the_fields_of_kuberay(rendered: Callable[..., Path]) -> N
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
+def test_where_trials_queue_the_workers_begin_with_the_least(rendered: Callable[..., Path]) -> None:
+    words = ("--min-nodes", 2, "--max-nodes", 8, "--claim", "scans")
+    to = rendered("kuberay", *words, resources={"gpu": 1, "queued": 4})
+    _, job = yaml.safe_load_all((to / "tiny.rayjob.yaml").read_text())
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"], group["replicas"]) == (2, 8, 2)
+
+
 def test_the_head_of_a_ray_job_takes_no_trial_and_has_the_file_and_the_shared_folder(
     rendered: Callable[..., Path], write_sweep: Callable[..., Path]
 ) -> None:
