@@ -34,7 +34,7 @@ KEY = "features.glove"
 EMBEDDED = "wordllama"  # its wheel holds a model of 16 MB: nothing is downloaded
 WordVectors = Mapping[str, NDArray[np.float64]]  # of words
 Vector = NDArray[np.float64] | None
-Embed = Callable[[str], Vector]  # of names: a unit vector, or None where nothing is known of one
+NameVectors = Callable[[str], Vector]  # of names: a unit vector, or None where nothing is known of one
 SelectedNames = tuple[list[Record], list[str], list[dict[str, float]]]
 Shares = Sequence[Mapping[str, float]]  # of every label: the classes that were selected for it, with their weights
 
@@ -102,7 +102,7 @@ def _numbers(fields: Sequence[str]) -> int:
     return found
 
 
-def by_words(vectors: WordVectors) -> Embed:
+def by_words(vectors: WordVectors) -> NameVectors:
     """Of a name the mean of its words' vectors; None if no word of it is known."""
     return partial(_by_words, vectors)
 
@@ -117,7 +117,7 @@ def _unit(vector: NDArray[np.float64]) -> Vector:
     return vector / length if length else None
 
 
-def by_names() -> Embed:
+def by_names() -> NameVectors:
     """Of a name what the embedded model of wordllama makes of all its words together.
 
     Raises InputError where that package is not installed.
@@ -139,7 +139,7 @@ def _by_names(model: Any, name: str) -> Vector:
     return _unit(model.embed(words)[0].astype(np.float64)) if words else None
 
 
-def similarity(labels: Sequence[str], selected: Shares, embed: Embed) -> tuple[float, float | None, int]:
+def similarity(labels: Sequence[str], selected: Shares, embed: NameVectors) -> tuple[float, float | None, int]:
     """(SDS, the same by label, names without a known word). Raises InputError if a whole side has none.
 
     `selected` has one entry a label; with one entry for all labels together there is no value by label.
@@ -172,7 +172,7 @@ def names_in(found: Facts) -> set[str]:
     }
 
 
-def of_run(found: Facts, embed: Embed, *, everything: Mapping[str, float]) -> list[Similarity]:
+def of_run(found: Facts, embed: NameVectors, *, everything: Mapping[str, float]) -> list[Similarity]:
     """One line a selection, and one for `everything`: the whole public set, its classes with their frequencies.
 
     Raises InputError if no trial of the run has selected anything that may be shown.
