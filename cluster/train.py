@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from ray import train
 from ray.exceptions import RayTaskError
 from ray.train import WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from privimage.cluster.memory import give_back
 from privimage.cluster.resources import Share
@@ -19,6 +21,8 @@ from privimage.errors import PrivImageError
 from privimage.workers import Workers
 
 T = TypeVar("T")
+CONNECT_SECONDS = 600  # then a network on which workers do not reach each other is an error
+WORK_SECONDS = 24 * 3600  # that one worker may ask, write or measure alone, while the others wait
 
 
 def run_on_workers(work: Callable[[Workers], T], *, share: Share, name: str, storage: Path, retries: int = 1) -> T:
@@ -30,6 +34,7 @@ def run_on_workers(work: Callable[[Workers], T], *, share: Share, name: str, sto
 
     def loop(_: dict[str, Any]) -> T:
         torch.set_num_threads(max(1, int(share.cpu)))
+        _set_pg_timeout(timedelta(seconds=WORK_SECONDS))  # they are connected
         found = work(Workers.of_process_group(get_device(), graphs=share.cuda_graphs))
         train.report({})
         return found
@@ -37,7 +42,7 @@ def run_on_workers(work: Callable[[Workers], T], *, share: Share, name: str, sto
     trainer = TorchTrainer(
         loop,
         train_loop_config={},
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if share.gpu > 0 else "gloo", timeout_s=24 * 3600),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if share.gpu > 0 else "gloo", timeout_s=CONNECT_SECONDS),
         scaling_config=train.ScalingConfig(
             num_workers=share.workers, use_gpu=share.gpu > 0, resources_per_worker=share.bundle
         ),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import ray
 import torch
 
 from privimage import checkpoint
+from privimage.cluster import train
 from privimage.cluster.resources import Share
 from privimage.cluster.train import run_on_workers
 from privimage.errors import InputError
@@ -40,6 +42,22 @@ def test_workers_form_one_group(tmp_path: Path, local_ray: None) -> None:
     rest = "[3.0, 3.0, 3.0] 10.0 hello from 0 cpu"
     assert (tmp_path / "0").read_text() == f"2 True {rest}"
     assert (tmp_path / "1").read_text() == f"2 False {rest}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_one_may_work_alone_for_longer_than_all_may_take_to_connect(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(workers: Workers) -> None:
+        if workers.first:
+            time.sleep(30)
+        workers.all_reduce([torch.ones(1)])
+        (tmp_path / f"done-{workers.rank}").touch()
+
+    monkeypatch.setattr(train, "CONNECT_SECONDS", 20)
+    run_on_workers(work, share=HALF, name="patient", storage=tmp_path / "ray", retries=0)
+    assert (tmp_path / "done-0").exists() and (tmp_path / "done-1").exists()
 
 
 @pytest.mark.slow
