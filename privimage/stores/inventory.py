@@ -140,12 +140,13 @@ def _item(folder: Path) -> Item:
     manifest = read_manifest(folder)
     try:
         arrays = (folder / ARRAYS).stat()
-    except GONE:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    except GONE:  # another process may remove it meanwhile
         raise Damaged(f"{folder / ARRAYS}: missing") from None
     return Item(
         folder=folder,
         manifest=manifest,
-        bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        bytes=size,
         made=arrays.st_mtime,
         used=max(arrays.st_mtime, arrays.st_atime),
     )

@@ -23,7 +23,7 @@ from privimage.mirror import Mirror
 from privimage.privacy.entropy import Entropy
 from privimage.stores import manifest as manifests
 from privimage.stores.file import FileStore
-from privimage.stores.manifest import Manifest, parse_manifest
+from privimage.stores.manifest import Manifest, parse_manifest, read_manifest
 from privimage.stores.room import Room
 from privimage.stores.store import Artefact, Built
 from privimage.stores.unfinished import read_seed, seed_text
@@ -67,11 +67,16 @@ class MirroredStore(FileStore):
         return taken
 
     def find(self, kind: str = "*") -> Iterator[Manifest]:
-        """See Store: what is here, then what is in the bucket alone."""
-        here = set()
-        for manifest in super().find(kind):
-            here.add((manifest.kind, manifest.key))
-            yield manifest
+        """See Store: what is here, then what is in the bucket alone: of a copy that is damaged, or goes meanwhile, too."""
+        here, damaged = set(), {}
+        for folder in sorted((self.root / "artefacts").glob(f"{kind}/[!.]*")):
+            try:
+                manifest = read_manifest(folder)
+            except Damaged as error:
+                damaged[folder.parent.name, folder.name] = error
+            else:
+                here.add((manifest.kind, manifest.key))
+                yield manifest
         for place in FOLDERS:
             below = f"{self._prefix}/{place}" if kind == "*" else f"{self._prefix}/{place}/{kind}"
             for name in self._bucket.names(below):
@@ -80,6 +85,10 @@ class MirroredStore(FileStore):
                     held = self._bucket.get(name)
                     if held is not None:
                         yield parse_manifest(held.raw, kind=of, key=key, where=f"{self._bucket.url}/{name}")
+                        damaged.pop((of, key), None)
+        for (of, key), error in damaged.items():
+            if self.folder(of, key).exists():
+                raise error
 
     def is_elsewhere(self, manifest: Manifest) -> bool:
         """Whether the bucket has all of an artefact: then the copy here may go."""

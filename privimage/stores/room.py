@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from privimage.stores.manifest import Manifest
 
 VARIABLE = "PRIVIMAGE_CACHE_SIZE"
 SHARE = 0.05  # of the room: when so much was added it is looked whether there is too much, and so much is left free
+WHOLE = re.compile(r"\s*(\d+|\d*\.\d+)\s*[A-Za-z]*\s*")  # a number and a unit, and nothing more
 IN_USE = 60.0  # seconds since its last use in which nothing goes
 
 
@@ -60,6 +62,8 @@ def size(text: str, *, named: str) -> int:
     (20000000000, 1572864)
     """
     try:
-        return TypeAdapter(ByteSize).validate_python(text)
+        if WHOLE.fullmatch(text):  # pydantic stops at what it does not know: of "20,5G" it reads 20 bytes
+            return TypeAdapter(ByteSize).validate_python(text)
     except ValidationError:
-        raise InputError(f"{named}: got '{text}'; expected a size, e.g. 500M, 20G or 20GiB") from None
+        pass
+    raise InputError(f"{named}: got '{text}'; expected a size, e.g. 500M, 20G or 20GiB")

@@ -87,10 +87,9 @@ def _store(root: Path) -> FileStore:
     from privimage.stores.file import FileStore
     from privimage.stores.open import open_store
 
-    folder = Root.at(root).store
-    if not folder.is_dir():
+    if root.is_file() or not Root.at(root).store.is_dir():
         raise InputError(f"ROOT: got '{root}', which has no store; expected the folder of all runs, e.g. runs")
-    store = open_store(folder)
+    store = open_store(Root.at(root).store)
     if not isinstance(store, FileStore):
         raise InputError(f"ROOT: got '{root}', whose store is none of privimage's own")
     return store

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,26 @@ def test_a_last_copy_that_goes_is_seen(bucket_url: str, tmp_path: Path, monkeypa
         a_last_copy_stays(bucket_url, tmp_path / "here")
 
 
+def test_what_another_process_removes_meanwhile_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, iterdir = FileStore(root / "store"), Path.iterdir
+
+    def overtaken(self: Path) -> Iterator[Path]:
+        if self.parent.name == "old":
+            shutil.rmtree(self)
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", overtaken)
+    assert kinds(store) == ["asked", "internal", "new", "released"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("ls", "nowhere"), "has no store"),
         (("gc", "runs", "--to", "many"), "--to: got 'many'"),
+        (("gc", "runs", "--to", "20,5G"), "--to: got '20,5G'; expected a size"),
+        (("gc", "runs", "--to", "1.5.5G"), "--to: got '1.5.5G'; expected a size"),
+        (("ls", "a-file"), "ROOT: got 'a-file'"),
         (("verify", "https://x/y"), "ROOT: got 'https://x/y'"),
     ],
 )
@@ -172,5 +188,6 @@ def test_what_is_wrong_is_one_line(
     privimage: Command, root: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
 ) -> None:
     monkeypatch.chdir(root.parent)
+    Path("a-file").touch()
     code, _, err = privimage("cache", *words)
     assert code == 2 and says in err and err.count("\n") == 1

@@ -15,11 +15,11 @@ import pytest
 from privimage import lines
 from privimage.bucket import Bucket
 from privimage.disk import make_folder, write_whole
-from privimage.errors import InputError, LostAnswer
+from privimage.errors import Damaged, InputError, LostAnswer
 from privimage.mirror import MARK, mirror_of
 from privimage.paths import Root
 from privimage.pull import made, pull, pulled_ledger, pulled_run
-from privimage.stores import room
+from privimage.stores import inventory, room
 from privimage.stores.file import ARRAYS
 from privimage.stores.mirrored import MirroredStore
 from privimage.stores.open import open_store
@@ -308,6 +308,30 @@ def test_copies_go_by_themselves_and_what_was_used_last_stays(at: At, monkeypatc
     for i, key in enumerate(keys):  # all of it is in the bucket
         artefact, origin = store.fetch("kind", key, never)
         assert origin == "hit" and (artefact.arrays["x"] == built("public", seed=i).arrays["x"]).all()
+
+
+def test_copies_that_go_while_they_are_listed_are_found_in_the_bucket(at: At, monkeypatch: Patch) -> None:
+    """Of what goes after the folder was listed, the manifest in the bucket is told."""
+    store, keys = store_of(at("one")), [name * 64 for name in "abc"]
+    for key in keys:
+        store.put("kind", key, built("released"))
+    found = store.find("kind")
+    names = [next(found).key]
+    inventory.remove(store, inventory.unneeded(store, to=0))
+    assert sorted(names + [manifest.key for manifest in found]) == keys
+    assert list((store.root / "artefacts" / "kind").iterdir()) == []
+
+
+def test_a_damaged_copy_of_what_the_bucket_has_lost_is_told(at: At, bucket_url: str) -> None:
+    """It may have been paid for: nothing may go on as if it had never been there."""
+    store, bucket = store_of(at("one")), Bucket.open(bucket_url)
+    store.put("kind", KEY, built("released"))
+    (store.folder("kind", KEY) / "manifest.json").write_bytes(b"damaged")
+    assert [manifest.key for manifest in store.find("kind")] == [KEY], "of the bucket"
+    for name in list(bucket.names("store/artefacts")):
+        bucket.delete(name)
+    with pytest.raises(Damaged, match="damaged"):
+        list(store.find("kind"))
 
 
 def test_what_the_bucket_has_lost_stays_however_little_room_there_is(
