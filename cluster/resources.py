@@ -19,6 +19,7 @@ DRIVER_SHARE = 1e-3  # of the custom resource `driver`: a node with one of it ho
 SHARES: tuple[ShareName, ...] = get_args(ShareName)
 GIB = 2**30
 RAY_MEMORY = 0.7  # of a node's memory: what Ray gives away; it keeps the rest for objects
+RAYS = ("CPU", "GPU", "memory", "object_store_memory")  # names of resources that Ray does not take as custom ones
 NAME = spelt("[A-Za-z][A-Za-z0-9_-]*", use="letters, digits, '_' and '-', a letter first")
 
 
@@ -103,6 +104,14 @@ class Resources(Share):
     sample: OwnShare | None = Field(default=None, exclude_if=is_null)  # of drawing images and measuring them
     driver: Annotated[str, NAME] | None = Field(default=None, exclude_if=is_null)  # custom resource of nodes that stay
     queued: int | None = Field(default=None, ge=1, exclude_if=is_null)  # trials begun beside those that fit, which wait
+
+    @model_validator(mode="after")
+    def _own_driver(self) -> Self:
+        if self.driver in RAYS:
+            raise ValueError(
+                f"driver: got '{self.driver}'; Ray means something else by it; give a name of your own, e.g. stays"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_share(self) -> Self:

@@ -24,11 +24,12 @@ def _check(address: str | None) -> None:
         return
     try:
         parts = urlsplit(str(address))
+        asked = {name.lower() for name in parse_qs(urlsplit(str(address).split("#")[0]).query)}
         secret, scheme, database = parts.password, parts.scheme, parts.path.strip("/")
         named = parts.port is None or parts.port > 0
     except ValueError:
-        secret, scheme, database, named = None, "", "", False
-    if secret is not None or "password" in parse_qs(urlsplit(str(address).split("#")[0]).query):
+        asked, secret, scheme, database, named = set(), None, "", "", False
+    if secret is not None or "password" in asked:
         raise PydanticCustomError(SAID, "{why}", {"why": NO_PASSWORD})
     if scheme != SCHEME or not database or not named:
         raise PydanticCustomError(SAID, "{why}", {"why": f"studies: no place for studies; {USE}"})

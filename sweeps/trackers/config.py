@@ -18,15 +18,22 @@ NO_PASSWORD = (
     "trackers.mlflow: a password does not belong in the file of a sweep, which is kept and shown; leave it out, and "
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 )
+USE = "use http://HOST:PORT or sqlite:////PATH, or leave it out"
 
 
 def _open(address: str | None) -> None:
-    """Raise an error that does not repeat the address if a password stands in it."""
-    if address is not None and "@" in urlsplit(address).netloc:
+    """Raise an error that does not repeat the address: a password may stand in it."""
+    try:
+        host = "none" if address is None else urlsplit(address).netloc
+    except ValueError:
+        address = host = ""
+    if "@" in host:
         raise PydanticCustomError(SAID, "{why}", {"why": NO_PASSWORD})
+    if address == "":
+        raise PydanticCustomError(SAID, "{why}", {"why": f"trackers.mlflow: no address; {USE}"})
 
 
-Address = Annotated[str | None, Constraint(_open, {"pattern": "^(?![a-z+]+://[^/]*@)"})]
+Address = Annotated[str | None, Constraint(_open, {"pattern": "^(?![a-z+]+://[^/]*@)."})]
 Project = Annotated[str, Field(min_length=1, max_length=128)]
 
 

@@ -152,6 +152,8 @@ def test_what_no_node_holds_is_named(resources: dict[str, Any], nodes: list[dict
         ({"pretrain": {"gpus": 1}}, r"pretrain\.gpus: unknown key, did you mean 'gpu'"),
         ({"pretrained": {"gpu": 1}}, "pretrained: unknown key, did you mean 'pretrain'"),
         ({"driver": "node:head"}, "driver: got 'node:head'; use letters"),
+        ({"driver": "GPU"}, "driver: got 'GPU'; Ray means something else by it; give a name of your own, e.g. stays"),
+        ({"driver": "memory"}, "driver: got 'memory'; Ray means something else by it"),
         ({"memory": 0}, "memory"),
         ({"sample": {"cuda_graphs": True}}, r"^resources\.sample: cuda_graphs: true needs a GPU"),
     ],

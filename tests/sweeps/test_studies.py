@@ -313,6 +313,8 @@ def test_a_server_that_cannot_be_used_is_one_line_before_anything_is_charged(
     [
         ("postgresql://me:sesame@host/studies", "a password does not belong in the file"),
         ("postgresql://host/studies?password=sesame", "a password does not belong in the file"),
+        ("postgresql://host/studies?PASSWORD=sesame", "a password does not belong in the file"),
+        ("postgresql://me:sesame@[host/studies", "no place for studies"),
         ("mysql://me@host/sesame", "no place for studies; use journal, null, or postgresql://"),
         ("postgresql://sesame@host", "no place for studies"),
         ("postgresql://sesame@host:port/studies", "no place for studies"),

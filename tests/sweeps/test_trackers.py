@@ -178,9 +178,17 @@ def test_a_server_that_nobody_runs_is_one_line_before_anything_is_charged(
     assert said.startswith("privimage: trackers.mlflow: cannot be used: ") and time.monotonic() - begun < 120
 
 
-def test_passwords_have_no_place_in_the_file(write_sweep: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="a password does not belong in the file") as caught:
-        load_sweep(write_sweep(trackers={"mlflow": "https://me:sesame@host/"}))
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("https://me:sesame@host/", "a password does not belong in the file"),
+        ("https://me:sesame@[host/", "trackers.mlflow: no address; use http://HOST:PORT"),
+        ("", "trackers.mlflow: no address; use http://HOST:PORT"),
+    ],
+)
+def test_passwords_have_no_place_in_the_file(address: str, says: str, write_sweep: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        load_sweep(write_sweep(trackers={"mlflow": address}))
     assert "sesame" not in str(caught.value)
 
 
