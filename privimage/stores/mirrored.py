@@ -67,7 +67,7 @@ class MirroredStore(FileStore):
         return taken
 
     def find(self, kind: str = "*") -> Iterator[Manifest]:
-        """See Store: what is here, then what is in the bucket alone: of a copy that is damaged, or goes meanwhile, too."""
+        """See Store: what is here, then what is in the bucket alone, or damaged here, or gone meanwhile."""
         here, damaged = set(), {}
         for folder in sorted((self.root / "artefacts").glob(f"{kind}/[!.]*")):
             try:

@@ -36,6 +36,7 @@ from rich.table import Table
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests" / "cluster"))
 from accounts import Account, noting  # noqa: E402 (beside the tests that use it too)
+from ray_processes import processes_of  # noqa: E402
 
 COMMAND = (sys.executable, "-m", "privimage.sweeps.cli")
 SET = "chaos-v1"
@@ -101,6 +102,7 @@ class Chaos:
     rng: random.Random
     left: list[str]
     nodes: Nodes
+    folder: Path
     done: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     complaints: list[str] = field(default_factory=list)
@@ -181,7 +183,7 @@ class Chaos:
         return True
 
     def _shoot(self, titles: tuple[str, ...], signum: int) -> bool:
-        found = sorted(pid for pid, title in processes() if title.startswith(titles))
+        found = sorted(pid for pid, title in processes_of(self.folder) if title.startswith(titles))  # of no other Ray
         if not found:
             return False
         try:
@@ -189,27 +191,6 @@ class Chaos:
         except ProcessLookupError:
             return False
         return True
-
-
-def processes() -> Iterator[tuple[int, str]]:
-    """Processes of this machine with their titles."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            yield int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-
-
-def orphans(folder: Path) -> list[str]:
-    """The titles of processes that still run with Ray's folder in their environment."""
-    mark, found = f"RAY_TMPDIR={folder}".encode(), []
-    for pid, title in processes():
-        try:
-            if pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes():
-                found.append(title)
-        except OSError:
-            continue
-    return found
 
 
 def images(folder: Path, *, classes: int, each: int, seed: int) -> None:
@@ -302,7 +283,7 @@ def main() -> int:
     folder, rng = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp")), random.Random(options.seed)
     images(folder / "public", classes=20, each=6, seed=0)
     images(folder / "sensitive", classes=3, each=60, seed=1)
-    chaos, started = Chaos(rng=rng, left=kinds_of(options.kills, rng), nodes=Nodes()), time.monotonic()
+    chaos, started = Chaos(rng=rng, left=kinds_of(options.kills, rng), nodes=Nodes(), folder=folder), time.monotonic()
     try:
         disturbed, undisturbed = run_all(chaos, folder)
     finally:
@@ -311,7 +292,7 @@ def main() -> int:
     print(f"{len(list(folder.glob('*.yaml')))} sweeps, {chaos.starts} starts, {time.monotonic() - started:.0f} s")
     Console().print(table(disturbed, undisturbed))
     time.sleep(5)
-    every, differences = orphans(folder), disturbed.differences(undisturbed)
+    every, differences = [title for _, title in processes_of(folder)], disturbed.differences(undisturbed)
     left = [title for title in every if not title.startswith(AGENTS)]
     print(f"orphans left: {len(left)}, and {len(every) - len(left)} agents of nodes", *left, sep="\n  ")
     print(*(f"difference: {one}" for one in differences), *(f"complaint: {one}" for one in chaos.complaints), sep="\n")
