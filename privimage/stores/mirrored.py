@@ -42,7 +42,7 @@ class MirroredStore(FileStore):
     def __init__(self, root: Path, mirror: Mirror) -> None:
         super().__init__(root)
         self._bucket, self._prefix = mirror.bucket, mirror.name(root)
-        self._room = Room.of_this_machine()
+        self._room = Room.of_this_machine(root)
 
     def get(self, kind: str, key: str) -> Artefact | None:
         """See Store. A copy here that is damaged is put aside and fetched anew."""

@@ -6,6 +6,8 @@ import os
 import re
 import time
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -30,10 +32,9 @@ class Room:
         self._most, self._added = most, float("inf")
 
     @classmethod
-    def of_this_machine(cls) -> Room:
-        """That of PRIVIMAGE_CACHE_SIZE. Raises InputError if it is no size."""
-        given = os.environ.get(VARIABLE, "")
-        return cls(size(given, named=VARIABLE) if given else None)
+    def of_this_machine(cls, root: Path) -> Room:
+        """That of PRIVIMAGE_CACHE_SIZE, one a process and folder. Raises InputError if it is no size."""
+        return _of(root, os.environ.get(VARIABLE, ""))
 
     def used(self, store: FileStore, manifest: Manifest) -> None:
         """Take down that an artefact was used now: most file systems note a reading once a day."""
@@ -53,6 +54,11 @@ class Room:
         self._added = 0
         most = int((1 - SHARE) * self._most)
         inventory.remove(store, inventory.unneeded(store, to=most, before=time.time() - IN_USE))
+
+
+@cache  # every trial opens the store anew, and each would read all manifests
+def _of(root: Path, given: str) -> Room:
+    return Room(size(given, named=VARIABLE) if given else None)
 
 
 def size(text: str, *, named: str) -> int:

@@ -118,7 +118,8 @@ class Chaos:
             )
             disturbed = self._disturb(process)
             said = self._ended(process, disturbed, Path(environment["COMPUTED"]))
-            ours = [line for line in said.splitlines() if line.startswith("privimage:")]
+            lines = said.strip().splitlines()
+            ours = [line for line in lines if line.startswith("privimage:")] or lines
             told = f"{', '.join(disturbed) or 'undisturbed'}: exit {process.returncode}"
             print(f"{self.done.total()} kills; {told} {ours[-1][:150] if ours else ''}", flush=True)
             if self.nodes.cluster is None:

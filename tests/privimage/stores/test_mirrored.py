@@ -348,6 +348,16 @@ def test_what_the_bucket_has_lost_stays_however_little_room_there_is(
     assert (store.folder("kind", KEY) / ARRAYS).exists()
 
 
+def test_stores_that_a_process_opens_one_after_another_look_once(at: At, monkeypatch: Patch) -> None:
+    """Every trial opens the store: to read all manifests each time would make late trials dear."""
+    monkeypatch.setenv(room.VARIABLE, "1GB")
+    root, looked, unneeded = at("one"), [], inventory.unneeded
+    monkeypatch.setattr(inventory, "unneeded", lambda *words, **more: (looked.append(1), unneeded(*words, **more))[1])
+    for i in range(5):
+        store_of(root).put("kind", str(i) * 64, built("public", seed=i))
+    assert len(looked) == 1
+
+
 def test_a_limit_that_is_no_size_is_one_line(at: At, monkeypatch: Patch) -> None:
     root = at("one")
     monkeypatch.setenv(room.VARIABLE, "much")
