@@ -79,7 +79,8 @@ def gc(
     out.print(f"{store.root}: {did} {count(len(gone), 'artefact')}, {_mib(size)} MiB{how}", **PLAIN)
     left = sum(item.bytes for item in inventory.items(store)) - (0 if yes else size)
     if left > most:
-        out.print(f"{_mib(left)} MiB stay, more than {to}: what was paid for or is internal is never removed", **PLAIN)
+        why = "what the bucket has lost stays" if store.copies else "what was paid for or is internal is never removed"
+        out.print(f"{_mib(left)} MiB stay, more than {to}: {why}", **PLAIN)
 
 
 def _store(root: Path) -> FileStore:

@@ -137,6 +137,16 @@ def test_of_a_bucket_any_copy_may_go(bucket_url: str, tmp_path: Path, privimage:
     assert inventory.verify(store) == (5, [])
 
 
+def test_what_stays_of_copies_is_said(bucket_url: str, tmp_path: Path, privimage: Command) -> None:
+    root = Root(path=made(bucket_url, at=tmp_path / "here"))
+    fill(open_store(root.store))
+    bucket = Bucket.open(bucket_url)
+    for name in [name for name in bucket.names() if "/released/" in name]:
+        bucket.delete(name)
+    code, out, _ = privimage("cache", "gc", root.path, "--to", "0", "--yes")
+    assert code == 0 and "MiB stay, more than 0: what the bucket has lost stays" in " ".join(out.split())
+
+
 def a_last_copy_stays(bucket_url: str, folder: Path) -> None:
     """What the bucket has lost may be the only answer that was paid for."""
     store = open_store(Root(path=made(bucket_url, at=folder)).store)
