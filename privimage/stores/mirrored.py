@@ -86,9 +86,9 @@ class MirroredStore(FileStore):
                     if held is not None:
                         yield parse_manifest(held.raw, kind=of, key=key, where=f"{self._bucket.url}/{name}")
                         damaged.pop((of, key), None)
-        for (of, key), error in damaged.items():
+        for (of, key), told in damaged.items():
             if self.folder(of, key).exists():
-                raise error
+                raise told
 
     def is_elsewhere(self, manifest: Manifest) -> bool:
         """Whether the bucket has all of an artefact: then the copy here may go."""
