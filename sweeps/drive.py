@@ -146,7 +146,7 @@ def _fit(
     work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, room: Capacity, callbacks: Sequence[tune.Callback]
 ) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
-    os.environ |= TUNE | {"TUNE_MAX_PENDING_TRIALS_PG": str(work.sweep.resources.queued or 1)}
+    os.environ |= TUNE
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
