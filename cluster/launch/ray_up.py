@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import yaml
 
 from privimage import __version__
 from privimage.cluster.launch.target import Launch, Target
+from privimage.errors import InputError
 
 HOME = "~/.privimage"  # of the sweep file, on every node
 TOKEN = "~/.ray/auth_token"  # where Ray looks for it
@@ -33,7 +36,9 @@ class RayUp(Target):
     example = "--host 10.0.0.1 --host 10.0.0.2 --user ubuntu --shared /shared --venv /shared/venv"
 
     def files(self, launch: Launch) -> dict[str, str]:
-        """The cluster file, a script that starts it and the sweep, and the sweep file."""
+        """The cluster file, a script that starts it and the sweep, and the sweep file. Raises InputError as Target."""
+        if twice := next((host for host, n in Counter(launch.options.host).items() if n > 1), None):
+            raise InputError(f"--host: got '{twice}' twice; name every machine once")
         cluster = yaml.safe_dump(_cluster(launch), sort_keys=False, width=110)
         script = SCRIPT.format(name=launch.name, token=TOKEN, command=_command(launch))
         return {f"{launch.name}.cluster.yaml": cluster, f"{launch.name}.sh": script, launch.file: launch.text}

@@ -45,20 +45,24 @@ class MirroredStore(FileStore):
         self._room = Room.of_this_machine(root)
 
     def get(self, kind: str, key: str) -> Artefact | None:
-        """See Store. A copy here that is damaged is put aside and fetched anew."""
+        """See Store. A copy here that is damaged is put aside and fetched anew; Damaged if the bucket has lost it."""
+        damaged: Damaged | None = None
         try:
             found = super().get(kind, key)
         except Damaged as error:
-            log.warning("%s; fetched anew", error)
-            found = None
-            with suppress(InputError):  # another process was faster
-                super()._set_aside(kind, key)
+            found, damaged = None, error
         if found is not None:
             self._room.used(self, found.manifest)
             return found
-        manifest = self._manifest(kind, key)
+        manifest, here = self._manifest(kind, key), self.folder(kind, key).exists()  # else it went meanwhile
         if manifest is None:
+            if damaged is not None and here:
+                raise damaged
             return None
+        if damaged is not None and here:
+            log.warning("%s; fetched anew", damaged)
+            with suppress(InputError):  # another process was faster
+                super()._set_aside(kind, key)
         held = self._bucket.get(self._arrays(manifest))
         if held is None or hashlib.sha256(held.raw).hexdigest() != manifest.sha256:
             raise Damaged(f"{self._bucket.url}/{self._arrays(manifest)}: {'missing' if held is None else 'damaged'}")
@@ -133,12 +137,12 @@ class MirroredStore(FileStore):
         return made if kept is None else kept
 
     def _set_aside(self, kind: str, key: str) -> Path:
-        """See FileStore: what is damaged in the bucket, whose manifest goes; its arrays stay where they are."""
+        """See FileStore: what is damaged in the bucket, whose manifest goes; its arrays stay. And a copy here."""
         while (found := self._held(kind, key)) is not None:
             name, raw = found
             self._bucket.put(f"{self._prefix}/damaged/{kind}-{key}.json", raw)
             self._bucket.delete(name)
-        return self.root / "damaged"
+        return super()._set_aside(kind, key) if self.folder(kind, key).exists() else self.root / "damaged"
 
     def _head(self, manifest: Manifest) -> str:
         return f"{self._prefix}/{PLACES[manifest.privacy]}/{manifest.kind}/{manifest.key}/{manifests.FILE}"

@@ -332,6 +332,10 @@ def test_a_damaged_copy_of_what_the_bucket_has_lost_is_told(at: At, bucket_url: 
         bucket.delete(name)
     with pytest.raises(Damaged, match="damaged"):
         list(store.find("kind"))
+    with pytest.raises(LostAnswer):
+        store.fetch("kind", KEY, never, paid=True)
+    assert store.fetch("kind", KEY, lambda: built("public"))[1] == "built", "what is free"
+    assert store.get("kind", KEY) is not None and store_of(at("other")).get("kind", KEY) is not None
 
 
 def test_what_the_bucket_has_lost_stays_however_little_room_there_is(

@@ -113,6 +113,7 @@ def test_every_example_of_the_page_works(privimage: Run, write_sweep: Callable[.
         ("kuberay", (*OPTIONS["kuberay"], "--claim", "a" * 64), "--claim: got 64 characters; use at most 63"),
         ("kuberay", (*OPTIONS["kuberay"], "--name", "9_Faces.v2"), "give --name faces-v2"),
         ("kuberay", (*OPTIONS["kuberay"], "--name", "a" * 48), f"at most 47 characters; give --name {'a' * 47}"),
+        ("ray-up", (*OPTIONS["ray-up"], "--host", "a", "--host", "a"), "got 'a' twice; name every machine once"),
         ("ray-up", (*OPTIONS["ray-up"], "--host", "-oProxy"), "--host: got '-oProxy'; use names or addresses"),
     ],
 )  # fmt: skip
