@@ -41,6 +41,7 @@ from ray_processes import processes_of  # noqa: E402
 COMMAND = (sys.executable, "-m", "privimage.sweeps.cli")
 SET = "chaos-v1"
 HANGS = 240.0  # seconds in which a command neither ends nor computes anything
+LINGER = 180.0  # seconds in which Ray's agents find out that their node is gone; a minute was seen
 PAUSE = (2.0, 14.0)  # seconds between two kills
 KINDS = {  # each once, then by these weights
     "trial, SIGKILL": 5,
@@ -292,7 +293,9 @@ def main() -> int:
     print(f"{chaos.done.total()} kills: " + ", ".join(f"{n} {kind}" for kind, n in sorted(chaos.done.items())))
     print(f"{len(list(folder.glob('*.yaml')))} sweeps, {chaos.starts} starts, {time.monotonic() - started:.0f} s")
     Console().print(table(disturbed, undisturbed))
-    time.sleep(5)
+    end = time.monotonic() + LINGER
+    while processes_of(folder) and time.monotonic() < end:
+        time.sleep(2)
     every, differences = [title for _, title in processes_of(folder)], disturbed.differences(undisturbed)
     left = [title for title in every if not title.startswith(AGENTS)]
     print(f"orphans left: {len(left)}, and {len(every) - len(left)} agents of nodes", *left, sep="\n  ")
