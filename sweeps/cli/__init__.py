@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
@@ -68,6 +69,9 @@ app.add_typer(cache.app, name="cache")
 def _explain(error: TyperException) -> None:
     """A command line that cannot be read, as one line; where nothing was asked, the help."""
     said, context = error.format_message(), getattr(error, "ctx", None)
+    if isinstance(wrong := error.__context__, ValidationError):  # it names no value
+        first, option = wrong.errors()[0], said.partition("'")[2].partition("'")[0]
+        said = f"{option}: got '{first['input']}'; {first['msg'].removeprefix('Input ')}"
     if "\n" in said:
         print(said, file=sys.stderr)
     else:

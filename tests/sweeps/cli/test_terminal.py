@@ -193,7 +193,11 @@ def test_a_shell_completes_verbs_recipes_and_files(tmp_path: Path) -> None:
         (("sweep", "--bogus"), "privimage: No such option: --bogus; see: privimage sweep --help"),
         (("best",), "privimage: Missing argument 'RUN'; see: privimage best --help"),
         (("tabel",), "privimage: No such command 'tabel'. Did you mean 'table'?; see: privimage --help"),
-        (("sample", "best", "--to", "x.npz", "--n", "some"), "privimage: Invalid value for '--n'"),
+        (("sample", "best", "--to", "x.npz", "--n", "some"), "privimage: --n: got 'some'; should be a valid integer"),
+        (
+            ("render", "slurm", "x.yaml", "--to", "x", "--cpus", "0"),
+            "privimage: --cpus: got '0'; should be greater than",
+        ),
     ],
 )
 def test_a_command_line_that_cannot_be_read_is_one_line(
