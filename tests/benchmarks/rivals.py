@@ -108,6 +108,10 @@ def part(name: str, *lengths: int) -> list[Settings]:
     return [{name: {"steps": steps}} for steps in lengths]
 
 
+GANS: list[Settings] = [  # as its preset, then a longer pre-training or more private steps
+    {"pretrain": {"images": images}, "finetune": {"steps": steps}}
+    for images, steps in ((64_000, 50), (160_000, 50), (64_000, 200))
+]
 LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many processor seconds as privimage+m takes
     "dp-feta": many(1e-2, 400, 3000) + many(3e-3, 3000),
     "dpdm": many(1e-2, 400, 3000) + many(3e-3, 3000),
@@ -120,6 +124,11 @@ LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many 
     "dp-kernel": part("kernel", 300, 4000),
     "gs-wgan": part("sanitized", 120, 600),
     "dpgan": part("finetune", 50, 300),
+    "privimage+d": many(1e-3, 400, 2000),
+    "pdp-diffusion": many(3e-3, 1000, 3000),
+    "privimage+g": GANS,
+    "dpgan-p": GANS,
+    "pe": [{}, {"evolve": {"rounds": 8}}, {"evolve": {"candidates": 300}}],
 }
 FREE = ("nonprivate-tune", "selection-only")  # the same at every epsilon
 Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, training, ways of sampling
