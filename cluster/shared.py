@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from privimage.mirror import mirror_of
 from privimage.pull import made
 
 SECONDS = 60  # for a node to start a process and read a file
+LEAVING = 5.0  # seconds after which the head knows that a node was killed
 
 
 def check_shared(root: Path) -> None:
@@ -66,6 +68,9 @@ def _failing(alive: dict[str, str], task: Any, *words: str) -> list[str]:
     }  # fmt: skip
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=SECONDS)
     silent = [node for node, ref in asked.items() if not _answer(ref)]
+    end = time.monotonic() + LEAVING
+    while silent and time.monotonic() < end and set(silent) <= _alive().keys():
+        time.sleep(0.5)
     return sorted(f"{alive[node]} ({node[:8]})" for node in silent if node in _alive())
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from privimage.paths import Root
 from privimage.privacy.ledger import Ledger
 
-# In every process of the command: an artefact that was computed leaves a line before it is written.
+# In every process of the command: an artefact that was computed leaves a line before it is written, and another one if
+# it was there already. What is killed in between is computed again, and nothing was finished twice.
 NOTING = """
 import os
 
@@ -22,7 +23,8 @@ if "COMPUTED" in os.environ:
 
     def noted(self, kind, key, built):
         handle = os.open(os.environ["COMPUTED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(handle, f"{kind}/{key}\\n".encode())
+        again = f"again {kind}/{key}\\n" if self.folder(kind, key).exists() else ""
+        os.write(handle, f"{kind}/{key}\\n{again}".encode())
         os.close(handle)
         return written(self, kind, key, built)
 
@@ -39,11 +41,15 @@ def noting(site: Path, log: Path) -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What there is of records, charges and artefacts, by their names; each of them should be there once."""
+    """What there is of records, charges and artefacts, by their names; each of them should be there once.
+
+    `computed` are those that a process had ready to be written, `again` those of them that were stored before.
+    """
 
     records: Counter[str]
     charges: Counter[str]
-    computed: Counter[str]
+    computed: frozenset[str]
+    again: Counter[str]
     stored: Counter[str]
     drafts: int
     begun: int  # private accesses that did not end
@@ -53,12 +59,14 @@ class Account:
     def of(cls, root: Path, log: Path, *, set_id: str) -> Account:
         """That of a root on a disk; `log` is what `noting` was given."""
         lines = [line for path in sorted(root.glob("*/records.jsonl")) for line in path.read_text().splitlines()]
+        noted = log.read_text().splitlines()
         ledger, store = Ledger(Root(path=root).ledger(set_id)), root / "store"
         assert ledger.verify() == "agrees"
         return cls(
             records=Counter(json.loads(line)["id"] for line in lines),
             charges=Counter(f"{charge.what} {charge.id}" for charge in ledger.charges()),
-            computed=Counter(log.read_text().splitlines()),
+            computed=frozenset(line for line in noted if not line.startswith("again ")),
+            again=Counter(line.removeprefix("again ") for line in noted if line.startswith("again ")),
             stored=Counter(f"{path.parent.name}/{path.name}" for path in store.glob("artefacts/*/[!.]*")),
             drafts=len(list(store.glob("artefacts/*/.draft-*"))),
             begun=len(list((store / "internal").glob("*.seed"))),
@@ -67,10 +75,10 @@ class Account:
 
     def differences(self, undisturbed: Account) -> list[str]:
         """What was lost or doubled, compared with what the same commands leave where nothing disturbs them."""
-        found = []
+        found = [f"computed: {one}, though it was stored" for one in self.again]
         for name in ("records", "charges", "computed", "stored"):
             mine, theirs = getattr(self, name), getattr(undisturbed, name)
-            found += [f"{name}: {one} is there {times} times" for one, times in mine.items() if times > 1]
+            found += [f"{name}: {one} is there {times} times" for one, times in Counter(mine).items() if times > 1]
             found += [f"{name}: {one} is missing" for one in theirs if one not in mine]
             found += [f"{name}: {one} is not in the other" for one in mine if one not in theirs]
         left = {"drafts": self.drafts, "accesses begun": self.begun, "open reservations": self.bills}
