@@ -7,6 +7,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from privimage.errors import InputError
 LEAVE_SECONDS = 10.0
 DEAD_SECONDS = 5.0  # then it was no end of the run; before Ray notices, and ends the process from C++
 ENDING_SECONDS = 25.0  # longer than a run that was asked to stop may take: its whole process group may be ending
+HEAD_SECONDS = 30.0  # a head that is begun anew is back by then; Ray waits for a minute
 KNOCK_SECONDS = 10.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of a gRPC client: magic, empty settings
 SETTINGS = 4
@@ -40,7 +42,8 @@ def connected(address: str | None, *, stopping: threading.Event | None = None) -
     where = connect(address)
     left = threading.Event()
     if mine:
-        threading.Thread(target=_watch, args=(left, stopping or threading.Event()), daemon=True).start()
+        for watch in (_watch, _watch_head) if ":" in where else (_watch,):
+            threading.Thread(target=watch, args=(left, stopping or threading.Event(), where), daemon=True).start()
     try:
         yield where
     finally:
@@ -87,7 +90,7 @@ def hide_sessions() -> None:
         folder.chmod(0o700)
 
 
-def _watch(left: threading.Event, stopping: threading.Event) -> None:
+def _watch(left: threading.Event, stopping: threading.Event, where: str) -> None:
     """End this process, in one line, if Ray's own processes on this machine end before `left` is set.
 
     Ray itself waits for up to a minute, says so in its own words, and ends the process from C++.
@@ -96,11 +99,31 @@ def _watch(left: threading.Event, stopping: threading.Event) -> None:
     while not left.wait(1.0):
         ended = [] if node is None else [kind for kind, _ in node.dead_processes() if kind in RAY]
         if ended and not left.wait(DEAD_SECONDS) and not (stopping.is_set() and left.wait(ENDING_SECONDS)):
-            said = f"privimage: Ray's own process {ended[0]} was killed; nothing was lost; run the same command again"
-            try:
-                os.write(2, f"{said}\n".encode())
-            finally:  # also where the terminal is gone
-                os._exit(1)
+            _end(f"Ray's own process {ended[0]} was killed")
+
+
+def _watch_head(left: threading.Event, stopping: threading.Event, where: str) -> None:
+    """The same, if for HEAD_SECONDS nothing has listened where the head of the cluster was. A cut is left to Ray."""
+    host, _, port = where.rpartition(":")
+    since = time.monotonic()
+    while not left.wait(2.0):
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+        except ConnectionRefusedError:
+            if time.monotonic() - since > HEAD_SECONDS and not stopping.is_set():
+                _end(f"the head of the Ray cluster at {where} has ended")
+            continue
+        except OSError:
+            pass
+        since = time.monotonic()
+
+
+def _end(why: str) -> None:
+    """End this process in one line."""
+    try:
+        os.write(2, f"privimage: {why}; nothing was lost; run the same command again\n".encode())
+    finally:  # also where the terminal is gone
+        os._exit(1)
 
 
 def _leave() -> None:

@@ -152,3 +152,32 @@ def test_a_killed_ray_ends_the_run_in_one_line(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     said = f"privimage: Ray's own process {name} was killed; nothing was lost; run the same command again\n"
     assert done.returncode == 1 and done.stderr.endswith(said), done.stderr  # threads of Ray's own may speak before
+
+
+HEAD_ENDS = """
+import socket, sys, threading, time
+from privimage.cluster import connect
+connect.HEAD_SECONDS = 1.0
+head = socket.create_server(("127.0.0.1", 0))
+head.settimeout(0.2)
+where = f"127.0.0.1:{head.getsockname()[1]}"
+threading.Thread(target=connect._watch_head, args=(threading.Event(), threading.Event(), where), daemon=True).start()
+until = time.monotonic() + 5
+while time.monotonic() < until:
+    try:
+        head.accept()[0].close()
+    except TimeoutError:
+        pass
+print("it listens", flush=True)
+head.close()
+time.sleep(30)
+print("nobody noticed")
+"""
+
+
+def test_a_head_that_has_ended_is_one_line_and_one_that_listens_is_left_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", HEAD_ENDS], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "it listens\n")
+    assert (
+        done.stderr.startswith("privimage: the head of the Ray cluster at 127.0.0.1:") and done.stderr.count("\n") == 1
+    )
