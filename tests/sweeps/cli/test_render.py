@@ -423,6 +423,7 @@ def test_an_image_has_the_versions_that_are_installed_here(rendered: Callable[..
     known = found.keys() & tested.keys()
     assert {"torch", "ray", "opacus", "optuna", "dp-accounting"} <= known and len(found) > 20
     assert {name: found[name] for name in known} == {name: tested[name] for name in known}
+    assert {"obstore", "psycopg"} <= found.keys(), "what a root in a bucket and studies on a server need"
     assert "pytest" not in found and not any("+" in value for value in found.values())
 
 
@@ -433,7 +434,7 @@ def test_the_lines_of_a_dockerfile(rendered: Callable[..., Path], device: str) -
     lines = dict(line.split(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     assert lines["FROM"] == f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
     install = next(line for line in text.splitlines() if "pip install" in line)
-    ours = f'"$(ls /tmp/privimage-{version("privimage")}-*.whl)[sweep]"'
+    ours = f'"$(ls /tmp/privimage-{version("privimage")}-*.whl)[sweep,bucket,postgres]"'
     assert "-c /tmp/constraints.txt" in install and ours in install and '"ray[default]"' in install
     assert ("download.pytorch.org/whl/cpu" in install) == (device == "cpu")
     assert ("NVIDIA_VISIBLE_DEVICES=all" in lines["ENV"]) == (device == "cuda")
@@ -441,3 +442,9 @@ def test_the_lines_of_a_dockerfile(rendered: Callable[..., Path], device: str) -
     assert json.loads(lines["CMD"]) == ["privimage", "sweep", "tiny.yaml", "--root", "/runs"]
     copied = [word for line in text.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]]
     assert {name for name in copied if "*" not in name} <= {path.name for path in to.iterdir()}
+
+
+def test_an_image_has_what_the_trackers_of_the_sweep_need(rendered: Callable[..., Path]) -> None:
+    to = rendered("docker", trackers={"tensorboard": True, "wandb": "scans"})
+    installs = next(line for line in (to / "Dockerfile.cpu").read_text().splitlines() if "ray[default]" in line)
+    assert '"ray[default]" wandb &&' in installs and "mlflow" not in installs
