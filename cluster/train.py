@@ -15,6 +15,7 @@ from ray.train import WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
+from privimage.cluster.groups import orphans_removed
 from privimage.cluster.memory import give_back
 from privimage.cluster.resources import Share
 from privimage.errors import PrivImageError
@@ -51,7 +52,8 @@ def run_on_workers(work: Callable[[Workers], T], *, share: Share, name: str, sto
         ),
     )
     try:
-        return trainer.fit().return_value  # type: ignore[no-any-return]
+        with orphans_removed():
+            return trainer.fit().return_value  # type: ignore[no-any-return]
     except WorkerGroupError as error:  # Ray's wrapping of what was raised in a worker: what is ours stays ours
         ours = (e for _, e in sorted(error.worker_failures.items()) if isinstance(e, PrivImageError))
         raise next(ours, error) from None
