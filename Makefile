@@ -35,7 +35,7 @@ types: .venv/ready
 
 check: lint types test ## everything that must be green
 
-chaos: .venv/ready ## sixty kills of everything, and whether anything is lost, doubled or paid twice: half an hour
+chaos: .venv/ready ## sixty kills of everything, and whether anything is lost, doubled or paid twice: 40 minutes on two cores
 	$(BIN)/python tests/benchmarks/chaos.py
 
 bench: .venv/ready ## the cost of a private step as ratios inside one run: half an hour on two cores

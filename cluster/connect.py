@@ -19,6 +19,7 @@ from ray.exceptions import AuthenticationError, RayError
 import privimage
 from privimage.errors import InputError
 
+HERE = "this machine"
 LEAVE_SECONDS = 10.0
 DEAD_SECONDS = 5.0  # then it was no end of the run; before Ray notices, and ends the process from C++
 ENDING_SECONDS = 25.0  # longer than a run that was asked to stop may take: its whole process group may be ending
@@ -42,8 +43,10 @@ def connected(address: str | None, *, stopping: threading.Event | None = None) -
     where = connect(address)
     left = threading.Event()
     if mine:
-        for watch in (_watch, _watch_head) if ":" in where else (_watch,):
-            threading.Thread(target=watch, args=(left, stopping or threading.Event(), where), daemon=True).start()
+        stopping = stopping or threading.Event()
+        threading.Thread(target=_watch, args=(left, stopping), daemon=True).start()
+        if where != HERE:
+            threading.Thread(target=_watch_head, args=(left, stopping, where), daemon=True).start()
     try:
         yield where
     finally:
@@ -63,8 +66,8 @@ def connect(address: str | None) -> str:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "FATAL", "namespace": "privimage"}
     if address in (None, "local"):
-        _init("this machine", address="local", include_dashboard=False, **options)
-        return "this machine"
+        _init(HERE, address="local", include_dashboard=False, **options)
+        return HERE
     found = _resolved(str(address))
     _knock(found, named=str(address))
     _init(f"the Ray cluster at {found}", address=found, **options)
@@ -90,7 +93,7 @@ def hide_sessions() -> None:
         folder.chmod(0o700)
 
 
-def _watch(left: threading.Event, stopping: threading.Event, where: str) -> None:
+def _watch(left: threading.Event, stopping: threading.Event) -> None:
     """End this process, in one line, if Ray's own processes on this machine end before `left` is set.
 
     Ray itself waits for up to a minute, says so in its own words, and ends the process from C++.

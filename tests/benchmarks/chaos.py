@@ -1,6 +1,6 @@
 """Kill whatever runs, sixty times, run the same command again, and count what is lost, doubled or paid for twice.
 
-    python tests/benchmarks/chaos.py                          sixty kills: about half an hour on two cores
+    python tests/benchmarks/chaos.py                          sixty kills: about 40 minutes on two cores
     python tests/benchmarks/chaos.py --kills 14 --seed 3      each kind once
 
 Three Ray nodes on this machine, and real sweeps on small images: DP-SGD on one worker and on two, shared answers,
