@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +13,8 @@ import pytest
 from buckets import free_port
 from slow_method import METHOD, logged, slow_sweep
 from toy_packages import install
-from two_nodes import ROOT
+from two_nodes import head
 
-BIN = Path(sys.executable).parent
 CONFIG: dict[str, Any] = {
     "cluster_name": "here",
     "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
@@ -48,37 +41,13 @@ CONFIG: dict[str, Any] = {
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, str]]]:
     """The address of a head with one core, beside which an autoscaler starts up to two nodes with one each."""
     install(tmp_path / "site", METHOD, monkeypatch, name="slow")
-    folder, port = tempfile.mkdtemp(prefix="ray", dir="/tmp"), free_port()
+    port = free_port()
     config = CONFIG | {"provider": CONFIG["provider"] | {"gcs_address": f"127.0.0.1:{port}"}}
     (tmp_path / "scaler.json").write_text(json.dumps(config))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or "niceness" in name}
-    environment = kept | {
-        "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_FAKE_CLUSTER": "1",
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1", "SLOW_LOG": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), str(ROOT))),
-    }  # fmt: skip
-    words = (
-        f"start --head --node-ip-address=127.0.0.1 --port={port} --num-cpus=1 --object-store-memory=150000000 --block"
-    )
-    more = ("--include-dashboard=false", f"--autoscaling-config={tmp_path / 'scaler.json'}")
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    head = subprocess.Popen([str(BIN / "ray"), *words.split(), *more], env=environment, **quiet)
-    try:
-        wait_until_it_answers(port, head)
+    words = ("--num-cpus=1", "--include-dashboard=false", f"--autoscaling-config={tmp_path / 'scaler.json'}")
+    also = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "SLOW_LOG": str(tmp_path)}
+    with head(*words, port=port, python=[tmp_path / "site"], **also) as environment:
         yield f"127.0.0.1:{port}", environment
-    finally:
-        head.terminate()
-        head.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_until_it_answers(port: int, head: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
-    while head.poll() is None and time.monotonic() < end:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.5)
-    raise AssertionError("no head")
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 from buckets import free_port
-from two_nodes import ROOT
+from two_nodes import head
 
 from privimage import record as records
 from privimage.paths import Root
@@ -30,31 +29,20 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 def dashboard(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The URL of a head that takes jobs, and the environment of its commands."""
     pytest.importorskip("aiohttp_cors", reason="ray[default] is not installed")
-    folder, port = tempfile.mkdtemp(prefix="ray", dir="/tmp"), free_port()
+    port = free_port()
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "privimage"  # of this tree, whatever is installed
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m privimage.sweeps.cli "$@"\n')
     command.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or "niceness" in name}
-    environment = kept | {
-        "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT),
-        "PATH": f"{command.parent}:{os.environ['PATH']}",
-    }  # fmt: skip
-    words = f"start --head --port={free_port()} --num-cpus=2 --object-store-memory=150000000 --block"
-    more = ("--include-dashboard=true", f"--dashboard-port={port}", "--dashboard-host=127.0.0.1")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    head = subprocess.Popen([*RAY, *words.split(), *more], env=environment, **quiet)
-    try:
-        yield wait_for(f"http://127.0.0.1:{port}", head), environment
-    finally:
-        head.terminate()
-        head.wait(timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+    words = ("--num-cpus=2", "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}")
+    with head(*words, port=free_port(), PATH=f"{command.parent}:{os.environ['PATH']}") as environment:
+        yield answering(f"http://127.0.0.1:{port}"), environment
 
 
-def wait_for(url: str, head: subprocess.Popen[bytes]) -> str:
+def answering(url: str) -> str:
+    """The URL, once the dashboard answers there."""
     end = time.monotonic() + 180
-    while head.poll() is None and time.monotonic() < end:
+    while time.monotonic() < end:
         with suppress(URLError, OSError), urlopen(f"{url}/api/version", timeout=5):
             return url
         time.sleep(1)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buckets import wait_for
+
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import json, sys
@@ -69,15 +71,39 @@ class Nodes:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def ray_environment(folder: Path, python: Sequence[Path] = (), **also: str) -> dict[str, str]:
+    """What the processes of a Ray that keeps its files in `folder` are started with, and nothing of another's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or "niceness" in name}
+    return kept | {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *python))), **also,
+    }  # fmt: skip
+
+
+@contextmanager
+def head(*words: str, port: int, python: Sequence[Path] = (), **also: str) -> Iterator[dict[str, str]]:
+    """A head that `ray start` began with these words, once it answers at 127.0.0.1; what a command is started with."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: the path of a unix socket is limited
+    environment = ray_environment(folder, python, **also)
+    of = f"start --head --node-ip-address=127.0.0.1 --port={port} --object-store-memory=150000000 --block"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *of.split(), *words],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(port, process)
+        yield environment
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def cluster(*nodes: Mapping[str, Any], python: Sequence[Path] = (), **also: str) -> Iterator[Nodes]:
     """A cluster of these nodes, the head first; `python` are folders with packages, `also` more of the environment."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: the path of a unix socket is limited
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or "niceness" in name}
-    environment = kept | {
-        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *python))), **also,
-    }  # fmt: skip
+    environment = ray_environment(folder, python, **also)
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, json.dumps(nodes)],
         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
