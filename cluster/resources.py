@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from privimage.errors import InputError
@@ -105,13 +105,12 @@ class Resources(Share):
     driver: Annotated[str, NAME] | None = Field(default=None, exclude_if=is_null)  # custom resource of nodes that stay
     queued: int | None = Field(default=None, ge=1, exclude_if=is_null)  # trials begun beside those that fit, which wait
 
-    @model_validator(mode="after")
-    def _own_driver(self) -> Self:
-        if self.driver in RAYS:
-            raise ValueError(
-                f"driver: got '{self.driver}'; Ray means something else by it; give a name of your own, e.g. stays"
-            )
-        return self
+    @field_validator("driver")
+    @classmethod
+    def _own_driver(cls, driver: str | None) -> str | None:
+        if driver in RAYS:
+            raise ValueError("Ray means something else by it; give a name of your own, e.g. stays")
+        return driver
 
     @model_validator(mode="after")
     def _each_share(self) -> Self:
