@@ -7,9 +7,8 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 
-import yaml
-
 from privimage.cluster.launch.target import Launch, Target
+from privimage.plain_yaml import read_value
 
 CPU_TORCH = " --extra-index-url https://download.pytorch.org/whl/cpu"  # the build without CUDA: two thirds less to pull
 EXTRAS = ("sweep", "bucket", "postgres")  # whatever root and studies the sweep names
@@ -63,7 +62,7 @@ def _dockerfile(launch: Launch, device: str, *, index: str, env: str) -> str:
 
 def _trackers(launch: Launch) -> list[str]:
     """The packages that the sweep's trackers need: MLflow and W&B are no extras of privimage."""
-    wanted = (yaml.safe_load(launch.text) or {}).get("trackers") or {}
+    wanted = read_value(launch.text, where=launch.file).get("trackers") or {}
     return [name for name in ("mlflow", "wandb") if wanted.get(name)]
 
 

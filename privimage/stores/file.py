@@ -46,8 +46,8 @@ class FileStore(Unfinished):
 
     copies: ClassVar[bool] = False  # whether what lies here is a copy of what lies elsewhere
 
-    def is_elsewhere(self, manifest: Manifest) -> bool:
-        """Whether an artefact can be had again if it is removed here: by making it, at no cost in privacy."""
+    def is_replaceable(self, manifest: Manifest) -> bool:
+        """Whether an artefact can be had again if it goes from here: by making it, at no cost in privacy."""
         return not manifest.paid
 
     def folder(self, kind: str, key: str) -> Path:

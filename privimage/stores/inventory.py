@@ -123,7 +123,7 @@ def remove(store: FileStore, gone: Sequence[Item]) -> list[Item]:
         with on_disk(lock):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with exclusive(lock, wait=False) as alone:
-                if alone and item.folder.exists() and store.is_elsewhere(item.manifest):
+                if alone and item.folder.exists() and store.is_replaceable(item.manifest):
                     aside = Path(tempfile.mkdtemp(dir=item.folder.parent, prefix=f"{DRAFT}{key[:32]}-"))
                     item.folder.rename(aside / "gone")  # a reader sees all of it or nothing
                     shutil.rmtree(aside)

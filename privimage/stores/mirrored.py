@@ -94,7 +94,7 @@ class MirroredStore(FileStore):
             if self.folder(of, key).exists():
                 raise told
 
-    def is_elsewhere(self, manifest: Manifest) -> bool:
+    def is_replaceable(self, manifest: Manifest) -> bool:
         """Whether the bucket has all of an artefact: then the copy here may go."""
         try:
             original = self._manifest(manifest.kind, manifest.key)

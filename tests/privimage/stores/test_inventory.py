@@ -166,7 +166,7 @@ def test_a_last_copy_stays(bucket_url: str, tmp_path: Path) -> None:
 
 
 def test_a_last_copy_that_goes_is_seen(bucket_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MirroredStore, "is_elsewhere", lambda self, manifest: True)
+    monkeypatch.setattr(MirroredStore, "is_replaceable", lambda self, manifest: True)
     with pytest.raises(AssertionError):
         a_last_copy_stays(bucket_url, tmp_path / "here")
 
