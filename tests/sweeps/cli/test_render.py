@@ -1,4 +1,4 @@
-"""What `render` writes, against what is known of its readers: KubeRay's fields, Ray's own schema and checks, bash."""
+"""What `render` writes, against what is known of its readers: Ray's own schema and checks, bash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -24,6 +23,7 @@ import yaml
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 from ray.scripts.scripts import start
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
+from render_targets import GPU, OPTIONS
 
 from privimage import __version__
 from privimage.cluster.launch.docker import installed
@@ -34,27 +34,6 @@ from privimage.schema import parse
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., tuple[int, str, str]]
-OPTIONS = {
-    "kuberay": ("--image", "r.io/p:1", "--shared", "/shared"),
-    "slurm": ("--shared", "/shared"),
-    "ray-up": ("--host", "10.0.0.1", "--host", "10.0.0.2", "--user", "ubuntu", "--shared", "/shared"),
-    "docker": (),
-}
-GPU = {"resources": {"workers": 2, "cpu": 3, "gpu": 1}}  # two workers, and a driver beside them
-
-
-@pytest.fixture
-def rendered(privimage: Run, write_sweep: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """Renders the tiny sweep, with keys changed, for a target; the folder."""
-
-    def render(target: str, *words: object, **changed: Any) -> Path:
-        file, to = write_sweep(**changed), tmp_path / "launch"
-        code, out, err = privimage("render", target, file, "--to", to, *OPTIONS[target], *words)
-        assert (code, err) == (0, "")
-        assert all(str(path) in out for path in to.iterdir())
-        return to
-
-    return render
 
 
 def test_every_target_is_found_by_its_file_and_named_nowhere_else() -> None:
@@ -178,18 +157,6 @@ def test_a_node_holds_every_stage() -> None:
         Launch(name="a", text="", resources=resources, options=options).node()
 
 
-def test_the_nodes_of_drivers_have_their_resource(rendered: Callable[..., Path]) -> None:
-    driver = {"resources": {"driver": "stays"}}
-    docs = list(yaml.safe_load_all((rendered("kuberay", **driver) / "tiny.rayjob.yaml").read_text()))
-    spec = docs[1]["spec"]["rayClusterSpec"]
-    assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "resources": '"{\\"stays\\": 1}"'}
-    assert spec["workerGroupSpecs"][0]["rayStartParams"] == {}
-    shown = subprocess.run(
-        f"echo {spec['headGroupSpec']['rayStartParams']['resources']}", shell=True, capture_output=True, text=True
-    ).stdout
-    assert json.loads(shown) == {"stays": 1}
-
-
 @pytest.mark.parametrize(("target", "file", "times"), [("slurm", "tiny.sbatch", 1), ("ray-up", "tiny.cluster.yaml", 1)])
 def test_ray_start_is_told_of_drivers(rendered: Callable[..., Path], target: str, file: str, times: int) -> None:
     text = (rendered(target, resources={"driver": "stays"}) / file).read_text()
@@ -201,62 +168,6 @@ def test_a_node_that_is_too_small_is_refused() -> None:
     options = LaunchOptions(cpus=2, min_nodes=2)
     with pytest.raises(InputError, match=r"--min-nodes, --cpus, --gpus, --memory: too small: .* needs 4 CPU"):
         Launch(name="a", text="", resources=Resources(cpu=4), options=options).node()
-
-
-# ---- kuberay
-
-
-def test_a_ray_job_has_the_fields_of_kuberay(rendered: Callable[..., Path]) -> None:
-    words = ("--min-nodes", 2, "--max-nodes", 8, "--memory", 64, "--gpu-type", "NVIDIA-H100", "--namespace", "imaging")
-    to = rendered("kuberay", *words, "--claim", "scans", "--retries", 5, **GPU)
-    config, job = yaml.safe_load_all((to / "tiny.rayjob.yaml").read_text())
-    assert (config["apiVersion"], config["kind"]) == ("v1", "ConfigMap")
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    assert job["metadata"] == config["metadata"] == {"name": "tiny", "namespace": "imaging"}
-    spec = job["spec"]
-    assert spec["entrypoint"] == "privimage sweep /etc/privimage/tiny.yaml --address auto --root /shared/runs"
-    assert (spec["backoffLimit"], spec["shutdownAfterJobFinishes"]) == (5, True)
-    cluster = spec["rayClusterSpec"]
-    assert cluster["rayVersion"] == ray.__version__ and cluster["authOptions"] == {"mode": "token"}
-    assert cluster["enableInTreeAutoscaling"] is True
-    (group,) = cluster["workerGroupSpecs"]
-    assert (group["minReplicas"], group["maxReplicas"], group["replicas"]) == (2, 8, 8)
-    pod = group["template"]["spec"]
-    (worker,) = pod["containers"]
-    limits = {"cpu": "7", "memory": "64Gi", "nvidia.com/gpu": "2"}
-    assert worker["resources"] == {"requests": limits, "limits": limits}
-    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100"}
-    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-
-
-def test_where_trials_queue_the_workers_begin_with_the_least(rendered: Callable[..., Path]) -> None:
-    words = ("--min-nodes", 2, "--max-nodes", 8, "--claim", "scans")
-    to = rendered("kuberay", *words, resources={"gpu": 1, "queued": 4})
-    _, job = yaml.safe_load_all((to / "tiny.rayjob.yaml").read_text())
-    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    assert (group["minReplicas"], group["maxReplicas"], group["replicas"]) == (2, 8, 2)
-
-
-def test_the_head_of_a_ray_job_takes_no_trial_and_has_the_file_and_the_shared_folder(
-    rendered: Callable[..., Path], write_sweep: Callable[..., Path]
-) -> None:
-    config, job = yaml.safe_load_all((rendered("kuberay", "--claim", "scans") / "tiny.rayjob.yaml").read_text())
-    assert config["data"] == {"tiny.yaml": write_sweep().read_text()}
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster["enableInTreeAutoscaling"] is False, "one node, neither more nor less"
-    head, (group,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
-    assert head["rayStartParams"] == {"num-cpus": "0"} and group["rayStartParams"] == {}
-    for pod, extra in ((head["template"]["spec"], {"sweep": "/etc/privimage"}), (group["template"]["spec"], {})):
-        (container,) = pod["containers"]
-        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounts == {"shared": "/shared"} | extra
-        volumes = {volume["name"]: volume for volume in pod["volumes"]}
-        assert volumes.keys() == mounts.keys()
-        assert volumes["shared"]["persistentVolumeClaim"] == {"claimName": "scans"}
-        assert container["image"] == "r.io/p:1" and "nvidia.com/gpu" not in container["resources"]["limits"]
-        assert "nodeSelector" not in pod
-    names = [volume.get("configMap") for volume in head["template"]["spec"]["volumes"]]
-    assert {"name": config["metadata"]["name"]} in names
 
 
 # ---- ray up
