@@ -45,7 +45,10 @@ class KubeRay(Target):
 
     what = "a RayJob for kubectl, with KubeRay 1.5.1 or newer"
     needs = ("image", "shared")
-    uses = ("claim", "min_nodes", "max_nodes", "cpus", "gpus", "memory", "gpu_type", "namespace", "retries")
+    uses = (
+        *("root", "secret", "claim", "namespace", "retries"),
+        *("min_nodes", "max_nodes", "cpus", "gpus", "memory", "gpu_type"),
+    )
     example = "--image registry.example.org/privimage:0.1.0 --shared /shared --max-nodes 8"
 
     def name(self, wanted: str) -> str:
@@ -142,10 +145,12 @@ def _workers(launch: Launch) -> dict[str, Any]:
 
 
 def _container(name: str, launch: Launch, limits: dict[str, str]) -> dict[str, Any]:
+    secret = launch.options.secret
     return {
         "name": name,
         "image": launch.options.image,
         "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}],
+        **({} if secret is None else {"envFrom": [{"secretRef": {"name": secret}}]}),
         "resources": {"requests": limits, "limits": limits},
         "volumeMounts": [{"name": "shared", "mountPath": launch.options.shared}],
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from privimage.bucket import SCHEMES
 from privimage.errors import InputError
 
 LABEL = 63  # characters of a Kubernetes label, and so of a namespace and of a claim
@@ -16,10 +17,15 @@ _WORD = (r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, '.', '_' and '-', a le
 RULES: Mapping[str, tuple[str, str]] = {  # what is written into scripts and manifests needs no quotes there
     "name": _WORD,
     "shared": _PATH,
+    "root": (
+        rf"({'|'.join(SCHEMES)})://[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*",
+        "the URL of a bucket, e.g. s3://scans/runs",
+    ),
     "venv": _PATH,
     "image": (r"[a-z0-9][A-Za-z0-9._:/@-]*", "what `docker pull` takes, e.g. registry.example.org/privimage:0.1.0"),
     "namespace": _LABEL,
     "claim": _LABEL,
+    "secret": _LABEL,
     "gpu_type": _WORD,
     "partition": _WORD,
     "time": (r"(\d{1,3}-)?\d{1,3}:\d{2}:\d{2}", "[DAYS-]HH:MM:SS, e.g. 12:00:00"),
@@ -33,7 +39,8 @@ class LaunchOptions:
     """Where a sweep is to run. What is None or empty was not given: each target says what it needs."""
 
     name: str | None = None  # of the job, and of the files; the sweep's if None
-    shared: str | None = None  # a folder that all nodes see at this path: runs, their store and ledgers lie in it
+    shared: str | None = None  # a folder that all nodes see at this path: images, and the root if that is no bucket
+    root: str | None = None  # a bucket that runs, their store and ledgers lie in; below `shared` if None
     venv: str | None = None  # an environment with privimage at this path of every node
     image: str | None = None  # a container image with privimage
     min_nodes: int = 1  # beside the head, where that is a node of its own
@@ -46,6 +53,7 @@ class LaunchOptions:
     time: str = "24:00:00"
     namespace: str = "default"
     claim: str = "privimage"  # name of the volume claim that `shared` is
+    secret: str | None = None  # whose entries are variables of every pod, such as the credentials of a bucket
     retries: int = 10  # how often a job that failed is begun anew
     host: tuple[str, ...] = ()  # machines by name, the head first
     user: str | None = None  # who may log in there

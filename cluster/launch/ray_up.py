@@ -32,7 +32,7 @@ class RayUp(Target):
 
     what = "a cluster file for ray up, on machines that you can log in to"
     needs = ("host", "user", "shared")
-    uses = ("venv",)
+    uses = ("root", "venv")
     example = "--host 10.0.0.1 --host 10.0.0.2 --user ubuntu --shared /shared --venv /shared/venv"
 
     def files(self, launch: Launch) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Slurm(Target):
 
     what = "a batch script for sbatch"
     needs = ("shared",)
-    uses = ("venv", "min_nodes", "max_nodes", "cpus", "gpus", "memory", "gpu_type", "partition", "time")
+    uses = ("root", "venv", "min_nodes", "max_nodes", "cpus", "gpus", "memory", "gpu_type", "partition", "time")
     example = "--shared /scratch/scans --venv /scratch/venv --max-nodes 4 --partition gpu"
 
     def files(self, launch: Launch) -> dict[str, str]:

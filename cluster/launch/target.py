@@ -47,8 +47,8 @@ class Launch:
 
     @property
     def root(self) -> str:
-        """The folder of all runs, on storage that all nodes share."""
-        return f"{self.options.shared}/runs"
+        """Where all runs lie: the bucket that was named, else a folder that all nodes share."""
+        return self.options.root or f"{self.options.shared}/runs"
 
     def command(self, file: str) -> str:
         """The command that runs the sweep, or what is left of it, on the Ray cluster that it is started in."""

@@ -80,7 +80,7 @@ def test_every_example_of_the_page_works(privimage: Run, write_sweep: Callable[.
         ("kubray", (), "target 'kubray': unknown, did you mean 'kuberay'?"),
         ("kuberay", ("--shared", "/s"), "--image: missing; kuberay needs it, e.g. --image registry.example.org/"),
         ("slurm", (), "--shared: missing; slurm needs it"),
-        ("slurm", ("--shared", "/s", "--image", "x"), "--image: slurm does not use it; it takes --shared, --venv"),
+        ("slurm", ("--shared", "/s", "--image", "x"), "--image: slurm does not use it; it takes --shared, --root"),
         ("slurm", ("--shared", "runs"), "--shared: got 'runs'; use an absolute path"),
         ("slurm", ("--shared", "/a b"), "--shared: got '/a b'; use an absolute path"),
         ("slurm", ("--shared", "/s'; rm -rf /"), "use an absolute path"),
@@ -88,6 +88,10 @@ def test_every_example_of_the_page_works(privimage: Run, write_sweep: Callable[.
         ("slurm", ("--shared", "/s", "--max-nodes", 1, "--min-nodes", 2), "--max-nodes: got 1, below --min-nodes 2"),
         ("slurm", ("--shared", "/s", "--gpu-type", "h100"), "--gpu-type: got 'h100', but no node has a GPU"),
         ("kuberay", (*OPTIONS["kuberay"], "--gpu-type", "h100"), "--gpu-type: got 'h100', but no node has a GPU"),
+        ("slurm", (*OPTIONS["slurm"], "--root", "/scratch"), "--root: got '/scratch'; use the URL of a bucket"),
+        ("slurm", (*OPTIONS["slurm"], "--root", "ftp://a/b"), "--root: got 'ftp://a/b'; use the URL of a bucket"),
+        ("slurm", (*OPTIONS["slurm"], "--root", "s3://a/$(b)"), "--root: got 's3://a/$(b)'; use the URL of a bucket"),
+        ("slurm", (*OPTIONS["slurm"], "--secret", "keys"), "--secret: slurm does not use it"),
         ("kuberay", (*OPTIONS["kuberay"], "--namespace", "A"), "--namespace: got 'A'; use lower-case"),
         ("kuberay", (*OPTIONS["kuberay"], "--claim", "a" * 64), "--claim: got 64 characters; use at most 63"),
         ("kuberay", (*OPTIONS["kuberay"], "--name", "9_Faces.v2"), "give --name faces-v2"),
@@ -113,6 +117,18 @@ def test_the_name_of_a_sweep_that_is_none_of_kubernetes_is_refused_with_one_that
     fix = re.search(r"give (--name \S+)", err)
     assert fix is not None and privimage("render", "kuberay", file, *words, *fix[1].split())[0] == 0
     assert (tmp_path / "launch" / "tiny-sweep-2.rayjob.yaml").exists()
+
+
+@pytest.mark.parametrize("target", ["kuberay", "slurm", "ray-up"])
+def test_runs_lie_below_the_shared_folder_or_in_the_bucket_that_is_named(
+    rendered: Callable[..., Path], target: str
+) -> None:
+    def roots(*words: object) -> set[str]:
+        files = rendered(target, "--force", *words).iterdir()
+        return {root for file in files for root in re.findall(r"--address auto --root ([^\s']+)", file.read_text())}
+
+    assert roots() == {"/shared/runs"}
+    assert roots("--root", "gs://scans/a/runs") == {"gs://scans/a/runs"}
 
 
 def test_nothing_is_replaced_unasked(privimage: Run, write_sweep: Callable[..., Path], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from render_targets import GPU
 SCHEMA = json.loads(Path(__file__).with_name("rayjob.schema.json").read_text())
 
 
-@pytest.mark.parametrize("words", [(), ("--min-nodes", 2, "--max-nodes", 8, "--namespace", "imaging", "--retries", 0)])
+@pytest.mark.parametrize("words", [(), ("--min-nodes", 2, "--max-nodes", 8, "--root", "s3://a/b", "--secret", "keys")])
 @pytest.mark.parametrize("changed", [{}, GPU, {"resources": {"driver": "stays"}}, {"resources": {"queued": 4}}])
 def test_a_ray_job_fits_the_schema(rendered: Callable[..., Path], words: tuple[object, ...], changed: Any) -> None:
     _, job = yaml.safe_load_all((rendered("kuberay", *words, **changed) / "tiny.rayjob.yaml").read_text())
@@ -111,3 +111,11 @@ def test_the_nodes_of_drivers_have_their_resource(rendered: Callable[..., Path])
         f"echo {spec['headGroupSpec']['rayStartParams']['resources']}", shell=True, capture_output=True, text=True
     ).stdout
     assert json.loads(shown) == {"stays": 1}
+
+
+def test_every_pod_has_the_variables_of_the_secret(rendered: Callable[..., Path]) -> None:
+    _, job = yaml.safe_load_all((rendered("kuberay", "--secret", "keys") / "tiny.rayjob.yaml").read_text())
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
