@@ -7,7 +7,7 @@ The generator is never trained on sensitive images. All rounds are one access: e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -131,16 +131,6 @@ class EvolutionMethod(Method):
             raise InputError(
                 f"method.sample.start: {config.name} draws from the images that were voted for; leave it at anchors"
             )
-
-    def warnings(self, configs: Sequence[EvolutionConfig], of: Sizes) -> list[str]:
-        """A line if a label has fewer images than candidates: then hardly any candidate has two votes."""
-        each, most = of.n_train / of.n_labels, max((c.evolve.candidates for c in configs), default=0)
-        if most <= each:
-            return []
-        return [
-            f"method.evolve.candidates: up to {most} for a label of about {each:.0f} images: most votes are lost in "
-            "noise; keep it well below"
-        ]
 
 
 MEMBERS = {

@@ -84,6 +84,10 @@ def tuned(*ways: Settings) -> list[Settings]:
     return [{"finetune": way} for way in ways]
 
 
+AFTER: list[Settings] = [  # of DP-SGD on a generator that meets means asked with noise 1, as much as epsilon 4.4
+    {**way, "means": {"sigma": 1.0}} for way in (*tuned({}, PLAIN[0], PLAIN[1]), *MANY[:3])
+]
+
 Rows = dict[str, tuple[list[Settings], list[Settings]]]
 ROWS: Rows = {  # ways of training, ways of sampling
     "nonprivate-tune": (tuned(*PLAIN), [*GUIDED, *NO_DETAIL]),
@@ -95,6 +99,8 @@ ROWS: Rows = {  # ways of training, ways of sampling
     "random-selection": (tuned(*SPECTRAL[:2]), [*GUIDED, {"guidance": 3.0}]),
     "selection-only": ([{}], [*GUIDED, {"guidance": 3.0}]),
     "privimage+d": (tuned(*SPECTRAL, *ADAM) + MANY, [*GUIDED, *NO_DETAIL]),
+    "privimage+m": ([{}], [{}]),
+    "privimage+md": (AFTER, [{}, {"detail_below": 0.0}]),
 }
 
 
@@ -128,7 +134,7 @@ LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many 
     "pdp-diffusion": many(3e-3, 1000, 3000),
     "privimage+g": GANS,
     "dpgan-p": GANS,
-    "pe": [{}, {"evolve": {"rounds": 8}}, {"evolve": {"candidates": 300}}],
+    "pe": [{}, {"evolve": {"rounds": 8}}, *({"evolve": {"candidates": n}} for n in (100, 300, 3000))],
 }
 FREE = ("nonprivate-tune", "selection-only")  # the same at every epsilon
 Task = tuple[str, float, int, Settings, list[Settings]]  # row, epsilon, draw, training, ways of sampling
