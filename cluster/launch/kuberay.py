@@ -70,7 +70,9 @@ class KubeRay(Target):
 
     def then(self, launch: Launch) -> str:
         """Apply it."""
-        return f"kubectl apply -f {launch.name}.rayjob.yaml, once the volume claim {launch.options.claim} is there"
+        secret = "" if launch.options.secret is None else f" and the secret {launch.options.secret}"
+        there = f"the volume claim {launch.options.claim}{secret} {'are' if secret else 'is'} there"
+        return f"kubectl apply -f {launch.name}.rayjob.yaml, once {there}"
 
 
 def _config_map(launch: Launch) -> dict[str, Any]:
