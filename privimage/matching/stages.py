@@ -29,7 +29,7 @@ from privimage.matching.features import (
 from privimage.matching.ntk import Ntk
 from privimage.matching.pearl import frequencies
 from privimage.means import answer
-from privimage.means.answer import Means, estimate
+from privimage.means.answer import ANY, Means, estimate
 from privimage.means.embedding import ALIKE
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -59,7 +59,9 @@ def noisy_means(features: Phi, context: Context, kind: str = KIND) -> tuple[Mean
         return answer.ask(phi, train, d=features.d, event=event, entropy=entropy, unit=UNIT)
 
     found = shared_answer(kind, context, sensitivity=UNIT, ask=ask, beside=lambda: features.arrays)
-    return estimate(found[kind], sigma=context.events[kind].sigma, n=len(train), unit=UNIT), found
+    # Whatever counts tell of each other: so the figures of these methods were measured.
+    means = estimate(found[kind], sigma=context.events[kind].sigma, n=len(train), unit=UNIT, apart=ANY)
+    return means, found
 
 
 def drawn(kind: str, config: Any, shape: Shape, *, device: torch.device) -> Phi:

@@ -23,8 +23,8 @@ from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 
 UNIT = 2**12  # a contribution of norm 1 in whole numbers: sums of them are exact, in any order
-PRIOR = 1.0  # standard deviation of the share of a label, as a multiple of an even share: hardly anything is known
-LEAST = 0.1  # of an even share: what a label is taken to have at least
+ANY = 1.0  # standard deviation of what labels have, in even shares, where hardly anything is known of it
+LEAST = 0.1  # of an even share: what a label is taken to have at least, and how much labels are taken to differ
 
 
 def weigh(d: int) -> tuple[float, float]:
@@ -87,16 +87,22 @@ class Means:
     n: NDArray[np.float64]
 
 
-def estimate(answer: NDArray[np.float64], *, sigma: float, n: int, unit: int = UNIT) -> Means:
+def estimate(
+    answer: NDArray[np.float64], *, sigma: float, n: int, unit: int = UNIT, apart: float | None = None
+) -> Means:
     """What S~ tells, with `n` images of all labels together (which is public).
 
-    A count that its own noise hides counts little beside an even share of n; none is taken below LEAST of that.
+    A count that its own noise hides counts little beside an even share of n; none is taken below LEAST of that. `apart`
+    is the standard deviation of what labels have, in even shares; None: what the counts themselves tell of it, at most
+    ANY.
     """
     cos, sin = weigh(answer.shape[1] - 1)
-    even = n / len(answer)
-    noise = sigma / sin
-    seen, guess = noise**-2, (PRIOR * even) ** -2
-    found = (answer[:, -1] / (unit * sin) * seen + even * guess) / (seen + guess)
-    counts = np.maximum(found, LEAST * even)
+    even, noise, seen = n / len(answer), sigma / sin, answer[:, -1] / (unit * sin)
+    if apart is None:
+        seen = seen - seen.mean() + even
+        spread = seen.var(ddof=1) - noise**2 if len(seen) > 1 else 0.0
+        apart = min(ANY, max(float(spread), 0.0) ** 0.5 / even)
+    variance = (max(apart, LEAST) * even) ** 2
+    counts = np.maximum(even + variance / (variance + noise**2) * (seen - even), LEAST * even)
     M = answer[:, :-1] / (unit * cos) / counts[:, None]
     return Means(M=M, noise=sigma / cos / counts, n=counts)

@@ -28,6 +28,7 @@ class MeansConfig(Frozen):
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
     network: SeenBy | None = None  # whose features: query for grey glyphs; null: by the number of channels
+    distinct: float = Field(default=1.0, ge=0, le=10)  # how much less an image weighs that is as near to other labels
 
     def seen_by(self, channels: int) -> SeenBy:
         """Whose features are taken of images with so many channels."""
@@ -38,6 +39,12 @@ ASKED = (
     Stage(kind="pool", fields=("means.network", "pool"), after=("query-function",)),
     *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
 )
-STAGES = (QUERY_FUNCTION, *ASKED, Stage(kind="tilted", after=("pool", "means-derived")))
+
+
+def _tilted(*after: str) -> Stage:
+    return Stage(kind="tilted", fields=("means.distinct",), since={"means.distinct": 0.0}, after=after)
+
+
+STAGES = (QUERY_FUNCTION, *ASKED, _tilted("pool", "means-derived"))
 # Behind the stages of the query, where the noisy histogram is asked too.
-COUNTED = (*ASKED, Stage(kind="tilted", after=("pool", "means-derived", "histogram-derived")))
+COUNTED = (*ASKED, _tilted("pool", "means-derived", "histogram-derived"))

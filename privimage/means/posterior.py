@@ -9,14 +9,20 @@ variance of d_y that is left.
 
 Images near the mean weigh more to begin with. Were a label as wide as public classes, and all public images Gaussian,
 
-    log b_i = -1/2 sum_j a_j (phi_ij - mu_j)^2,   a = 1 / (w + v) - 1 / (w + lambda)
+    log r_iy = -1/2 sum_j a_j (phi_ij - mu_yj)^2 - 1/2 sum_j log((w_j + v_yj) / (w_j + lambda_j))
+    a = 1 / (w + v) - 1 / (w + lambda)
 
-with w the variance within public classes and v that of the posterior. Labels may be wider: SHARP of it is taken.
+with w the variance within public classes and v that of the posterior. Labels may be wider: SHARP of it is taken. An
+image that is as near to other labels weighs less, the more so the more `distinct` labels are to be:
+
+    b_iy = r_iy (r_iy / sum over labels y' of r_iy')^distinct
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +62,31 @@ class Posterior:
     v: NDArray[np.float64]
     prior: Prior
 
-    def near(self, phi: Vectors, label: int, *, base: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """The weights b [n], which sum to 1, of images with phi [n, d]; times those of `base` [n], if any."""
-        w, lam = self.prior.within, self.prior.between
-        a = SHARP * (1 / (w + self.v[label]) - 1 / (w + lam)).clip(0)
-        score = phi @ (a * self.mu[label]).astype(np.float32) - np.einsum("ij,ij,j->i", phi, phi, a / 2)
-        if base is not None:
-            score = score + np.log(np.maximum(base, 1e-30))
-        b = np.exp((score - score.max()).astype(np.float64))
-        weights: NDArray[np.float64] = b / b.sum()
-        return weights
+    def nearness(self, phi: Vectors, label: int) -> Vectors:
+        """log r [n] of images with phi [n, d]."""
+        w, lam, v, mu = self.prior.within, self.prior.between, self.v[label], self.mu[label]
+        a = SHARP * (1 / (w + v) - 1 / (w + lam)).clip(0)
+        same = (a * np.square(mu)).sum() / 2 + SHARP / 2 * np.log((w + v) / (w + lam)).clip(max=0).sum()
+        r: Vectors = phi @ (a * mu).astype(np.float32) - np.einsum("ij,ij,j->i", phi, phi, a / 2) - same
+        return r
+
+    def near(
+        self, phi: Vectors, *, distinct: float, base: Callable[[int], NDArray[np.float64]] | None = None
+    ) -> Iterator[NDArray[np.float64]]:
+        """For every label the weights b [n], which sum to 1, of images with phi [n, d]; times those of `base`, if any.
+
+        Scores are computed anew for every label: those of all at once would not fit in memory where there are many.
+        """
+        labels = range(len(self.mu))
+        scores = partial(self.nearness, phi)
+        of_any = reduce(np.logaddexp, map(scores, labels)) if distinct else 0.0
+        for label in labels:
+            score = scores(label)
+            score = score + distinct * (score - of_any)
+            if base is not None:
+                score = score + np.log(np.maximum(base(label), 1e-30))
+            b = np.exp((score - score.max()).astype(np.float64))
+            yield b / b.sum()
 
 
 def posterior(means: Means, prior: Prior) -> Posterior:

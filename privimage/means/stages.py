@@ -51,7 +51,7 @@ class Pool:
 
     def __init__(self, config: MeansConfig, pool: PoolConfig, query: QueryConfig, context: Context) -> None:
         self.context, self.query = context, query
-        self.network = config.seen_by(context.public.shape[0])
+        self.network, self.distinct = config.seen_by(context.public.shape[0]), config.distinct
         self.views = Views.of(context.public, pool)
         arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
         kinds = range(len(MOST_DIRECTIONS))
@@ -134,8 +134,8 @@ def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.flo
     def build(progress: Tell) -> Built:
         phi, labels, parts = pool.phi(embedding), len(means.M), []
         told = posterior(means, Prior.of(phi, np.tile(pool.views.public.y, pool.views.count)))
-        for y, (mu, v) in enumerate(zip(told.mu, told.v, strict=True)):
-            near = told.near(phi, y, base=None if base is None else base(y))
+        begun = told.near(phi, distinct=pool.distinct, base=base)
+        for y, (mu, v, near) in enumerate(zip(told.mu, told.v, begun, strict=True)):
             weights = tilt(phi, mu, noise=MISSED * float(v.mean() ** 0.5), base=near)
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())
             parts.append((index, np.full(len(index), y), weights[index] / weights[index].sum() / labels))

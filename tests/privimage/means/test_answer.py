@@ -157,6 +157,30 @@ def test_a_label_whose_count_is_lost_in_noise_still_has_a_mean(n: int) -> None:
         assert (found.n < 400).all(), "noise of hundreds says nothing: they stay near an even share"
 
 
+def counts_of(true: np.ndarray, *, sigma: float, number: int) -> np.ndarray:
+    """What the counts are taken for where there are so many images of the labels."""
+    y = np.repeat(np.arange(len(true)), true)
+    return estimate(
+        answer_to(np.zeros((len(y), 4), np.float32), y, sigma=sigma, number=number), sigma=sigma, n=len(y)
+    ).n
+
+
+@pytest.mark.parametrize("true", [[300, 300, 300], [60, 240, 600], [5, 10, 1000]])
+@pytest.mark.parametrize("sigma", [0.5, 5, 50])
+def test_counts_are_nearer_than_noisy_ones_and_than_even_shares(true: list[int], sigma: float) -> None:
+    """Wherever the truth lies: even or not, with much noise or little."""
+    counts = np.array(true)
+    found = np.stack([counts_of(counts, sigma=sigma, number=e) for e in range(60)])
+    error = float(np.square(found - counts).mean())
+    floor = float(np.square(np.maximum(counts, 0.1 * counts.mean()) - counts).mean())  # none is taken for less
+    noisy, even = (sigma / weigh(4)[1]) ** 2, float(counts.var())
+    assert error <= floor + 1.3 * min(noisy, max(even, (0.1 * counts.mean()) ** 2) + 0.2 * noisy)
+
+
+def test_of_one_label_the_count_is_known() -> None:
+    assert estimate(np.array([[3.0, 9.9]]), sigma=50, n=400).n == 400
+
+
 @drawn(d=st.integers(1, 4000))
 @settings(max_examples=50)
 def test_weights_of_mean_and_count_have_norm_one(d: int) -> None:

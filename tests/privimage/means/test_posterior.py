@@ -81,10 +81,29 @@ def test_weights_gather_about_a_mean_that_is_known_and_are_even_about_one_that_i
     prior = Prior(m=np.zeros(D), between=LAMBDA, within=np.full(D, 0.01))
     M = np.tile(np.sqrt(LAMBDA), (LABELS, 1))
     known, lost = (posterior(Means(M=M, noise=np.full(LABELS, s), n=np.ones(LABELS)), prior) for s in (1e-3, 1e3))
-    own, even = known.near(phi, 0), lost.near(phi, 0)
+    own, even = (next(told.near(phi, distinct=0)) for told in (known, lost))
     assert own.sum() == pytest.approx(1) and 1 / np.square(even).sum() > 0.99 * len(phi)
     exact = np.exp(-0.25 * (np.square(phi - known.mu[0]) * (1 / (0.01 + known.v[0]) - 1 / (0.01 + LAMBDA))).sum(axis=1))
     np.testing.assert_allclose(own, exact / exact.sum(), rtol=1e-2, atol=1e-7)
     assert np.linalg.norm(own @ phi - known.mu[0]) < 0.5 * np.linalg.norm(known.mu[0])
     base = rng.dirichlet(np.ones(len(phi)))
-    np.testing.assert_allclose(lost.near(phi, 0, base=base), base, rtol=0.01, atol=1e-7)
+    begun = next(lost.near(phi, distinct=1, base=lambda label: base))
+    np.testing.assert_allclose(begun, base, rtol=0.01, atol=1e-7)
+
+
+def test_an_image_that_is_as_near_to_other_labels_weighs_less() -> None:
+    """By the share of it that is this label's, as often as labels are to be distinct; a lost label takes none away."""
+    rng = np.random.default_rng(2)
+    phi = (rng.normal(size=(500, D)) * np.sqrt(LAMBDA + 0.1)).astype(np.float32)
+    prior = Prior(m=np.zeros(D), between=LAMBDA, within=np.full(D, 0.1))
+    noise = np.array([1e-3, 1e-3, 1e3])
+    told = posterior(Means(M=rng.normal(size=(3, D)) * np.sqrt(LAMBDA), noise=noise, n=np.ones(3)), prior)
+    r = np.exp(np.stack([told.nearness(phi, label) for label in range(3)]).astype(np.float64))
+    for distinct in (0.0, 1.0, 2.0):
+        exact = r * (r / r.sum(axis=0)) ** distinct
+        found = np.stack(list(told.near(phi, distinct=distinct)))
+        np.testing.assert_allclose(found, exact / exact.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-9)
+    assert np.ptp(r[2]) < 1e-2, "all images are as near to what nothing is known of"
+    shared = np.minimum(r[0], r[1]) / r[:2].sum(axis=0)  # of every image, how much it is both's
+    plain, apart = (next(told.near(phi, distinct=distinct)) for distinct in (0, 1))
+    assert apart @ shared < 0.7 * (plain @ shared)
