@@ -55,6 +55,16 @@ class PixelCodec(Codec):
         return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def sides_of(channels: int) -> tuple[int, ...]:
+    """Coefficients a side of every plane: of colours half as many as of brightness."""
+    return (COEFFICIENTS, *(COEFFICIENTS // 2,) * 2) if channels == len(OPPONENT) else (COEFFICIENTS,) * channels
+
+
+def values_of(channels: int) -> int:
+    """How many values an encoded image has."""
+    return sum(k * k for k in sides_of(channels))
+
+
 def dct_basis(k: int, n: int) -> Tensor:
     """The k lowest DCT-II vectors of length n as orthonormal rows [k, n]."""
     position = (torch.arange(n, dtype=torch.float64) + 0.5) / n
@@ -63,8 +73,14 @@ def dct_basis(k: int, n: int) -> Tensor:
     return basis.float()
 
 
+# Brightness, and two directions of colour in which grey is 0: orthonormal. Eyes see little detail in the latter.
+OPPONENT = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, 0.0, -(2**-0.5)), (6**-0.5, -2 * 6**-0.5, 6**-0.5))
+
+
 class DctCodec(Codec):
-    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, less a `center` [B, C*k*k].
+    """uint8 images as their lowest COEFFICIENTS^2 DCT coefficients, less a `center` [B, `values_of(C)`].
+
+    Of an image in colour these are of its brightness, and a quarter as many of each of two directions of colour.
 
     `center` and `spread` are mean and standard deviation of each coefficient of public images, once they are seen; till
     then black is 0 and each has spread 1. The brightness of a photograph varies a hundred times as much as its details:
@@ -75,6 +91,7 @@ class DctCodec(Codec):
     """
 
     fitted = True
+    planes: Tensor
     rows: Tensor
     columns: Tensor
     center: Tensor
@@ -84,12 +101,14 @@ class DctCodec(Codec):
 
     def __init__(self, *, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.sides = shape, sides_of(shape[0])
         with torch.device("cpu"):  # also where the network has no storage ("meta"): torch would load its compiler there
             self.register_buffer("rows", dct_basis(COEFFICIENTS, shape[1]))
             self.register_buffer("columns", dct_basis(COEFFICIENTS, shape[2]))
-            self.register_buffer("center", torch.zeros(shape[0] * COEFFICIENTS**2))
-            self.register_buffer("spread", torch.ones(shape[0] * COEFFICIENTS**2))
+            planes = torch.tensor(OPPONENT) if shape[0] == len(OPPONENT) else torch.eye(shape[0])
+            self.register_buffer("planes", planes, persistent=False)
+            self.register_buffer("center", torch.zeros(values_of(shape[0])))
+            self.register_buffer("spread", torch.ones(values_of(shape[0])))
             self.register_buffer("raw_tones", torch.linspace(0, 1, TONES))
             self.register_buffer("tones", torch.linspace(0, 1, TONES))
         self.widest = 1.0
@@ -101,8 +120,9 @@ class DctCodec(Codec):
         return self.spread
 
     def encode(self, x: Tensor) -> Tensor:
-        """Coefficients of 2 * x / 255."""
-        return (self.rows @ (x.float() / 127.5) @ self.columns.T).flatten(1) - self.center
+        """Coefficients of 2 * x / 255, plane by plane."""
+        z = self.rows @ torch.einsum("pc,bchw->bphw", self.planes, x.float() / 127.5) @ self.columns.T
+        return torch.cat([z[:, i, :k, :k].flatten(1) for i, k in enumerate(self.sides)], dim=1) - self.center
 
     def decode(self, z: Tensor) -> Tensor:
         """Uint8 images, through the tone curve."""
@@ -114,8 +134,12 @@ class DctCodec(Codec):
         return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def _raw(self, z: Tensor) -> Tensor:
-        z = (z + self.center).unflatten(1, (self.shape[0], COEFFICIENTS, COEFFICIENTS))
-        return (self.rows.T @ z @ self.columns) / 2
+        parts = (z + self.center).split([k * k for k in self.sides], dim=1)
+        planes = [
+            self.rows[:k].T @ part.unflatten(1, (k, k)) @ self.columns[:k]
+            for part, k in zip(parts, self.sides, strict=True)
+        ]
+        return torch.einsum("pc,bphw->bchw", self.planes, torch.stack(planes, dim=1)) / 2
 
     def adapt(self, public: NDArray[np.uint8]) -> None:
         """Set center and spread; no spread is less than LEAST_SPREAD of their root mean square, nor than STILL."""

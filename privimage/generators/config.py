@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from privimage.errors import InputError
 from privimage.schema import Frozen
 
 Precision = Literal["fp32", "tf32", "bf16"]  # of the network's activations in training; weights stay float32
@@ -14,16 +15,33 @@ LAST = 0.7  # of the noise level at which an anchor starts: that of its last ste
 COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseLevels:
+    """Of the first and the last step from noise, and how they fall between: rho of EDM, eq. 5."""
+
+    sigma_max: float
+    sigma_min: float
+    rho: float
+
+
+EDM_LEVELS = NoiseLevels(sigma_max=80.0, sigma_min=0.002, rho=7.0)  # Karras et al. 2022, Table 1
+
+
 class SampleConfig(Frozen):
-    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5."""
+    """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5.
+
+    Where they are null they follow from the network and the images: see `suited`.
+    """
 
     solver: Literal["dpm++2m", "euler"] = "dpm++2m"  # of the diffusion
     steps: int = Field(default=16, ge=2, le=2000)  # more are slower and finer
     start: Literal["noise", "anchors"] = "noise"  # anchors: public images that were chosen for the label
     start_at: float = Field(default=0.5, gt=0, le=1e6)  # the noise level of the first step from an anchor
-    sigma_max: float = Field(default=20.0, gt=0, le=1e6)  # the noise level of the first step from noise
-    sigma_min: float = Field(default=0.6, gt=0)  # the noise level of the last step
-    rho: float = Field(default=5.0, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
+    sigma_max: float | None = Field(
+        default=None, gt=0, le=1e6
+    )  # the noise level of the first step from noise; null: as suits network and images, as the next two
+    sigma_min: float | None = Field(default=None, gt=0)  # the noise level of the last step
+    rho: float | None = Field(default=None, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
     candidates: int = Field(default=1, ge=1, le=1000)  # of a GAN, of which the discriminator takes one for an image
@@ -31,16 +49,29 @@ class SampleConfig(Frozen):
 
     @model_validator(mode="after")
     def _falls(self) -> SampleConfig:
-        if self.sigma_min >= self.sigma_max:
+        if self.sigma_max is not None and self.sigma_min is not None and self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
         return self
 
+    def suited(self, own: NoiseLevels) -> SampleConfig:
+        """The same with these levels in the place of null. Raises InputError where one that is given does not fit."""
+        given = {name: getattr(self, name) for name in asdict(own) if getattr(self, name) is not None}
+        levels = replace(own, **given)
+        if levels.sigma_min >= levels.sigma_max:
+            raise InputError(
+                f"method.sample: sigma_min {levels.sigma_min:g} must be below sigma_max {levels.sigma_max:g} (what is "
+                "not given is as suits the network); give both"
+            )
+        return self.model_copy(update=asdict(levels))
+
     @property
-    def levels(self) -> tuple[float, float]:
-        """The noise levels of the first and of the last step."""
+    def levels(self) -> NoiseLevels:
+        """Those of its steps; EDM's where they are null."""
+        full = self.suited(EDM_LEVELS)
+        levels = NoiseLevels(**{name: getattr(full, name) for name in asdict(EDM_LEVELS)})
         if self.start == "noise":
-            return self.sigma_max, self.sigma_min
-        return self.start_at, min(self.sigma_min, LAST * self.start_at)
+            return levels
+        return replace(levels, sigma_max=self.start_at, sigma_min=min(levels.sigma_min, LAST * self.start_at))
 
 
 class FollowConfig(Frozen):

@@ -19,11 +19,9 @@ class DctMLP(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(
-        self, *, channels: int, n_classes: int, width: int, blocks: int, k: int = 16, embedding: int = 128
-    ) -> None:
+    def __init__(self, *, size: int, n_classes: int, width: int, blocks: int, embedding: int = 128) -> None:
         super().__init__()
-        size, d = channels * k * k, width
+        d = width
         self.n_classes = n_classes
         octaves = torch.logspace(-2, 4, 16, base=2.0, device="cpu")  # see DctCodec
         self.register_buffer("frequencies", octaves * (math.pi / 2))

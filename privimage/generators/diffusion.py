@@ -20,6 +20,7 @@ from privimage.generators import Shape
 from privimage.generators import edm as diffusion
 from privimage.generators.anchors import Anchors
 from privimage.generators.codec import Codec
+from privimage.generators.config import EDM_LEVELS, NoiseLevels
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
 
@@ -27,16 +28,18 @@ WITHIN = 1.5  # standard deviations of ln sigma in which the noise level is that
 
 
 class Diffusion(Generator):
-    """A denoiser F with its codec and the constants of its diffusion.
+    """A denoiser F with its codec, the constants of its diffusion, and the noise levels that suit its sampler.
 
     `detail`, if kept, is F as it was before fine-tuning: DP-SGD moves the shapes, which are decided at high noise
     levels, while its noise spoils the fine strokes; below a noise level of the sampler's choice the strokes can be
     left to the public weights.
     """
 
-    def __init__(self, *, F: nn.Module, codec: Codec, edm: EDM, shape: Shape, n_classes: int) -> None:
+    def __init__(
+        self, *, F: nn.Module, codec: Codec, edm: EDM, shape: Shape, n_classes: int, levels: NoiseLevels = EDM_LEVELS
+    ) -> None:
         super().__init__(F=F, codec=codec, shape=shape, n_classes=n_classes)
-        self.edm = edm
+        self.edm, self.levels = edm, levels
         self.detail: nn.Module | None = None
         self.anchors: Anchors | None = None
 
@@ -79,7 +82,7 @@ class Diffusion(Generator):
         self, labels: Tensor, *, config: SampleConfig, seed: int, given: Sequence[Tensor] = ()
     ) -> Iterator[Tensor]:
         """Batches of encoded images. Where it starts from images, these are `given`, or else anchors."""
-        rng = torch.Generator().manual_seed(seed)
+        config, rng = config.suited(self.levels), torch.Generator().manual_seed(seed)
         for number, label in enumerate(labels.split(config.batch)):
             n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
             F, here, z = partial(self._drawing, config.detail_below), label.to(self.device), None

@@ -64,9 +64,9 @@ def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm:
 
 def grid(config: SampleConfig) -> Tensor:
     """Noise levels [steps + 1] from that of the first step to that of the last, then 0 (EDM, eq. 5)."""
-    ramp = torch.linspace(0, 1, config.steps, dtype=torch.float64)
-    high, low = (level ** (1 / config.rho) for level in config.levels)
-    return torch.cat([(high + ramp * (low - high)) ** config.rho, torch.zeros(1, dtype=torch.float64)])
+    ramp, levels = torch.linspace(0, 1, config.steps, dtype=torch.float64), config.levels
+    high, low = (level ** (1 / levels.rho) for level in (levels.sigma_max, levels.sigma_min))
+    return torch.cat([(high + ramp * (low - high)) ** levels.rho, torch.zeros(1, dtype=torch.float64)])
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from privimage.doors import Door
 from privimage.errors import InputError
 from privimage.generators import Shape
+from privimage.generators.config import EDM_LEVELS, NoiseLevels, SampleConfig
 
 if TYPE_CHECKING:
     from privimage.generators.generator import Generator
@@ -51,6 +52,12 @@ def check(size: str, shape: Shape) -> None:
         ) from None
     if own is None and not _is_generator(made):
         raise InputError(f"method.model.size: {size} makes a {type(made).__name__}, not a Generator; take another")
+
+
+def check_sampler(size: str, shape: Shape, config: SampleConfig) -> None:
+    """Raise InputError if the noise levels of `config` do not go with those that suit a generator of that size."""
+    own: Callable[[Shape], NoiseLevels] | None = getattr(DOOR.load(size), "levels", None)
+    config.suited(EDM_LEVELS if own is None else own(shape))
 
 
 def one_step(size: str) -> bool:

@@ -172,6 +172,7 @@ class DiffusionMethod(Method):
                 f"{sizes.DEFAULTS[self.adversarial]}, or leave it out"
             )
         sizes.check(config.model.size, shape)
+        sizes.check_sampler(config.model.size, shape, config.sample)
         if self.finetune != "none" and config.finetune.partial and not sizes.attends(config.model.size):
             field = "rank" if config.finetune.trainable == "all" else "trainable"
             fit = (name for name in sizes.DOOR.names() if sizes.adversarial(name) == self.adversarial)

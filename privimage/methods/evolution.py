@@ -121,6 +121,7 @@ class EvolutionMethod(Method):
     def check_shape(self, config: EvolutionConfig, shape: Shape) -> None:
         """The generator fits the images and can vary them, and drawing starts from the winners."""
         sizes.check(config.model.size, shape)
+        sizes.check_sampler(config.model.size, shape, config.sample)
         if not sizes.varies(config.model.size):
             allowed = ", ".join(name for name in sizes.DOOR.names() if sizes.varies(name))
             raise InputError(

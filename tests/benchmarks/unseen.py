@@ -11,8 +11,8 @@
     people   1,896 faces and figures in colour, 32 x 32, by six tones of skin; 1,911 emoji of another vendor in 99 kinds
     icons    where settings may be chosen: 3,800 emoji of both vendors, some kinds held out as six labels
 
-`people` and `shapes` are drawings of Twitter (CC-BY-4.0), public images those of Google (Apache-2.0). All of it is public, so what is
-asked is no loss. A draw is one of noise, seed and training. One process a set and draw, side by side.
+`people` and `shapes` are drawings of Twitter (CC-BY-4.0), public images those of Google (Apache-2.0). All of it is
+public, so what is asked is no loss. A draw is one of noise, seed and training. One process a set and draw.
 """
 
 from __future__ import annotations
@@ -239,9 +239,8 @@ def table(path: Path) -> None:
         values = [[line[m] for line in told] for m in METRICS]
         shown = " ".join(f"{said(v):>24}" for v in values) if told else lines[0]["failed"]
         seconds = mean(line["seconds"] for line in lines)
-        print(
-            f"{name:<7} {lines[0]['n']:>5} {row:<18} {epsilon:>4g} {len(told):>5} {seconds:>4.0f} {shown} {way.strip('{}')}"
-        )
+        head = f"{name:<7} {lines[0]['n']:>5} {row:<18} {epsilon:>4g} {len(told):>5} {seconds:>4.0f}"
+        print(f"{head} {shown} {way.strip('{}')}")
 
 
 def said(values: list[float]) -> str:

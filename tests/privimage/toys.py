@@ -10,6 +10,7 @@ import torch
 
 from privimage.data.sets import Part, PrivateSet, PublicSet, SensitiveData
 from privimage.generators.codec import DctCodec
+from privimage.generators.dct_mlp import GREY
 from privimage.generators.dct_mlp_network import DctMLP
 from privimage.generators.diffusion import Diffusion
 from privimage.generators.edm import EDM
@@ -93,13 +94,13 @@ def tiny(seed: int = 0, *, width: int = 8, blocks: int = 1) -> Diffusion:
     """A dct_mlp generator in which every weight matters (none is zero)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        F = DctMLP(channels=1, n_classes=len(LABELS), width=width, blocks=blocks, k=16, embedding=8)
+        F = DctMLP(size=256, n_classes=len(LABELS), width=width, blocks=blocks, embedding=8)
         with torch.no_grad():
             for p in F.parameters():
                 p.add_(0.1 * torch.randn_like(p))
     edm = EDM(sigma_data=1.0, P_mean=0.3, P_std=1.1)
     shape = (1, SIDE, SIDE)
-    return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=len(LABELS))
+    return Diffusion(F=F, codec=DctCodec(shape=shape), edm=edm, shape=shape, n_classes=len(LABELS), levels=GREY)
 
 
 def trial(*, asked: float = 6, **dotted: Any) -> Trial:

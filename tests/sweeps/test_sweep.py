@@ -165,7 +165,6 @@ def test_the_query_is_asked_for_the_method_that_needs_the_most(write_sweep: Writ
         ("query.function.batch", 10**9),
         ("sample.batch", 10**9),
         ("sample.rho", 1e-3),
-        ("sample.sigma_min", 100),  # above sigma_max
         ("finetune.K", 10**6),
         ("finetune.physical_batch", 10**9),
         ("finetune.P_mean", 1000),
@@ -180,6 +179,13 @@ def test_what_no_machine_holds_is_refused_by_its_key(write_sweep: Write, dotted:
         method = {parent: method}
     with pytest.raises(InputError, match=rf"method\.{parents[0] if parents else last}.*{last if parents else value}"):
         load(write_sweep, method={"name": "privimage+d", **method})
+
+
+@pytest.mark.parametrize("given", [{"sigma_min": 100}, {"sigma_max": 0.5}])
+def test_a_noise_level_that_does_not_go_with_what_suits_the_network_is_refused(given: dict[str, float]) -> None:
+    overrides = {f"method.sample.{name}": value for name, value in given.items()}
+    with pytest.raises(InputError, match=r"method\.sample: sigma_min [0-9.]+ must be below sigma_max"):
+        Sweep.load("demo", set=overrides)
 
 
 def test_rows_that_nothing_measures_are_told_of(write_sweep: Write) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
 from privimage.errors import InputError
-from privimage.generators import sizes
+from privimage.generators import Shape, edm, sizes
 from privimage.generators.anchors import KEPT, Anchors, spread
-from privimage.generators.config import SampleConfig
+from privimage.generators.config import EDM_LEVELS, NoiseLevels, SampleConfig
+from privimage.generators.dct_mlp import COLOUR, GREY
 from privimage.generators.generator import Generator
 
 LABELS, SIDE = 3, 16
@@ -86,4 +89,30 @@ def test_a_state_with_anchors_is_loaded_with_them_and_gives_the_same_images() ->
 
 @pytest.mark.parametrize(("start", "levels"), [("noise", (20.0, 0.6)), ("anchors", (0.5, 0.35))])
 def test_the_levels_of_the_steps(start: str, levels: tuple[float, float]) -> None:
-    assert SampleConfig.model_validate({"start": start}).levels == pytest.approx(levels)
+    found = SampleConfig.model_validate({"start": start}).suited(GREY).levels
+    assert (found.sigma_max, found.sigma_min) == pytest.approx(levels) and found.rho == GREY.rho
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "own"),
+    [
+        ("dct-mlp-192", (1, 28, 28), GREY),
+        ("dct-mlp-512", (3, 32, 32), COLOUR),
+        ("unet-xs", (3, 32, 32), EDM_LEVELS),
+        ("unet-1.75m", (1, 28, 28), EDM_LEVELS),
+    ],
+)
+def test_levels_that_are_not_given_are_those_that_suit_network_and_images(
+    size: str, shape: Shape, own: NoiseLevels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, seen = sizes.build(size, shape=shape, n_classes=2, seed=0), list[SampleConfig]()
+    monkeypatch.setattr(edm, "sample", lambda F, n, label, *, config, **_: seen.append(config) or n)
+    for given in ({}, {"sigma_min": 5.0}, {"sigma_max": 70.0, "rho": 3.0}):
+        list(generator.sample(torch.arange(2), config=SampleConfig(**given), seed=0))  # type: ignore[arg-type]
+        assert asdict(seen.pop().levels) == {**asdict(own), **given}
+
+
+def test_a_level_that_does_not_go_with_those_is_refused() -> None:
+    with pytest.raises(InputError, match=r"method\.sample: sigma_min 2.5 must be below sigma_max 2"):
+        sizes.check_sampler("dct-mlp-512", (3, 32, 32), SampleConfig(sigma_max=2))
+    sizes.check_sampler("unet-xs", (3, 32, 32), SampleConfig(sigma_max=2))

@@ -46,7 +46,7 @@ def test_untrained_output_is_zero_and_trained_output_depends_on_everything(tiny:
     rng = torch.Generator().manual_seed(0)
     z, c_noise, label = torch.randn(4, 256, generator=rng), torch.randn(4, generator=rng), torch.arange(4)
     with torch.random.fork_rng():
-        assert not DctMLP(channels=1, n_classes=3, width=8, blocks=2)(z, c_noise, label).any()
+        assert not DctMLP(size=256, n_classes=3, width=8, blocks=2)(z, c_noise, label).any()
     F = tiny().F
     out = F(z, c_noise, label)
     for changed in (F(z + 1, c_noise, label), F(z, c_noise + 1, label), F(z, c_noise, (label + 1) % 4)):
@@ -83,7 +83,9 @@ def test_an_adapted_codec_centers_images_and_knows_how_far_each_coefficient_spre
     assert z.mean(0).abs().max() < 1e-4 < before.mean(0).abs().max()
     assert codec.deviation[0] > 20 * codec.deviation[1] and (codec.deviation > 0).all()
     torch.testing.assert_close(z.std(0)[::256], codec.deviation[::256])
-    assert (codec.decode(z).int() - x.int()).abs().max() <= 1, "what was taken away is given back"
+    plain = DctCodec(shape=(3, 16, 16))
+    again = plain.decode(plain.encode(x))
+    assert (codec.decode(z).int() - again.int()).abs().max() <= 1, "what was taken away is given back"
     codec.adapt(x.numpy())
     torch.testing.assert_close(codec.encode(x), z)
 
@@ -137,3 +139,31 @@ def test_images_that_are_all_the_same_have_a_spread_too(n: int) -> None:
     assert (codec.deviation > 0).all() and codec.encode(
         torch.full((1, 1, 16, 16), 70, dtype=torch.uint8)
     ).isfinite().all()
+
+
+def test_of_a_photograph_brightness_is_kept_in_detail_and_colour_roughly() -> None:
+    """Grey images in three channels survive as in one; colours survive where they change slowly."""
+    rng = torch.Generator().manual_seed(0)
+    colour, grey = DctCodec(shape=(3, 32, 32)), DctCodec(shape=(1, 32, 32))
+    rough, fine = (torch.rand(6, 3, n, n, generator=rng) * 255 for n in (4, 16))
+    rough, fine = (
+        nn.functional.interpolate(x, (32, 32), mode="bicubic").clamp(0, 255).to(torch.uint8) for x in (rough, fine)
+    )
+    bright = fine[:, :1]
+    np.testing.assert_allclose(
+        colour.decode(colour.encode(bright.expand(-1, 3, -1, -1))),
+        grey.decode(grey.encode(bright)).expand(-1, 3, -1, -1),
+        atol=1,
+    )
+    z = colour.encode(rough)
+    assert z.shape == (6, 16**2 + 2 * 8**2)
+    assert (colour.decode(z).float() - rough).abs().mean() < 3
+    lost = (colour.decode(colour.encode(fine)).float() - fine).mean(dim=1)  # of brightness, of what has no fine colour
+    assert lost.abs().mean() < 0.5 * (colour.decode(colour.encode(fine)).float() - fine).abs().mean()
+
+
+def test_the_planes_of_colour_are_orthonormal_and_grey_has_no_colour() -> None:
+    planes = DctCodec(shape=(3, 16, 16)).planes
+    torch.testing.assert_close(planes @ planes.T, torch.eye(3))
+    torch.testing.assert_close(planes[1:] @ torch.ones(3), torch.zeros(2))
+    assert "planes" not in DctCodec(shape=(3, 16, 16)).state_dict(), "it follows from the shape"
