@@ -28,6 +28,7 @@ class DctMlpSize:
     blocks: int = 3
     varies = True  # its generators vary images: see `sizes.varies`
     attends = True  # a part of its network can be trained alone: see `sizes.attends`
+    taught_by_means = True  # see `sizes.taught_by_means`
 
     def check(self, shape: Shape) -> None:
         """Raise InputError for small images. Free of torch."""

@@ -86,6 +86,11 @@ def attends(size: str) -> bool:
     return bool(getattr(DOOR.load(size), "attends", False))
 
 
+def taught_by_means(size: str) -> bool:
+    """Whether DP-SGD on such a generator gained nothing once its images met noisy means: docs/means.md."""
+    return bool(getattr(DOOR.load(size), "taught_by_means", False))
+
+
 def _is_generator(made: object) -> bool:
     from privimage.generators.generator import Generator
 

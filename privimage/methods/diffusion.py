@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import log, sqrt
 from typing import Any, ClassVar, Literal
 
 from privimage.errors import InputError
 from privimage.generators import Shape, sizes
 from privimage.means.config import COUNTED
 from privimage.means.config import STAGES as MEANS
+from privimage.methods import in_vain
 from privimage.methods.config import DiffusionConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
@@ -183,32 +183,8 @@ class DiffusionMethod(Method):
             )
 
     def warnings(self, configs: Sequence[DiffusionConfig], of: Sizes) -> list[str]:
-        """A line if the largest noise hides what is asked for, by public numbers alone.
-
-        A mean is hidden where the noise of a sum is more than the images of a label.
-
-        Of so many noisy counts of nothing as there are public classes, the largest is about sigma_s sqrt(2 k1 ln
-        classes). Where that is more than the images of a label, no class can stand out, though all of them named it.
-        """
-        colour = of.shape is not None and of.shape[0] > 1
-        if self.pretrain_on == "tilted" and colour and any(c.means.network == "query" for c in configs):
-            return ["method.means.network: query is made for grey glyphs; for photographs leave it out"]
-        each = of.n_train / of.n_labels
-        hidden = max((c.means.sigma or 0.0 for c in configs), default=0.0) if self.pretrain_on == "tilted" else 0.0
-        if hidden > each:
-            return [
-                f"method.means.sigma: noise of up to {hidden:g} in every sum hides the mean of a label of about "
-                f"{each:.0f} images; keep it well below"
-            ]
-        most = max((c.query.sigma * sqrt(c.query.k1) for c in configs), default=0.0) if self.queries else 0.0
-        spread = sqrt(2 * log(of.n_public))
-        if most * spread <= each:
-            return []
-        return [
-            f"method.query.sigma: with noise of up to {most:g} on counts, some of {of.n_public} public classes "
-            f"would count {most * spread:.0f} by noise alone, and a label has about {each:.0f} images; keep it well "
-            f"below {each / spread:.2g}"
-        ]
+        """See Method."""
+        return [line for say in in_vain.SAID if (line := say(self, configs, of)) is not None]
 
 
 MEMBERS = {

@@ -75,11 +75,13 @@ def few(folder: Path, seed: int) -> Row:
     config = SensitiveConfig(name="digits", id="whole")
     splits = load_sensitive(config, place=folder / "whole")
     i = np.random.default_rng(seed).permutation(len(splits.train))[:FEW]
-    write(folder / "train.npz", splits.train.rows(np.sort(i)), splits.train.y[np.sort(i)], splits.train.classes)
-    test = splits.test
-    write(folder / "test.npz", test.rows(np.arange(len(test))), test.y, test.classes)
-    own = {"test_root": str(folder / "test.npz")}
-    return {"sensitive": {"name": "npz", "root": str(folder / "train.npz"), **own}, "public": {"name": "glyphs"}}
+    for name, images, index in (("train", splits.train, i), ("test", splits.test, range(len(splits.test)))):
+        for number in index:
+            place = folder / name / images.classes[images.y[number]]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.rows(np.array([number]))[0, 0]).save(place / f"{number}.png")
+    own = {"root": str(folder / "train"), "test_root": str(folder / "test"), "size": 28, "channels": 1}
+    return {"sensitive": {"name": "folder", **own}, "public": {"name": "glyphs"}}
 
 
 def pen(folder: Path) -> Row:

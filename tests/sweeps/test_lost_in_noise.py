@@ -58,3 +58,15 @@ def test_noise_above_the_images_of_a_label_in_sums(write_sweep: Callable[..., Pa
     assert said(search={"method.means.sigma": {"choice": [None, 1.01 * each]}}, trials=2) == [line]
     assert said(search={"method.means.sigma": {"choice": [None]}}) == []
     assert said(**{"method.means.sigma": 1.01 * each, "method.name": "dpdm"}) == []
+
+
+def test_dp_sgd_after_means_with_a_network_that_gained_nothing_by_it(
+    write_sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    method = {"name": "privimage+md", "means": {"sigma": 5}}
+    fixed: dict[str, Any] = {"search": {}, "trials": 1, "compare": [], "budgets": [{"epsilon": 10, "delta": 1e-5}]}
+    work = prepared(write_sweep(**fixed, method={**method, "model": {"size": "dct-mlp-192"}}), tmp_path / "a")
+    (line,) = warnings(work)
+    assert "method.model.size: with dct-mlp-192" in line and "privimage+m leaves the whole budget" in line
+    for other in ({**method, "model": {"size": "unet-xs"}}, {"name": "privimage+m"}, {"name": "privimage+d"}):
+        assert warnings(replace(work, sweep=load_sweep(write_sweep(**fixed, method=other)))) == []
