@@ -28,7 +28,9 @@ class MeansConfig(Frozen):
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
     network: SeenBy | None = None  # whose features: query for grey glyphs; null: by the number of channels
-    distinct: float = Field(default=1.0, ge=0, le=10)  # how much less an image weighs that is as near to other labels
+    distinct: float = Field(
+        default=1.0, ge=0, le=10
+    )  # how much less an image weighs that is as near to other labels, as far as noise hides what tells them apart
 
     def seen_by(self, channels: int) -> SeenBy:
         """Whose features are taken of images with so many channels."""

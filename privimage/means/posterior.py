@@ -13,9 +13,10 @@ Images near the mean weigh more to begin with. Were a label as wide as public cl
     a = 1 / (w + v) - 1 / (w + lambda)
 
 with w the variance within public classes and v that of the posterior. Labels may be wider: SHARP of it is taken. An
-image that is as near to other labels weighs less, the more so the more `distinct` labels are to be:
+image that is as near to other labels weighs less, as far as noise hides what would tell them apart:
 
-    b_iy = r_iy (r_iy / sum over labels y' of r_iy')^distinct
+    b_iy = r_iy (r_iy / sum over labels y' of r_iy')^(distinct h_y)
+    h_y = 1 - sum_j log((w_j + lambda_j) / (w_j + v_yj)) / sum_j log((w_j + lambda_j) / w_j)
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ class Posterior:
         r: Vectors = phi @ (a * mu).astype(np.float32) - np.einsum("ij,ij,j->i", phi, phi, a / 2) - same
         return r
 
+    @property
+    def hidden(self) -> NDArray[np.float64]:
+        """h [labels]: of what tells public classes apart, the share that noise hides; between 0 and 1."""
+        w, whole = self.prior.within, self.prior.within + self.prior.between
+        told = np.log(whole / (w + self.v)).sum(axis=1)
+        share: NDArray[np.float64] = 1 - told / max(np.log(whole / w).sum(), 1e-12)
+        return share.clip(0, 1)
+
     def near(
         self, phi: Vectors, *, distinct: float, base: Callable[[int], NDArray[np.float64]] | None = None
     ) -> Iterator[NDArray[np.float64]]:
@@ -77,12 +86,12 @@ class Posterior:
 
         Scores are computed anew for every label: those of all at once would not fit in memory where there are many.
         """
-        labels = range(len(self.mu))
+        labels, powers = range(len(self.mu)), distinct * self.hidden
         scores = partial(self.nearness, phi)
         of_any = reduce(np.logaddexp, map(scores, labels)) if distinct else 0.0
         for label in labels:
             score = scores(label)
-            score = score + distinct * (score - of_any)
+            score = score + powers[label] * (score - of_any)
             if base is not None:
                 score = score + np.log(np.maximum(base(label), 1e-30))
             b = np.exp((score - score.max()).astype(np.float64))

@@ -223,7 +223,14 @@ def measured(values: Row, sets: tuple[PublicSet, SensitiveData], store: FileStor
     """The metrics of one trial."""
     ledger = Ledger(folder / "ledger.jsonl")  # no cap: what is asked is public
     stages = Stages(workers=Workers.alone(), store=store, cache=store, ledger=ledger)
-    record = run(parse(Trial, values).settled(), public=sets[0], sensitive=sets[1], stages=stages, sweep="unseen")
+    record = run(
+        parse(Trial, values).settled(),
+        public=sets[0],
+        sensitive=sets[1],
+        stages=stages,
+        sweep="unseen",
+        role="compare",
+    )
     return {metric: record.value(metric) for metric in METRICS}
 
 
