@@ -105,7 +105,7 @@ def _settings(found: Facts, records: Sequence[Record]) -> dict[str, str]:
     """Every field of the method that these records use, with its value or values."""
     values: dict[str, list[str]] = {}
     for record in records:
-        for path, value in pareto.flatten(record.setting("method") or {}).items():
+        for path, value in pareto.flatten(methods.whole(record.setting("method") or {})).items():
             if path == "name" or methods.uses(record.method, path):
                 values.setdefault(f"method.{path}", []).append(_shown(value))
     searched = {path for path in found.searched if any(record.role == "search" for record in records)}

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from privimage.errors import InputError
 from privimage.methods.method import METHODS, Method, MethodRole
-from privimage.methods.resolve import resolve
+from privimage.methods.resolve import as_meant, resolve
 from privimage.record import Record
 
 
@@ -68,12 +68,13 @@ def uses(name: str, field: str) -> bool:
 
 
 def whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of a method with every field of today: older records lack those that came later.
+    """The configuration of a method with every field of today: older records lack those that came later, and mean by
+    that what was done then.
 
     As it was written where the method is not installed, or takes it no more.
     """
     try:
-        return resolve(values).model_dump(mode="json")
+        return resolve(as_meant(values)).model_dump(mode="json")
     except InputError:
         return values
 

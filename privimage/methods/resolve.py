@@ -44,6 +44,19 @@ def suited(values: Mapping[str, Any], method: Method) -> dict[str, Any]:
     return filled
 
 
+def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an older configuration with what was meant then where they lack fields that came later.
+
+    See `Stage.since`. Raises InputError where the method is not installed.
+    """
+    filled = dict(values)
+    for stage in load(str(values.get("name", DEFAULT))).declaration.stages:
+        for dotted, value in stage.since.items():
+            if not _says(filled, dotted.split(".")):
+                filled = set_dotted(filled, dotted, value)
+    return filled
+
+
 def _says(values: Any, path: list[str]) -> bool:
     """Whether the values hold anything at the path; a model, or what is no mapping, says everything."""
     if not path or not isinstance(values, Mapping):

@@ -125,6 +125,21 @@ def test_a_setting_that_came_later_is_its_default_in_older_records(make_facts, m
     assert cells(found, "privimage+d")[TEN, CNN].n == 2
 
 
+def test_a_setting_that_came_with_another_way_is_what_was_done_before_in_older_records(make_facts, make_record):
+    """What a trial did before a field came is no repetition of what it does by default now."""
+    new, old, as_old = (make_record(f"s{at}", method="privimage+m", seconds=at) for at in range(3))
+    whole = resolve({"name": "privimage+m"}).model_dump(mode="json")
+    means = {"sigma": whole["means"]["sigma"]}
+    new.config["method"], old.config["method"] = whole, {**whole, "means": means}
+    as_old.config["method"] = {**whole, "means": {**means, "distinct": 0.0}}
+
+    def repeated(*records):
+        found = table.of_runs([make_facts([record], path=f"/{at}/demo") for at, record in enumerate(records)])
+        return [row.cells[TEN, CNN].n for row in found.rows if row.method == "privimage+m"]
+
+    assert repeated(old, as_old) == [2] and repeated(old, new) == [1, 1]
+
+
 def test_what_is_made_without_noise_counts_once_whatever_its_seed(make_facts, make_record):
     real = [
         make_record(f"r{at}", method="real", role="compare", seed=at, seconds=at, events=(), spent=None)
