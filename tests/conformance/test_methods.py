@@ -55,7 +55,7 @@ VALUES: dict[str, Any] = {
     "model": {"size": "dct-mlp-192"},
     "pretrain": {"images": 32, "batch": 16},
     "finetune": {"steps": 2, "q": 0.25, "optimizer": "spectral", "lr": 0.1, "K": 2, "averaged": 0.9},
-    "sample": {"steps": 2, "guidance": 1.0, "detail_below": 1.0},
+    "sample": {"steps": 2, "guidance": 1.0, "detail_below": 1.0, "sigma_max": 20.0, "sigma_min": 0.6, "rho": 5.0},
     "fourier": {"features": 20},
     "match": {"steps": 2, "batch": 12},
     "central": {"sigma": 10},
