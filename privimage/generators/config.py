@@ -55,6 +55,9 @@ class SampleConfig(Frozen):
 
     def suited(self, own: NoiseLevels) -> SampleConfig:
         """The same with these levels in the place of null. Raises InputError where one that is given does not fit."""
+        return self.model_copy(update=asdict(self._beside(own)))
+
+    def _beside(self, own: NoiseLevels) -> NoiseLevels:
         given = {name: getattr(self, name) for name in asdict(own) if getattr(self, name) is not None}
         levels = replace(own, **given)
         if levels.sigma_min >= levels.sigma_max:
@@ -62,13 +65,12 @@ class SampleConfig(Frozen):
                 f"method.sample: sigma_min {levels.sigma_min:g} must be below sigma_max {levels.sigma_max:g} (what is "
                 "not given is as suits the network); give both"
             )
-        return self.model_copy(update=asdict(levels))
+        return levels
 
     @property
     def levels(self) -> NoiseLevels:
         """Those of its steps; EDM's where they are null."""
-        full = self.suited(EDM_LEVELS)
-        levels = NoiseLevels(**{name: getattr(full, name) for name in asdict(EDM_LEVELS)})
+        levels = self._beside(EDM_LEVELS)
         if self.start == "noise":
             return levels
         return replace(levels, sigma_max=self.start_at, sigma_min=min(levels.sigma_min, LAST * self.start_at))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from privimage.generators.diffusion import Diffusion
 
 
-# As many of the widest coefficient's deviations at first, and a sixth or a quarter of one at last: less noise than that
-# an MLP does not tell from detail (docs/means.md).
+# Five or six deviations of the widest coefficient at first, and a sixth or a quarter of one at last: less noise than
+# that an MLP does not tell from detail (docs/means.md).
 GREY = NoiseLevels(sigma_max=20.0, sigma_min=0.6, rho=5.0)
 COLOUR = NoiseLevels(sigma_max=60.0, sigma_min=2.5, rho=5.0)
 

@@ -37,11 +37,7 @@ def resolved(value: Any) -> Any:
 
 def suited(values: Mapping[str, Any], method: Method) -> dict[str, Any]:
     """The values with the method's settings where they say nothing, null included."""
-    filled = dict(values)
-    for dotted, value in method.settings.items():
-        if not _says(filled, dotted.split(".")):
-            filled = set_dotted(filled, dotted, value)
-    return filled
+    return _filled(values, method.settings)
 
 
 def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,11 +45,16 @@ def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
 
     See `Stage.since`. Raises InputError where the method is not installed.
     """
+    stages = load(str(values.get("name", DEFAULT))).declaration.stages
+    return _filled(values, {dotted: value for stage in stages for dotted, value in stage.since.items()})
+
+
+def _filled(values: Mapping[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with those of dotted fields of which they say nothing."""
     filled = dict(values)
-    for stage in load(str(values.get("name", DEFAULT))).declaration.stages:
-        for dotted, value in stage.since.items():
-            if not _says(filled, dotted.split(".")):
-                filled = set_dotted(filled, dotted, value)
+    for dotted, value in absent.items():
+        if not _says(filled, dotted.split(".")):
+            filled = set_dotted(filled, dotted, value)
     return filled
 
 

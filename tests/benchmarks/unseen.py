@@ -114,7 +114,7 @@ def on_white(rgba: Images) -> Images:
 
 
 def shapes(folder: Path, emoji: Path) -> Row:
-    """Where emoji of seven kinds are not transparent."""
+    """Where emoji of five kinds are not transparent; each outline once."""
     cell = cells(emoji, "twitter")
     entries = [e for e in json.loads((emoji / "emoji.json").read_text()) if e["has_img_twitter"]]
     chosen = [e for e in entries if e["category"] in KINDS]
