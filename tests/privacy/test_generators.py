@@ -1,18 +1,16 @@
 """No private number follows from a generator of torch, numpy or Python: they are predictable from what they gave.
 
-Twice over: by running what draws, with every other source of random numbers shut, and by reading the whole code for
-the names of such sources. The places that may use them are listed with what they make, which is public.
+What draws is run with every other source of random numbers shut but to the places that are listed in `public_draws`,
+with what they make; `test_generators_read` reads the code for others.
 """
 
 from __future__ import annotations
 
-import ast
 import copy
 import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ import torch
 import toys
 from known import entropy
 from numpy.typing import NDArray
+from public_draws import PUBLIC
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage import semantics, shared_answer
@@ -46,68 +45,6 @@ from privimage.workers import Workers
 
 Patch = pytest.MonkeyPatch
 Array = NDArray[Any]
-ROOT = Path(__file__).parents[2]
-
-# file:function, or a whole file -> what it makes of random numbers; all of it is public
-PUBLIC = {
-    "privimage/generators/dct_mlp_network.py:__init__": "start of a generator: its frequencies",
-    "privimage/data/held_out.py:hold_out": "which public classes stand in for the sensitive set",
-    "privimage/dpsgd/rules/fastest.py:_measure": "data on which kernels are timed",
-    "privimage/dpsgd/static.py:_record": "stand-ins by which what a GPU recorded is checked",
-    "privimage/dpsgd/batch.py:stand_in": "stand-ins for images, to compare an engine with autograd",
-    "privimage/generators/diffusion.py:stand_in": "the same",
-    "privimage/dpsgd/verify.py:verify": "stand-ins for weights, to compare an engine with autograd",
-    "privimage/methods/pipeline.py:build": "the public images on which the codec is fitted",
-    "privimage/metrics/classifiers.py:_sklearn": "start of a classifier that sees synthetic images",
-    "privimage/metrics/classifiers.py:_train_cnn": "start and batches of a classifier that sees synthetic images",
-    "privimage/metrics/efficientnet.py:load_efficientnet": "keeps the global state where a feature network starts",
-    "privimage/metrics/paper_classifiers.py:of_sklearn": "the paper's hidden layer, which sees synthetic images",
-    "privimage/metrics/paper_classifiers.py:train_resnet9": "start, batches and flips of the paper's network, likewise",
-    "privimage/metrics/features.py:_inception": "keeps the global state where a feature network starts",
-    "analysis/clouds.py:embedded": "start of the map of a picture, which shows every point as it is",
-    "privimage/generators/sizes.py:build": "start of the generator",
-    "privimage/generators/pretrain.py:Seeded": "pre-training on public images",
-    "privimage/generators/pretrain.py:pretrain": "pre-training on public images",
-    "privimage/generators/pretrain.py:_draws": "batches of pre-training on public images",
-    "privimage/generators/diffusion.py:_latents": "noise from which images are drawn",
-    "privimage/generators/implicit_network.py:sample": "noise from which images are drawn",
-    "privimage/matching/features.py:drawn": "frequencies of Fourier features, the same for everybody",
-    "privimage/matching/ntk.py:drawn": "a network whose gradients are features, the same for everybody",
-    "privimage/matching/pearl.py:frequencies": "lengths of frequencies, the same for everybody",
-    "privimage/matching/kernel.py:drawn": "frequencies of the features of a step, the same for everybody",
-    "privimage/matching/kernel.py:seeded": "noise of a generator that is trained to meet noisy means",
-    "privimage/matching/kernel.py:latent": "the same",
-    "privimage/matching/critics.py:start": "start of discriminators, the same for all parts",
-    "privimage/matching/fit.py:match": "noise of a generator that is trained to meet noisy means",
-    "privimage/generators/implicit_network.py:__init__": "weights before training",
-    "privimage/evolution/evolve.py:seed_of": "noise of candidates and of their variations",
-    "privimage/evolution/evolve.py:chosen": "candidates that are varied, by their noisy votes",
-    "privimage/methods/evolution_pipeline.py:generator": "labels without meaning, for public images",
-    "privimage/methods/evolution_pipeline.py:_fit": "public images that fit what is not trained",
-    "privimage/methods/pipeline.py:_pretrain": "public images that a codec adapts to",
-    "privimage/methods/subsets_pipeline.py:build": "which public images are shown in the place of generated ones",
-    "privimage/data/views.py": "variations of public images",
-    "privimage/data/augment.py": "variations of public images",
-    "privimage/generators/sampler.py:block_seed": "noise from which images are drawn",
-    "privimage/generators/adversarial.py:sample": "noise from which images are drawn",
-    "privimage/generators/anchors.py:draw": "the anchor from which an image is drawn",
-    "privimage/generators/diffusion.py:_start": "the anchors from which images are drawn",
-    "privimage/generators/anchors.py:spread": "which public images are kept as anchors",
-    "privimage/semantics.py:load": "keeps the global state where a network starts",
-    "privimage/semantics.py:select_at_random": "a control that does not ask",
-    "privimage/nearest.py:drawn": "which public images are compared among each other",
-    "privimage/query_training.py:train_query_function": "training of the query function on public images",
-    "privimage/query_training.py:_add_gradients": "how the public images of a part of a batch are varied",
-    "privimage/query_training.py:varied": "the same",
-    "privimage/checkpoint.py": "the state of the generators of public training",
-    "sweeps/estimate.py": "random images on which metrics are timed",
-    "privimage/methods/effort.py": "random images on which stages are timed",
-    "sweeps/searcher.py": "what a search tries next: no private selection, whose trials are drawn beforehand",
-}
-LIBRARIES = ("torch", "opacus", "numpy", "sklearn", "scipy", "optuna")
-
-
-# ---- by running
 
 
 class Drawn(AssertionError):
@@ -389,76 +326,3 @@ def test_the_fault_is_seen(fault: Callable[[Patch], None], what: str, train: Pri
         fault(patch)
         with pytest.raises(Drawn), everything_else_is_shut():
             DRAWS[what](train)
-
-
-# ---- by reading
-
-SOURCES = {
-    *("default_rng", "RandomState", "SeedSequence", "manual_seed", "fork_rng", "randn", "randn_like", "rand_like"),
-    *("randint", "randperm", "bernoulli", "multinomial", "Generator", "dropout", "Dropout", "normal_", "uniform_"),
-    *("TPESampler", "RandomSampler", "random_state", "get_rng_state", "set_rng_state", "default_generator", "shuffle"),
-}
-MODULES = ("random", "np.random", "numpy.random", "torch.random")
-
-
-def sources(path: Path) -> set[str]:
-    """The functions (innermost, or the class of a method that is one line of a class) that name a source."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found: set[str] = set()
-
-    def visit(node: ast.AST, where: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            inner = child.name if isinstance(child, ast.FunctionDef) else where
-            if isinstance(child, ast.ClassDef) and child.name == "Seeded":
-                inner = child.name
-            if isinstance(child, ast.Attribute):
-                dotted = ast.unparse(child)
-                owner = ast.unparse(child.value)
-                torchs = owner == "torch" and child.attr in {"rand", "normal"}
-                if (
-                    torchs
-                    or dotted in MODULES
-                    or (child.attr in SOURCES and owner.split(".")[0] in ("torch", "np", "optuna", "functional", "nn"))
-                ):
-                    found.add(where)
-            names = {alias.name for alias in child.names} if isinstance(child, ast.Import | ast.ImportFrom) else set()
-            module = (child.module or "") if isinstance(child, ast.ImportFrom) else ""
-            if {"random", "numpy.random"} & {*names, module} or (names & SOURCES and module.split(".")[0] in LIBRARIES):
-                found.add(where)
-            if isinstance(child, ast.keyword) and child.arg == "random_state":
-                found.add(where)
-            visit(child, where if inner == where or where == "Seeded" else inner)
-
-    visit(tree, "")
-    return found
-
-
-def test_only_public_places_name_a_generator() -> None:
-    found = set()
-    for package in ("privimage", "cluster", "sweeps", "analysis"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            file = str(path.relative_to(ROOT))
-            found |= {file if file in PUBLIC else f"{file}:{where}" for where in sources(path)}
-    assert found - {*PUBLIC} == set(), "is it public? then say here what it makes; else draw from a stream"
-    assert {*PUBLIC} - found == set(), "no longer there"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import random",
-        "from random import gauss",
-        "from numpy.random import default_rng",
-        "def f(): return torch.randn(3)",
-        "def f(): return np.random.normal()",
-        "def f(): return torch.Generator()",
-        "def f(): return torch.rand(2)",
-        "def f(): return optuna.samplers.RandomSampler(seed=1)",
-        "def f(): return functional.dropout(x)",
-        "def f(): return Model(random_state=1)",
-    ],
-)
-def test_the_reader_sees_a_source(line: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.py"
-    path.write_text(line)
-    assert sources(path)
