@@ -178,8 +178,7 @@ def data_of(name: str, folder: Path, *, seed: int, emoji: Path | None) -> Row:
         return few(folder, seed)
     if name == "pen":
         return pen(folder)
-    if emoji is None:
-        raise SystemExit(f"{name}: needs --emoji, the unpacked package emoji-datasource (see --help)")
+    assert emoji is not None
     return {"shapes": shapes, "people": people, "icons": icons}[name](folder, emoji)
 
 
@@ -272,6 +271,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("unseen.jsonl"))
     parser.add_argument("--table", type=Path, help="print the table of this file only")
     options = parser.parse_args()
+    if options.table is None and options.emoji is None and not set(options.sets) <= {"few", "pen"}:
+        parser.error("--emoji: name the unpacked package emoji-datasource (above), or take --sets few pen")
     if options.table is None:
         draws = range(options.first_draw, options.first_draw + options.draws)
         todo = [
