@@ -29,7 +29,7 @@ from privimage.generators.pretrain import Seeded, move_average
 from privimage.matching.config import KernelConfig
 from privimage.matching.features import Fourier, phi_of
 from privimage.matching.fit import missed, precision
-from privimage.means.answer import ANY, LEAST, Means, contributions, weigh
+from privimage.means.answer import Means, contributions, counted, weigh
 from privimage.means.config import BLOCK
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -121,6 +121,5 @@ def told(S: NDArray[np.float64], counts: NDArray[np.float64], *, event: Event, s
     """What S tells, with the mean of the noisy counts of so many steps, of batches of `n` images: as `estimate`."""
     cos, sin = weigh(S.shape[1] - 1)
     even, noise = n / len(S), event.sigma / sin / steps**0.5
-    seen, guess = noise**-2, (ANY * even) ** -2
-    found = np.maximum((counts / (UNIT * sin) * seen + even * guess) / (seen + guess), LEAST * even)
+    found = counted(counts / (UNIT * sin), noise=noise, even=even)
     return Means(M=S[:, :-1] / (UNIT * cos) / found[:, None], noise=event.sigma / cos / found, n=found)

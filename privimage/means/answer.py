@@ -87,6 +87,12 @@ class Means:
     n: NDArray[np.float64]
 
 
+def counted(seen: NDArray[np.float64], *, noise: float, even: float, apart: float = ANY) -> NDArray[np.float64]:
+    """What counts `seen` with so much noise are taken for, if labels differ from the `even` share by `apart` of it."""
+    variance = (max(apart, LEAST) * even) ** 2
+    return np.maximum(even + variance / (variance + noise**2) * (seen - even), LEAST * even)
+
+
 def estimate(
     answer: NDArray[np.float64], *, sigma: float, n: int, unit: int = UNIT, apart: float | None = None
 ) -> Means:
@@ -102,7 +108,6 @@ def estimate(
         seen = seen - seen.mean() + even
         spread = seen.var(ddof=1) - noise**2 if len(seen) > 1 else 0.0
         apart = min(ANY, max(float(spread), 0.0) ** 0.5 / even)
-    variance = (max(apart, LEAST) * even) ** 2
-    counts = np.maximum(even + variance / (variance + noise**2) * (seen - even), LEAST * even)
+    counts = counted(seen, noise=noise, even=even, apart=apart)
     M = answer[:, :-1] / (unit * cos) / counts[:, None]
     return Means(M=M, noise=sigma / cos / counts, n=counts)
