@@ -28,6 +28,9 @@ class MeansConfig(Frozen):
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
     network: SeenBy | None = None  # whose features: query for grey glyphs; null: by the number of channels
+    resembling: float = Field(
+        default=0.5, ge=0, le=1
+    )  # how likely a label is taken to resemble one of the public classes
     distinct: float = Field(
         default=1.0, ge=0, le=10
     )  # how much less an image weighs that is as near to other labels, as far as noise hides what tells them apart
@@ -42,9 +45,11 @@ ASKED = (
     *stages_of("means", purpose="means", sigma="means.sigma", fields=(), after=("pool",)),
 )
 
+NEARNESS = ("means.distinct", "means.resembling")  # 0 in what was made before they were
+
 
 def _tilted(*after: str) -> Stage:
-    return Stage(kind="tilted", fields=("means.distinct",), since={"means.distinct": 0.0}, after=after)
+    return Stage(kind="tilted", fields=NEARNESS, since=dict.fromkeys(NEARNESS, 0.0), after=after)
 
 
 STAGES = (QUERY_FUNCTION, *ASKED, _tilted("pool", "means-derived"))

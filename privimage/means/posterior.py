@@ -1,12 +1,5 @@
 """Posterior: what a noisy mean tells beside what public classes tell, and what images weigh before a tilt.
 
-    mu_y = g + d_y,   d_y ~ N(0, lambda),   g ~ N(m, lambda)          by direction: m the mean of public phi, lambda
-    M_y = mu_y + N(0, noise_y^2)                                      the variance between public classes
-
-g is estimated from all labels, d_y from its own; each is drawn to what is expected the more, the more noise there is in
-its direction. So no direction need be left out, and a label that is lost in noise has what all labels share. v is the
-variance of d_y that is left.
-
 Images near the mean weigh more to begin with. Were a label as wide as public classes, and all public images Gaussian,
 
     log r_iy = -1/2 sum_j a_j (phi_ij - mu_yj)^2 - 1/2 sum_j log((w_j + v_yj) / (w_j + lambda_j))
@@ -30,29 +23,10 @@ from numpy.typing import NDArray
 
 from privimage.means.answer import Means
 from privimage.means.embedding import Vectors
+from privimage.means.prior import Prior
+from privimage.means.resemblance import drawn
 
 SHARP = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prior:
-    """Of phi of public images, all [d]: the mean, the variance between classes, that within them."""
-
-    m: NDArray[np.float64]
-    between: NDArray[np.float64]
-    within: NDArray[np.float64]
-
-    @staticmethod
-    def of(phi: Vectors, y: NDArray[np.int64]) -> Prior:
-        """That of images with phi [n, d] of public classes [n]."""
-        _, y, n = np.unique(y, return_inverse=True, return_counts=True)
-        sums = np.zeros((len(n), phi.shape[1]))
-        np.add.at(sums, y, phi)
-        means = sums / n[:, None]
-        within = (
-            np.einsum("ij,ij->j", phi, phi, dtype=np.float64) - (n[:, None] * np.square(means)).sum(axis=0)
-        ) / len(y)
-        return Prior(m=sums.sum(axis=0) / len(y), between=means.var(axis=0), within=within.clip(1e-12))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +72,7 @@ class Posterior:
             yield b / b.sum()
 
 
-def posterior(means: Means, prior: Prior) -> Posterior:
-    """What the noisy means tell, label by label."""
-    noise, lam = np.square(means.noise)[:, None], prior.between
-    sure = 1 / (lam + noise)
-    W = sure / sure.sum(axis=0)  # of every label in what all share
-    both = (np.square(W) * noise).sum(axis=0)  # the noise in that
-    g = prior.m + lam / (lam + both) * ((W * means.M).sum(axis=0) - prior.m)
-    share = lam * sure
-    return Posterior(mu=g + share * (means.M - g), v=share * noise, prior=prior)
+def posterior(means: Means, prior: Prior, *, resembling: float) -> Posterior:
+    """What the noisy means tell, label by label; `resembling` as of `resemblance.drawn`."""
+    mu, v = drawn(means, prior, resembling=resembling)
+    return Posterior(mu=mu, v=v, prior=prior)

@@ -20,7 +20,8 @@ from privimage.means.answer import UNIT, Means, estimate
 from privimage.means.config import BLOCK, FIRST_DIRECTIONS, MOST_DIRECTIONS, MeansConfig
 from privimage.means.embedding import Embedding, Vectors, Whitening, whiten
 from privimage.means.features import Extract, extractor, filled
-from privimage.means.posterior import Prior, posterior
+from privimage.means.posterior import posterior
+from privimage.means.prior import Prior
 from privimage.means.tilt import tilt
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -51,7 +52,7 @@ class Pool:
 
     def __init__(self, config: MeansConfig, pool: PoolConfig, query: QueryConfig, context: Context) -> None:
         self.context, self.query = context, query
-        self.network, self.distinct = config.seen_by(context.public.shape[0]), config.distinct
+        self.network, self.config = config.seen_by(context.public.shape[0]), config
         self.views = Views.of(context.public, pool)
         arrays = context.stages.public("pool", context.inputs.of("pool"), self._build).arrays
         kinds = range(len(MOST_DIRECTIONS))
@@ -133,8 +134,9 @@ def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.flo
 
     def build(progress: Tell) -> Built:
         phi, labels, parts = pool.phi(embedding), len(means.M), []
-        told = posterior(means, Prior.of(phi, np.tile(pool.views.public.y, pool.views.count)))
-        begun = told.near(phi, distinct=pool.distinct, base=base)
+        prior = Prior.of(phi, np.tile(pool.views.public.y, pool.views.count))
+        told = posterior(means, prior, resembling=pool.config.resembling)
+        begun = told.near(phi, distinct=pool.config.distinct, base=base)
         for y, (mu, v, near) in enumerate(zip(told.mu, told.v, begun, strict=True)):
             weights = tilt(phi, mu, noise=MISSED * float(v.mean() ** 0.5), base=near)
             index = np.flatnonzero(weights > LEAST_WEIGHT * weights.max())

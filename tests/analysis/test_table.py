@@ -131,7 +131,7 @@ def test_a_setting_that_came_with_another_way_is_what_was_done_before_in_older_r
     whole = resolve({"name": "privimage+m"}).model_dump(mode="json")
     means = {"sigma": whole["means"]["sigma"]}
     new.config["method"], old.config["method"] = whole, {**whole, "means": means}
-    as_old.config["method"] = {**whole, "means": {**means, "distinct": 0.0}}
+    as_old.config["method"] = {**whole, "means": {**means, "distinct": 0.0, "resembling": 0.0}}
 
     def repeated(*records):
         found = table.of_runs([make_facts([record], path=f"/{at}/demo") for at, record in enumerate(records)])

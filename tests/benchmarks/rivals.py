@@ -134,6 +134,7 @@ LONGER: dict[str, list[Settings]] = {  # as in digits_table, then about as many 
     "pdp-diffusion": many(3e-3, 1000, 3000),
     "privimage+g": GANS,
     "dpgan-p": GANS,
+    "privimage+m": [{}, {"pretrain": {"images": 1_440_000}}],
     "pe": [{}, {"evolve": {"rounds": 8}}, *({"evolve": {"candidates": n}} for n in (100, 300, 3000))],
 }
 FREE = ("nonprivate-tune", "selection-only")  # the same at every epsilon

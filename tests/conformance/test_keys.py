@@ -47,7 +47,9 @@ def little_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def baselines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorder]:
     """One whole run of every method."""
     torch.set_num_threads(1)
-    return {name: run(tmp_path_factory.mktemp("run"), configured(name)) for name in NAMES}
+    with pytest.MonkeyPatch.context() as patch:
+        see_little(patch)
+        return {name: run(tmp_path_factory.mktemp("run"), configured(name)) for name in NAMES}
 
 
 def differ(base: Recorder, other: Recorder) -> set[str]:

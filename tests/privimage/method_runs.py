@@ -13,7 +13,11 @@ import pytest
 from privimage import query_network
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
+from privimage.evolution import evolve, votes
 from privimage.generators import sizes
+from privimage.matching import kernel
+from privimage.means import answer, features
+from privimage.means import stages as means_stages
 from privimage.methods.context import Context
 from privimage.methods.declared import fields_of
 from privimage.methods.method import METHODS, MethodConfig, load
@@ -207,5 +211,7 @@ def another(name: str, dotted: str) -> Any:
 
 
 def see_little(patch: pytest.MonkeyPatch) -> None:
-    """A residual network sees 8 pixels a side: a sixteenth of its time, and no key knows it."""
+    """A residual network sees 8 pixels a side, and networks see few images at once: no key knows either."""
     patch.setattr(query_network, "SIDE", 8)
+    for module in (answer, means_stages, features, kernel, evolve, votes):
+        patch.setattr(module, "BLOCK", 4 * CLASSES)

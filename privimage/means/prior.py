@@ -1,0 +1,57 @@
+"""Prior: what public classes let expect of the mean of phi of a label, before it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privimage.means.embedding import Vectors
+
+LEAST = 1e-12  # of a variance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """Of phi of public images, all [d]: the mean, the variance between classes, that within them, tau; and the classes.
+
+    `classes` [C, d] are their means, of one class or more.
+    """
+
+    m: NDArray[np.float64]
+    between: NDArray[np.float64]
+    within: NDArray[np.float64]
+    apart: NDArray[np.float64]
+    classes: NDArray[np.float64]
+
+    @staticmethod
+    def of(phi: Vectors, y: NDArray[np.int64]) -> Prior:
+        """That of images with phi [n, d] of public classes [n]."""
+        _, y, n = np.unique(y, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(n), phi.shape[1]))
+        np.add.at(sums, y, phi)
+        means = sums / n[:, None]
+        within = (
+            np.einsum("ij,ij->j", phi, phi, dtype=np.float64) - (n[:, None] * np.square(means)).sum(axis=0)
+        ) / len(y)
+        within = within.clip(LEAST)
+        return Prior(
+            m=sums.sum(axis=0) / len(y),
+            between=means.var(axis=0).clip(LEAST),
+            within=within,
+            apart=_apart(means, within).clip(LEAST),
+            classes=means,
+        )
+
+
+def _apart(classes: NDArray[np.float64], within: NDArray[np.float64]) -> NDArray[np.float64]:
+    """tau [d] of the means of classes [C, d]; the nearest is that from which least images are told. 0 of one class."""
+    if len(classes) < 2:
+        return np.zeros(classes.shape[1])
+    z = classes / np.sqrt(within)
+    far = np.square(z).sum(axis=1)
+    distance = far[:, None] + far - 2 * z @ z.T
+    np.fill_diagonal(distance, np.inf)
+    found: NDArray[np.float64] = np.square(classes - classes[distance.argmin(axis=1)]).mean(axis=0)
+    return found
