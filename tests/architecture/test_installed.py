@@ -27,6 +27,7 @@ TRIAL = [  # a sweep of one trial and no comparison rows, as small as a trial ca
     "search={method.query.sigma: {choice: [50]}}", "metrics=['accuracy[lr]']", "method.samples=40",
     "method.query.function.steps=3", "method.pretrain.images=256", "method.finetune.steps=1",
 ]  # fmt: skip
+ADDRESS, AUTHOR = "https://github.com/some/privimage.git", "-c user.name=a -c user.email=a@b"
 SETS = [word for value in TRIAL for word in ("--set", value)]
 
 
@@ -73,6 +74,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, to = tmp_path_factory.mktemp("source") / "privimage", tmp_path_factory.mktemp("wheel")
     unwanted = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, symlinks=True, ignore=unwanted)
+    for words in ("init -q", f"remote add origin {ADDRESS}", "add README.md", f"{AUTHOR} commit -q -m one"):
+        run("git", *words.split(), at=source)
     python, site = environment(to / "env")
     for path in (*OUTER.glob("setuptools*"), OUTER / "_distutils_hack"):
         (site / path.name).symlink_to(path)
@@ -92,6 +95,17 @@ def test_the_wheel_holds_every_module_under_one_name(wheel: Path) -> None:
     expected = {path if path.parts[0] == "privimage" else "privimage" / path for path in ours | recipes}
     expected |= {Path("privimage/py.typed")}
     assert names == {path.as_posix() for path in expected}
+
+
+@pytest.mark.slow
+def test_pictures_of_the_description_are_found_from_anywhere(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    assert "\nDescription-Content-Type: text/markdown\n" in text
+    pictures = [line for line in text.splitlines() if line.startswith("![")]
+    assert len(pictures) >= 2
+    assert all("](https://raw.githubusercontent.com/some/privimage/" in picture for picture in pictures)
 
 
 @pytest.fixture(scope="module")
