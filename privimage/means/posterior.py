@@ -5,8 +5,9 @@ Images near the mean weigh more to begin with. Were a label as wide as public cl
     log r_iy = -1/2 sum_j a_j (phi_ij - mu_yj)^2 - 1/2 sum_j log((w_j + v_yj) / (w_j + lambda_j))
     a = 1 / (w + v) - 1 / (w + lambda)
 
-with w the variance within public classes and v that of the posterior. Labels may be wider: SHARP of it is taken. An
-image that is as near to other labels weighs less, as far as noise hides what would tell them apart:
+with lambda the variance between public classes, w that within them and v that of the posterior. Labels may be wider:
+SHARP of it is taken. An image that is as near to other labels weighs less, as far as noise hides what would tell them
+apart:
 
     b_iy = r_iy (r_iy / sum over labels y' of r_iy')^(distinct h_y)
     h_y = 1 - sum_j log((w_j + lambda_j) / (w_j + v_yj)) / sum_j log((w_j + lambda_j) / w_j)

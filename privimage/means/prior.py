@@ -14,9 +14,10 @@ LEAST = 1e-12  # of a variance
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """Of phi of public images, all [d]: the mean, the variance between classes, that within them, tau; and the classes.
+    """Of phi of public images, by direction [d]: the mean `m`, variances `between` classes (lambda) and `within` them.
 
-    `classes` [C, d] are their means, of one class or more.
+    `apart` (tau) is the mean square of what a class differs by from the one nearest to it, at most lambda. `classes`
+    [C, d] are the means of the classes, of which there is at least one.
     """
 
     m: NDArray[np.float64]
@@ -35,18 +36,18 @@ class Prior:
         within = (
             np.einsum("ij,ij->j", phi, phi, dtype=np.float64) - (n[:, None] * np.square(means)).sum(axis=0)
         ) / len(y)
-        within = within.clip(LEAST)
+        within, between = within.clip(LEAST), means.var(axis=0).clip(LEAST)
         return Prior(
             m=sums.sum(axis=0) / len(y),
-            between=means.var(axis=0).clip(LEAST),
+            between=between,
             within=within,
-            apart=_apart(means, within).clip(LEAST),
+            apart=_apart(means, within).clip(LEAST, between),
             classes=means,
         )
 
 
 def _apart(classes: NDArray[np.float64], within: NDArray[np.float64]) -> NDArray[np.float64]:
-    """tau [d] of the means of classes [C, d]; the nearest is that from which least images are told. 0 of one class."""
+    """tau [d] of the means of classes [C, d]; the nearest is so in units of the spread within classes. 0 of one."""
     if len(classes) < 2:
         return np.zeros(classes.shape[1])
     z = classes / np.sqrt(within)

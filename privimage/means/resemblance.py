@@ -5,11 +5,14 @@
     d_y ~ N(0, tau) about a class             tau the mean square of what a class differs by from the one nearest to it
     M_y = mu_y + N(0, noise_y^2)              by direction
 
+    g ~ N(0, s^2)                             1 / s^2 the mean of 1 / lambda and 1 / tau, by what labels resemble
+
 A label resembles a public class with probability `resembling`, each as likely as any other, else none. Which, and g,
 follow in turns: the share of each in a label, given g; g from what all labels differ by from these, drawn to 0 the
-more, the more noise is in it. A label that resembles a class is drawn to it, whatever noise hides beside; one that
-resembles none, or many, is drawn to m the more, the more noise there is in a direction. So no direction need be left
-out, and a label that is lost in noise has what all labels share.
+more, the more noise is in it. A label that resembles a class is drawn to it, also in directions in which noise hides
+the label; one that may resemble many is drawn to their mean, one that resembles none to m: the more, the more noise
+there is in a direction. So no direction need be left out, and a label that is lost in noise has what all share. That
+is little: in six sets, one of which no public class names, no more than so few labels have in common by chance.
 """
 
 from __future__ import annotations
@@ -25,8 +28,7 @@ from privimage.means.prior import Prior
 
 NoisyMeans = Sequence[tuple[NDArray[np.float64], float]]  # of each: its noisy mean [d], the square of the noise in it
 
-TURNS = 5  # of what labels resemble and what they share; more change nothing
-LEAST = 1e-30  # of a probability
+TURNS = 5  # of what labels resemble and what they share; more change hardly anything
 
 
 def drawn(means: Means, prior: Prior, *, resembling: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -53,11 +55,12 @@ class _Likened:
     @staticmethod
     def to(prior: Prior, *, resembling: float) -> _Likened:
         count = len(prior.classes)
-        p = np.array([1 - resembling, *[resembling / count] * count])
+        with np.errstate(divide="ignore"):  # what is not possible has the logarithm -inf
+            log_p = np.log([1 - resembling, *[resembling / count] * count])
         return _Likened(
             centre=np.vstack([prior.m, prior.classes]),
             variance=np.vstack([prior.between, np.tile(prior.apart, (count, 1))]),
-            log_p=np.log(p.clip(LEAST)),
+            log_p=log_p,
         )
 
     def shares(self, M: NDArray[np.float64], noise: float, g: NDArray[np.float64]) -> NDArray[np.float64]:

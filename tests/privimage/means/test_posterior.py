@@ -7,7 +7,7 @@ import pytest
 
 from privimage.means.answer import Means
 from privimage.means.posterior import posterior
-from privimage.means.prior import Prior
+from privimage.means.prior import Prior, _apart
 
 D, LABELS = 40, 12
 LAMBDA = 0.5 ** np.arange(D)
@@ -81,8 +81,17 @@ def test_the_prior_is_that_of_the_classes() -> None:
     np.testing.assert_allclose(found.within, np.square(residual).mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(found.classes, means, rtol=1e-4)
     apart = (np.square(means[1] - means[0]) + np.square(means[0] - means[1]) + np.square(means[2] - means[1])) / 3
-    np.testing.assert_allclose(found.apart, apart, rtol=1e-3)  # 7 and 9 are the nearest of each other, 9 that of 30
+    np.testing.assert_allclose(
+        found.apart, np.minimum(apart, found.between), rtol=1e-3
+    )  # 7 and 9 are the nearest of each other, 9 that of 30
+    assert (found.apart <= found.between).all()
     assert np.array_equal(Prior.of(phi[:2], y[:2]).apart, np.full(4, 1e-12)), "one class has none beside it"
+
+
+def test_the_nearest_class_is_so_beside_the_spread_within_classes() -> None:
+    """Three lengths in a direction in which images of a class differ by ten are less than one where they hardly do."""
+    apart = _apart(np.array([[0.0, 0], [0, 3], [1, 0]]), np.array([0.01, 100]))
+    np.testing.assert_allclose(apart, [1 / 3, (9 + 9) / 3])
 
 
 def test_weights_gather_about_a_mean_that_is_known_and_are_even_about_one_that_is_not() -> None:

@@ -1,4 +1,4 @@
-"""A label that resembles a public class is drawn to it; one that does not loses nothing by the question."""
+"""A label that resembles a public class is drawn to it; one that does not loses little by the question."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from privimage.means.answer import Means
 from privimage.means.prior import Prior
-from privimage.means.resemblance import drawn
+from privimage.means.resemblance import _Likened, drawn
 
 D, LABELS, CLASSES = 40, 8, 60
 LAMBDA, NEAR = 0.7 ** np.arange(D), 0.05  # variance between classes; tau as a multiple of it
@@ -54,7 +54,7 @@ def test_who_resembles_is_known_better(noise: float, share: float) -> None:
 
 
 @pytest.mark.parametrize("noise", [3.0, 1.0, 0.5, 0.2, 0.02])
-def test_who_resembles_none_loses_nothing(noise: float) -> None:
+def test_who_resembles_none_loses_little(noise: float) -> None:
     found = errors(of_none, noise)
     assert found[0.5][0] <= 1.1 * found[0.0][0]
 
@@ -64,19 +64,40 @@ def test_the_check_sees_that_all_are_drawn_to_classes() -> None:
     assert found[1.0][0] > 1.2 * found[0.0][0], "as they would be if none might resemble none"
 
 
-def test_zero_is_the_mean_of_all_alone() -> None:
+@pytest.mark.parametrize("noise", [1.0, 0.01])
+def test_zero_is_the_mean_of_all_alone_also_of_labels_that_are_classes(noise: float) -> None:
     """The formula without classes, written out."""
     rng = np.random.default_rng(0)
-    prior, noise = public(rng), rng.uniform(0.05, 3, LABELS)
-    M = of_none(rng, prior)
-    mu, v = drawn(Means(M=M, noise=noise, n=np.ones(LABELS)), prior, resembling=0)
-    square = np.square(noise)[:, None]
+    prior, noises = public(rng), noise * rng.uniform(0.5, 2, LABELS)
+    M = of_classes(rng, prior)
+    mu, v = drawn(Means(M=M, noise=noises, n=np.ones(LABELS)), prior, resembling=0)
+    square = np.square(noises)[:, None]
     sure = 1 / (LAMBDA + square)
     W = sure / sure.sum(axis=0)
     both = (np.square(W) * square).sum(axis=0)
     g = prior.m + LAMBDA / (LAMBDA + both) * ((W * M).sum(axis=0) - prior.m)
     np.testing.assert_allclose(mu, g + LAMBDA * sure * (M - g), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(v, LAMBDA * sure * square, rtol=1e-9)
+
+
+def test_one_is_that_none_is_near_the_mean_of_all() -> None:
+    """However far a label lies from every class."""
+    rng = np.random.default_rng(3)
+    prior = public(rng)
+    M = prior.m + 20 * np.sqrt(LAMBDA) * rng.normal(size=(LABELS, D))
+    likened = _Likened.to(prior, resembling=1)
+    assert all(likened.shares(row, 1e-4, np.zeros(D))[0] == 0 for row in M)
+
+
+def test_what_all_labels_share_is_seen() -> None:
+    """A shift as large as classes differ, where it stands out of the noise."""
+    rng = np.random.default_rng(4)
+    prior = public(rng)
+    g = np.sqrt(LAMBDA) * rng.choice([-1, 1], D)
+    mu = of_classes(rng, prior) + g
+    M = mu + 0.1 * rng.normal(size=mu.shape)
+    told, _ = drawn(Means(M=M, noise=np.full(LABELS, 0.1), n=np.ones(LABELS)), prior, resembling=0.5)
+    assert np.square(told - mu).sum(axis=1).mean() < 0.05 * np.square(g).sum()
 
 
 def test_a_label_that_is_lost_has_what_all_share_and_says_that_it_knows_nothing() -> None:
@@ -92,7 +113,7 @@ def test_a_label_that_is_lost_has_what_all_share_and_says_that_it_knows_nothing(
 
 
 def test_many_labels_take_no_more_memory_than_classes() -> None:
-    """A label at a time: all at once would be 2 GiB of numbers here."""
+    """A label at a time: all at once would be 200 MiB of numbers here."""
     import tracemalloc
 
     rng = np.random.default_rng(2)

@@ -105,6 +105,17 @@ def test_what_is_chosen_meets_the_means_better_than_chance(tmp_path: Path) -> No
         assert np.linalg.norm(mean - means.M[y]) < 0.7 * np.linalg.norm(phi.mean(axis=0) - means.M[y])
 
 
+@pytest.mark.parametrize("field", ["resembling", "distinct"])
+def test_what_a_file_says_of_nearness_decides_what_is_chosen(tmp_path: Path, field: str) -> None:
+    context, found = context_of(tmp_path, sigma=2.0), []
+    for value in (0.0, 1.0):
+        means = context.config.means.model_copy(update={field: value})
+        other = replace(context, config=context.config.model_copy(update={"means": means}))
+        met = tilted(pool_of(other), other)
+        found.append(np.bincount(met.index, weights=met.weight, minlength=1000))
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
 def test_an_answer_is_read_by_the_embedding_it_was_asked_in(tmp_path: Path) -> None:
     """Another machine may whiten with other signs: then the pool is looked at anew."""
     context = context_of(tmp_path, sigma=0.5)
