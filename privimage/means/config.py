@@ -28,9 +28,7 @@ class MeansConfig(Frozen):
 
     sigma: float | None = Field(default=None, ge=0.01, le=1e6)  # noise multiplier sigma_m; null: what the budget allows
     network: SeenBy | None = None  # whose features: query for grey glyphs; null: by the number of channels
-    resembling: float = Field(
-        default=0.5, ge=0, le=1
-    )  # how likely a label is taken to resemble one of the public classes
+    resembling: float = Field(default=0.5, ge=0, le=1)  # how likely a label resembles a public class; 0: none does
     distinct: float = Field(
         default=1.0, ge=0, le=10
     )  # how much less an image weighs that is as near to other labels, as far as noise hides what tells them apart
