@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from email import message_from_bytes
 from pathlib import Path
 
 from setuptools import setup
@@ -39,8 +38,7 @@ def description(root: Path) -> str:
     """The README, its links to files absolute where that is known; of an unpacked source distribution its own."""
     packed = root / "PKG-INFO"
     if packed.exists():
-        payload = message_from_bytes(packed.read_bytes()).get_payload(decode=True)
-        return payload.decode() if isinstance(payload, bytes) else ""
+        return packed.read_text(encoding="utf-8").partition("\n\n")[2]  # behind its fields
     text = (root / "README.md").read_text(encoding="utf-8")
     remote = REMOTE.fullmatch(git(root, "remote", "get-url", "origin"))
     if remote is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from privimage.means.embedding import Vectors
 
@@ -50,9 +51,7 @@ def _apart(classes: NDArray[np.float64], within: NDArray[np.float64]) -> NDArray
     """tau [d] of the means of classes [C, d]; the nearest is so in units of the spread within classes. 0 of one."""
     if len(classes) < 2:
         return np.zeros(classes.shape[1])
-    z = classes / np.sqrt(within)
-    far = np.square(z).sum(axis=1)
-    distance = far[:, None] + far - 2 * z @ z.T
+    distance = cdist(classes, classes, "seuclidean", V=within)
     np.fill_diagonal(distance, np.inf)
     found: NDArray[np.float64] = np.square(classes - classes[distance.argmin(axis=1)]).mean(axis=0)
     return found

@@ -11,8 +11,7 @@ A label resembles a public class with probability `resembling`, each as likely a
 follow in turns: the share of each in a label, given g; g from what all labels differ by from these, drawn to 0 the
 more, the more noise is in it. A label that resembles a class is drawn to it, also in directions in which noise hides
 the label; one that may resemble many is drawn to their mean, one that resembles none to m: the more, the more noise
-there is in a direction. So no direction need be left out, and a label that is lost in noise has what all share. That
-is little: in six sets, one of which no public class names, no more than so few labels have in common by chance.
+there is in a direction. So no direction need be left out, and a label that is lost in noise has what all share.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from privimage.means.answer import Means
 from privimage.means.prior import Prior
 
 NoisyMeans = Sequence[tuple[NDArray[np.float64], float]]  # of each: its noisy mean [d], the square of the noise in it
 
-TURNS = 5  # of what labels resemble and what they share; more change hardly anything
+TURNS = 5  # of what labels resemble and what they share
 
 
 def drawn(means: Means, prior: Prior, *, resembling: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -67,8 +67,7 @@ class _Likened:
         """The probability [1 + C] of each, given the noisy mean [d] of a label, the square of its noise, and g."""
         V = self.variance + noise
         score = self.log_p - (np.square(M - g - self.centre) / V + np.log(V)).sum(axis=1) / 2
-        p = np.exp(score - score.max())
-        shares: NDArray[np.float64] = p / p.sum()
+        shares: NDArray[np.float64] = softmax(score)
         return shares
 
     def shared(self, each: NoisyMeans, shares: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
