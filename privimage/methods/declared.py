@@ -7,8 +7,9 @@ is computed, and paid, once. So fields that come in behind the last stage that a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from privimage.privacy.budget import Access, Event, Split
@@ -109,8 +110,14 @@ class Stage:
 
     def of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Of these fields those that determine the stage itself, as keys have them."""
-        own = {name: value for name, value in fields.items() if self.names(name)}
+        own = {name: fields[name] for name in _named(self, tuple(fields))}
         return {name: value for name, value in own.items() if name not in self.since or self.since[name] != value}
+
+
+@lru_cache(maxsize=4096)  # every key of every trial asks, and methods have few stages and the same fields
+def _named(stage: Stage, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the fields that determine the stage itself."""
+    return tuple(name for name in fields if stage.names(name))
 
 
 def _below(field: str, names: tuple[str, ...]) -> bool:
@@ -287,12 +294,14 @@ def fields_of(config: Frozen) -> dict[str, Any]:
     >>> fields_of(Outer())
     {'inner.a': 1, 'b': 2}
     """
-    return dict(_leaves(config.model_dump(), ""))
+    found: dict[str, Any] = {}
+    _gather(config.model_dump(), "", found)
+    return found
 
 
-def _leaves(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+def _gather(values: dict[str, Any], above: str, found: dict[str, Any]) -> None:
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{name}.")
+        if isinstance(value, dict):
+            _gather(value, f"{above}{name}.", found)
         else:
-            yield f"{above}{name}", value
+            found[f"{above}{name}"] = value

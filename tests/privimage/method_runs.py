@@ -153,6 +153,7 @@ def run(root: Path, config: MethodConfig, canned: dict[str, Artefact] | None = N
     return stages
 
 
+@cache
 def fits(name: str, size: str) -> bool:
     """Whether the method can train the generator of that size on these images."""
     values = {"name": name, **fitting(VALUES, load(name).config)}
@@ -178,6 +179,7 @@ def configured(name: str, **fields: Any) -> MethodConfig:
     return resolve(values)
 
 
+@cache
 def another(name: str, dotted: str) -> Any:
     """Another valid value of a field."""
     value = fields_of(configured(name))[dotted]
