@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import ray
 import yaml
@@ -193,7 +193,7 @@ def test_a_cluster_file_passes_what_ray_up_checks(rendered: Callable[..., Path])
     to = rendered("ray-up", "--host", "10.0.0.3", "--venv", "/shared/venv")
     cluster = yaml.safe_load((to / "tiny.cluster.yaml").read_text())
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
-    jsonschema.validate(cluster, schema)
+    jsonschema_rs.validate(schema, cluster)
     whole = prepare_config(cluster)
     validate_config(whole)
     assert fillout_defaults(whole)["available_node_types"]["local.cluster.node"]["min_workers"] == 2

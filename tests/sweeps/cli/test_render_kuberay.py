@@ -9,7 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import ray
 import yaml
@@ -22,7 +22,7 @@ SCHEMA = json.loads(Path(__file__).with_name("rayjob.schema.json").read_text())
 @pytest.mark.parametrize("changed", [{}, GPU, {"resources": {"driver": "stays"}}, {"resources": {"queued": 4}}])
 def test_a_ray_job_fits_the_schema(rendered: Callable[..., Path], words: tuple[object, ...], changed: Any) -> None:
     _, job = yaml.safe_load_all((rendered("kuberay", *words, **changed) / "tiny.rayjob.yaml").read_text())
-    jsonschema.validate(job, SCHEMA)
+    jsonschema_rs.validate(SCHEMA, job)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_the_schema_sees_a_wrong_field(rendered: Callable[..., Path], where: str
     for step in where.split("."):
         at = at[int(step) if step.isdigit() else step]
     at |= wrong
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(broken, SCHEMA)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(SCHEMA, broken)
 
 
 def test_a_ray_job_has_the_fields_of_kuberay(rendered: Callable[..., Path]) -> None:
