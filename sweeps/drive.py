@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pickle import UnpicklingError
@@ -146,17 +147,32 @@ def _fit(
     work: Work, searcher: SweepSearcher, todo: Fixed, site: Site, *, room: Capacity, callbacks: Sequence[tune.Callback]
 ) -> tuple[str, ...]:
     """Run the jobs of the searcher; one line for every one that failed."""
-    os.environ |= TUNE
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
     try:
         failed = Failed()
-        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, StopAsked(), *callbacks]).fit()
+        with _silent():
+            _tuner(work, searcher, todo, site, room=room, callbacks=[failed, StopAsked(), *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
     lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Tune says nothing of its own; afterwards a script that runs sweeps has its environment and Ray's log again."""
+    log, before = logging.getLogger("ray"), {name: os.environ.get(name) for name in TUNE}
+    level = log.level
+    os.environ |= TUNE
+    log.setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for name in TUNE:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
 def _stop_if_asked() -> None:

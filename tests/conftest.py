@@ -31,6 +31,7 @@ if os.environ.get("SAME_EXAMPLES"):
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # else ray.init writes a token into the home directory
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("RAY_worker_niceness", "0")  # else its workers starve beside the other tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before torch is imported
 
 

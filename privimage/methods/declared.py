@@ -169,11 +169,9 @@ class Declaration:
 
         That of a shared answer does where its field is None; what is asked is still one question.
         """
-        shared = {
-            ask.sigma for _, ask in self.sharing if isinstance(ask.sigma, str) and fields.get(ask.sigma, 0) is None
-        }
+        null = {ask.sigma for _, ask in self.sharing if isinstance(ask.sigma, str) and fields.get(ask.sigma, 0) is None}
         stages = self.upto(kind)
-        return follow_budget(stages) or any(stage.names(field) for field in shared for stage in stages)
+        return follow_budget(stages) or any(stage.names(field) for field in null for stage in stages)
 
     def fix(self, kind: str) -> str:
         """What to do where that stage made numbers that are not finite."""
@@ -226,11 +224,8 @@ class Declaration:
             needed = {"sensitive", "draw"} if ask.private else {"sensitive"}
             if ask.private and not ask.solved:
                 return "an answer that is not shared takes its noise from the budget: leave out sigma"
-            return (
-                f"what it asks depends on {', '.join(sorted(needed - known))}: name it in world"
-                if needed - known
-                else None
-            )
+            missing = ", ".join(sorted(needed - known))
+            return f"what it asks depends on {missing}: name it in world" if missing else None
         noise = [other.sigma for _, other in self.asking if other.shared and isinstance(other.sigma, str)]
         if ask.solved or not ask.private:
             return "a shared answer names its noise: a sigma above 0, or the field that holds it"
@@ -294,14 +289,11 @@ def fields_of(config: Frozen) -> dict[str, Any]:
     >>> fields_of(Outer())
     {'inner.a': 1, 'b': 2}
     """
+    return _leaves(config.model_dump(), "")
+
+
+def _leaves(values: dict[str, Any], above: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    _gather(config.model_dump(), "", found)
-    return found
-
-
-def _gather(values: dict[str, Any], above: str, found: dict[str, Any]) -> None:
     for name, value in values.items():
-        if isinstance(value, dict):
-            _gather(value, f"{above}{name}.", found)
-        else:
-            found[f"{above}{name}"] = value
+        found |= _leaves(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ def files(package: str) -> list[Path]:
     return found
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the packages by its name."""
     found = {path: "" if package == "privimage" else "privimage." for package in PACKAGES for path in files(package)}
@@ -99,6 +101,7 @@ def modules() -> dict[str, Path]:
     return {(found[path] + name).removesuffix(".__init__"): path for path, name in names.items()}
 
 
+@cache
 def imports(path: Path, *, run: bool = False) -> set[str]:
     """Every module that the file imports, also inside functions and under TYPE_CHECKING, as absolute names.
 

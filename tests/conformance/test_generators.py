@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -37,6 +37,7 @@ PRIVATE = Training(K=2, label_dropout=0.5, P_mean=0.3)
 TUNE = FinetuneConfig(K=2, optimizer="adam", lr=1e-3)
 
 
+@cache
 def fitting(make: Make, channels: int) -> Shape:
     """The smallest images that it makes, of 8 pixels or more, of 2 at the coarsest level: attention has a choice."""
     levels = len(getattr(make, "multipliers", (1,)))
@@ -50,6 +51,7 @@ def fitting(make: Make, channels: int) -> Shape:
     raise AssertionError("makes neither images of 8 nor of 32 pixels")
 
 
+@cache
 def parameters_of(make: Make) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in make(fitting(make, 1), LABELS).parameters())

@@ -43,13 +43,23 @@ def little_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     see_little(monkeypatch)
 
 
+class Baselines(dict[str, Recorder]):
+    """One whole run of every method, when it is first looked at."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __missing__(self, name: str) -> Recorder:
+        with pytest.MonkeyPatch.context() as patch:
+            see_little(patch)
+            self[name] = run(self.root / name, configured(name))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def baselines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorder]:
-    """One whole run of every method."""
+def baselines(tmp_path_factory: pytest.TempPathFactory) -> Baselines:
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        see_little(patch)
-        return {name: run(tmp_path_factory.mktemp("run"), configured(name)) for name in NAMES}
+    return Baselines(tmp_path_factory.mktemp("runs"))
 
 
 def differ(base: Recorder, other: Recorder) -> set[str]:

@@ -36,6 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short trainings; Inception's weights are not shipped, so that the other network stands in for it."""
     monkeypatch.setattr(classifiers, "STEPS", 40)
     monkeypatch.setattr(paper_classifiers, "WIDTH", 4)
+    monkeypatch.setattr(paper_classifiers, "EPOCHS", 20)
     monkeypatch.setattr(MetricContext, "_embed", lambda self, x, network: REAL_EMBED(self, x, "efficientnet-lite0"))
     monkeypatch.setattr(MetricContext, "logits", lambda self, network: REAL_LOGITS(self, "efficientnet-lite0"))
 

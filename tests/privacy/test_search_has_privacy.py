@@ -55,7 +55,9 @@ def loaded(file: Path, **overrides: Any) -> Sweep | None:
 def test_every_search_that_is_accepted_has_a_guarantee(mode: str, write_sweep: Write) -> None:
     private = [name for name in NAMES if name not in OPEN]
     names = [name for name in NAMES if name not in OTHERS]  # which know other fields: not searched beside these
-    pairs = [pair for pair in combinations(names, 2) if mode == "explore" or set(pair) & {*OPEN}]  # no mode looks at two
+    pairs = [
+        pair for pair in combinations(names, 2) if mode == "explore" or set(pair) & {*OPEN}
+    ]  # no mode looks at two
     for listed in [*combinations(names, 1), *pairs]:
         sweep = loaded(write_sweep(search={"method.name": {"choice": list(listed)}}, **MODES[mode]))
         assert (sweep is not None) == set(listed).issubset(private), listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -209,7 +210,9 @@ def test_where_tune_cannot_write_its_own_files_one_line_says_so(
     folder = Root(path=tmp_path / "runs").run("tiny")
     folder.path.mkdir(parents=True)
     folder.ray.write_text("in its place")
+    before = dict(os.environ), logging.getLogger("ray").level
     (line,) = run(tiny_values(), tmp_path).failures
+    assert (dict(os.environ), logging.getLogger("ray").level) == before, "a script goes on with what it had"
     assert line.startswith("Ray Tune gave up (") and line.endswith("run the same command again") and "\n" not in line
     assert str(folder.ray) in line and ledger(tmp_path).charges() == [] and len(ledger(tmp_path).reservations()) == 1
 

@@ -18,10 +18,11 @@ import optuna
 import pytest
 import yaml
 from ended_trials import SIGMA, ended, new_phase, searched
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from postgres import PASSWORD, Server, binaries
+from whole import Finished, run
 
 from privimage import record as records
 from privimage.errors import InputError
@@ -74,13 +75,15 @@ def job(sigma: float, budget: int = 0) -> dict[str, Any]:
     return {"budget": budget, "params": {SIGMA: sigma}}
 
 
+def stored(folder: RunFolder | Server) -> BaseStorage:
+    if isinstance(folder, Server):
+        return RDBStorage(folder.url.replace("postgresql:", "postgresql+psycopg:"))
+    return JournalStorage(JournalFileBackend(str(folder.journal)))
+
+
 def shown(folder: RunFolder | Server) -> dict[str, list[FrozenTrial]]:
     """All trials by their study, as anybody reads them."""
-    storage = (
-        RDBStorage(folder.url.replace("postgresql:", "postgresql+psycopg:"))
-        if isinstance(folder, Server)
-        else JournalStorage(JournalFileBackend(str(folder.journal)))
-    )
+    storage = stored(folder)
     return {
         name: optuna.load_study(study_name=name, storage=storage).trials for name in optuna.get_all_study_names(storage)
     }
@@ -91,6 +94,7 @@ def states(trials: list[FrozenTrial]) -> list[str]:
 
 
 SEARCH, ROWS = "tiny: search at epsilon 1", "tiny: comparison rows"
+NAMES = (ROWS, SEARCH, "tiny: search at epsilon 10")
 
 
 def test_a_sweep_leaves_a_study_a_budget_and_one_of_its_rows(finished_sweep: Any) -> None:
@@ -231,23 +235,44 @@ def test_a_server_that_dies_costs_one_line_and_the_next_start_makes_up_for_it(
         open_studies(other, Root(path=phase.work.folder.path).run("tiny"))
 
 
+@pytest.mark.usefixtures("knows_password")
+def test_a_run_without_a_server_is_put_on_one_and_the_dashboard_lists_it(
+    server: Server, finished_sweep: Finished, tmp_path: Path
+) -> None:
+    mine = finished_sweep.copied(tmp_path / "copy")
+    on_it = {"studies": server.url}
+    for name in shown(server):  # of the tests above, whose runs have this name too
+        optuna.delete_study(study_name=name, storage=stored(server))
+    for _ in range(2):  # the second adds nothing
+        assert run(mine.values | on_it, mine.root).failures == ()
+        assert [states(shown(server)[name]) for name in NAMES] == [["COMPLETE"]] * 3
+    on_a_server(mine.folder, server)
+
+
+@pytest.mark.slow  # it shows what the one above does, and trials while they run
 @pytest.mark.usefixtures("knows_password", "local_ray")
-def test_a_whole_sweep_on_a_server_and_the_dashboard_lists_it(
+def test_a_whole_sweep_on_a_server(
     server: Server, privimage: Callable[..., tuple[int, str, str]], write_sweep: Callable[..., Path], tmp_path: Path
 ) -> None:
     file = write_sweep(name="shown", studies=server.url, compare=["selection-only"], resources={"cpu": 1.5})
     for _ in range(2):  # the second adds nothing
         code, _, said = privimage("sweep", file, "--root", tmp_path / "runs", "--quiet")
         assert code == 0, said
-        names = [f"shown: {what}" for what in ("comparison rows", "search at epsilon 1", "search at epsilon 10")]
+        names = [name.replace("tiny", "shown") for name in NAMES]
         assert [states(shown(server)[name]) for name in names] == [["COMPLETE"]] * 3
     folder = Root(path=tmp_path / "runs").run("shown")
-    assert not folder.journal.exists() and yaml.safe_load(folder.sweep.read_text())["studies"] == server.url
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
-    assert written == []
-    assert {study["study_name"] for study in dashboard(server.url.replace("postgresql:", "postgresql+psycopg:"))} >= {
-        *names
-    }
+    assert not folder.journal.exists()
+    on_a_server(folder, server)
+
+
+def on_a_server(folder: RunFolder, server: Server) -> None:
+    """The run names the place and keeps no password, and the dashboard finds it there."""
+    name = yaml.safe_load(folder.sweep.read_text())["name"]
+    assert yaml.safe_load(folder.sweep.read_text())["studies"] == server.url
+    files = [path for path in folder.root.path.rglob("*") if path.is_file()]
+    assert files and not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+    listed = {study["study_name"] for study in dashboard(server.url.replace("postgresql:", "postgresql+psycopg:"))}
+    assert listed >= {study.replace("tiny", name) for study in NAMES}
 
 
 def test_the_dashboard_lists_the_journal_of_a_run(finished_sweep: Any) -> None:

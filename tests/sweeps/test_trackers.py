@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ended_trials import SIGMA, ended, new_phase, searched
 from tensorboardX.proto.event_pb2 import Event
-from whole import IN_TURN, run
+from whole import IN_TURN, Finished, run
 
 from privimage import record as records
 from privimage.errors import InputError
@@ -95,6 +95,14 @@ def test_mlflow_reads_settings_numbers_and_what_to_state(phase: Phase, tmp_path:
     assert one.data.params["no_epsilon_covers"] == "accuracy/lr" and one.data.params["to_state"] == STATED
 
 
+def test_a_run_without_a_tracker_is_in_one_that_is_named_later(finished_sweep: Finished, tmp_path: Path) -> None:
+    mine = finished_sweep.copied(tmp_path / "copy")
+    for _ in range(2):  # the second adds nothing
+        assert run(mine.values | {"trackers": {"tensorboard": True}}, mine.root).failures == ()
+        assert len(records.load(mine.folder.records)) == len(events(mine.folder)) == 3
+
+
+@pytest.mark.slow  # while trials run, and in what else is installed
 @pytest.mark.usefixtures("local_ray")
 def test_a_whole_sweep_is_in_every_tracker_that_is_installed(
     tiny_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

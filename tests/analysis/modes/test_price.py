@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution as dpa
 from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.accountants.analysis import rdp as renyi
 
 from privimage import record as records_file
 from privimage.analysis import beside, facts, price, spend
@@ -19,6 +21,14 @@ from privimage.privacy.budget import Event
 
 DELTA, FIRST = 1e-5, r"epsilon ([\d.]+) at delta 1e-05"
 RUNS = ("explored", "shared", "scored", "selected", "selected_without_query", "searched_in_public")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_order_of_one_mechanism_once():
+    """PRV asks RDP anew for every part of a history, seconds each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renyi, "_compute_rdp", cache(renyi._compute_rdp))
+        yield
 
 
 def by_opacus(events: list[Event]) -> tuple[float, float]:
