@@ -1,8 +1,9 @@
 # The whole interface of a developer: demo, test, check, bench. Each builds .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # as images of containers set it: each of many processes would compile everything anew
 
-.PHONY: demo test test-privacy slow chaos check lint types bench bench-gpu clean
+.PHONY: demo test test-privacy thorough slow chaos check lint types bench bench-gpu clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,8 +21,11 @@ test: .venv/ready ## quick tests, doctests included, side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-privacy: .venv/ready ## every privacy rule, and every planted fault with whether its check saw it
-	$(BIN)/python -m pytest -v --no-header tests/privacy tests/conformance tests/privimage/test_privacy_rules.py \
+	$(BIN)/python -m pytest -v --no-header -m 'not slow' tests/privacy tests/conformance tests/privimage/test_privacy_rules.py \
 		tests/sweeps/modes/test_selection.py tests/analysis/modes/test_one_number.py
+
+thorough: .venv/ready ## more of what test looks at: CI runs both
+	$(BIN)/python -m pytest -m thorough -n auto --maxprocesses 8 --dist loadfile
 
 slow: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

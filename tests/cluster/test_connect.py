@@ -138,6 +138,7 @@ def test_a_long_folder_of_temporary_files_is_one_line(tmp_path: Path) -> None:
     assert "InputError: Ray did not start on this machine" in last and "set RAY_TMPDIR to a short one" in last
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
 def test_a_killed_ray_ends_the_run_in_one_line(name: str) -> None:
     """The out-of-memory killer takes Ray's processes too; Ray waits, and ends the process in its words."""
@@ -175,6 +176,7 @@ print("nobody noticed")
 """
 
 
+@pytest.mark.thorough
 def test_a_head_that_has_ended_is_one_line_and_one_that_listens_is_left_alone() -> None:
     done = subprocess.run([sys.executable, "-c", HEAD_ENDS], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "it listens\n")

@@ -263,7 +263,7 @@ CHECK = pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check i
 
 
 @CHECK
-@members(most=2_000_000)
+@members(most=1_000_000)
 def test_every_member(name: str, check: Callable[[Make], None]) -> None:
     check(sizes.DOOR.load(name))
 

@@ -62,6 +62,31 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Baselines:
     return Baselines(tmp_path_factory.mktemp("runs"))
 
 
+def quick_ones() -> set[str]:
+    """Methods that have, together, every stage that any method declares, and the paper's own."""
+    stages = {name: {*load(name).declaration.stages} for name in NAMES}
+    found, left = {"privimage+d"}, set().union(*stages.values()) - stages["privimage+d"]
+    while left:
+        most = max(NAMES, key=lambda name: len(stages[name] & left))
+        found, left = found | {most}, left - stages[most]
+    return found
+
+
+QUICK = quick_ones()
+
+
+def members(found: Sequence[Any]) -> list[Any]:
+    """Of methods, or of pairs that begin with one, all but the quick ones are thorough: their stages are looked at."""
+    names = [one if isinstance(one, str) else one[0] for one in found]
+    return [
+        pytest.param(*([one] if isinstance(one, str) else one), marks=[pytest.mark.thorough] * (name not in QUICK))
+        for one, name in zip(found, names, strict=True)
+    ]
+
+
+EVERY = pytest.mark.parametrize("name", members(NAMES))
+
+
 def differ(base: Recorder, other: Recorder) -> set[str]:
     """The kinds of stages whose keys differ. Both went through the same stages."""
     assert base.keys.keys() == other.keys.keys()
@@ -96,7 +121,7 @@ def keys_are_as_declared(name: str, dotted: str, baselines: dict[str, Recorder],
     assert moved(name, [dotted], baselines, root) == declared, (name, dotted)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_every_field_moves_the_keys_that_declare_it(name: str, baselines: dict[str, Recorder], tmp_path: Path) -> None:
     assert {*baselines[name].made, "score"} == {stage.kind for stage in load(name).declaration.stages}
     used = [dotted for dotted in FIELDS[name] if load(name).declaration.uses(dotted)]
@@ -126,7 +151,7 @@ def depends(declaration: Declaration, kind: str, on: str) -> bool:
     return declaration.depends(kind, on)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_what_is_no_field_moves_the_keys_that_declare_it(
     name: str, baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:
@@ -165,28 +190,28 @@ def stays_the_same(name: str, kind: str, baselines: dict[str, Recorder], root: P
 BUILT = [(name, stage.kind) for name in NAMES for stage in load(name).declaration.stages if stage.kind != "score"]
 
 
-@pytest.mark.parametrize(("name", "kind"), BUILT)
+@pytest.mark.parametrize(("name", "kind"), members(BUILT))
 def test_what_a_stage_does_not_declare_does_not_change_it(
     name: str, kind: str, baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:
     stays_the_same(name, kind, baselines, tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_images_do_not_depend_on_what_no_stage_uses(name: str, baselines: dict[str, Recorder], tmp_path: Path) -> None:
     unused = {f: another(name, f) for f in FIELDS[name] if not load(name).declaration.uses(f) and f not in ROUNDING}
     made = run(tmp_path, configured(name, **unused)).made["samples"].arrays
     assert np.array_equal(made["x"], baselines[name].made["samples"].arrays["x"]), unused
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_images_have_the_shape_of_the_sensitive_ones_and_every_label(name: str, baselines: dict[str, Recorder]) -> None:
     made = baselines[name].made["samples"].arrays
     assert made["x"].shape == (VALUES["samples"], 1, SIDE, SIDE) and made["x"].dtype == np.uint8
     assert np.bincount(made["y"], minlength=LABELS).tolist() == [VALUES["samples"] // LABELS] * LABELS
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_the_same_seed_makes_the_same_of_the_same_answers(
     name: str, baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:

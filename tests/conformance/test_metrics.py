@@ -26,6 +26,9 @@ from privimage.privacy.looks import Seen
 from privimage.run_trial import run
 
 NAMES = tuple(metrics.names())
+EVERY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.thorough] * ("paper-" in name)) for name in NAMES]
+)
 FREE, NOISY = tuple(metrics.names(noisy=False)), tuple(metrics.names(noisy=True))
 SCORE = Event(purpose="score", split="validation", sigma=1.0)
 REAL_EMBED, REAL_LOGITS = MetricContext._embed, MetricContext.logits
@@ -59,7 +62,7 @@ def test_there_are_members_of_both_kinds() -> None:
     assert {"fid", "accuracy", "dp-accuracy"} <= METRICS.members().keys() and FREE and NOISY
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_images_like_the_real_ones_are_better_than_noise(name: str) -> None:
     """Or than one image again and again, for a metric that knows no real ones."""
     x = np.random.default_rng(0).integers(0, 256, (60, 1, toys.SIDE, toys.SIDE), dtype=np.uint8)
@@ -69,7 +72,7 @@ def test_images_like_the_real_ones_are_better_than_noise(name: str) -> None:
     assert good < bad if metrics.direction_of(name) == "min" else good > bad
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_the_value_repeats_and_global_random_numbers_are_left_alone(name: str) -> None:
     before = torch.get_rng_state(), np.random.get_state()
     first = value(name, context())
@@ -95,7 +98,7 @@ def watched(part: PrivateSet) -> Watched:
     return made
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_the_splits_that_are_read_are_those_declared(name: str) -> None:
     """Without the training split, which every metric's images are compared with: they must not be a copy of it."""
     family, variant = metrics.family_of(name)
@@ -111,7 +114,7 @@ def test_the_splits_that_are_read_are_those_declared(name: str) -> None:
             family.measure(variant, replace(context(), splits=splits, by=fewer, **entropy))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EVERY
 def test_the_ledger_holds_what_is_declared(name: str, tmp_path: Path) -> None:
     trial = toys.trial(metrics=[name], method__name="random-selection")
     stages, sensitive = toys.stages_at(tmp_path), toys.sensitive_set()

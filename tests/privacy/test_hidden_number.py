@@ -278,6 +278,7 @@ def test_every_line_of_a_selection_carries_the_time_of_its_beginning(tmp_path: P
         assert len({line.at for line in ledger.lines()}) == expected and ledger.verify() == "agrees"
 
 
+@pytest.mark.thorough
 def test_no_study_and_no_tracker_tells_of_the_trials(
     one: RunFolder, many: RunFolder, values: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ def check(report: dict[str, Any]) -> None:
     assert not [run for run in report["runs"] if not run["same"]]
 
 
+@pytest.mark.thorough
 def test_a_killed_process_ends_with_the_same_bits(forks: Callable[..., dict[str, Any]]) -> None:
     report = forks("killed", 100, 1)
     check(report)

@@ -32,12 +32,15 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-QUICK = "the tail of the records is cut"
+FIRST = "the tail of the records is cut"
 
 
 @pytest.mark.parametrize(
     "damage",
-    [pytest.param(damage, id=id, marks=[pytest.mark.slow] if id != QUICK else []) for id, damage in DAMAGES.items()],
+    [
+        pytest.param(damage, id=id, marks=pytest.mark.thorough if id == FIRST else pytest.mark.slow)
+        for id, damage in DAMAGES.items()
+    ],
 )
 def test_the_same_command_again_restores_the_records_at_no_price(
     finished_sweep: Finished, tmp_path: Path, damage: Damage

@@ -46,6 +46,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.thorough
 def test_what_it_takes_is_what_is_computed(fixed: None, tmp_path: Path) -> None:
     def seconds(**changed: Any) -> float:
         found = estimated(tmp_path, **changed)

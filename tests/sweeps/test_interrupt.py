@@ -90,6 +90,7 @@ def command(tmp_path: Path, tiny_values: Values) -> Iterator[Callable[..., Comma
         process.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(280)
 def test_ctrl_c_in_mid_sweep_is_no_success_and_the_same_command_goes_on(
     local_ray: None, command: Callable[..., Command]

@@ -21,6 +21,7 @@ Values = Callable[[], dict[str, Any]]
 BUDGETS = [{"epsilon": 6, "delta": 1e-5}]
 
 
+@pytest.mark.thorough
 def test_a_public_search_asks_the_sensitive_set_once_a_budget(
     local_ray: None, tiny_values: Values, tmp_path: Path
 ) -> None:

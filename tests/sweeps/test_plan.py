@@ -93,7 +93,9 @@ def bracketed(total: float, costs: tuple[Cost, ...]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("mode", ["explore", "explore, sweep", "public"])
+@pytest.mark.parametrize(
+    "mode", ["explore", *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("explore, sweep", "public"))]
+)
 def test_every_number_is_what_another_accountant_finds(mode: str, tiny_values: Values, tmp_path: Path) -> None:
     plan = plan_of(one_budget(tiny_values(), mode), tmp_path)
     assert plan.bill is not None and not plan.refused

@@ -217,6 +217,7 @@ def test_where_tune_cannot_write_its_own_files_one_line_says_so(
     assert str(folder.ray) in line and ledger(tmp_path).charges() == [] and len(ledger(tmp_path).reservations()) == 1
 
 
+@pytest.mark.thorough
 def test_what_the_wall_refuses_on_the_way_is_a_failure_of_its_trial(
     local_ray: None, tiny_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,13 @@ def spelled_out(costs, split: str) -> list[Event]:
     return [event for event in single if event.split == split]
 
 
-@pytest.mark.parametrize("run", ["explored", "shared", "scored", "searched_in_public"])
+@pytest.mark.parametrize(
+    "run",
+    [
+        "explored",
+        *(pytest.param(run, marks=pytest.mark.thorough) for run in ("shared", "scored", "searched_in_public")),
+    ],
+)
 def test_the_first_number_is_what_another_accountant_finds(run, request, page_of):
     folder = request.getfixturevalue(run)
     found, stated = facts.read(folder), float(re.search(FIRST, page_of(folder)).group(1))

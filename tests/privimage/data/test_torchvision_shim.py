@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from privimage.data.torchvision_shim import import_torchvision
@@ -13,6 +14,7 @@ def test_import_is_idempotent_and_what_needs_no_kernel_works() -> None:
     assert vision.transforms.functional.resize(torch.zeros(3, 8, 8), [4, 4]).shape == (3, 4, 4)
 
 
+@pytest.mark.thorough
 def test_a_fresh_process_imports_torchvision_when_its_operators_do_not_load() -> None:
     code = (
         "import torch\n"

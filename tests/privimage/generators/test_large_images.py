@@ -55,6 +55,7 @@ def test_the_papers_networks_at_64_pixels(name: str) -> None:
     trains_and_draws(name, side=64, labels=1, most_gib=8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", QUICK)
 def test_128_pixels(name: str) -> None:
     trains_and_draws(name, side=128, labels=3, most_gib=8)

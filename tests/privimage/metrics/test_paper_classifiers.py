@@ -88,6 +88,7 @@ def test_the_rate_falls_to_nothing_over_all_epochs(monkeypatch):
     assert rates == pytest.approx(cosine, abs=1e-9)
 
 
+@pytest.mark.thorough
 def test_digits_are_learned_and_random_labels_are_not(monkeypatch):
     monkeypatch.setattr(module, "BATCH", 100)
     monkeypatch.setattr(module, "EPOCHS", 12)

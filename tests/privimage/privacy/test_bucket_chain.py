@@ -260,7 +260,7 @@ def moments(folder: Path, url: str, *, begun: int, after: bool) -> Iterator[tupl
     raise AssertionError("never finished")
 
 
-@pytest.mark.parametrize("begun", [0, 1, 2])
+@pytest.mark.parametrize("begun", [1, *(pytest.param(begun, marks=pytest.mark.thorough) for begun in (0, 2))])
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_any_request_nothing_is_forgotten_or_charged_twice(
     bucket_url: str, tmp_path: Path, begun: int, after: bool
@@ -297,6 +297,7 @@ def test_a_head_before_its_line_is_seen(bucket_url: str, tmp_path: Path, monkeyp
             )
 
 
+@pytest.mark.thorough
 def test_killed_for_real_again_and_again(bucket_url: str, tmp_path: Path) -> None:
     told, chance = [], random.Random(7)
     for life in range(6):
