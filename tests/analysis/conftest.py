@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from privimage import record as records_file
+from privimage.analysis import front
 from privimage.analysis.facts import Facts
 from privimage.generators import sizes
 from privimage.metrics import Metric
@@ -178,6 +179,12 @@ def add_artefact(folder: RunFolder, kind: str, key: str, of: str) -> None:
     for record in known:
         more = {kind: key} if record.id == of else {}
         records_file.append(folder.records, record.model_copy(update={"artefacts": {**record.artefacts, **more}}))
+
+
+@pytest.fixture(autouse=True)
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the pixels: drawing them takes longer than all that is looked at."""
+    monkeypatch.setattr(front, "DPI", front.DPI // 2)
 
 
 @pytest.fixture
