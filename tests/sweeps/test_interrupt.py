@@ -201,7 +201,7 @@ def test_the_words_of_an_interrupt_survive_the_framework() -> None:
             raise SystemExit(130) from stopped
     except SystemExit as end:
         assert interrupt.words(end) == "stopped after 1 of 2 trials"
-    assert interrupt.words(SystemExit(130)) == "stopped"
+    assert interrupt.words(SystemExit(130)) == "stopped; run the same command again"
 
 
 BEFORE = "it was done before"

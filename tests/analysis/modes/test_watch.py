@@ -116,4 +116,7 @@ def test_ctrl_c_ends_the_look_in_one_line(explored, copied):
         stop.set()
         looking.kill()
     assert looking.returncode == 130 and "Traceback" not in said + complained
-    assert complained in ("privimage: no longer watched; the sweep goes on\n", "privimage: stopped\n")
+    assert complained in (
+        "privimage: no longer watched; the sweep goes on\n",
+        "privimage: stopped; run the same command again\n",
+    )
