@@ -57,11 +57,18 @@ def parameters_of(make: Make) -> int:
         return sum(p.numel() for p in make(fitting(make, 1), LABELS).parameters())
 
 
+ALIKE = ("gan-s-10", "unet-s")  # small too, and of one make with a smaller one
+
+
 def members(*, most: int, at_all: float = float("inf")) -> Any:
     """A test for every name of the door, slow for those of more parameters, none for those of still more."""
     made = {name: parameters_of(sizes.DOOR.load(name)) for name in sizes.DOOR.names()}
-    slow = {name: [pytest.mark.slow] * (n > most) for name, n in made.items() if n <= at_all}
-    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, marks in slow.items()])
+
+    def marks(name: str) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.slow] * (made[name] > most) + [pytest.mark.thorough] * (name in ALIKE)
+
+    names = [name for name, n in made.items() if n <= at_all]
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in names])
 
 
 def new(make: Make, channels: int = 1, *, seed: int = 0, moved: bool = True) -> Generator:
