@@ -171,7 +171,7 @@ def _silent() -> Iterator[None]:
     finally:
         log.setLevel(level)
         for name in TUNE:
-            del os.environ[name]
+            os.environ.pop(name, None)
         os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
