@@ -56,6 +56,11 @@ class Queues(LoadFileScheduling):  # type: ignore[misc]
         return next((queue for queue, words in QUEUES.items() if any(word in text for word in words)), file)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """With `-n auto`: one more than there are cores, as some wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Queues:
     """With `-n`: what decides which process runs a test."""
     return Queues(config, log)
