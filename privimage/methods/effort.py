@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,8 +94,7 @@ class DiffusionEffort:
                 tune = config.finetune
                 return cost.of(steps=tune.steps, units=tune.steps * tune.q * self.n * tune.K)
             case _:
-                calls = config.sample.steps * (2 if config.sample.guidance else 1)
-                n = config.samples + FIT_IMAGES
+                calls, n = calls_of(config), config.samples + FIT_IMAGES
                 return cost.of(steps=calls * n / config.sample.batch, units=calls * n)
 
     def bytes(self, kind: str, whole: DiffusionConfig) -> float:
@@ -138,14 +137,28 @@ class DiffusionEffort:
         return StepSeconds(step=cost.step, unit=cost.unit / K)
 
     def _sample(self, whole: DiffusionConfig) -> StepSeconds:
+        """Of one call of the network on one image, guidance apart."""
         config = whole.sample.model_copy(update={"guidance": 0.0, "start": "noise"})
-        generator = self._generator(whole)
+        generator, once = self._generator(whole), not in_steps(whole)
 
         def steps(n: int, batch: int) -> float:
-            few = config.model_copy(update={"steps": 1 + n})
-            return clock(lambda: draw_images(generator, n=batch, config=few, seed=0, device=CPU))
+            drawn, few = (n * batch, config) if once else (batch, config.model_copy(update={"steps": 1 + n}))
+            return clock(lambda: draw_images(generator, n=drawn, config=few, seed=0, device=CPU))
 
-        return _cost(steps, most=min(whole.samples, config.batch))
+        cost = _cost(steps, most=min(whole.samples, config.batch))
+        return replace(cost, unit=cost.unit / config.candidates) if once else cost
+
+
+def in_steps(config: DiffusionConfig) -> bool:
+    """Whether its images are drawn by the steps of a sampler, rather than by one call for every candidate."""
+    return config.member.declaration.uses("sample.steps")
+
+
+def calls_of(config: DiffusionConfig) -> int:
+    """How often the network sees an image while it is drawn."""
+    if not in_steps(config):
+        return config.sample.candidates
+    return config.sample.steps * (2 if config.sample.guidance else 1)
 
 
 def untrained(shape: Shape, query: QueryConfig) -> QueryFunction:

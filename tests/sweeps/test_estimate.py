@@ -66,6 +66,20 @@ def test_what_it_takes_is_what_is_computed(fixed: None, tmp_path: Path) -> None:
     )
 
 
+def test_a_gan_takes_longer_with_every_candidate_and_no_longer_for_steps_that_it_has_not(
+    fixed: None, tmp_path: Path
+) -> None:
+    def seconds(**sample: Any) -> float:
+        few = {"pretrain": {"images": 100}, "finetune": {"steps": 2}, "model": {"size": "gan-xs"}, "samples": 100}
+        found = estimated(tmp_path, method={"name": "privimage+g", "sample": sample, **few})
+        assert isinstance(found, Estimate)
+        return found.seconds * found.at_once
+
+    one = seconds(candidates=1, batch=10)
+    assert seconds(candidates=8, batch=10) > one + 100
+    assert seconds(candidates=1, batch=10, steps=100) == pytest.approx(one, abs=1)
+
+
 def test_no_sensitive_file_is_opened(fixed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, opened = builtins.open, list[str]()
     monkeypatch.setattr(
