@@ -67,7 +67,7 @@ def figure(table: ResultTable, fields: Sequence[str]) -> Figure:
             _drawn(ax, line, front.style(line.method, order), dash, values)
             for line, dash in zip(found, _dashes(found), strict=True)
         ]
-        curves.stretch(ax, metric, [cell.mean for line in found for _, cell in line.cells])
+        front.stretch(ax, metric, [cell.mean for line in found for _, cell in line.cells])
         curves.write_labels(ax, [*labels, *curves.bases(ax, table.base(metric.name))], gap=curves.LINE / (height - 0.6))
     axes[-1].set_xlabel(", ".join(fields), fontsize=10)
     read = "Bars: one standard error of the mean. Dashed across: without this setting. Thin: reached without learning."
@@ -142,7 +142,7 @@ def _values(table: ResultTable, fields: Sequence[str]) -> list[Any]:
 def _axis(ax: Axes, values: Sequence[Any]) -> None:
     """x by size, logarithmic where numbers lie far apart; what is no number stands at even distances."""
     ticks = [_x(value, values) for value in values]
-    if _numeric(values) and min(ticks) > 0 and max(ticks) > curves.SPAN * min(ticks):
+    if _numeric(values) and min(ticks) > 0 and max(ticks) > front.SPAN * min(ticks):
         ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ticks, [words.setting(value) for value in values])

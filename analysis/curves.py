@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from privimage.analysis import front, typeset, words
 from privimage.analysis.scale import Base
@@ -24,7 +23,6 @@ Point = tuple[float, float, float]  # epsilon, mean, standard error (nan: not kn
 WIDE = 36  # characters of a line of a label
 LINE = 0.17  # inches of one
 DPI = 200
-SPAN = 20  # values that lie further apart, as a ratio, get a logarithmic axis
 DASHES: tuple[Dash, ...] = ((0, None), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))  # of rows of one method
 OPEN: Dash = (0, (5, 3))  # without privacy
 OWN: Dash = (0, (1, 2))  # at every budget, for a price of its own
@@ -99,7 +97,7 @@ def figure(table: ResultTable) -> Figure:
     axes[0].set_xlim(min(ends) / 1.5, max(ends) * 1.25)  # of all panels, and only now: each has widened it
     for ax, metric, curves in panels:
         labels = [*_across(ax, curves), *bases(ax, table.base(metric.name))]
-        stretch(ax, metric, [mean for curve in curves for _, mean, _ in curve.points])
+        front.stretch(ax, metric, [mean for curve in curves for _, mean, _ in curve.points])
         write_labels(ax, [*labels, *(_label(curve) for curve in curves if not curve.flat)], gap=LINE / (height - 0.6))
     axes[-1].set_xlabel("epsilon (log scale)", fontsize=10)
     write_below(drawn, _below(table))
@@ -181,15 +179,6 @@ def bases(ax: Axes, rate: Base) -> list[Label]:
 def _label(curve: Curve) -> Label:
     x, y, _ = curve.points[-1]
     return Label(text=_named(curve.row), x=x, y=y, colour=curve.colour, dash=curve.dash)
-
-
-def stretch(ax: Axes, metric: Metric, values: Sequence[float]) -> None:
-    """Make y a logarithmic axis where values lie far apart."""
-    if not metric.share and values and min(values) > 0 and max(values) > SPAN * min(values):
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(front.plain_numbers())
-        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def write_labels(ax: Axes, labels: Sequence[Label], *, gap: float) -> None:

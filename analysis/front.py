@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from privimage.analysis import facts, methods, pareto, price, scale, tables, words
 from privimage.analysis.facts import Facts
@@ -26,6 +26,7 @@ STYLES = (
 OPEN = {"diagnostic": ("#555555", "x"), "ceiling": ("#000000", "+")}  # by role: without privacy
 BASE = "#767676"  # of base rates
 DPI = 160
+SPAN = 20  # values that lie further apart, as a ratio, get a logarithmic axis
 FAR = 20  # a row that spends less than the smallest budget over this is drawn as a line, not as a far point
 
 
@@ -97,10 +98,12 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     order = pareto.methods(found.records)
     budgets = sorted({budget.epsilon for budget in pareto.budgets(found.records)})
     lines: list[tuple[float, str, str]] = []
+    shown: list[float] = []
     for method in order:
         mine = [record for record in records if record.method == method]
         points, others = _shown(mine, budgets)
         _series(ax, points, found.said.best, metric, style(method, order))
+        shown += [_place(record, metric)[1] for record in points]
         rest = pareto.best_of(others, metric=metric)
         if rest is not None:
             own = f"epsilon {words.epsilon(rest.epsilon_alone)} alone" if rest.private else "no privacy"
@@ -110,10 +113,21 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
         lines.append((rate.chance, "chance", BASE))
     if rate.largest is not None:
         lines.append((rate.largest, f"largest class{words.DAGGER}", BASE))
-    better = "lower is better" if metric.direction == "min" else "higher is better"
-    ax.set_title(f"{words.metric(metric)} ({better})", loc="left", fontsize=11)
     epsilon_axis(ax, budgets)
+    stretch(ax, metric, [*(value for value, _, _ in lines), *shown])
+    better = "lower is better" if metric.direction == "min" else "higher is better"
+    apart = ", log scale" if ax.get_yscale() == "log" else ""
+    ax.set_title(f"{words.metric(metric)} ({better}{apart})", loc="left", fontsize=11)
     _reference_lines(ax, lines)
+
+
+def stretch(ax: Axes, metric: Metric, values: Sequence[float]) -> None:
+    """Make y a logarithmic axis where values lie far apart."""
+    if not metric.share and values and min(values) > 0 and max(values) > SPAN * min(values):
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(plain_numbers())
+        ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _shown(records: Sequence[Record], budgets: Sequence[float]) -> tuple[list[Record], list[Record]]:
@@ -178,8 +192,9 @@ def _reference_lines(ax: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
     """Dashed horizontal lines, their labels at the right edge and moved apart where they would overlap."""
     for value, _, colour in lines:
         ax.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
-    low, high = ax.get_ylim()
-    at = spread([(value - low) / (high - low) for value, _, _ in lines], gap=0.085)
+    ax.get_ylim()  # settles the limits, by which the heights below are measured
+    to_axes = ax.transData + ax.transAxes.inverted()
+    at = spread([float(to_axes.transform((1.0, value))[1]) for value, _, _ in lines], gap=0.085)
     for (value, text, colour), y in zip(lines, at, strict=True):
         ax.annotate(
             f"{text} {words.number(value)}",

@@ -46,7 +46,7 @@ def _panel(ax: Axes, found: Comparison, metric: Metric) -> None:
     curves.write_title(ax, metric)
     front.epsilon_axis(ax, sorted({budget.epsilon for budget in found.budgets}))
     rate = max((scale.base(s.found, metric.name) for s in found.sides), key=lambda base: base.floor or 0)
-    curves.stretch(ax, metric, values)
+    front.stretch(ax, metric, values)
     curves.write_labels(ax, [*labels, *curves.bases(ax, rate)], gap=curves.LINE / (HEIGHT - 0.6))
 
 

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from privimage.analysis import facts, front
@@ -59,3 +60,29 @@ def test_labels_are_moved_apart():
 def test_labels_near_the_top_stay_inside():
     moved = front.spread([0.99, 0.98, 0.97], gap=0.1)
     assert max(moved) <= 1 and np.diff(sorted(moved)).min() > 0.099
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "scale"),
+    [
+        (FID, [0.2, 35.0], "log"),  # as that of real images beside that of a method that learned nothing
+        (FID, [2.0, 35.0], "linear"),
+        (FID, [0.0, 35.0], "linear"),
+        (FID, [], "linear"),
+        (CNN, [0.02, 0.98], "linear"),  # a share
+    ],
+)
+def test_values_that_lie_far_apart_have_a_logarithmic_axis(make_metric, name, values, scale):
+    ax = Figure().subplots()
+    front.stretch(ax, make_metric(name, 1.0), values)
+    assert ax.get_yscale() == scale
+
+
+def test_a_line_has_its_label_beside_it_on_either_axis():
+    for yscale, height in (("linear", 0.01), ("log", 0.5)):
+        ax = Figure().subplots()
+        ax.set_yscale(yscale)
+        ax.set_ylim(0.01, 100)
+        front._reference_lines(ax, [(1.0, "here", "black")])
+        (label,) = ax.texts
+        assert label.xyann[1] == pytest.approx(height, abs=0.01)
