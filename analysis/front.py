@@ -98,12 +98,10 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     order = pareto.methods(found.records)
     budgets = sorted({budget.epsilon for budget in pareto.budgets(found.records)})
     lines: list[tuple[float, str, str]] = []
-    shown: list[float] = []
     for method in order:
         mine = [record for record in records if record.method == method]
         points, others = _shown(mine, budgets)
         _series(ax, points, found.said.best, metric, style(method, order))
-        shown += [_place(record, metric)[1] for record in points]
         rest = pareto.best_of(others, metric=metric)
         if rest is not None:
             own = f"epsilon {words.epsilon(rest.epsilon_alone)} alone" if rest.private else "no privacy"
@@ -114,7 +112,7 @@ def _panel(ax: Axes, found: Facts, metric: Metric) -> None:
     if rate.largest is not None:
         lines.append((rate.largest, f"largest class{words.DAGGER}", BASE))
     epsilon_axis(ax, budgets)
-    stretch(ax, metric, [*(value for value, _, _ in lines), *shown])
+    stretch(ax, metric, [_place(record, metric)[1] for record in records])
     better = "lower is better" if metric.direction == "min" else "higher is better"
     apart = ", log scale" if ax.get_yscale() == "log" else ""
     ax.set_title(f"{words.metric(metric)} ({better}{apart})", loc="left", fontsize=11)

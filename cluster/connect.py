@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 import privimage
+from privimage.cluster.quiet import quiet
 from privimage.errors import InputError
 
 HERE = "this machine"
@@ -39,20 +40,21 @@ def connected(address: str | None, *, stopping: threading.Event | None = None) -
 
     `stopping` is set when this process was asked to stop: Ray's own processes may then end before it.
     """
-    mine = not ray.is_initialized()
-    where = connect(address)
-    left = threading.Event()
-    if mine:
-        stopping = stopping or threading.Event()
-        threading.Thread(target=_watch, args=(left, stopping), daemon=True).start()
-        if where != HERE:
-            threading.Thread(target=_watch_head, args=(left, stopping, where), daemon=True).start()
-    try:
-        yield where
-    finally:
-        left.set()
+    mine, left, silence = not ray.is_initialized(), threading.Event(), ExitStack()
+    with silence:
+        silence.enter_context(quiet())
+        where = connect(address)
         if mine:
-            _leave()
+            stopping = stopping or threading.Event()
+            threading.Thread(target=_watch, args=(left, stopping), daemon=True).start()
+            if where != HERE:
+                threading.Thread(target=_watch_head, args=(left, stopping, where), daemon=True).start()
+        try:
+            yield where
+        finally:
+            left.set()
+            if mine and not _leave():
+                silence.pop_all()  # it goes on leaving, and says so
 
 
 def connect(address: str | None) -> str:
@@ -63,7 +65,6 @@ def connect(address: str | None) -> str:
     """
     if ray.is_initialized():
         return str(ray.get_runtime_context().gcs_address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "FATAL", "namespace": "privimage"}
     if address in (None, "local"):
         _init(HERE, address="local", include_dashboard=False, **options)
@@ -129,11 +130,12 @@ def _end(why: str) -> None:
         os._exit(1)
 
 
-def _leave() -> None:
-    """As ray.shutdown, for at most LEAVE_SECONDS: it would wait for a minute where the cluster is gone."""
+def _leave() -> bool:
+    """As ray.shutdown, for at most LEAVE_SECONDS, and whether it ended: it waits a minute where the cluster is gone."""
     leaving = threading.Thread(target=ray.shutdown, daemon=True)
     leaving.start()
     leaving.join(timeout=LEAVE_SECONDS)
+    return not leaving.is_alive()
 
 
 def _resolved(address: str) -> str:

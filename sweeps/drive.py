@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pickle import UnpicklingError
@@ -45,11 +42,6 @@ from privimage.text import count
 
 RETRIES = 1  # of a trial that failed: its worker may have been killed
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
-TUNE = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end the loop as if all were done
-    "RAY_AIR_NEW_OUTPUT": "0",  # Display shows instead
-}
 
 
 def run_phase(phase: Phase) -> tuple[str, ...]:
@@ -149,30 +141,13 @@ def _fit(
     """Run the jobs of the searcher; one line for every one that failed."""
     try:
         failed = Failed()
-        with _silent():
-            _tuner(work, searcher, todo, site, room=room, callbacks=[failed, StopAsked(), *callbacks]).fit()
+        _tuner(work, searcher, todo, site, room=room, callbacks=[failed, StopAsked(), *callbacks]).fit()
         errors = failed.errors
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
     lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
     return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Tune says nothing of its own; afterwards a script that runs sweeps has its environment and Ray's log again."""
-    log, before = logging.getLogger("ray"), {name: os.environ.get(name) for name in TUNE}
-    level = log.level
-    os.environ |= TUNE
-    log.setLevel(logging.CRITICAL)  # a failure is one line of ours, not Ray's dump
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        for name in TUNE:
-            os.environ.pop(name, None)
-        os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
 def _stop_if_asked() -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 GRACE = 20.0  # Slurm and Kubernetes kill after 30
-SAID = "stopped; run the same command again"  # where nothing is known of how far it came
+STOPPED = "stopped; run the same command again"  # where nothing is known of how far it came
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,7 +70,7 @@ class Interrupts:
         STOPPING.set()
         time.sleep(GRACE)
         try:
-            os.write(2, f"privimage: {SAID}\n".encode())
+            os.write(2, f"privimage: {STOPPED}\n".encode())
         finally:  # also where the terminal is gone, as after SIGHUP
             os._exit(128 + first)
 
@@ -114,4 +114,4 @@ def words(error: BaseException | None) -> str:
     """What the interrupt behind `error` said: the command line's framework turns it into an exit."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
-    return str(error or "") or SAID
+    return str(error or "") or STOPPED

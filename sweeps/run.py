@@ -23,8 +23,7 @@ from privimage.pull import pull
 from privimage.stores.hidden import HiddenStore
 from privimage.stores.open import open_store
 from privimage.sweeps.drive import run_phase
-from privimage.sweeps.failures import AGAIN
-from privimage.sweeps.interrupt import STOPPING, Stopped
+from privimage.sweeps.interrupt import STOPPED, STOPPING, Stopped
 from privimage.sweeps.lease import leased
 from privimage.sweeps.look import read_lines
 from privimage.sweeps.looks import looks_of
@@ -80,7 +79,7 @@ def run_sweep(sweep: Sweep, *, root: Root, address: str | None, quiet: bool = Fa
     except KeyboardInterrupt as stopped:
         if isinstance(stopped, Stopped):
             raise
-        raise Stopped(f"stopped; {AGAIN}") from None
+        raise Stopped(STOPPED) from None
 
 
 def _say_where(where: str, address: str | None) -> None:

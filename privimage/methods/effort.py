@@ -94,7 +94,7 @@ class DiffusionEffort:
                 tune = config.finetune
                 return cost.of(steps=tune.steps, units=tune.steps * tune.q * self.n * tune.K)
             case _:
-                calls, n = calls_of(config), config.samples + FIT_IMAGES
+                calls, n = calls_of(config), config.samples + (FIT_IMAGES if in_steps(config) else 0)
                 return cost.of(steps=calls * n / config.sample.batch, units=calls * n)
 
     def bytes(self, kind: str, whole: DiffusionConfig) -> float:

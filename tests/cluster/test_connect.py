@@ -99,11 +99,15 @@ def test_what_ray_says_comes_with_a_fix(error: Exception, says: str) -> None:
 
 
 SHADOWED = """
-import signal, sys
+import logging, os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: None)
 mine = signal.getsignal(signal.SIGTERM)
 from privimage.cluster.connect import connected
+from privimage.cluster.quiet import DEFAULTS, SWITCHES
 import ray
+def set_here():
+    return {n: os.environ.get(n) for n in (*DEFAULTS, *SWITCHES)}, logging.getLogger("ray").level
+before = set_here()
 with connected(None) as where:
     import privimage
     assert where == "this machine", where
@@ -111,6 +115,7 @@ with connected(None) as where:
     found = ray.get(ray.remote(num_cpus=1)(lambda: __import__("privimage").__file__).remote())
     print(found, privimage.__file__)
 assert not ray.is_initialized()
+assert set_here() == before, "a script goes on with what it had"
 """
 
 

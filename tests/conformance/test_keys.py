@@ -75,16 +75,12 @@ def quick_ones() -> set[str]:
 QUICK = quick_ones()
 
 
-def members(found: Sequence[Any]) -> list[Any]:
-    """Of methods, or of pairs that begin with one, all but the quick ones are thorough: their stages are looked at."""
-    names = [one if isinstance(one, str) else one[0] for one in found]
-    return [
-        pytest.param(*([one] if isinstance(one, str) else one), marks=[pytest.mark.thorough] * (name not in QUICK))
-        for one, name in zip(found, names, strict=True)
-    ]
+def members(*found: tuple[str, ...]) -> list[Any]:
+    """Tuples that begin with a method: all but those of the quick ones are thorough, as their stages are looked at."""
+    return [pytest.param(*one, marks=[pytest.mark.thorough] * (one[0] not in QUICK)) for one in found]
 
 
-EVERY = pytest.mark.parametrize("name", members(NAMES))
+EVERY = pytest.mark.parametrize("name", members(*zip(NAMES)))
 
 
 def differ(base: Recorder, other: Recorder) -> set[str]:
@@ -190,7 +186,7 @@ def stays_the_same(name: str, kind: str, baselines: dict[str, Recorder], root: P
 BUILT = [(name, stage.kind) for name in NAMES for stage in load(name).declaration.stages if stage.kind != "score"]
 
 
-@pytest.mark.parametrize(("name", "kind"), members(BUILT))
+@pytest.mark.parametrize(("name", "kind"), members(*BUILT))
 def test_what_a_stage_does_not_declare_does_not_change_it(
     name: str, kind: str, baselines: dict[str, Recorder], tmp_path: Path
 ) -> None:

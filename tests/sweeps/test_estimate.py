@@ -76,7 +76,7 @@ def test_a_gan_takes_longer_with_every_candidate_and_no_longer_for_steps_that_it
         return found.seconds * found.at_once
 
     one = seconds(candidates=1, batch=10)
-    assert seconds(candidates=8, batch=10) > one + 100
+    assert seconds(candidates=8, batch=10) > one + 50
     assert seconds(candidates=1, batch=10, steps=100) == pytest.approx(one, abs=1)
 
 

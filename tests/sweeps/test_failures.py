@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ray import tune
 
+from privimage.cluster.quiet import SWITCHES
 from privimage.errors import LostAnswer
-from privimage.sweeps.drive import TUNE
 from privimage.sweeps.failures import Failed, failure
 
 
@@ -28,7 +28,7 @@ def test_every_failure_of_a_real_trial_is_one_line(
             case _:
                 raise ZeroDivisionError("one line\nand another")
 
-    for name, value in TUNE.items():
+    for name, value in SWITCHES.items():
         monkeypatch.setenv(name, value)
     failed = Failed()
     tune.Tuner(
