@@ -17,7 +17,7 @@ DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0"}  # where the environment does not sa
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ray and Ray Tune say nothing while this lasts; then what that sets, these variables and the log's level, is as before."""
+    """Ray and Ray Tune say nothing while this lasts; then these variables and the level of Ray's log are as before."""
     log = logging.getLogger("ray")
     level, before = log.level, {name: os.environ.get(name) for name in (*DEFAULTS, *SWITCHES)}
     os.environ |= {**DEFAULTS, **os.environ, **SWITCHES}

@@ -223,6 +223,19 @@ def make_facts() -> Callable[..., Facts]:
 
 
 @pytest.fixture
+def roots(make_facts: Callable[..., Facts]) -> Callable[..., list[Facts]]:
+    """One run in each of three roots, which differ in what was reached; `more` are further records of all of them."""
+
+    def make(more: tuple[Record, ...] = (), **fields: Any) -> list[Facts]:
+        return [
+            make_facts([new_record("a", cnn=value, seconds=at, **fields), *more], path=f"/{at}/demo")
+            for at, value in enumerate((0.71, 0.74, 0.79))
+        ]
+
+    return make
+
+
+@pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
     def make(records: list[Record], **options: Any) -> RunFolder:
         return write_run(tmp_path / "runs", records, **options)

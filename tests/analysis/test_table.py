@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from privimage.analysis import curves, table, typeset
+from privimage.analysis import table, typeset
 from privimage.analysis.repetitions import cell
 from privimage.errors import InputError
 from privimage.methods.resolve import resolve
@@ -18,19 +18,6 @@ FID, CNN = "fid[efficientnet-lite0]", "accuracy[cnn]"
 QUERY = Event(purpose="query", split="train", sigma=5.0, shared="00ff")
 ONE, TEN = Budget(epsilon=1, delta=1e-5), Budget(epsilon=10, delta=1e-5)
 ACCURACIES = [0.71, 0.74, 0.79]
-
-
-@pytest.fixture
-def roots(make_facts, make_record):
-    """One run in each of three roots, which differ in what was reached; `more` are further records of all of them."""
-
-    def make(more=(), **fields):
-        return [
-            make_facts([make_record("a", cnn=value, seconds=at, **fields), *more], path=f"/{at}/demo")
-            for at, value in enumerate(ACCURACIES)
-        ]
-
-    return make
 
 
 @pytest.fixture
@@ -300,50 +287,6 @@ def test_latex_escapes_what_it_would_read_as_something_else(make_facts, make_rec
 )  # fmt: skip
 def test_means_are_rounded_by_their_errors(mean, error, text):
     assert typeset.number(cell([("a", mean - error), ("b", mean + error)])) == text
-
-
-# ---- the picture
-
-
-def texts(found):
-    drawn = curves.figure(found)
-    labels = {" ".join(text.get_text().split()) for ax in drawn.axes for text in ax.texts}
-    return labels, {ax.get_title("left") for ax in drawn.axes}
-
-
-def test_every_line_has_its_name_at_its_end(demo):
-    found = table.read([demo.path])
-    labels, titles = texts(found)
-    assert labels == {row.label for row in (*found.rows, *found.open_rows)} | {"chance", "largest class†"}
-    assert titles == {f"{FID}† (lower is better)", f"{CNN}† (higher is better)"}
-
-
-def test_errors_are_drawn_where_there_are_some(roots, make_facts, make_record):
-    (bars,) = [line for ax in curves.figure(table.of_runs(roots())).axes[1:] for line in ax.collections]
-    error = np.std(ACCURACIES, ddof=1) / np.sqrt(3)
-    ((_, low), (_, high)) = bars.get_segments()[0]
-    assert (low, high) == pytest.approx((np.mean(ACCURACIES) - error, np.mean(ACCURACIES) + error))
-
-
-def test_a_row_of_its_own_price_is_drawn_there_and_on_to_the_right(demo):
-    ax = curves.figure(table.read([demo.path])).axes[1]
-    flat = [line for line in ax.lines if list(line.get_ydata()) == [0.55, 0.55]]
-    assert [line.get_xdata()[0] for line in flat] == [pytest.approx(0.73)]
-    assert flat[0].get_xdata()[1] == pytest.approx(ax.get_xlim()[1])
-
-
-def test_the_picture_is_a_png_that_says_what_must_be_stated(demo):
-    found = table.read([demo.path])
-    picture = Image.open(io.BytesIO(curves.draw(found)))
-    assert picture.format == "PNG" and picture.size[0] >= 1500
-    assert picture.text["Description"] == typeset.statements(found)[0]
-
-
-@pytest.mark.parametrize("spent", [0.0, 0.001])
-def test_a_price_that_has_no_place_on_the_axis_is_drawn_as_a_line(make_facts, make_record, spent):
-    only = make_record("s", method="selection-only", role="compare", events=(QUERY,), spent=spent)
-    drawn = curves.figure(table.of_runs([make_facts([make_record("a"), only])]))
-    assert drawn.axes[0].get_xlim()[0] > 1
 
 
 # ---- the command

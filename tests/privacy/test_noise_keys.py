@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import noise_faults
 import numpy as np
 import pytest
 import torch
@@ -24,14 +25,11 @@ from privimage import semantics, shared_answer
 from privimage.data.sets import PrivateSet, PublicSet
 from privimage.dpsgd.config import FinetuneConfig
 from privimage.dpsgd.finetune import fine_tune
-from privimage.dpsgd.noise import StepNoise
 from privimage.means import answer
-from privimage.methods import pipeline
-from privimage.metrics import dp_score
 from privimage.metrics.classifiers import accuracy
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
-from privimage.privacy.entropy import Entropy, Stream
+from privimage.privacy.entropy import Entropy
 from privimage.semantics import QueryFunction
 from privimage.stores.file import FileStore
 from privimage.workers import Workers
@@ -214,111 +212,6 @@ def test_no_two_noises_are_alike(train: PrivateSet, function: QueryFunction) -> 
 # ---- planted faults
 
 
-def a_score_without_noise(patch: Patch) -> None:
-    real = Event.perturb
-
-    def perturb(self: Event, value: Array, *, sensitivity: float, stream: Stream) -> Array:
-        return (
-            value.astype(float)
-            if self.purpose == "score"
-            else real(self, value, sensitivity=sensitivity, stream=stream)
-        )
-
-    patch.setattr(Event, "perturb", perturb)
-
-
-def _public_key(patch: Patch, module: Any, name: str) -> None:
-    real = getattr(module, name)
-    seed = Entropy(hashlib.sha256(TRIAL.id.encode()).digest())
-    patch.setattr(module, name, lambda *args, **rest: real(*args, **rest | {"entropy": seed}))
-
-
-def a_score_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, dp_score, "dp_accuracy")
-
-
-def a_derived_answer_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, shared_answer, "noisier")
-
-
-def a_query_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, semantics, "ask")
-
-
-def training_by_a_public_seed(patch: Patch) -> None:
-    _public_key(patch, pipeline, "fine_tune")
-
-
-def a_derived_answer_without_noise(patch: Patch) -> None:
-    patch.setattr(shared_answer, "noisier", lambda histogram, **rest: histogram + 0.0)
-
-
-def the_entropy_of_the_query_for_the_derived_answer(patch: Patch) -> None:
-    kept: list[Entropy] = []
-    ask, noisier = semantics.ask, shared_answer.noisier
-
-    def keep(*args: Any, entropy: Entropy, **rest: Any) -> Any:
-        kept.append(entropy)
-        return ask(*args, entropy=entropy, **rest)
-
-    patch.setattr(semantics, "ask", keep)
-    patch.setattr(shared_answer, "noisier", lambda *args, **rest: noisier(*args, **rest | {"entropy": kept[-1]}))
-
-
-def the_entropy_is_a_public_constant(patch: Patch) -> None:
-    patch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
-
-
-def noise_of_half_the_std(patch: Patch) -> None:
-    real = Event.perturb
-    patch.setattr(
-        Event,
-        "perturb",
-        lambda self, value, *, sensitivity, stream: real(self, value, sensitivity=sensitivity / 2, stream=stream),
-    )
-
-
-def one_noise_for_all_answers(patch: Patch) -> None:
-    real = Entropy.stream
-    patch.setattr(Entropy, "stream", lambda self, name: real(Entropy(bytes(32)), name))
-
-
-def the_same_noise_in_every_step(patch: Patch) -> None:
-    real = StepNoise.begin
-    patch.setattr(StepNoise, "begin", lambda self, step: real(self, 0))
-
-
-def the_same_noise_in_every_trial(patch: Patch) -> None:
-    real = StepNoise.__init__
-
-    def fixed(self: StepNoise, entropy: Entropy, **rest: Any) -> None:
-        real(self, Entropy(bytes(32)), **rest)
-
-    patch.setattr(StepNoise, "__init__", fixed)
-
-
-def one_stream_for_all_purposes(patch: Patch) -> None:
-    real = Entropy.stream
-    patch.setattr(Entropy, "stream", lambda self, name: real(self, "x"))
-
-
-def means_from_the_stream_of_the_query(patch: Patch) -> None:
-    real = Entropy.stream
-    patch.setattr(Entropy, "stream", lambda self, name: real(self, "histogram" if name == "means" else name))
-
-
-def means_without_noise(patch: Patch) -> None:
-    real = Event.perturb
-    patch.setattr(Event, "perturb", lambda self, value, **rest: (
-        value.astype(float) if self.purpose == "means" else real(self, value, **rest)
-    ))  # fmt: skip
-
-
-def a_quarter_of_the_noise_in_training(patch: Patch) -> None:
-    real = StepNoise.take
-    patch.setattr(StepNoise, "take", lambda self: real(self) / 4)
-
-
 Check = Callable[[Path, PrivateSet, QueryFunction], None]
 
 
@@ -343,23 +236,23 @@ def _alike(folder: Path, train: PrivateSet, function: QueryFunction) -> None:
 
 
 FAULTS: list[tuple[Callable[[Patch], None], Check]] = [
-    (a_score_without_noise, _key_of("score")),
-    (a_score_without_noise, _std),
-    (a_score_by_a_public_seed, _key_of("score")),
-    (a_derived_answer_by_a_public_seed, _key_of("derived")),
-    (a_derived_answer_without_noise, _key_of("derived")),
-    (a_query_by_a_public_seed, _key_of("histogram")),
-    (training_by_a_public_seed, _key_of("generator")),
-    (the_entropy_of_the_query_for_the_derived_answer, _key_of("derived")),
-    (the_entropy_is_a_public_constant, _system),
-    (noise_of_half_the_std, _std),
-    (one_noise_for_all_answers, _std),
-    (the_same_noise_in_every_step, _alike),
-    (the_same_noise_in_every_trial, _alike),
-    (one_stream_for_all_purposes, _alike),
-    (means_from_the_stream_of_the_query, _alike),
-    (means_without_noise, _alike),
-    (a_quarter_of_the_noise_in_training, _alike),
+    (noise_faults.a_score_without_noise, _key_of("score")),
+    (noise_faults.a_score_without_noise, _std),
+    (noise_faults.a_score_by_a_public_seed, _key_of("score")),
+    (noise_faults.a_derived_answer_by_a_public_seed, _key_of("derived")),
+    (noise_faults.a_derived_answer_without_noise, _key_of("derived")),
+    (noise_faults.a_query_by_a_public_seed, _key_of("histogram")),
+    (noise_faults.training_by_a_public_seed, _key_of("generator")),
+    (noise_faults.the_entropy_of_the_query_for_the_derived_answer, _key_of("derived")),
+    (noise_faults.the_entropy_is_a_public_constant, _system),
+    (noise_faults.noise_of_half_the_std, _std),
+    (noise_faults.one_noise_for_all_answers, _std),
+    (noise_faults.the_same_noise_in_every_step, _alike),
+    (noise_faults.the_same_noise_in_every_trial, _alike),
+    (noise_faults.one_stream_for_all_purposes, _alike),
+    (noise_faults.means_from_the_stream_of_the_query, _alike),
+    (noise_faults.means_without_noise, _alike),
+    (noise_faults.a_quarter_of_the_noise_in_training, _alike),
 ]
 
 
