@@ -40,8 +40,8 @@ def connected(address: str | None, *, stopping: threading.Event | None = None) -
 
     `stopping` is set when this process was asked to stop: Ray's own processes may then end before it.
     """
-    mine, left, silence = not ray.is_initialized(), threading.Event(), ExitStack()
-    with silence:
+    mine, left = not ray.is_initialized(), threading.Event()
+    with ExitStack() as silence:
         silence.enter_context(quiet())
         where = connect(address)
         if mine:
@@ -53,8 +53,8 @@ def connected(address: str | None, *, stopping: threading.Event | None = None) -
             yield where
         finally:
             left.set()
-            if mine and not _leave():
-                silence.pop_all()  # it goes on leaving, and says so
+            if mine:
+                _leave(silence.pop_all())
 
 
 def connect(address: str | None) -> str:
@@ -130,12 +130,19 @@ def _end(why: str) -> None:
         os._exit(1)
 
 
-def _leave() -> bool:
-    """As ray.shutdown, for at most LEAVE_SECONDS, and whether it ended: it waits a minute where the cluster is gone."""
-    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+def _leave(silence: ExitStack) -> None:
+    """As ray.shutdown, for at most LEAVE_SECONDS: it would wait for a minute where the cluster is gone.
+
+    `silence` is closed when it has ended, however long that takes: it says what it waits for.
+    """
+
+    def leave() -> None:
+        with silence:
+            ray.shutdown()
+
+    leaving = threading.Thread(target=leave, daemon=True)
     leaving.start()
     leaving.join(timeout=LEAVE_SECONDS)
-    return not leaving.is_alive()
 
 
 def _resolved(address: str) -> str:

@@ -20,7 +20,7 @@ def quiet() -> Iterator[None]:
     """Ray and Ray Tune say nothing while this lasts; then these variables and the level of Ray's log are as before."""
     log = logging.getLogger("ray")
     level, before = log.level, {name: os.environ.get(name) for name in (*DEFAULTS, *SWITCHES)}
-    os.environ |= {**DEFAULTS, **os.environ, **SWITCHES}
+    os.environ |= {name: value for name, value in DEFAULTS.items() if name not in os.environ} | SWITCHES
     log.setLevel(logging.CRITICAL)
     try:
         yield

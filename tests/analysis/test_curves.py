@@ -26,7 +26,7 @@ def test_every_line_has_its_name_at_its_end(demo):
     assert titles == {f"{FID}† (lower is better)", f"{CNN}† (higher is better)"}
 
 
-def test_errors_are_drawn_where_there_are_some(roots, make_facts, make_record):
+def test_errors_are_drawn_where_there_are_some(roots):
     (bars,) = [line for ax in curves.figure(table.of_runs(roots())).axes[1:] for line in ax.collections]
     values = [found.records[0].value(CNN) for found in roots()]
     error = np.std(values, ddof=1) / np.sqrt(3)

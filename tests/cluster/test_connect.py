@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from privimage.cluster import connect as module
 from privimage.cluster.connect import _fix, _knock, _resolved
+from privimage.cluster.quiet import SWITCHES
 from privimage.errors import InputError
 
 ROOT = Path(module.__file__).parents[2]
@@ -96,6 +99,33 @@ def test_a_server_that_is_no_ray_head_is_one_line(
 )
 def test_what_ray_says_comes_with_a_fix(error: Exception, says: str) -> None:
     assert says in _fix(error, str(error))
+
+
+def test_ray_is_silent_until_it_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a minute where the cluster is gone, and says so, while the command goes on."""
+    log, gone, left = logging.getLogger("ray"), threading.Event(), threading.Event()
+
+    def shutdown() -> None:
+        gone.wait()
+        left.set()
+
+    monkeypatch.setattr(module, "connect", lambda address: module.HERE)
+    monkeypatch.setattr(module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(module.ray, "shutdown", shutdown)
+    monkeypatch.setattr(module, "LEAVE_SECONDS", 0.1)
+    for name in SWITCHES:
+        monkeypatch.delenv(name, raising=False)
+    before = log.level
+    with module.connected(None):
+        pass
+    assert log.level == logging.CRITICAL and SWITCHES.items() <= os.environ.items()
+    gone.set()
+    assert left.wait(10)
+    for _ in range(100):  # it is closed after that
+        if not SWITCHES.keys() & os.environ.keys():
+            break
+        time.sleep(0.05)
+    assert log.level == before and not SWITCHES.keys() & os.environ.keys()
 
 
 SHADOWED = """

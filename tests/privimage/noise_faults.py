@@ -1,4 +1,7 @@
-"""Faults of where noise comes from, to be planted: each must be seen by tests/privacy/test_noise_keys.py."""
+"""Faults of noise and of where it comes from, to be planted: each must be seen by tests/privacy/test_noise_keys.py.
+
+Some also by a check of the rules (test_privacy_rules.py).
+"""
 
 from __future__ import annotations
 

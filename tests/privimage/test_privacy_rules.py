@@ -17,6 +17,7 @@ import privacy_rules as checks
 import pytest
 import torch
 from known import entropy
+from noise_faults import noise_of_half_the_std, the_same_noise_in_every_step
 from numpy.typing import NDArray
 from privacy_rules import RULES, World, forget_epsilons
 from torch import Tensor
@@ -55,15 +56,6 @@ def test_the_rule_holds(name: str, world: World) -> None:
 
 Patch = pytest.MonkeyPatch
 Array = NDArray[Any]
-
-
-def noise_std_halved(patch: Patch) -> None:
-    real = Event.perturb
-    patch.setattr(
-        Event,
-        "perturb",
-        lambda self, value, *, sensitivity, stream: real(self, value, sensitivity=sensitivity / 2, stream=stream),
-    )
 
 
 def sqrt_k1_dropped(patch: Patch) -> None:
@@ -186,11 +178,6 @@ def noise_of_a_world_of_two(patch: Patch) -> None:
         return real(self) + other
 
     patch.setattr(StepNoise, "take", both)
-
-
-def the_same_noise_in_every_step(patch: Patch) -> None:
-    real = StepNoise.begin
-    patch.setattr(StepNoise, "begin", lambda self, step: real(self, 0))
 
 
 def the_same_noise_in_two_trials(patch: Patch) -> None:
@@ -325,7 +312,7 @@ def a_private_set_shows_its_content(patch: Patch) -> None:
 
 
 FAULTS: list[tuple[Callable[[Patch], None], Callable[[World], None]]] = [
-    (noise_std_halved, checks.rule_1_one_gaussian_over_the_whole_histogram),
+    (noise_of_half_the_std, checks.rule_1_one_gaussian_over_the_whole_histogram),
     (sqrt_k1_dropped, checks.rule_1_one_gaussian_over_the_whole_histogram),
     (uniform_noise, checks.rule_1_one_gaussian_over_the_whole_histogram),
     (the_same_noise_in_every_row, checks.rule_1_one_gaussian_over_the_whole_histogram),
