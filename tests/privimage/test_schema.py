@@ -37,6 +37,10 @@ class Outer(Frozen):
         ({"inner": {}}, r"^name: missing"),
         ({"name": "x", "inner": {"sigma": -1}}, r"^inner\.sigma: got -1; should be greater than 0"),
         ({"name": "x", "inner": {"sigma": float("nan")}}, r"^inner\.sigma: got nan"),
+        (
+            {"naem": "x"},
+            r"^naem: unknown key, did you mean 'name'\?; allowed: .* \(and \d more\)$",
+        ),  # before what is missing
         ({"name": "x", "rows": [{}, {"stepz": 1}]}, r"^rows\.1\.stepz: unknown key, did you mean 'steps'"),
         ({"name": "x", "inner": {"sigma": -1, "steps": "many"}}, r"\(and 1 more\)$"),
         ({"name": "y" * 500, "inner": "z" * 500}, r"^inner: got 'z{50,60}\.\.\.;"),
