@@ -95,8 +95,8 @@ def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> 
 
 
 def _told(model: type[BaseModel], values: Any, error: ValidationError, where: str) -> str:
-    # What is missing comes last: often it is a key that was given, under a name that nobody knows.
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] == "missing")
+    # A key that nobody knows comes first: what is missing is often the same, misspelt.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     path = [short(part) for part in _written(values, first["loc"], missing=first["type"] == "missing")]
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
