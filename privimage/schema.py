@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_serializer,
 )
+from pydantic_core import ErrorDetails
 
 from privimage.errors import InputError
 from privimage.field_types import as_written
@@ -95,8 +96,7 @@ def parse(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> 
 
 
 def _told(model: type[BaseModel], values: Any, error: ValidationError, where: str) -> str:
-    # A key that nobody knows comes first: what is missing is often the same, misspelt.
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    first = _first(error.errors(include_url=False))
     path = [short(part) for part in _written(values, first["loc"], missing=first["type"] == "missing")]
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -113,6 +113,15 @@ def _told(model: type[BaseModel], values: Any, error: ValidationError, where: st
     if not path and not where:  # a rule about several keys, which the message names
         return f"{message}{more}"
     return f"{dotted}: got {in_yaml(first['input'])}; {message}{more}"
+
+
+def _first(errors: list[ErrorDetails]) -> ErrorDetails:
+    """The error that is told; in place of a missing key one beside it that nobody knows, often the same misspelt."""
+    first = errors[0]
+    if first["type"] != "missing":
+        return first
+    unknown = (one for one in errors if one["type"] == "extra_forbidden" and one["loc"][:-1] == first["loc"][:-1])
+    return next(unknown, first)
 
 
 def message_of(error: ValidationError) -> str:
