@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def onto(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
     """The tensor on the device. The CPU does not wait: a GPU reads it by itself, and what works on it comes after."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def held(device: torch.device, array: NDArray[Any]) -> Callable[[NDArray[np.int64]], torch.Tensor]:
+    """What gives the rows of these places on the device. A GPU holds the whole array, and waits for nothing after."""
+    if device.type == "cpu":
+        return lambda index: torch.from_numpy(array[index])
+    whole = onto(device, torch.from_numpy(array))
+    return lambda index: whole.index_select(0, onto(device, torch.from_numpy(index)))
 
 
 @contextmanager

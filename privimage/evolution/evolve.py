@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from privimage.device import tf32
 from privimage.evolution.config import EvolveConfig
 from privimage.evolution.votes import Noisy, See
 from privimage.generators.config import SampleConfig
@@ -55,11 +56,12 @@ class Evolution:
     def _varied(self, parents: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         labels, n = parents.shape[:2]
         config = self.sample.model_copy(update={"start_at": self.config.level(number - 1)})
-        parts = self.generator.to(self.device).eval().vary(
-            parents.reshape(-1, *parents.shape[2:]), torch.arange(labels).repeat_interleave(n), config=config,
-            seed=seed_of(self.seed, number),
-        )  # fmt: skip
-        return np.concatenate(list(parts)).reshape(parents.shape)
+        with tf32(False):
+            parts = self.generator.to(self.device).eval().vary(
+                parents.reshape(-1, *parents.shape[2:]), torch.arange(labels).repeat_interleave(n), config=config,
+                seed=seed_of(self.seed, number),
+            )  # fmt: skip
+            return np.concatenate(list(parts)).reshape(parents.shape)
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.checkpoint import Stateful
+from privimage.device import onto
 from privimage.dpsgd.batch import Batch, Loss, Network
 from privimage.finite import diverged
 from privimage.generators import Shape
@@ -63,12 +64,12 @@ class Adversarial(Generator):
     def batch(self, z: Tensor, y: Tensor, *, training: Training, rng: Numbers) -> Batch:
         """With a wrong label and K fake images of the right one for every example."""
         n, K, N = len(z), training.K, self.n_classes
-        noise = rng.normals(n, K, self.G.z).float().to(z.device)
+        noise = onto(z.device, rng.normals(n, K, self.G.z).float())
         others, y = rng.uniforms(n), y.cpu()
         wrong = torch.where(y == self.null, y, (y + 1 + (others * (N - 1)).long()) % N)
         with torch.no_grad():
-            fake = self.G(noise.flatten(0, 1), y.repeat_interleave(K).to(z.device)).unflatten(0, (n, K))
-        return Batch(each=(z, torch.stack([y, wrong], 1).to(z.device)), drawn=(fake,), K=K)
+            fake = self.G(noise.flatten(0, 1), onto(z.device, y.repeat_interleave(K))).unflatten(0, (n, K))
+        return Batch(each=(z, onto(z.device, torch.stack([y, wrong], 1))), drawn=(fake,), K=K)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:
@@ -142,7 +143,7 @@ class GeneratorFollows(Follower):
             noise, place = rng.normals(2, pairs, G.z).float(), rng.uniforms(pairs)
             label = self.labels[(place * len(self.labels)).long()]
             share = slice(workers.rank, None, workers.size)
-            loss = self._loss(noise[:, share].to(workers.device), label[share].to(workers.device)) / (2 * pairs)
+            loss = self._loss(onto(workers.device, noise[:, share]), onto(workers.device, label[share])) / (2 * pairs)
             gradients = list(torch.autograd.grad(loss, parameters))  # of these alone: F stays as it is
             workers.all_reduce(gradients)
             for p, g in zip(parameters, gradients, strict=True):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from privimage.device import onto
 from privimage.dpsgd.batch import Batch, Loss, Network
 from privimage.errors import InputError
 from privimage.finite import diverged
@@ -21,6 +22,7 @@ from privimage.generators import edm as diffusion
 from privimage.generators.anchors import Anchors
 from privimage.generators.codec import Codec
 from privimage.generators.config import EDM_LEVELS, NoiseLevels
+from privimage.generators.drawing import Drawing
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
 
@@ -42,6 +44,7 @@ class Diffusion(Generator):
         self.edm, self.levels = edm, levels
         self.detail: nn.Module | None = None
         self.anchors: Anchors | None = None
+        self.drawing = Drawing()
 
     @property
     def sigma_data(self) -> float | Tensor:
@@ -84,10 +87,10 @@ class Diffusion(Generator):
         """Batches of encoded images. Where it starts from images, these are `given`, or else anchors."""
         config, rng = config.suited(self.levels), torch.Generator().manual_seed(seed)
         for number, label in enumerate(labels.split(config.batch)):
-            n = torch.randn((len(label), *self.latent_shape), generator=rng).to(self.device)
-            F, here, z = partial(self._drawing, config.detail_below), label.to(self.device), None
+            n = onto(self.device, torch.randn((len(label), *self.latent_shape), generator=rng))
+            F, here, z = partial(self._network, config), onto(self.device, label), None
             if config.start == "anchors":
-                z = self.codec.encode(given[number].to(self.device)) if given else self._start(label, rng)
+                z = self.codec.encode(onto(self.device, given[number])) if given else self._start(label, rng)
             yield diffusion.sample(F, n, here, null=self.null, config=config, sigma_data=self.sigma_data, z=z)
 
     def vary(
@@ -115,9 +118,10 @@ class Diffusion(Generator):
         """Hold them; samplers of `start: anchors` begin there."""
         self.anchors = Anchors(torch.from_numpy(x), torch.from_numpy(y))
 
-    def _drawing(self, detail_below: float, sigma: float) -> nn.Module:
+    def _network(self, config: SampleConfig, sigma: float) -> Network:
         """What draws at this noise level: F, or `detail` where that is low."""
-        return self.F if self.detail is None or sigma >= detail_below else self.detail
+        F = self.F if self.detail is None or sigma >= config.detail_below else self.detail
+        return self.drawing.network(F, size=config.batch) if self.graphs else F
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """With or without `detail` and anchors."""
@@ -162,4 +166,4 @@ def draw(z: Tensor, y: Tensor, *, K: int, edm: EDM, null: int, label_dropout: fl
     noise = rng.normals(n, K, *z.shape[1:]).float()
     dropped = rng.uniforms(n, K) < label_dropout
     label = torch.where(dropped, torch.full((n, K), null), y.cpu()[:, None].expand(n, K))
-    return Batch(each=(z,), drawn=tuple(t.to(z.device) for t in (noise, sigma, label)), K=K)
+    return Batch(each=(z,), drawn=tuple(onto(z.device, t) for t in (noise, sigma, label)), K=K)

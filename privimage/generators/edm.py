@@ -15,6 +15,7 @@ from torch import Tensor
 
 from privimage.dpsgd.batch import Network
 from privimage.generators.config import Precision, SampleConfig
+from privimage.generators.drawing import at_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +52,9 @@ def loss(F: Network, z: Tensor, n: Tensor, sigma: Tensor, label: Tensor, *, edm:
     Where they differ in sigma_data, a coordinate counts in proportion to it: what varies most is seen first.
     """
 
-    def lowered(*inputs: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, torch.bfloat16):
-            return F(*inputs).to(z.dtype)
-
-    network = lowered if edm.precision == "bf16" else F
     s, own = _column(sigma, z), torch.as_tensor(edm.sigma_data)
     weight = (s**2 + own**2) / (s * own) ** 2 * own / own.mean()
-    error = denoise(network, z + s * n, sigma, label, sigma_data=edm.sigma_data) - z
+    error = denoise(at_precision(F, edm.precision), z + s * n, sigma, label, sigma_data=edm.sigma_data) - z
     return (weight * error.square()).flatten(1).mean(1)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import Stateful
+from privimage.device import onto
 from privimage.dpsgd.batch import Batch, Loss
 from privimage.errors import InputError
 from privimage.generators import Shape
@@ -68,6 +69,7 @@ class Generator(nn.Module, ABC):
     """
 
     momentum: ClassVar[float] = 0.9  # of pre-training
+    graphs: bool = False  # whether a GPU may play back what draws (see `privimage.recorded`)
 
     def __init__(self, *, F: nn.Module, codec: Codec, shape: Shape, n_classes: int) -> None:
         super().__init__()
@@ -110,7 +112,7 @@ class Generator(nn.Module, ABC):
 
         Nothing of it may depend on more than one example. Without more: images and labels alone.
         """
-        return Batch(each=(z, y.to(z.device)), K=training.K)
+        return Batch(each=(z, onto(z.device, y)), K=training.K)
 
     @abstractmethod
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:

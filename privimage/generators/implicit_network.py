@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.device import onto
 from privimage.dpsgd.batch import Batch, Loss, Network
 from privimage.generators import Shape
 from privimage.generators.codec import PixelCodec, dct_basis
@@ -91,7 +92,7 @@ class Implicit(OneStep):
         dropped = rng.uniforms(n, K) < training.label_dropout
         label = torch.where(dropped, torch.full((n, K), self.null), y.cpu()[:, None].expand(n, K))
         a, b = (rng.normals(n, K, NOISE).float() for _ in range(2))
-        return Batch(each=(z,), drawn=tuple(t.to(z.device) for t in (label, a, b)), K=K)
+        return Batch(each=(z,), drawn=tuple(onto(z.device, t) for t in (label, a, b)), K=K)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, *, config: SampleConfig, seed: int) -> Iterator[Tensor]:

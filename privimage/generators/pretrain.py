@@ -12,18 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
-from privimage.device import onto, tf32
+from privimage.device import tf32
 from privimage.generators.config import PretrainConfig
+from privimage.generators.descent import Descent
+from privimage.generators.feed import feed
 from privimage.generators.generator import CODEC, FIT_IMAGES, Generator
 from privimage.progress import Tell
 from privimage.workers import Workers
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Seeded:
-    """Random numbers of a seeded generator of torch: for public training, where everybody may know them."""
+    """Random numbers of a seeded generator of torch: for public training, where everybody may know them.
+
+    Uniform ones are on the CPU; normals, of which there are many, are drawn on `device`.
+    """
 
     generator: torch.Generator
+    device: torch.device = CPU
 
     def uniforms(self, *shape: int) -> Tensor:
         """float64 in [0, 1)."""
@@ -31,7 +39,15 @@ class Seeded:
 
     def normals(self, *shape: int) -> Tensor:
         """float32 standard normals."""
-        return torch.randn(shape, generator=self.generator)
+        if self.device == CPU:
+            return torch.randn(shape, generator=self.generator)
+        return torch.randn(shape, generator=self.there, device=self.device)
+
+    @property
+    def there(self) -> torch.Generator:
+        """A generator on `device` with a seed that is drawn on the CPU: so that is all that a checkpoint keeps."""
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        return torch.Generator(self.device).manual_seed(seed)
 
 
 def pretrain(
@@ -61,15 +77,19 @@ def pretrain(
     average, drawn = copy.deepcopy(learned), _draws(len(y), weights)
     parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
     parts.update(follower.parts)
-    loss, steps = generator.loss(config.training), config.steps
-    with tf32(config.precision == "tf32"):
+    descent, steps = Descent(F, adam, loss=generator.loss(config.training), workers=workers), config.steps
+    with (
+        tf32(config.precision == "tf32"),
+        feed(rows, n=len(y), shape=generator.shape, seen=config.images, device=device) as images,
+    ):
         for step in range(checkpoint.restore(parts), steps):
             index, rate = drawn(order, config.batch), _schedule(step, steps)
-            z = generator.codec.encode(onto(device, torch.from_numpy(rows(index))))
-            batch = generator.batch(z, labels[index], training=config.training, rng=Seeded(rng))
-            each = loss(F, *(part[workers.rank :: workers.size] for part in batch.flat()))
-            _descend(F, adam, each.sum() / config.batch, lr=config.lr * rate, workers=workers)
-            follower.after(step, rng=Seeded(rng), rate=rate, workers=workers)
+            x = images(index, following=lambda: drawn(copy.deepcopy(order), config.batch))
+            batch = generator.batch(
+                generator.codec.encode(x), labels[index], training=config.training, rng=Seeded(rng, device)
+            )
+            descent.step(batch, lr=config.lr * rate)
+            follower.after(step, rng=Seeded(rng, device), rate=rate, workers=workers)
             move_average(average, learned, step=step, decay=config.ema)
             checkpoint.save(step + 1, parts)
             progress(step + 1, steps)
@@ -89,16 +109,6 @@ def _found(average: nn.Module, codec: nn.Module) -> dict[str, Tensor]:
     """The weights, and the codec under names of its own."""
     found = average.state_dict() | {CODEC + name: value for name, value in codec.state_dict().items()}
     return {name: tensor.detach().cpu() for name, tensor in found.items()}
-
-
-def _descend(F: nn.Module, adam: torch.optim.Adam, loss: Tensor, *, lr: float, workers: Workers) -> None:
-    """One step down the loss, which is the sum of those of all workers."""
-    for group in adam.param_groups:
-        group["lr"] = lr
-    adam.zero_grad(set_to_none=True)
-    loss.backward()
-    workers.all_reduce([p.grad for p in F.parameters() if p.grad is not None])
-    adam.step()
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from privimage.device import tf32
 from privimage.generators.generator import Generator, SampleConfig
 from privimage.progress import Tell, silent
 
@@ -47,12 +48,12 @@ def draw_block(
     progress: Tell = silent,
 ) -> NDArray[np.uint8]:
     """The block of that number, uint8 [b, C, H, W], of these labels [b]; it follows from no other block."""
-    images, done = [], 0
-    parts = generator.to(device).eval().sample(torch.as_tensor(labels), config=config, seed=block_seed(seed, number))
-    for part in parts:
-        images.append(part.cpu())
-        done += len(part)
-        progress(done, len(labels))
+    images, done, seed = [], 0, block_seed(seed, number)
+    with tf32(False):
+        for part in generator.to(device).eval().sample(torch.as_tensor(labels), config=config, seed=seed):
+            images.append(part.cpu())
+            done += len(part)
+            progress(done, len(labels))
     return torch.cat(images).numpy()
 
 
@@ -80,4 +81,5 @@ def draw_images(
 
 def fit(generator: Generator, public: NDArray[np.uint8], *, config: SampleConfig, device: torch.device) -> None:
     """Fit what of the generator is not trained, such as a codec, to FIT_IMAGES public images [n, C, H, W]."""
-    generator.to(device).eval().fit(public, config=config)
+    with tf32(False):
+        generator.to(device).eval().fit(public, config=config)

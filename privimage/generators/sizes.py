@@ -105,11 +105,16 @@ def _without_storage(make: Make, shape: Shape) -> object:
         return make(shape, 1)
 
 
-def build(size: str, *, shape: Shape, n_classes: int, seed: int) -> Generator:
-    """A freshly initialised generator of that size for images of `shape`; the same for the same seed."""
+def build(size: str, *, shape: Shape, n_classes: int, seed: int, graphs: bool = False) -> Generator:
+    """A freshly initialised generator of that size for images of `shape`; the same for the same seed.
+
+    With `graphs` a GPU plays back what draws images, where its family can.
+    """
     import torch
 
     make = DOOR.load(size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make(shape, n_classes)
+        generator = make(shape, n_classes)
+    generator.graphs = graphs
+    return generator

@@ -68,8 +68,9 @@ class EvolutionPipeline:
         context = self.context
         public, stages, seed = context.public, context.stages, context.seed
         generator = sizes.build(
-            self.config.model.size, shape=context.sensitive.train.shape, n_classes=self.labels, seed=seed
-        )
+            self.config.model.size, shape=context.sensitive.train.shape, n_classes=self.labels, seed=seed,
+            graphs=stages.workers.graphs,
+        )  # fmt: skip
         y = np.random.default_rng((seed, 9)).integers(0, self.labels, len(public))
         inputs = context.inputs.of("public-generator")
 

@@ -66,6 +66,7 @@ class Pipeline:
             shape=self.sensitive.train.shape,
             n_classes=len(self.sensitive.train.classes),
             seed=self.seed,
+            graphs=self.stages.workers.graphs,
         )
         start = self._start()
         self._pretrain(generator, start)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from privimage.data.sets import Images, PrivateSet
+from privimage.device import held, onto
 from privimage.errors import InputError
 from privimage.metrics import paper_classifiers
 from privimage.metrics.variants import CLASSIFIERS, PAPER
@@ -113,14 +114,14 @@ def _train_cnn(
         torch.default_generator.manual_seed(seed)  # the CPU's only, restored on leaving
         net = _cnn(x.shape[1], n_classes).to(device).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast
-    rng = np.random.default_rng(seed)
+    rng, images_at, labels_at = np.random.default_rng(seed), held(device, x), held(device, y)
     adam = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True)
     for step in range(STEPS):
         for group in adam.param_groups:
             group["lr"] = LEARNING_RATE * min(1, 2 * (1 - step / STEPS) + 0.01)
         index = rng.integers(0, len(x), BATCH)
-        images = _shifted(_unit(x[index], device), *rng.integers(0, 2 * SHIFT + 1, 2))
-        loss = functional.cross_entropy(net(images), torch.from_numpy(y[index]).to(device), label_smoothing=0.05)
+        images = _shifted(_unit(images_at(index)), *rng.integers(0, 2 * SHIFT + 1, 2))
+        loss = functional.cross_entropy(net(images), labels_at(index), label_smoothing=0.05)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -136,9 +137,10 @@ def _shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 @torch.no_grad()
 def _predict_cnn(net: nn.Module, images: Images, *, device: torch.device) -> NDArray[np.int64]:
-    parts = [net(_unit(block, device)).argmax(1).cpu().numpy() for block in images.blocks(BLOCK)]
-    return np.concatenate(parts)
+    found = [net(_unit(onto(device, torch.from_numpy(block)))).argmax(1) for block in images.blocks(BLOCK)]
+    guess: NDArray[np.int64] = torch.cat(found).cpu().numpy()
+    return guess
 
 
-def _unit(x: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(x).to(device).float() / 255
+def _unit(x: Tensor) -> Tensor:
+    return x.float() / 255

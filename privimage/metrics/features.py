@@ -27,12 +27,13 @@ from torch.nn import functional
 
 from privimage.data.sets import Images
 from privimage.data.torchvision_shim import import_torchvision
-from privimage.device import tf32
+from privimage.device import onto, tf32
 from privimage.errors import InputError
 from privimage.metrics.efficientnet import load_efficientnet
 from privimage.metrics.variants import NETWORKS
 from privimage.metrics.weights import inception_weights
 
+CPU_BATCH, GPU_BATCH = 64, 1024  # images at a time
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 
 
@@ -42,10 +43,13 @@ def features(
     *,
     network: str,
     device: str | torch.device = "cpu",
-    batch: int = 64,
+    batch: int | None = None,
     weights: Path | None = None,
 ) -> NDArray[np.float32]:
-    """Features float32 [n, d] of images uint8 [n, 1 or 3, h, w]. `weights`: a local file for `inception`."""
+    """Features float32 [n, d] of images uint8 [n, 1 or 3, h, w], so many of them at a time.
+
+    `weights`: a local file for `inception`.
+    """
     if network not in NETWORKS:
         raise InputError(f"feature network '{network}': unknown; known: {', '.join(NETWORKS)}")
     if isinstance(images, np.ndarray):
@@ -53,12 +57,12 @@ def features(
             raise InputError(f"features: expected uint8 [n >= 1, 1 or 3, h, w], got {images.dtype} {images.shape}")
         images = Images(x=images, y=np.zeros(len(images), np.int64))
     embed = _network(network, str(device), weights)  # uint8 [b, 3, h, w] -> float32 [b, d]
-    parts = []
+    parts, where = [], torch.device(device)
     with tf32(False):  # the same numbers on every device
-        for block in images.blocks(batch):
-            x = torch.from_numpy(np.ascontiguousarray(block)).to(device)
-            parts.append(embed(x.expand(-1, 3, -1, -1)).float().cpu().numpy())
-    return np.concatenate(parts)
+        for block in images.blocks(batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)):
+            x = onto(where, torch.from_numpy(np.ascontiguousarray(block)))
+            parts.append(embed(x.expand(-1, 3, -1, -1)).float())
+    return torch.cat(parts).cpu().numpy()
 
 
 @torch.no_grad()

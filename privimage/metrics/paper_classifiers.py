@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.device import held, onto
+
 LR_ITERATIONS, MLP_EPOCHS = 50_000, 1000
 EPOCHS, BATCH, LEARNING_RATE, MOMENTUM, DECAY = 50, 512, 0.1, 0.9, 5e-4
 WIDTH = 64
@@ -82,18 +84,16 @@ def train_resnet9(
         torch.default_generator.manual_seed(seed)
         net = ResNet9(channels=x.shape[1], side=min(x.shape[2:]), n_classes=n_classes).to(device).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rng = np.random.default_rng(seed)
+    rng, images_at, labels_at = np.random.default_rng(seed), held(device, x), held(device, y)
     sgd = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=DECAY)
     steps = max(1, len(x) // BATCH)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, EPOCHS * steps)
     for _ in range(EPOCHS):
         order = rng.permutation(len(x))
         for index in np.array_split(order, steps):
-            images = torch.from_numpy(x[index]).to(device).float() / 255
-            flip = torch.from_numpy(rng.random(len(index)) < 0.5).to(device)[:, None, None, None]
-            loss = functional.cross_entropy(
-                net(torch.where(flip, images.flip(3), images)), torch.from_numpy(y[index]).to(device)
-            )
+            images = images_at(index).float() / 255
+            flip = onto(device, torch.from_numpy(rng.random(len(index)) < 0.5))[:, None, None, None]
+            loss = functional.cross_entropy(net(torch.where(flip, images.flip(3), images)), labels_at(index))
             sgd.zero_grad(set_to_none=True)
             loss.backward()
             sgd.step()

@@ -26,13 +26,13 @@ from rich.table import Table
 
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
-from privimage.dpsgd.recorded import Recorded
 from privimage.dpsgd.static import StaticSum
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.generators.generator import Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
 from privimage.progress import silent
+from privimage.recorded import Recorded
 from privimage.workers import Workers
 
 SETTINGS = (("unet-1.75m", 64, 4), ("unet-27.9m", 16, 8))  # network, examples, draws of each
@@ -48,12 +48,10 @@ def plain(generator: Generator, draws: Batch, *, recorded: bool) -> Step:
     adam = torch.optim.Adam(parameters, lr=1e-9, fused=True)
     sums = [torch.zeros_like(p) for p in parameters]
 
-    def gradients(*rows: torch.Tensor) -> torch.Tensor:
-        value = loss(F, *rows).mean()
-        torch._foreach_copy_(sums, torch.autograd.grad(value, parameters))
-        return value
+    def gradients(*rows: torch.Tensor) -> None:
+        torch._foreach_copy_(sums, torch.autograd.grad(loss(F, *rows).mean(), parameters))
 
-    run = Recorded(gradients, *fields) if recorded else gradients
+    run = Recorded(gradients, *fields, into=sums) if recorded else gradients
 
     def step() -> None:
         run(*fields)
