@@ -14,7 +14,7 @@ from torch import Tensor
 
 WARM = 3  # ordinary calls before: kernels are chosen, and workspaces made, outside of what is recorded
 AGREEMENT = 1e-3  # of the largest value, between what is played and what is run
-Run = Callable[..., None]
+Recordable = Callable[..., None]
 
 
 class Recorded:
@@ -23,7 +23,7 @@ class Recorded:
     A GPU plays it back. On any other device it is run again at every call, in the same memory.
     """
 
-    def __init__(self, run: Run, *inputs: Tensor, into: Sequence[Tensor]) -> None:
+    def __init__(self, run: Recordable, *inputs: Tensor, into: Sequence[Tensor]) -> None:
         """Record it as it runs for these inputs; `into` is left as it was.
 
         Raises ValueError if what is played for other inputs is not what runs for them.
@@ -45,7 +45,7 @@ class Recorded:
         self._play()
 
 
-def _graph(run: Run, inputs: list[Tensor], device: torch.device) -> Callable[[], None]:
+def _graph(run: Recordable, inputs: list[Tensor], device: torch.device) -> Callable[[], None]:
     """What plays `run` of these inputs."""
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
@@ -59,7 +59,7 @@ def _graph(run: Run, inputs: list[Tensor], device: torch.device) -> Callable[[],
     return graph.replay
 
 
-def _made(run: Run, inputs: list[Tensor], into: Sequence[Tensor]) -> Tensor:
+def _made(run: Recordable, inputs: list[Tensor], into: Sequence[Tensor]) -> Tensor:
     """What `run` leaves in `into`, where there was nothing."""
     torch._foreach_zero_(list(into))
     run(*inputs)

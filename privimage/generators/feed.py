@@ -16,8 +16,8 @@ from torch import Tensor
 from privimage.device import onto
 from privimage.generators import Shape
 
-Index = NDArray[np.int64]
-Rows = Callable[[Index], NDArray[np.uint8]]
+Places = NDArray[np.int64]
+Reader = Callable[[Places], NDArray[np.uint8]]
 HELD = 1 / 8  # of the free memory of a GPU: what images may take of it
 BLOCK = 4096  # images that are moved at once
 
@@ -25,47 +25,47 @@ BLOCK = 4096  # images that are moved at once
 class Feed(Protocol):
     """Images uint8 [b, C, H, W] of the places `index`, on the device. `following` tells which are asked for next."""
 
-    def __call__(self, index: Index, *, following: Callable[[], Index]) -> Tensor:
+    def __call__(self, index: Places, *, following: Callable[[], Places]) -> Tensor:
         """See above."""
         ...
 
 
 @contextmanager
-def feed(rows: Rows, *, n: int, shape: Shape, seen: int, device: torch.device) -> Iterator[Feed]:
+def feed(read: Reader, *, n: int, shape: Shape, seen: int, device: torch.device) -> Iterator[Feed]:
     """The feed of n images, of which `seen` are asked for in all, while it is open.
 
     A GPU holds all images, where it has room and each is seen; else they are read while it computes. A CPU reads them
     when they are asked for, as it could compute meanwhile.
     """
     if device.type != "cuda":
-        yield AsAsked(rows, device=device)
+        yield AsAsked(read, device=device)
     elif n <= seen and n * math.prod(shape) <= HELD * torch.cuda.mem_get_info(device)[0]:
-        yield Held(rows, n=n, shape=shape, device=device)
+        yield Resident(read, n=n, shape=shape, device=device)
     else:
-        with ThreadPoolExecutor(1) as reader:
-            yield Ahead(rows, reader=reader, device=device)
+        with ThreadPoolExecutor(1) as thread:
+            yield Ahead(read, thread=thread, device=device)
 
 
 class AsAsked:
     """Reads images when they are asked for."""
 
-    def __init__(self, rows: Rows, *, device: torch.device) -> None:
-        self._rows, self._device = rows, device
+    def __init__(self, read: Reader, *, device: torch.device) -> None:
+        self._read, self._device = read, device
 
-    def __call__(self, index: Index, *, following: Callable[[], Index]) -> Tensor:
+    def __call__(self, index: Places, *, following: Callable[[], Places]) -> Tensor:
         """See Feed."""
-        return onto(self._device, torch.from_numpy(self._rows(index)))
+        return onto(self._device, torch.from_numpy(self._read(index)))
 
 
-class Held:
+class Resident:
     """Holds all images on the device."""
 
-    def __init__(self, rows: Rows, *, n: int, shape: Shape, device: torch.device) -> None:
+    def __init__(self, read: Reader, *, n: int, shape: Shape, device: torch.device) -> None:
         self._x, self._device = torch.empty((n, *shape), dtype=torch.uint8, device=device), device
         for block in np.array_split(np.arange(n), -(-n // BLOCK)):
-            self._x[block[0] : block[-1] + 1] = onto(device, torch.from_numpy(rows(block)))
+            self._x[block[0] : block[-1] + 1] = onto(device, torch.from_numpy(read(block)))
 
-    def __call__(self, index: Index, *, following: Callable[[], Index]) -> Tensor:
+    def __call__(self, index: Places, *, following: Callable[[], Places]) -> Tensor:
         """See Feed."""
         return self._x.index_select(0, onto(self._device, torch.from_numpy(index)))
 
@@ -73,18 +73,18 @@ class Held:
 class Ahead:
     """Reads the images that follow in a thread, while a batch is computed on."""
 
-    def __init__(self, rows: Rows, *, reader: ThreadPoolExecutor, device: torch.device) -> None:
-        self._asked, self._reader = AsAsked(rows, device=device), reader
-        self._next: tuple[Index, Future[Tensor]] | None = None
+    def __init__(self, read: Reader, *, thread: ThreadPoolExecutor, device: torch.device) -> None:
+        self._asked, self._thread = AsAsked(read, device=device), thread
+        self._next: tuple[Places, Future[Tensor]] | None = None
 
-    def __call__(self, index: Index, *, following: Callable[[], Index]) -> Tensor:
+    def __call__(self, index: Places, *, following: Callable[[], Places]) -> Tensor:
         """See Feed."""
         found = self._found(index)
         after = following()
-        self._next = after, self._reader.submit(self._asked, after, following=following)
+        self._next = after, self._thread.submit(self._asked, after, following=following)
         return found
 
-    def _found(self, index: Index) -> Tensor:
+    def _found(self, index: Places) -> Tensor:
         if self._next is not None and np.array_equal(self._next[0], index):
             return self._next[1].result()
         return self._asked(index, following=lambda: index)

@@ -70,18 +70,14 @@ def pretrain(
     """
     learned, F, device = generator.to(workers.device).learned.train(), generator.F, workers.device
     generator.codec.adapt(rows(np.random.default_rng((seed, 12)).choice(len(y), size=FIT_IMAGES, p=weights)))
-    order = np.random.default_rng((seed, 1))
-    rng, labels = torch.Generator().manual_seed(seed), torch.from_numpy(y)
+    order, rng, labels = np.random.default_rng((seed, 1)), torch.Generator().manual_seed(seed), torch.from_numpy(y)
     adam = torch.optim.Adam(F.parameters(), lr=config.lr, betas=(generator.momentum, 0.99), fused=True)
     follower = generator.follower(config.follow, labels=labels.unique().tolist())
     average, drawn = copy.deepcopy(learned), _draws(len(y), weights)
-    parts: dict[str, Stateful] = {"F": F, "adam": adam, "average": average, "order": order, "rng": rng}
-    parts.update(follower.parts)
+    parts: dict[str, Stateful] = dict(F=F, adam=adam, average=average, order=order, rng=rng, **follower.parts)
     descent, steps = Descent(F, adam, loss=generator.loss(config.training), workers=workers), config.steps
-    with (
-        tf32(config.precision == "tf32"),
-        feed(rows, n=len(y), shape=generator.shape, seen=config.images, device=device) as images,
-    ):
+    source = feed(rows, n=len(y), shape=generator.shape, seen=config.images, device=device)
+    with tf32(config.precision == "tf32"), source as images:
         for step in range(checkpoint.restore(parts), steps):
             index, rate = drawn(order, config.batch), _schedule(step, steps)
             x = images(index, following=lambda: drawn(copy.deepcopy(order), config.batch))

@@ -57,8 +57,8 @@ FOLDERS = {
     "privacy": {"data.sets"},
     "data": set(),
     "stores": {"privacy", "data.sets"},
-    "generators": {"checkpoint", "workers", "dpsgd.batch"},
-    "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers"},
+    "generators": {"checkpoint", "workers", "dpsgd.batch", "recorded"},
+    "dpsgd": {"privacy", "data.sets", "generators", "checkpoint", "workers", "recorded"},
     "metrics": {"privacy", "data"},
     "methods": {
         "privacy", "data", "stores", "generators", "dpsgd", "stages", "query", "semantics", "shared_answer",

@@ -16,6 +16,8 @@ PROTOCOL = {
     "anchors",
     "codec",
     "config",
+    "descent",
+    "feed",
     "generator",
     "pretrain",
     "sampler",

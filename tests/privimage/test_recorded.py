@@ -17,7 +17,7 @@ from privimage.generators.generator import Generator
 from privimage.generators.pretrain import Seeded, pretrain
 from privimage.generators.sampler import draw_images
 from privimage.progress import silent
-from privimage.recorded import Recorded, Run
+from privimage.recorded import Recordable, Recorded
 from privimage.workers import Workers
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_training_and_drawing_are_what_they_are_without(size: str, pictures: tup
 class Once:
     """In the place of Recorded: runs, and compares nothing."""
 
-    def __init__(self, run: Run, *inputs: Tensor, into: object) -> None:
+    def __init__(self, run: Recordable, *inputs: Tensor, into: object) -> None:
         run(*inputs)
 
     def __call__(self, *inputs: Tensor) -> None: ...
@@ -123,8 +123,8 @@ def test_feeds_give_the_same_images(pictures: tuple[np.ndarray, np.ndarray]) -> 
     with ThreadPoolExecutor(1) as reader:
         feeds = (
             feed.AsAsked(x.__getitem__, device=CPU),
-            feed.Held(x.__getitem__, n=len(x), shape=SHAPE, device=CPU),
-            feed.Ahead(x.__getitem__, reader=reader, device=CPU),
+            feed.Resident(x.__getitem__, n=len(x), shape=SHAPE, device=CPU),
+            feed.Ahead(x.__getitem__, thread=reader, device=CPU),
         )
         for images in feeds:
             for now, then in zip(asked, [*asked[2:], *asked[:2]], strict=True):  # others than were foretold come too
@@ -136,11 +136,11 @@ def test_reading_ahead_moves_no_draw(pictures: tuple[np.ndarray, np.ndarray], mo
     foretold: list[bool] = []
 
     @contextmanager
-    def ahead(rows: feed.Rows, **of: object) -> Iterator[feed.Feed]:
+    def ahead(rows: feed.Reader, **of: object) -> Iterator[feed.Feed]:
         with ThreadPoolExecutor(1) as reader:
-            images, last = feed.Ahead(rows, reader=reader, device=CPU), [np.zeros(0)]
+            images, last = feed.Ahead(rows, thread=reader, device=CPU), [np.zeros(0)]
 
-            def give(index: feed.Index, *, following: Callable[[], feed.Index]) -> Tensor:
+            def give(index: feed.Places, *, following: Callable[[], feed.Index]) -> Tensor:
                 foretold.append(np.array_equal(last[0], index))
                 last[0] = following()
                 return images(index, following=following)
