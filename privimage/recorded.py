@@ -14,7 +14,7 @@ from torch import Tensor
 
 WARM = 3  # ordinary calls before: kernels are chosen, and workspaces made, outside of what is recorded
 AGREEMENT = 1e-3  # of the largest value, between what is played and what is run
-Recordable = Callable[..., None]
+Recordable = Callable[..., object]  # that gives nothing back but by what it writes to
 
 
 class Recorded:
@@ -45,7 +45,7 @@ class Recorded:
         self._play()
 
 
-def _graph(run: Recordable, inputs: list[Tensor], device: torch.device) -> Callable[[], None]:
+def _graph(run: Recordable, inputs: list[Tensor], device: torch.device) -> Callable[[], object]:
     """What plays `run` of these inputs."""
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))

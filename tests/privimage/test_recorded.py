@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from privimage.dpsgd.batch import Network
 from privimage.generators import descent, edm, feed, sizes
 from privimage.generators.config import PretrainConfig, SampleConfig
 from privimage.generators.generator import Generator
@@ -112,7 +113,11 @@ def test_nothing_of_a_step_depends_on_values(size: str, monkeypatch: pytest.Monk
 def test_what_depends_on_values_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descent, "Recorded", Once)
     real = edm.denoise
-    monkeypatch.setattr(edm, "denoise", lambda F, x, sigma, *rest, **known: real(F, x, sigma * float(sigma[0]), *rest))
+
+    def of_values(F: Network, x: Tensor, sigma: Tensor, label: Tensor, *, sigma_data: float | Tensor) -> Tensor:
+        return real(F, x, sigma * float(sigma[0]), label, sigma_data=sigma_data)
+
+    monkeypatch.setattr(edm, "denoise", of_values)
     with pytest.raises((RuntimeError, NotImplementedError, TypeError), match="meta"):
         on_meta("dct-mlp-192")
 
@@ -140,7 +145,7 @@ def test_reading_ahead_moves_no_draw(pictures: tuple[np.ndarray, np.ndarray], mo
         with ThreadPoolExecutor(1) as reader:
             images, last = feed.Ahead(rows, thread=reader, device=CPU), [np.zeros(0)]
 
-            def give(index: feed.Places, *, following: Callable[[], feed.Index]) -> Tensor:
+            def give(index: feed.Places, *, following: Callable[[], feed.Places]) -> Tensor:
                 foretold.append(np.array_equal(last[0], index))
                 last[0] = following()
                 return images(index, following=following)
