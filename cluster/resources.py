@@ -30,7 +30,7 @@ class Share(Frozen):
     cpu: float = Field(default=1, gt=0)  # cores of each
     gpu: float = Field(default=0, ge=0)  # GPUs of each; a part of one is allowed
     memory: float | None = Field(default=None, gt=0, exclude_if=is_null)  # GiB that Ray sets aside for each
-    cuda_graphs: bool = False  # on GPUs a step of DP-SGD is recorded once and played back (rounding may differ)
+    cuda_graphs: bool = False  # GPUs play back training and sampler, recorded once (rounding may differ)
 
     @model_validator(mode="after")
     def _of_gpus(self) -> Self:

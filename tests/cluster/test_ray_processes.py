@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ def test_only_the_processes_of_that_folder_are_found(tmp_path: Path) -> None:
 
     def start(**given: Any) -> subprocess.Popen[bytes]:
         told = {"PATH": os.environ["PATH"], **given.pop("env", {})}
-        return subprocess.Popen(["bash", "-c", "exec -a ray::ImplicitFunc sleep 60"], env=told, **given)
+        begun = subprocess.Popen(["bash", "-c", "exec -a ray::ImplicitFunc sleep 60"], env=told, **given)
+        deadline = time.monotonic() + 30
+        while not Path(f"/proc/{begun.pid}/cmdline").read_bytes().startswith(b"ray::"):  # it is bash at first
+            assert begun.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        return begun
 
     with (mine / "log").open("w") as log:
         ours = [start(env={"RAY_TMPDIR": str(mine / "ray")}), start(stdout=log)]
