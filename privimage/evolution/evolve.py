@@ -56,7 +56,7 @@ class Evolution:
     def _varied(self, parents: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         labels, n = parents.shape[:2]
         config = self.sample.model_copy(update={"start_at": self.config.level(number - 1)})
-        with tf32(False):
+        with tf32(config.precision == "tf32"):
             parts = self.generator.to(self.device).eval().vary(
                 parents.reshape(-1, *parents.shape[2:]), torch.arange(labels).repeat_interleave(n), config=config,
                 seed=seed_of(self.seed, number),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from privimage.errors import InputError
 from privimage.schema import Frozen
 
-Precision = Literal["fp32", "tf32", "bf16"]  # of the network's activations in training; weights stay float32
+Precision = Literal["fp32", "tf32", "bf16"]  # of the network's activations; weights stay float32
+AS_BEFORE: dict[str, Any] = {"sample.precision": "fp32"}  # what keys of images that were drawn do not have
 LAST = 0.7  # of the noise level at which an anchor starts: that of its last step at most
 COEFFICIENTS = 16  # per side, of dct_mlp: a 28x28 digit through this low pass keeps its look
 
@@ -45,6 +46,7 @@ class SampleConfig(Frozen):
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
     candidates: int = Field(default=1, ge=1, le=1000)  # of a GAN, of which the discriminator takes one for an image
+    precision: Precision = "fp32"  # of activations of the diffusion
     batch: int = Field(default=500, ge=1, le=100_000)  # images at a time
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from privimage.generators import edm as diffusion
 from privimage.generators.anchors import Anchors
 from privimage.generators.codec import Codec
 from privimage.generators.config import EDM_LEVELS, NoiseLevels
-from privimage.generators.drawing import Drawing
+from privimage.generators.drawing import Drawing, at_precision
 from privimage.generators.edm import EDM
 from privimage.generators.generator import FIT_IMAGES, Generator, Numbers, SampleConfig, Training
 
@@ -121,7 +121,9 @@ class Diffusion(Generator):
     def _network(self, config: SampleConfig, sigma: float) -> Network:
         """What draws at this noise level: F, or `detail` where that is low."""
         F = self.F if self.detail is None or sigma >= config.detail_below else self.detail
-        return self.drawing.network(F, size=config.batch) if self.graphs else F
+        if self.graphs:
+            return self.drawing.network(F, size=config.batch, precision=config.precision)
+        return at_precision(F, config.precision)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """With or without `detail` and anchors."""

@@ -53,12 +53,12 @@ class Drawing:
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Played] = {}
 
-    def network(self, F: nn.Module, *, size: int) -> Played:
-        """F played back, of batches of at most `size` rows."""
+    def network(self, F: nn.Module, *, size: int, precision: Precision) -> Played:
+        """F at that precision played back, of batches of at most `size` rows."""
         first = next(F.parameters())
-        name = (id(F), first.data_ptr(), first.device, size)  # what is recorded knows where weights lie
+        name = (id(F), first.data_ptr(), first.device, size, precision)  # what is recorded knows where weights lie
         if name not in self._made:
-            self._made[name] = Played(F, size=size)
+            self._made[name] = Played(at_precision(F, precision), size=size)
         return self._made[name]
 
 

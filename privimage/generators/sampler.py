@@ -49,7 +49,7 @@ def draw_block(
 ) -> NDArray[np.uint8]:
     """The block of that number, uint8 [b, C, H, W], of these labels [b]; it follows from no other block."""
     images, done, seed = [], 0, block_seed(seed, number)
-    with tf32(False):
+    with tf32(config.precision == "tf32"):
         for part in generator.to(device).eval().sample(torch.as_tensor(labels), config=config, seed=seed):
             images.append(part.cpu())
             done += len(part)
@@ -81,5 +81,5 @@ def draw_images(
 
 def fit(generator: Generator, public: NDArray[np.uint8], *, config: SampleConfig, device: torch.device) -> None:
     """Fit what of the generator is not trained, such as a codec, to FIT_IMAGES public images [n, C, H, W]."""
-    with tf32(False):
+    with tf32(config.precision == "tf32"):
         generator.to(device).eval().fit(public, config=config)

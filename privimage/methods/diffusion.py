@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from privimage.errors import InputError
 from privimage.generators import Shape, sizes
+from privimage.generators.config import AS_BEFORE
 from privimage.means.config import COUNTED
 from privimage.means.config import STAGES as MEANS
 from privimage.methods import in_vain
@@ -103,6 +104,7 @@ class DiffusionMethod(Method):
         model = Stage(
             kind="model", fields=self.drawing, world=("public", "seed"), share="sample",
             without=self.undrawn if two else (*self.undrawn, "sample.detail_below"),
+            since=AS_BEFORE,
             fix=f"{DRAWN} or method.sample.sigma_max",
         )  # fmt: skip
         samples = Stage(kind="samples", fields=("samples",), world=("seed",), fix=DRAWN, share="sample")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from privimage.errors import InputError
 from privimage.evolution.config import EvolveConfig
 from privimage.generators import Shape, sizes
-from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.generators.config import AS_BEFORE, PretrainConfig, SampleConfig
 from privimage.methods.config import ModelConfig
 from privimage.methods.context import Context
 from privimage.methods.declared import Ask, Stage
@@ -80,6 +80,7 @@ class EvolutionMethod(Method):
                 kind="candidates",
                 fields=("evolve.first", "sample"),
                 without=UNREAD,
+                since=AS_BEFORE,
                 world=("seed",),
                 after=("public-generator",),
                 fix=FIX,
@@ -89,12 +90,21 @@ class EvolutionMethod(Method):
                 kind="votes",
                 fields=("evolve", "sample"),
                 without=UNREAD,
+                since=AS_BEFORE,
                 world=("sensitive", "public", "seed", "draw"),
                 asks=Ask(purpose="votes", steps="evolve.rounds"),
                 fix=FIX,
                 share="finetune",
             ),
-            Stage(kind="model", fields=("sample",), without=OTHERS, world=("public", "seed"), fix=FIX, share="sample"),
+            Stage(
+                kind="model",
+                fields=("sample",),
+                without=OTHERS,
+                since=AS_BEFORE,
+                world=("public", "seed"),
+                fix=FIX,
+                share="sample",
+            ),
             Stage(kind="samples", fields=("samples",), world=("seed",), fix=FIX, share="sample"),
         )
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from privimage.dpsgd.batch import Network
@@ -79,8 +80,26 @@ def test_training_and_drawing_are_what_they_are_without(size: str, pictures: tup
     for generator in (plain, played):
         generator.keep_detail()
     config = SampleConfig(steps=3, batch=4, guidance=1.0, detail_below=1.0)  # the last batch is short
-    one, other = (draw_images(g, n=7, config=config, seed=3, device=CPU)[0] for g in (plain, played))
-    assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
+    one, other = (drawn(generator, config) for generator in (plain, played))
+    assert np.abs(one - other).max() <= 1
+
+
+def drawn(generator: Generator, config: SampleConfig) -> NDArray[np.int64]:
+    return draw_images(generator, n=7, config=config, seed=3, device=CPU)[0].astype(np.int64)
+
+
+@pytest.mark.parametrize("size", ["dct-mlp-192", "unet-xs"])
+def test_drawing_at_another_precision_is_another_and_played_the_same(
+    size: str, pictures: tuple[np.ndarray, np.ndarray]
+) -> None:
+    plain, played = (trained(size, pictures, graphs=graphs)[0] for graphs in (False, True))
+    played.load_state_dict(plain.state_dict())
+    exact = SampleConfig(steps=3, batch=4)
+    half = exact.model_copy(update={"precision": "bf16"})
+    of_half, of_exact = drawn(plain, half), drawn(plain, exact)
+    assert (of_half != of_exact).any() and np.abs(of_half - of_exact).mean() < 8
+    assert np.abs(drawn(played, half) - of_half).max() <= 1
+    assert np.abs(drawn(played, exact) - of_exact).max() <= 1, "what was recorded at one is not played at the other"
 
 
 class Once:
