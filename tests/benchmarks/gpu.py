@@ -27,7 +27,7 @@ from rich.table import Table
 from privimage.dpsgd.batch import Batch
 from privimage.dpsgd.noise import StepNoise, StreamNoiseOptimizer
 from privimage.dpsgd.static import StaticSum
-from privimage.generators.config import PretrainConfig, SampleConfig
+from privimage.generators.config import Precision, PretrainConfig, SampleConfig
 from privimage.generators.generator import Generator
 from privimage.generators.pretrain import pretrain
 from privimage.generators.sampler import draw_images
@@ -126,27 +126,46 @@ def table_of_steps(size: str, n: int, K: int, *, options: argparse.Namespace) ->
     return table
 
 
-def pretrained(size: str, *, device: str, precision: str, images: int) -> float:
+def pretrained(size: str, *, device: str, precision: Precision, images: int, graphs: bool) -> float:
     """Images a second of pre-training, codec and average included."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (4096, *steps.SHAPE), dtype=np.uint8), rng.integers(0, 10, 4096)
-    generator, workers = steps.build(size, device, "fp32"), Workers.alone(device)
-    config = PretrainConfig(images=images, batch=256, precision=precision)  # type: ignore[arg-type]
+    generator, workers = steps.build(size, device, "fp32"), Workers.alone(device, graphs=graphs)
+    config = PretrainConfig(images=images, batch=256, precision=precision)
     run = partial(pretrain, generator, x.__getitem__, y, weights=None, seed=0, workers=workers, progress=silent)
-    run(config=config.model_copy(update={"images": 512}))
-    start = time.perf_counter()
-    run(config=config)
-    return images / (time.perf_counter() - start)
+    return rate(lambda n: run(config=config.model_copy(update={"images": n})), images, first=512)
 
 
-def sampled(size: str, *, device: str, n: int) -> float:
+def sampled(size: str, *, device: str, precision: Precision, n: int, graphs: bool) -> float:
     """Images a second of the sampler: 16 steps, with guidance."""
     generator = steps.build(size, device, "fp32")
-    draw = partial(draw_images, generator, config=SampleConfig(steps=16, guidance=1.2), seed=0)
-    draw(n=min(n, 64), device=torch.device(device))
+    generator.graphs = graphs
+    config = SampleConfig(steps=16, guidance=1.2, precision=precision)
+    draw = partial(draw_images, generator, config=config, seed=0, device=torch.device(device))
+    return rate(lambda n: draw(n=n), n, first=64)
+
+
+def rate(run: Callable[[int], object], n: int, *, first: int) -> float:
+    """Of n a second, after a few that choose kernels. A recording is made anew, as it is in every stage."""
+    run(min(n, first))
     start = time.perf_counter()
-    draw(n=n, device=torch.device(device))
+    run(n)
     return n / (time.perf_counter() - start)
+
+
+def table_of_stages(size: str, *, options: argparse.Namespace) -> Table:
+    """Pre-training and sampler, eager and played back, at both precisions."""
+    device, cpu = options.device, options.device == "cpu"
+    title = f"{size} at {steps.SHAPE[1]} px: whole stages on {steps.machine(device)}, images/s"
+    precisions = [*dict.fromkeys(("fp32", options.precision))]
+    table = Table("stage", *precisions, title=title)
+    trained = partial(pretrained, size, device=device, images=2_048 if cpu else 50_000)
+    drawn = partial(sampled, size, device=device, n=128 if cpu else 4_000)
+    for name, graphs in (("eager", False), *(() if cpu else (("recorded", True),))):
+        for stage, made in (("pre-training", trained), ("sampler, 16 steps, guidance", drawn)):
+            rates = [f"{made(precision=precision, graphs=graphs):,.0f}" for precision in precisions]
+            table.add_row(f"{stage}, {name}", *rates)
+    return table
 
 
 def main() -> None:
@@ -164,11 +183,7 @@ def main() -> None:
     console, settings = Console(width=None if sys.stdout.isatty() else 120), SMALL if cpu else SETTINGS
     for size, n, K in settings:
         console.print(table_of_steps(size, n, K, options=options))
-    first, images = settings[0][0], 2_048 if cpu else 100_000
-    rate = pretrained(first, device=options.device, precision=options.precision, images=images)
-    console.print(f"pre-training of {first} at {steps.SHAPE[1]} px: {rate:,.0f} images/s")
-    drawn = sampled(first, device=options.device, n=128 if cpu else 8_000)
-    console.print(f"sampler of {first}, 16 steps, guidance: {drawn:,.0f} images/s")
+    console.print(table_of_stages(settings[0][0], options=options))
 
 
 if __name__ == "__main__":
