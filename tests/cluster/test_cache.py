@@ -191,6 +191,7 @@ def test_without_its_actor_the_store_has_it_all(tmp_path: Path, actor: Any) -> N
     assert len(builders(tmp_path)) == 1
 
 
+@pytest.mark.thorough
 def test_an_actor_that_dies_during_a_build_loses_nothing(tmp_path: Path, local_ray: None) -> None:
     dying = start_cache(f"dying-{time.monotonic_ns()}")
     pending = fetch.remote(tmp_path, dying, seconds=2)
@@ -282,6 +283,7 @@ def test_what_is_not_built_here_is_claimed_and_moves_the_trial(tmp_path: Path, a
     assert driver.fetch("kind", key, never)[1] == wrong.fetch("kind", key, never)[1] == "hit"
 
 
+@pytest.mark.thorough
 def test_a_gpu_is_not_held_for_long_while_another_builds(tmp_path: Path, actor: Any) -> None:
     store, key = FileStore(tmp_path), key_of(tmp_path)
     assert ray.get(actor.claim.remote(lease_of(tmp_path), 0.0))[0] == "build"

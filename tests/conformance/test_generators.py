@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -51,35 +51,42 @@ PRIVATE = Training(K=2, label_dropout=0.5, P_mean=0.3)
 TUNE = FinetuneConfig(K=2, optimizer="adam", lr=1e-3)
 
 
-@cache
 def fitting(make: Make, channels: int) -> Shape:
     """The smallest images that it makes, of 8 pixels or more, of 2 at the coarsest level: attention has a choice."""
+    return _smallest(make, channels)[0]
+
+
+def parameters_of(make: Make) -> int:
+    return _smallest(make, 1)[1]
+
+
+@cache
+def _smallest(make: Make, channels: int) -> tuple[Shape, int]:
     levels = len(getattr(make, "multipliers", (1,)))
     for side in (side for side in (8, 16, 32) if side >> (levels - 1) >= 2):
         try:
             with torch.device("meta"):
-                make((channels, side, side), LABELS)
+                made = make((channels, side, side), LABELS)
         except InputError:
             continue
-        return channels, side, side
+        return (channels, side, side), sum(p.numel() for p in made.parameters())
     raise AssertionError("makes neither images of 8 nor of 32 pixels")
-
-
-@cache
-def parameters_of(make: Make) -> int:
-    with torch.device("meta"):
-        return sum(p.numel() for p in make(fitting(make, 1), LABELS).parameters())
 
 
 ALIKE = ("gan-s-10", "unet-s")  # small too, and of one make with a smaller one
 
 
-def members(*, most: int, at_all: float = float("inf")) -> Any:
-    """A test for every name of the door, slow for those of more parameters, none for those of still more."""
+def members(*, most: int, at_all: float = float("inf"), quick: Collection[str] = ()) -> Any:
+    """A test for every name of the door, slow for those of more parameters, none for those of still more.
+
+    Where some are `quick`, the others are thorough.
+    """
     made = {name: parameters_of(sizes.DOOR.load(name)) for name in sizes.DOOR.names()}
 
     def marks(name: str) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.slow] * (made[name] > most) + [pytest.mark.thorough] * (name in ALIKE)
+        return [pytest.mark.slow] * (made[name] > most) + [pytest.mark.thorough] * (
+            name not in quick if quick else name in ALIKE
+        )
 
     names = [name for name, n in made.items() if n <= at_all]
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in names])
@@ -289,7 +296,7 @@ def test_every_member(name: str, check: Callable[[Make], None]) -> None:
     check(sizes.DOOR.load(name))
 
 
-@members(most=1_000_000, at_all=120e6)  # a quarter of a billion needs 17 GB
+@members(most=1_000_000, at_all=120e6, quick=("dct-mlp-192", "unet-xs", "gan-xs"))  # a quarter of a billion needs 17 GB
 def test_training_is_keyed(name: str) -> None:
     training_is_keyed(sizes.DOOR.load(name))
 
@@ -311,7 +318,7 @@ OTHERWISE = {  # images and learning rate: the paper's, or it may end in black; 
 }
 
 
-@members(most=1_000_000, at_all=12e6)  # larger ones learn too slowly on a CPU
+@members(most=1_000_000, at_all=12e6, quick=("dct-mlp-192",))  # larger ones learn too slowly on a CPU
 def test_labels_are_obeyed_after_training(name: str) -> None:
     """On images that their labels tell apart at a glance."""
     generator = new(sizes.DOOR.load(name), moved=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from method_runs import ALL, BUDGET, PUBLIC, SENSITIVE, VALUES, configured, see_little
+from quick import these
 
 from privimage import histogram, shared_answer
 from privimage.dpsgd.noise import StreamNoiseOptimizer
@@ -118,7 +119,7 @@ def asks_what_it_declares(name: str, root: Path, draws: list[tuple[float, int]])
         assert record.epsilon_alone <= BUDGET.epsilon
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", these(("privimage+d", "privimage+m", "pe", "dpgan", "real"), ALL))
 def test_what_is_declared_is_drawn_and_charged(name: str, tmp_path: Path, draws: list[tuple[float, int]]) -> None:
     asks_what_it_declares(name, tmp_path, draws)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toys
+from quick import first, these
 
 from privimage import metrics
 from privimage.data.sets import PARTS, Part, PrivateSet
@@ -26,9 +27,8 @@ from privimage.privacy.looks import Seen
 from privimage.run_trial import run
 
 NAMES = tuple(metrics.names())
-EVERY = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.thorough] * ("paper-" in name)) for name in NAMES]
-)
+QUICK = {name.partition("[")[0]: name for name in reversed(NAMES) if "paper-" not in name}  # one of each family
+EVERY = pytest.mark.parametrize("name", these(QUICK.values(), NAMES))
 FREE, NOISY = tuple(metrics.names(noisy=False)), tuple(metrics.names(noisy=True))
 SCORE = Event(purpose="score", split="validation", sigma=1.0)
 REAL_EMBED, REAL_LOGITS = MetricContext._embed, MetricContext.logits
@@ -133,7 +133,7 @@ def test_the_ledger_holds_what_is_declared(name: str, tmp_path: Path) -> None:
     assert metric.non_private == bool(looks) and metric.share == family.share
 
 
-@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize("name", first(NOISY))
 def test_a_noisy_score_draws_its_noise_from_the_entropy(name: str) -> None:
     values = [value(name, context(), entropy=i) for i in range(5)]
     assert len(set(values)) == 5 and values[0] == value(name, context(), entropy=0)

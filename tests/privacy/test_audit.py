@@ -166,6 +166,7 @@ def an_example_counts_four_times(patch: Patch) -> None:
         an_example_counts_four_times,
     ],
 )
+@pytest.mark.thorough
 def test_the_audit_sees_the_fault(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         fault(patch)

@@ -154,6 +154,7 @@ def _seconds(at: str) -> float:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.thorough
 def test_a_listing_does_not_tell_the_number_of_trials(one: RunFolder, many: RunFolder) -> None:
     assert [len(records.load(folder.internal_records)) for folder in (one, many)] == [1, MANY]
     no_trace_of_the_number(one, many)
@@ -164,6 +165,7 @@ def test_a_listing_does_not_tell_the_number_of_trials(one: RunFolder, many: RunF
     late.unlink()
 
 
+@pytest.mark.thorough
 def test_a_selection_ends_in_its_winner_alone(many: RunFolder, values: dict[str, Any], tmp_path: Path) -> None:
     row, winner = sorted(records.load(many.records), key=lambda record: record.role)
     everyone = records.load(many.internal_records)

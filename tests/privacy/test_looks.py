@@ -166,6 +166,7 @@ def metrics_do_not_ask(patch: Patch) -> None:
 
 
 @pytest.mark.parametrize("fault", [nothing_is_written, one_line_for_all_sweeps, a_line_a_trial, metrics_do_not_ask])
+@pytest.mark.thorough
 def test_the_fault_is_seen(fault: Callable[[Patch], None], world: World, monkeypatch: Patch) -> None:
     fault(monkeypatch)
     with pytest.raises(AssertionError):

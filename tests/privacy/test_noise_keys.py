@@ -259,6 +259,7 @@ FAULTS: list[tuple[Callable[[Patch], None], Check]] = [
 @pytest.mark.parametrize(
     ("fault", "check"), FAULTS, ids=[f"{fault.__name__}-{check.__name__}" for fault, check in FAULTS]
 )
+@pytest.mark.thorough
 def test_the_fault_is_seen(
     fault: Callable[[Patch], None],
     check: Check,

@@ -171,6 +171,7 @@ def spaces(draw: st.DrawFn) -> Sweep:
 
 @given(sweep=spaces())
 @settings(max_examples=40, deadline=None)
+@pytest.mark.thorough
 def test_a_space_that_is_tried_whole_is_billed_to_the_question(sweep: Sweep) -> None:
     if sweep.trials == 0:
         sweep = sweep.model_copy(update={"search": {}, "trials": 1})  # one trial, of the sweep's own method
@@ -179,6 +180,7 @@ def test_a_space_that_is_tried_whole_is_billed_to_the_question(sweep: Sweep) -> 
 
 @given(sweep=spaces(), trials=st.integers(1, 6), data=st.data())
 @settings(max_examples=20, deadline=None)
+@pytest.mark.thorough
 def test_fewer_trials_than_settings_never_ask_more_than_is_billed(sweep: Sweep, trials: int, data: Any) -> None:
     sweep = sweep.model_copy(update={"trials": trials})
     bill = bill_of(sweep, asked_sigma=every(sweep, ASKED))
@@ -307,6 +309,7 @@ def rows_twice(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "plant", [forget("finetune.lr"), forget("sample.guidance"), one_seed, rows_for_free, rows_twice]
 )
+@pytest.mark.thorough
 def test_a_wrong_count_is_seen(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     search = {"method.finetune.lr": {"choice": [0.3, 0.2]}, "method.sample.guidance": {"choice": [1.2, 0.5]}}
     others = ["privimage+d", {"method": "privimage+d", "set": {"method.finetune.lr": 0.7}}]

@@ -276,6 +276,7 @@ FAULTS: list[tuple[Callable[[Patch, bool], None], Callable[[Path], None]]] = [
 
 @pytest.mark.parametrize("forged", [False, True], ids=["honest", "forged"])
 @pytest.mark.parametrize(("fault", "check"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+@pytest.mark.thorough
 def test_the_fault_is_seen(
     fault: Callable[[Patch, bool], None],
     check: Callable[[Path], None],

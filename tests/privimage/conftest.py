@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_trials
 import torch
 import toys
 
@@ -64,15 +63,12 @@ def tiny() -> Callable[..., Generator]:
 
 
 @pytest.fixture(scope="session")
-def pair(
-    tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet, tiny_values: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def pair(tmp_path_factory: pytest.TempPathFactory, sensitive: PrivateSet) -> dict[str, Any]:
     """What two processes did at once (two_processes.py): ledger, store, and a group of two workers.
 
     They are forks of a fresh one, whose hash seed is another than that of this one.
     """
     folder = tmp_path_factory.mktemp("pair")
-    tiny_trials.write(folder / "tiny", tiny_values())
     np.savez(folder / "sensitive.npz", x=sensitive.x, y=sensitive.y)
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     done = subprocess.run(

@@ -230,6 +230,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "stage"), FAULTS, ids=[f"{fault.__name__}-{stage}" for fault, stage in FAULTS])
+@pytest.mark.thorough
 def test_the_check_sees_the_fault(bench: Bench, fault: Callable[[Patch], None], stage: str, monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         fault(patch)

@@ -14,7 +14,10 @@ Forks = Callable[..., dict[str, Any]]
 SIGMA, CLIP, N, STEPS = 1.5, 1e-3, 300, 5  # as in forks.py
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(2, marks=pytest.mark.thorough), pytest.param(4, marks=pytest.mark.slow)],
+)
 def team(request: pytest.FixtureRequest, forks: Forks) -> dict[str, Any]:
     """The report of a group, with the reports of its workers."""
     report = forks("group", request.param, n=N)

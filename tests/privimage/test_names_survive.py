@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,12 +259,20 @@ def table(keys: dict[str, dict[str, str]]) -> str:
     return "\n" + "".join(sorted(lines))
 
 
+@pytest.mark.thorough
 def test_every_stage_has_the_key_that_it_had(here: dict[str, Any]) -> None:
     assert table(here["keys"]) == KEYS, table(here["keys"])
 
 
-def test_another_process_makes_the_same_under_the_same_names(here: dict[str, Any], pair: dict[str, Any]) -> None:
-    there = json.loads((pair["folder"] / "tiny.json").read_text())
+@pytest.mark.thorough
+def test_another_process_makes_the_same_under_the_same_names(
+    here: dict[str, Any], tiny_values: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    """One that hashes with another seed."""
+    tiny_trials.write(tmp_path / "there", tiny_values())
+    words = [sys.executable, tiny_trials.__file__, str(tmp_path / "there"), *TWICE]
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    there = json.loads(subprocess.check_output(words, env={**os.environ, "PYTHONHASHSEED": other}, timeout=200))
     assert there["keys"] == {method: here["keys"][method] for method in TWICE}
     assert there["figures"] == {method: here["figures"][method] for method in TWICE}
     content = {key: here["content"][key] for method in TWICE for key in here["keys"][method].values()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick import first
 from toys import CLASSES, LABELS, pictures, ran, trial
 
 from privimage.data.config import HeldOutConfig
@@ -67,7 +68,7 @@ def elsewhere(public: PublicSet, sensitive: SensitiveData) -> tuple[PublicSet, S
     return replace(public, x=shown), SensitiveData(**moved), [shown, heap]
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", first(METRICS))
 def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
     assert all(sum(some.asked) > 500 for some in pictures if some is not pictures[0] or name != "real")
 
 
+@pytest.mark.thorough
 def test_a_trial_of_decoded_copies_is_that_of_sets_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Entropy, "fresh", staticmethod(lambda: Entropy(bytes(32))))
     public, sensitive = sets()

@@ -357,6 +357,7 @@ FAULTS: list[tuple[Callable[[Patch], None], Callable[[World], None]]] = [
 @pytest.mark.parametrize(
     ("fault", "rule"), FAULTS, ids=[f"{fault.__name__}-{rule.__name__[:7]}" for fault, rule in FAULTS]
 )
+@pytest.mark.thorough
 def test_the_check_sees_the_fault(
     fault: Callable[[Patch], None], rule: Callable[[World], None], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

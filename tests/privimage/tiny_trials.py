@@ -1,8 +1,13 @@
-"""Trials of a tiny sweep on image folders, with injected entropy, and all that they made."""
+"""Trials of a tiny sweep on image folders, with injected entropy, and all that they made.
+
+Run as a script: FOLDER METHOD..., where `write` has been; prints as JSON what `made` found.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,3 +103,7 @@ def made(folder: Path, methods: Sequence[str]) -> dict[str, Any]:
         content = {key: artefact.manifest.sha256 for key, artefact in stored.items() if artefact is not None}
         charges = [[charge.id, [event.model_dump() for event in charge.events]] for charge in ledger.charges()]
         return {"keys": keys, "content": content, "figures": figures, "charges": charges}
+
+
+if __name__ == "__main__":
+    print(json.dumps(made(Path(sys.argv[1]), sys.argv[2:])))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tiny_trials
 import torch
 import torch.distributed as dist
 from forks import ended, forked
@@ -139,9 +138,6 @@ def main(folder: Path, rank: int) -> None:
     (folder / f"report-{rank}.json").write_text(json.dumps(report))
     dist.barrier()
     dist.destroy_process_group()
-    if rank == 1:
-        made = tiny_trials.made(folder / "tiny", tiny_trials.TWICE)
-        (folder / "tiny.json").write_text(json.dumps(made))
 
 
 if __name__ == "__main__":

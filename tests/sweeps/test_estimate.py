@@ -66,6 +66,7 @@ def test_what_it_takes_is_what_is_computed(fixed: None, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_gan_takes_longer_with_every_candidate_and_no_longer_for_steps_that_it_has_not(
     fixed: None, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_small_files_that_would_grow_are_refused(tmp_path: Path) -> None:
         assert isinstance(line, str), text[:80]
 
 
+@pytest.mark.thorough
 def test_more_than_can_be_run_or_priced_is_refused(tmp_path: Path) -> None:
     for values in large():
         found = judged(text_of(values), tmp_path / "sweep.yaml")

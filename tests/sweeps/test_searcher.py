@@ -122,6 +122,7 @@ def test_without_the_file_of_begun_ones_no_more_are_tried_than_were_priced(start
     assert all(len(study) == 3 for study in start.ended)
 
 
+@pytest.mark.thorough
 def test_damage_to_the_file_of_begun_ones_only_forgets(start: Starts) -> None:
     killed = start()
     jobs: list[Any] = [killed.suggest(f"a{i}") for i in range(4)]

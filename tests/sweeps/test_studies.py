@@ -236,6 +236,7 @@ def test_a_server_that_dies_costs_one_line_and_the_next_start_makes_up_for_it(
 
 
 @pytest.mark.usefixtures("knows_password")
+@pytest.mark.thorough
 def test_a_run_without_a_server_is_put_on_one_and_the_dashboard_lists_it(
     server: Server, finished_sweep: Finished, tmp_path: Path
 ) -> None:
@@ -275,6 +276,7 @@ def on_a_server(folder: RunFolder, server: Server) -> None:
     assert listed >= {study.replace("tiny", name) for study in NAMES}
 
 
+@pytest.mark.thorough
 def test_the_dashboard_lists_the_journal_of_a_run(finished_sweep: Any) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
     names = {study["study_name"] for study in dashboard(str(finished_sweep.folder.journal))}

@@ -62,6 +62,7 @@ def test_nothing_that_is_written_tells_of_the_other_trials(selected, copied, tmp
 
 
 @pytest.mark.parametrize("fault", ["internal records are read", "times are shown"])
+@pytest.mark.thorough
 def test_a_report_that_tells_is_seen(selected, copied, tmp_path, monkeypatch, fault):
     folder = copied(selected)
     hidden, load = secrets(folder), records_file.load

@@ -72,6 +72,7 @@ def test_the_first_number_is_what_another_accountant_finds(run, request, page_of
     assert stated < rdp
 
 
+@pytest.mark.thorough
 def test_the_first_number_of_a_selection_is_the_bound_of_its_own_profile(selected_without_query, page_of):
     found = facts.read(selected_without_query)
     stated = float(re.search(FIRST, page_of(selected_without_query)).group(1))

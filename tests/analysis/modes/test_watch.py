@@ -92,6 +92,7 @@ def test_no_run_is_one_line_and_json_is_asked_for_by_itself(tmp_path, privimage)
     assert privimage("status", tmp_path, "--watch", "--json")[0] == 2
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_the_look_in_one_line(explored, copied):
     folder: RunFolder = copied(explored)
     progress.write(folder.progress, standing())

@@ -147,6 +147,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.__name__ for fault in FAULTS])
+@pytest.mark.thorough
 def test_the_check_sees_a_fault_in_a_rule(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
     def make() -> tuple[nn.Module, Batch]:
         return net(Shape(twice=True)), draws_of(5, 3)

@@ -342,6 +342,7 @@ def test_a_killed_training_ends_with_the_same_bits(train: Callable[..., Any], st
 
 @pytest.mark.parametrize("part", ["G", "G-adam"])
 @pytest.mark.parametrize("train", [in_private, in_public])
+@pytest.mark.thorough
 def test_what_a_checkpoint_leaves_out_is_seen(
     train: Callable[..., Any], part: str, store: FileStore, monkeypatch: Patch
 ) -> None:

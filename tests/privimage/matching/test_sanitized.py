@@ -153,6 +153,7 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.thorough
 def test_it_is_seen(fault: Callable[[Patch], None], sensitive: PrivateSet, monkeypatch: Patch) -> None:
     hostile(monkeypatch)
     fault(monkeypatch)

@@ -87,6 +87,7 @@ def fault_rounded_up(phi: np.ndarray, unit: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fault", [fault_no_clip, fault_rounded_up])
+@pytest.mark.thorough
 def test_the_fault_is_seen(fault: Callable[[np.ndarray, int], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "contributions", fault)
     with pytest.raises(AssertionError):

@@ -28,6 +28,7 @@ def world(seed: int, *, noise: np.ndarray, shift: float = 0.0) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 1.0, 10.0])
+@pytest.mark.thorough
 def test_it_is_nearer_than_the_noisy_mean_and_than_the_public_one_and_as_sure_as_it_says(noise: float) -> None:
     errors = np.zeros(3)
     told = 0.0

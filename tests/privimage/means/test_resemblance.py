@@ -47,6 +47,7 @@ def errors(make: object, noise: float, worlds: int = 60) -> dict[float, Pair]:
 
 
 @pytest.mark.parametrize(("noise", "share"), [(1.0, 0.9), (0.5, 0.75), (0.2, 0.5), (0.02, 1.0)])
+@pytest.mark.thorough
 def test_who_resembles_is_known_better(noise: float, share: float) -> None:
     found = errors(of_classes, noise)
     assert found[0.5][0] <= share * found[0.0][0]
@@ -54,11 +55,13 @@ def test_who_resembles_is_known_better(noise: float, share: float) -> None:
 
 
 @pytest.mark.parametrize("noise", [3.0, 1.0, 0.5, 0.2, 0.02])
+@pytest.mark.thorough
 def test_who_resembles_none_loses_little(noise: float) -> None:
     found = errors(of_none, noise)
     assert found[0.5][0] <= 1.1 * found[0.0][0]
 
 
+@pytest.mark.thorough
 def test_the_check_sees_that_all_are_drawn_to_classes() -> None:
     found = errors(of_none, 0.5)
     assert found[1.0][0] > 1.2 * found[0.0][0], "as they would be if none might resemble none"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from quick import first
 
 from privimage.data.sets import PrivateSet
 from privimage.data.sources.digits import read_digits
@@ -38,7 +39,7 @@ def small(shape, n=40, classes=4, seed=0):
     return x, y, PrivateSet(x=x, y=y, name="s", id="s", split="test", classes=tuple("abcd"[:classes]))
 
 
-@pytest.mark.parametrize(("classifier", "floor"), [("lr", 0.85), ("cnn", 0.93)])
+@pytest.mark.parametrize(("classifier", "floor"), first([("lr", 0.85), ("cnn", 0.93)]))
 def test_real_digits_are_learned(digits, classifier, floor, monkeypatch):
     monkeypatch.setattr(module, "STEPS", 100)  # 225 score 0.977
     x, y, test = digits

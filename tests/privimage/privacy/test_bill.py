@@ -51,6 +51,7 @@ def test_a_sweep_meets_the_budget_as_a_whole(trials: int, scores: int, rows: int
         assert epsilon([study.score] * trials * scores, DELTA) <= 4
 
 
+@pytest.mark.thorough
 def test_a_sweep_over_different_trainings_covers_every_path() -> None:
     study = price_sweep(budget(), search(ONE, Access(purpose="dp-sgd", q=0.05, steps=60)), queries=(QUERY,))
     assert len(study.trainings) == 2
@@ -61,6 +62,7 @@ def test_a_sweep_over_different_trainings_covers_every_path() -> None:
 
 @given(mean=st.floats(1, 40), eta=st.sampled_from([0.0, 1.0]), e=st.floats(1.5, 6))
 @settings(max_examples=4, deadline=None)
+@pytest.mark.thorough
 def test_a_selection_meets_the_budget_on_both_splits(mean: float, eta: float, e: float) -> None:
     law = Law(mean=mean, eta=eta)
     study = price_selection(budget(e), search(scores=1, law=law, trials=0), queries=(QUERY,), rows=())
@@ -73,6 +75,7 @@ def test_a_selection_meets_the_budget_on_both_splits(mean: float, eta: float, e:
     assert e - TOLERANCE < epsilon([hushed], DELTA), "and so does the score"
 
 
+@pytest.mark.thorough
 def test_more_trials_and_fatter_tails_ask_for_more_noise() -> None:
     factors = [
         price_selection(budget(), search(scores=1, law=law, trials=0), queries=(QUERY,), rows=()).noise.training or 0

@@ -58,7 +58,7 @@ VERBS = (
 @pytest.mark.parametrize(
     ("named", "x", "address"),
     [
-        (named, words, address)
+        pytest.param(named, words, address, marks=[pytest.mark.thorough] * (address != ADDRESSES[0]))
         for named, *words in VERBS
         for address in (*ADDRESSES, *(() if named in terminal.BUCKETS else BUCKETS))
     ],

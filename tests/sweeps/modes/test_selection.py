@@ -100,6 +100,7 @@ def test_a_fresh_draw_at_every_start_is_seen(bench: Bench, monkeypatch: pytest.M
             never_drawn_again(bench)
 
 
+@pytest.mark.thorough
 def test_the_number_and_the_settings_follow_the_law(tiny_values: Values, tmp_path: Path) -> None:
     counts, sigmas = [], []
     for i in range(60):

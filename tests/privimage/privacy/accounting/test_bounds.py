@@ -81,6 +81,7 @@ def finite_trials(draw: st.DrawFn) -> tuple[Array, Array, Array, Points]:
 
 @given(laws, finite_trials())
 @settings(max_examples=150, deadline=None)
+@pytest.mark.thorough
 def test_best_of_k_finite_trials_never_costs_more_than_the_bound(
     law: Law, trials: tuple[Array, Array, Array, Points]
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_law_is_continuous_in_eta(mean: float, eta: float) -> None:
 
 @pytest.mark.parametrize("law", [Law(mean=10), Law(eta=1, mean=3), Law(eta=-0.5, mean=4)], ids=str)
 @pytest.mark.parametrize("shift", [0, 224], ids=["low bits", "high bits"])
+@pytest.mark.thorough
 def test_draws_follow_the_law_over_any_32_bits_of_the_entropy(law: Law, shift: int) -> None:
     n = 3000
     counts = np.bincount([law.draw(entropy(i << shift)) for i in range(n)])[1:]

@@ -51,6 +51,7 @@ def exact_gaussian(sigmas: list[float], delta: float) -> float:
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.thorough
 def test_pld_lies_between_prv_and_rdp(name: str) -> None:
     events = LISTS[name]
     accountant = PRVAccountant()
