@@ -29,6 +29,15 @@ from privimage.query_files import check_function
 FIX = "lower method.pretrain.lr"
 OTHERS = ("sample.detail_below", "sample.candidates")  # of drawing: of a generator with two sets of weights, of a GAN
 UNREAD = (*OTHERS, "sample.start", "sample.start_at")  # by what draws from noise, or at levels of its own
+PUBLIC_GENERATOR = Stage(
+    kind="public-generator",
+    fields=("model.size", "pretrain"),
+    without=("pretrain.follow",),
+    world=("public", "shape", "labels", "seed"),
+    after=(),
+    fix=FIX,
+    share="pretrain",
+)
 
 
 class EvolutionConfig(MethodConfig):
@@ -67,15 +76,7 @@ class EvolutionMethod(Method):
         """The public generator, the votes, and what follows from them."""
         return (
             QUERY_FUNCTION,
-            Stage(
-                kind="public-generator",
-                fields=("model.size", "pretrain"),
-                without=("pretrain.follow",),
-                world=("public", "shape", "labels", "seed"),
-                after=(),
-                fix=FIX,
-                share="pretrain",
-            ),
+            PUBLIC_GENERATOR,
             Stage(  # of its own, so that a generator that draws no images is found out before votes are charged
                 kind="candidates",
                 fields=("evolve.first", "sample"),
