@@ -114,6 +114,7 @@ def test_a_sweep_of_it_is_planned_and_billed(installed: None, write_sweep: Calla
         assert quote.refusal is not None and quote.refusal.startswith("search.method.rounds: decides what a trial asks")
 
 
+@pytest.mark.thorough
 def test_it_is_a_row_beside_another_family(installed: None, write_sweep: Callable[..., Path], tmp_path: Path) -> None:
     """A row takes of the sweep's method what it knows; what is searched of another method is not its own."""
     rows: list[Any] = ["mean", {"method": "mean", "set": {"method.rounds": 2}}]

@@ -62,11 +62,11 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Baselines:
     return Baselines(tmp_path_factory.mktemp("runs"))
 
 
-QUICK = {"privimage+d", "pe"}  # the paper's, and one that trains nothing
+QUICK = {"privimage+d"}  # the paper's own
 
 
 def members(*found: tuple[str, ...]) -> list[Any]:
-    """Tuples that begin with a method: all but those of the quick ones are thorough."""
+    """Tuples that begin with a method: all but those of the quick one are thorough."""
     return [pytest.param(*one, marks=[pytest.mark.thorough] * (one[0] not in QUICK)) for one in found]
 
 

@@ -175,6 +175,7 @@ def test_a_set_is_read_a_batch_at_a_time() -> None:
 
 
 @pytest.mark.usefixtures("eight_pixels")
+@pytest.mark.thorough
 def test_parts_of_a_batch_add_up_and_are_dealt_to_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers in two threads, with a part each: replicas are equal, and as those of one worker."""
     monkeypatch.setattr(query_training, "PART", 4)

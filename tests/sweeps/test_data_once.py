@@ -21,6 +21,7 @@ def test_the_images_are_put_once(finished_sweep: Finished) -> None:
     assert kept and not any(one in path.read_bytes() for path in kept)
 
 
+@pytest.mark.thorough
 def test_the_work_of_a_sweep_is_not_handed_on(
     local_ray: None, tiny_values: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

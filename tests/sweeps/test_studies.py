@@ -209,6 +209,7 @@ class Event:
 
 
 @pytest.mark.usefixtures("knows_password")
+@pytest.mark.thorough
 def test_a_server_that_dies_costs_one_line_and_the_next_start_makes_up_for_it(
     phase: Phase, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_label_that_is_lost_has_what_all_share_and_says_that_it_knows_nothing(
     assert v[0].sum() == pytest.approx(LAMBDA.sum(), rel=0.3) and v[1:].sum(axis=1).max() < 0.2
 
 
+@pytest.mark.thorough
 def test_many_labels_take_no_more_memory_than_classes() -> None:
     """A label at a time: all at once would be 200 MiB of numbers here."""
     import tracemalloc

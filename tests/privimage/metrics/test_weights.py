@@ -152,6 +152,7 @@ def test_the_nearest_key_is_named() -> None:
 
 
 @pytest.mark.usefixtures("expected", "cache")
+@pytest.mark.thorough
 def test_what_it_would_answer_is_torch_fidelitys(made: Path) -> None:
     import_torchvision()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception

@@ -120,6 +120,7 @@ def test_a_member_that_would_be_huge_is_not_unpacked(tmp_path) -> None:
     assert f"{path}: cat/9.png: unpacks to {1 << 31} bytes; at most" in refused(tmp_path, name="zip", root=str(path))
 
 
+@pytest.mark.thorough
 def test_an_image_of_too_many_pixels_is_refused(tmp_path) -> None:
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
