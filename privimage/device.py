@@ -22,7 +22,7 @@ def held(device: torch.device, array: NDArray[Any]) -> Callable[[NDArray[np.int6
     """What gives the rows of these places on the device. A GPU holds the whole array, and waits for nothing after."""
     if device.type == "cpu":
         return lambda index: torch.from_numpy(array[index])
-    whole = onto(device, torch.from_numpy(array))
+    whole = torch.from_numpy(array).to(device)  # it waits once: pinned, all of it would be kept from other use
     return lambda index: whole.index_select(0, onto(device, torch.from_numpy(index)))
 
 

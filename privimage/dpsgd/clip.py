@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from privimage.device import tf32
+
 
 def clip_factor(norm: Tensor, C: float) -> Tensor:
     """min(1, C / norm) for every norm; 1 where the norm is 0. A norm that is not finite gets 0, never more."""
@@ -19,7 +21,8 @@ def add_clipped(parameters: Sequence[nn.Parameter], g: Sequence[Tensor], *, C: f
     norm = torch.stack([part.flatten(1).square().sum(1) for part in g]).sum(0).sqrt()
     factor = clip_factor(norm, C)
     for p, part in zip(parameters, g, strict=True):
-        total = torch.tensordot(factor, part.where(part.isfinite(), 0.0), dims=1)
+        with tf32(False):  # what is added is what the norm is of
+            total = torch.tensordot(factor, part.where(part.isfinite(), 0.0), dims=1)
         add_to_grad(p, total)
     return norm
 

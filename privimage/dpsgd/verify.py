@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from privimage.device import tf32
 from privimage.dpsgd.batch import Batch, Loss
 
 AGREEMENT = 1e-3  # relative; a use that is not seen changes a sum by far more
@@ -34,8 +35,9 @@ def verify(name: str, add: Callable[..., Tensor], F: nn.Module, batch: Batch, *,
             p.add_(0.05 * torch.randn(p.shape, generator=rng).to(p))
     few = batch.split(2)[0]
     made = loss.stand_in(few if few.shape[0] == 2 else Batch.joined([few, few]), rng)
-    _apart(other, made, loss.exact)
-    _compare(name, add, other, made, loss.exact)
+    with tf32(False):
+        _apart(other, made, loss.exact)
+        _compare(name, add, other, made, loss.exact)
     _verified.setdefault(F, set()).add(trained)
 
 

@@ -55,8 +55,8 @@ class Drawing:
 
     def network(self, F: nn.Module, *, size: int, precision: Precision) -> Played:
         """F at that precision played back, of batches of at most `size` rows."""
-        first = next(F.parameters())
-        name = (id(F), first.data_ptr(), first.device, size, precision)  # what is recorded knows where weights lie
+        weights = tuple((t.data_ptr(), t.device) for t in (*F.parameters(), *F.buffers()))
+        name = (id(F), weights, size, precision)  # what is recorded knows where weights lie
         if name not in self._made:
             self._made[name] = Played(at_precision(F, precision), size=size)
         return self._made[name]

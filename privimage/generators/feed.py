@@ -74,17 +74,22 @@ class Ahead:
     """Reads the images that follow in a thread, while a batch is computed on."""
 
     def __init__(self, read: Reader, *, thread: ThreadPoolExecutor, device: torch.device) -> None:
-        self._asked, self._thread = AsAsked(read, device=device), thread
+        self._read, self._thread, self._device = read, thread, device
         self._next: tuple[Places, Future[Tensor]] | None = None
 
     def __call__(self, index: Places, *, following: Callable[[], Places]) -> Tensor:
         """See Feed."""
         found = self._found(index)
         after = following()
-        self._next = after, self._thread.submit(self._asked, after, following=following)
-        return found
+        self._next = after, self._thread.submit(self._ready, after)
+        return onto(self._device, found)
 
     def _found(self, index: Places) -> Tensor:
         if self._next is not None and np.array_equal(self._next[0], index):
             return self._next[1].result()
-        return self._asked(index, following=lambda: index)
+        return self._ready(index)
+
+    def _ready(self, index: Places) -> Tensor:
+        """Where a GPU can fetch them; in the order of its own work, so not from this thread."""
+        images = torch.from_numpy(self._read(index))
+        return images.pin_memory() if self._device.type == "cuda" else images

@@ -33,7 +33,8 @@ from privimage.metrics.efficientnet import load_efficientnet
 from privimage.metrics.variants import NETWORKS
 from privimage.metrics.weights import inception_weights
 
-CPU_BATCH, GPU_BATCH = 64, 1024  # images at a time
+CPU_BATCH = 64  # images at a time
+GPU_BATCH = {"inception": 256, "efficientnet-lite0": 1024}  # the former sees 299 pixels a side
 SIDE = 32  # pixels: part of what the name `efficientnet-lite0` means
 
 
@@ -59,7 +60,7 @@ def features(
     embed = _network(network, str(device), weights)  # uint8 [b, 3, h, w] -> float32 [b, d]
     parts, where = [], torch.device(device)
     with tf32(False):  # the same numbers on every device
-        for block in images.blocks(batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)):
+        for block in images.blocks(batch or (CPU_BATCH if where.type == "cpu" else GPU_BATCH[network])):
             x = onto(where, torch.from_numpy(np.ascontiguousarray(block)))
             parts.append(embed(x.expand(-1, 3, -1, -1)).float())
     return torch.cat(parts).cpu().numpy()

@@ -5,8 +5,8 @@
 
 A step is forward, backward and Adam; a private one also has the clipped sum and its noise. `eager` launches every
 kernel, `recorded` plays a CUDA graph of all but the noise and the optimizer. Ratios are medians over rounds in which
-all variants take turns; memory is the peak above what was there before; images a second count whole stages, with the
-reading of images and the drawing of noise. Where there is no GPU, nothing of this is said of one.
+all variants take turns; memory is what making and running a step takes of the GPU; images a second count whole
+stages, with the reading of images and the drawing of noise. Where there is no GPU, nothing of this is said of one.
 """
 
 from __future__ import annotations
@@ -99,15 +99,18 @@ def variants(generator: Generator, draws: Batch, *, gpu: bool) -> dict[str, Call
     return makers
 
 
-def peak(step: Step, device: str) -> str:
-    """MiB by which a step raises the peak, on a GPU."""
+def made(make: Callable[[], Step], device: str) -> tuple[Step, str]:
+    """A step, and on a GPU the MiB that making and running it takes from the GPU: a recording keeps its own."""
     if device == "cpu":
-        return ""
+        return make(), ""
     torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    step = make()
     step()
-    return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f}"
+    torch.cuda.synchronize()
+    return step, f"{(torch.cuda.max_memory_reserved() - before) / 2**20:.0f}"
 
 
 def table_of_steps(size: str, n: int, K: int, *, options: argparse.Namespace) -> Table:
@@ -117,12 +120,13 @@ def table_of_steps(size: str, n: int, K: int, *, options: argparse.Namespace) ->
     table = Table("step", "ms", "of plain eager", "of plain recorded", "MiB", title=title)
     generator = steps.build(size, device, options.precision)
     draws = steps.batch(generator, n=n, K=K, device=device)
-    runs = {name: make() for name, make in variants(generator, draws, gpu=device != "cpu").items()}
+    steps_of = {name: made(make, device) for name, make in variants(generator, draws, gpu=device != "cpu").items()}
+    runs = {name: step for name, (step, _) in steps_of.items()}
     times = steps.in_turns(runs, rounds=options.rounds, device=device, what=title)
     recorded = times.get("plain recorded")
     for name, (seconds, ratio, _) in times.items():
         beside = f"{seconds / recorded[0]:.2f}" if recorded else ""
-        table.add_row(name, f"{seconds * 1e3:.1f}", f"{ratio:.2f}", beside, peak(runs[name], device))
+        table.add_row(name, f"{seconds * 1e3:.1f}", f"{ratio:.2f}", beside, steps_of[name][1])
     return table
 
 
@@ -146,7 +150,7 @@ def sampled(size: str, *, device: str, precision: Precision, n: int, graphs: boo
 
 
 def rate(run: Callable[[int], object], n: int, *, first: int) -> float:
-    """Of n a second, after a few that choose kernels. A recording is made anew, as it is in every stage."""
+    """Of n a second, after a few that choose kernels, and for the sampler are recorded."""
     run(min(n, first))
     start = time.perf_counter()
     run(n)

@@ -1,8 +1,8 @@
 """The choice of a convolution kernel for every shape, by timing the candidates on random data.
 
 Never on a private batch: what is timed, and so what is chosen, does not depend on the data. A choice holds for the
-process, so every step of a run sums in the same way. Batch sizes are put in buckets: above 8 examples the work is
-proportional to their number, and Poisson batches of all sizes share one choice.
+process, so every step of a run sums in the same way. Batch sizes are put in buckets: above 8 examples (on a GPU 128)
+the work is proportional to their number, and Poisson batches of all sizes share one choice.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from privimage.dpsgd.rules.conv2d_kernels import KERNELS, Geometry, gram_norms, weight_gradient
-from privimage.dpsgd.rules.rule import BatchPlan, wide
+from privimage.dpsgd.rules.rule import BatchPlan, wide, without_tf32
 
-LARGEST = 8  # examples that are timed
+LARGEST = {"cpu": 8, "cuda": 128}  # examples that are timed; with a few a GPU would be timed at launching
 ROUNDS = 4
 HOPELESS = 1.5  # a candidate that is slower than this many times the best after two rounds is not timed again
 AGREEMENT = 1e-3  # largest difference between kernels on random data, over the largest entry
@@ -58,7 +58,7 @@ def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: BatchPlan) -> str:
     key = KernelKey(
         geometry=geometry,
         image=tuple(x.shape[2:]),
-        examples=min(LARGEST, 1 << (plan.n.bit_length() - 1)),
+        examples=min(LARGEST.get(x.device.type, 8), 1 << (plan.n.bit_length() - 1)),
         K=plan.K,
         dtype=x.dtype,
         device=x.device,
@@ -87,18 +87,22 @@ def _measure(key: KernelKey, out: tuple[int, ...]) -> KernelChoice:
         for shape in ((key.geometry.weight[1], *key.image), out)
     )
     runs = _candidates(key, x, gy, out)
-    expected = KERNELS["looped"](x, gy, key.geometry, key.examples)
-    allowed = (AGREEMENT if key.dtype.itemsize >= 4 else ROUGHLY) * expected.abs().max()
-    for name, run in runs.items():
-        got = run()
-        if got.shape == expected.shape and not bool((got - expected).abs().max() <= allowed):
-            raise ValueError(f"engine: kernel {name!r} disagrees with the ordinary gradient at {key}; use 'vmap'")
+    with without_tf32():
+        _compare(key, runs, KERNELS["looped"](x, gy, key.geometry, key.examples))
     seconds = dict.fromkeys(runs, float("inf"))
     for turn in range(ROUNDS):
         for name, run in runs.items():
             if turn < 2 or seconds[name] <= HOPELESS * min(seconds.values()):
                 seconds[name] = min(seconds[name], _seconds(run, key.device))
     return KernelChoice(kernel=min(seconds, key=lambda name: seconds[name]), seconds=seconds)
+
+
+def _compare(key: KernelKey, runs: dict[str, Callable[[], Tensor]], expected: Tensor) -> None:
+    allowed = (AGREEMENT if key.dtype.itemsize >= 4 else ROUGHLY) * expected.abs().max()
+    for name, run in runs.items():
+        got = run()
+        if got.shape == expected.shape and not bool((got - expected).abs().max() <= allowed):
+            raise ValueError(f"engine: kernel {name!r} disagrees with the ordinary gradient at {key}; use 'vmap'")
 
 
 def _candidates(key: KernelKey, x: Tensor, gy: Tensor, out: tuple[int, ...]) -> dict[str, Callable[[], Tensor]]:

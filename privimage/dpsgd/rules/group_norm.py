@@ -7,10 +7,14 @@ gradient of x takes anyway.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from privimage.dpsgd.rules.rule import BatchPlan, Summary, Use, kept, trained, wide
+
+MOST = 65_535  # groups of one call on a GPU: so many blocks has a grid of its kernels in the dimension that they take
 
 
 class GroupNormRule:
@@ -41,20 +45,27 @@ class GroupNormRule:
     ) -> tuple[Tensor | None, Use]:
         """The gradient of x, and those of scale and shift of every row [B, C]."""
         x, mean, rstd = saved
-        B, C = x.shape[:2]
-        gx, gscale, gshift = torch.ops.aten.native_group_norm_backward(
-            _as_one_row(gy),
-            _as_one_row(x),
-            mean,
-            rstd,
-            layer.weight.repeat(B),
-            1,
-            B * C,
-            x[0, 0].numel(),
-            B * layer.num_groups,
-            [needs_x, True, True],
-        )
-        return gx.view(x.shape) if needs_x else None, (gscale.view(B, C), gshift.view(B, C))
+        (B, C), G = x.shape[:2], layer.num_groups
+        step = _rows_at_once(x, G)
+        parts = []
+        for rows in (slice(start, min(start + step, B)) for start in range(0, B, step)):
+            n, groups = rows.stop - rows.start, slice(rows.start * G, rows.stop * G)
+            parts.append(
+                torch.ops.aten.native_group_norm_backward(
+                    _as_one_row(gy[rows]),
+                    _as_one_row(x[rows]),
+                    mean[:, groups],
+                    rstd[:, groups],
+                    layer.weight.repeat(n),
+                    1,
+                    n * C,
+                    x[0, 0].numel(),
+                    n * G,
+                    [needs_x, True, True],
+                )
+            )
+        gx, gscale, gshift = (_joined(found) for found in zip(*parts, strict=True))
+        return None if gx is None else gx.view(x.shape), (gscale.view(B, C), gshift.view(B, C))
 
     def summary(self, layer: nn.GroupNorm, uses: list[Use], plan: BatchPlan) -> Summary:
         """Gradients of scale and shift, summed over draws and calls, are kept: n*C numbers each."""
@@ -64,6 +75,17 @@ class GroupNormRule:
             for name, calls in pairs
         ]
         return kept([(p, G) for p, G in summed if p is not None])
+
+
+def _rows_at_once(x: Tensor, G: int) -> int:
+    return len(x) if x.device.type == "cpu" else max(1, MOST // G)
+
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Any:
+    """One after the other, flat; None if they are."""
+    if len(parts) == 1 or parts[0] is None:
+        return parts[0]
+    return torch.cat([part.flatten() for part in parts if part is not None])
 
 
 def _as_one_row(x: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ class Factors:
     def sum(self, G: Tensor) -> Tensor:
         """sum_i factor_i G_i [...] of per-example gradients G [n, ...]."""
         G = self.select(G)
-        return (self.value.to(G.dtype) @ G.flatten(1)).view(G.shape[1:])
+        with without_tf32():
+            return (self.value.to(G.dtype) @ G.flatten(1)).view(G.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +128,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 def without_tf32() -> AbstractContextManager[None]:
     """Products of float32 are those of float32 while it is open, also on a GPU that would round their inputs.
 
-    Where a gradient is made twice, once for its norm and once for the sum, the two must be the same numbers: rounding
-    that differs would let an example add more than C.
+    The norm of a gradient and what the sum adds of it must be of the same numbers, whether it is made twice or kept:
+    rounding that differs would let an example add more than C.
     """
     return tf32(False)
 
