@@ -318,7 +318,8 @@ OTHERWISE = {  # images and learning rate: the paper's, or it may end in black; 
 }
 
 
-@members(most=1_000_000, at_all=12e6, quick=("dct-mlp-192",))  # larger ones learn too slowly on a CPU
+@pytest.mark.thorough
+@members(most=1_000_000, at_all=12e6)  # larger ones learn too slowly on a CPU
 def test_labels_are_obeyed_after_training(name: str) -> None:
     """On images that their labels tell apart at a glance."""
     generator = new(sizes.DOOR.load(name), moved=False)

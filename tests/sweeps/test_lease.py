@@ -44,6 +44,7 @@ def test_a_living_driver_is_left_alone_and_one_that_ended_is_followed_at_once(ru
     assert holder(bucket_url).ended
 
 
+@pytest.mark.thorough
 def test_a_dead_driver_is_followed_after_the_time_that_is_said(run: Path, bucket_url: str) -> None:
     dead = Holder(driver="a", host="elsewhere", process=7, since="2026-01-01T00:00:00+00:00", number=4)
     Bucket.open(bucket_url).put("demo/lease.json", dead.model_dump_json().encode())

@@ -100,6 +100,7 @@ def test_thousands_of_mutated_files(tmp_path: Path) -> None:
         check(1000, seed, tmp_path / "sweep.yaml")
 
 
+@pytest.mark.thorough
 def test_small_files_that_would_grow_are_refused(tmp_path: Path) -> None:
     for text in bombs():
         line = judged(text, tmp_path / "sweep.yaml")

@@ -125,6 +125,7 @@ def test_the_table_has_the_total_of_the_sweep_in_it(
     assert 4.999 < one.epsilon <= 5
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_other_sizes_are_priced_with_the_noise_of_one_trial(tiny_values: Values, tmp_path: Path) -> None:
     rates = {"method.pretrain.lr": {"log_uniform": [1e-4, 1e-2]}}

@@ -73,9 +73,8 @@ def moved(name: str, images: dict[str, Path]) -> dict[str, str]:
     return {f"data.{role}.root": str(images[Path(root).name]) for role, root in roots.items() if root}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.thorough] * (n != "table2_cifar10")) for n in (*TABLE5, *OTHERS)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [*TABLE5, *OTHERS])
 def test_it_is_planned(name: str, images: dict[str, Path], inception: Path, privimage: Cli, tmp_path: Path) -> None:
     sets = [word for key, path in moved(name, images).items() for word in ("--set", f"{key}={path}")]
     options = ("--no-estimate", "--root", tmp_path / "runs", "--set", f"features.inception={inception}")

@@ -97,6 +97,7 @@ def test_rows_at_every_budget_cost_nothing_more() -> None:
     assert [budget.epsilon for _, _, budget in fixed.rows()] == [10]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("own", "search"),
     [

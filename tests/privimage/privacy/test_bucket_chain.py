@@ -158,6 +158,7 @@ Bucket.check_conditions = lambda self: None
 """
 
 
+@pytest.mark.thorough
 def test_without_conditions_the_race_is_lost(bucket_url: str, tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setitem(globals(), "RACE", UNCONDITIONAL + RACE)
     with pytest.raises((AssertionError, InputError, BudgetExceeded, pytest.fail.Exception)):

@@ -20,6 +20,7 @@ STEPS = st.tuples(st.floats(1e-5, 1), st.floats(0.3, 100))
 BELOW_OVERFLOW = 1024  # of the coefficients in Opacus
 
 
+@pytest.mark.thorough
 @given(STEPS)
 @settings(max_examples=15, deadline=None)
 def test_it_is_that_of_opacus(step: tuple[float, float]) -> None:
