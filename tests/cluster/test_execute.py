@@ -74,6 +74,7 @@ def test_a_trial_that_has_a_record_is_not_run_again(tmp_path: Path, trial: Trial
     assert ray.get(actor.board.remote()) == {}
 
 
+@pytest.mark.thorough
 def test_a_lost_record_is_made_again_from_the_store_at_no_price(tmp_path: Path, trial: Trial, actor: Any) -> None:
     site = site_at(tmp_path, trial.data, actor)
     first = execute(trial, site=site, role="search")

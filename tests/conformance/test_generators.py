@@ -291,7 +291,7 @@ CHECK = pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check i
 
 
 @CHECK
-@members(most=1_000_000)
+@members(most=1_000_000, quick=("dct-mlp-192", "gan-xs", "implicit-128"))
 def test_every_member(name: str, check: Callable[[Make], None]) -> None:
     check(sizes.DOOR.load(name))
 
@@ -301,7 +301,7 @@ def test_training_is_keyed(name: str) -> None:
     training_is_keyed(sizes.DOOR.load(name))
 
 
-@members(most=1_000_000)
+@members(most=1_000_000, quick=("dct-mlp-192", "gan-xs"))
 def test_what_follows_is_post_processing(name: str) -> None:
     what_follows_is_post_processing(sizes.DOOR.load(name))
 

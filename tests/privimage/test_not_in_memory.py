@@ -68,6 +68,7 @@ def elsewhere(public: PublicSet, sensitive: SensitiveData) -> tuple[PublicSet, S
     return replace(public, x=shown), SensitiveData(**moved), [shown, heap]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", first(METRICS))
 def test_a_trial_of_sets_elsewhere_is_that_of_sets_in_memory(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,7 @@ def config(path: Path, **values: Any) -> SemanticsConfig:
     )
 
 
+@pytest.mark.thorough
 def test_published_weights_see_224_pixels_as_torchvision_prepares_them(path: Path, state: dict[str, Tensor]) -> None:
     from privimage.semantics import QueryFunction
 
@@ -206,6 +207,7 @@ def test_weights_that_see_other_classes_are_refused_and_nothing_is_charged(
     assert not stages.ledger.charges()
 
 
+@pytest.mark.thorough
 def test_weights_that_agree_are_kept_and_the_file_is_not_read_again(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

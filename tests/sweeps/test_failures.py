@@ -15,6 +15,7 @@ from privimage.errors import LostAnswer
 from privimage.sweeps.failures import Failed, failure
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(200)
 def test_every_failure_of_a_real_trial_is_one_line(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

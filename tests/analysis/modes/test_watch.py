@@ -59,6 +59,7 @@ def test_trials_an_hour_over_the_last_hour(explored):
     assert watch.so_far.trials_per_hour(found, now=ended + 3700) is None
 
 
+@pytest.mark.thorough
 def test_it_ends_when_the_sweep_ends_and_sees_what_changes(explored, copied, privimage):
     folder: RunFolder = copied(explored)
     progress.write(folder.progress, standing())

@@ -114,6 +114,7 @@ def lead_nowhere(path: Path, at: float) -> None:
 HARM = (truncate, flip, nul, grow, remove, become_a_folder, lead_nowhere)
 
 
+@pytest.mark.thorough
 @given(which=st.integers(0, 3), harm=st.sampled_from(HARM), at=st.floats(0, 1, exclude_max=True))
 @settings(max_examples=150, deadline=None)
 def test_any_damage_to_any_file(whole: Path, which: int, harm: Callable[[Path, float], None], at: float) -> None:

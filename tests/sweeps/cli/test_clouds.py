@@ -41,6 +41,7 @@ def test_synthetic_images_are_shown_and_nothing_is_asked(run: Path, privimage: C
     assert looks(run) == before
 
 
+@pytest.mark.thorough
 def test_real_images_are_a_look_once_for_every_picture(run: Path, privimage: Cli, tmp_path: Path) -> None:
     before = looks(run)
     for _ in range(2):

@@ -64,6 +64,7 @@ def test_in_the_trials(sigma: float, q: float, steps: int, trials: int, more: in
     never_less(AnyOf(events=events, times=trials), AnyOf(events=events, times=trials + more))
 
 
+@pytest.mark.thorough
 @given(sigma=sigmas, q=rates, events=st.permutations(range(3)))
 @settings(max_examples=4, deadline=None)
 def test_in_the_choices(sigma: float, q: float, events: list[int]) -> None:
@@ -75,6 +76,7 @@ def test_in_the_choices(sigma: float, q: float, events: list[int]) -> None:
     )
 
 
+@pytest.mark.thorough
 @given(
     sigma=sigmas,
     q=rates,
