@@ -25,7 +25,7 @@ test-privacy: .venv/ready ## every privacy rule, and every planted fault with wh
 		tests/sweeps/modes/test_selection.py tests/analysis/modes/test_one_number.py
 
 thorough: .venv/ready ## more of what test looks at: CI runs both
-	$(BIN)/python -m pytest -m thorough -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m 'thorough and not slow' -n auto --maxprocesses 8 --dist loadfile
 
 slow: .venv/ready ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
