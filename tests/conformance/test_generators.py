@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -73,20 +73,18 @@ def _smallest(make: Make, channels: int) -> tuple[Shape, int]:
     raise AssertionError("makes neither images of 8 nor of 32 pixels")
 
 
-ALIKE = ("gan-s-10", "unet-s")  # small too, and of one make with a smaller one
+QUICK = ("dct-mlp-192", "gan-xs", "implicit-128")  # one of each make that is trained in a moment
 
 
-def members(*, most: int, at_all: float = float("inf"), quick: Collection[str] = ()) -> Any:
+def members(*, most: int, at_all: float = float("inf")) -> Any:
     """A test for every name of the door, slow for those of more parameters, none for those of still more.
 
-    Where some are `quick`, the others are thorough.
+    Of the small ones all but the quick ones are thorough.
     """
     made = {name: parameters_of(sizes.DOOR.load(name)) for name in sizes.DOOR.names()}
 
     def marks(name: str) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.slow] * (made[name] > most) + [pytest.mark.thorough] * (
-            name not in quick if quick else name in ALIKE
-        )
+        return [pytest.mark.slow] if made[name] > most else [pytest.mark.thorough] * (name not in QUICK)
 
     names = [name for name, n in made.items() if n <= at_all]
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in names])
@@ -291,17 +289,17 @@ CHECK = pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check i
 
 
 @CHECK
-@members(most=1_000_000, quick=("dct-mlp-192", "gan-xs", "implicit-128"))
+@members(most=1_000_000)
 def test_every_member(name: str, check: Callable[[Make], None]) -> None:
     check(sizes.DOOR.load(name))
 
 
-@members(most=1_000_000, at_all=120e6, quick=("dct-mlp-192", "gan-xs"))  # a quarter of a billion needs 17 GB
+@members(most=1_000_000, at_all=120e6)  # a quarter of a billion needs 17 GB
 def test_training_is_keyed(name: str) -> None:
     training_is_keyed(sizes.DOOR.load(name))
 
 
-@members(most=1_000_000, quick=("dct-mlp-192", "gan-xs"))
+@members(most=1_000_000)
 def test_what_follows_is_post_processing(name: str) -> None:
     what_follows_is_post_processing(sizes.DOOR.load(name))
 
