@@ -41,13 +41,8 @@ class Seeded:
         """float32 standard normals."""
         if self.device == CPU:
             return torch.randn(shape, generator=self.generator)
-        return torch.randn(shape, generator=self.there, device=self.device)
-
-    @property
-    def there(self) -> torch.Generator:
-        """A generator on `device` with a seed that is drawn on the CPU: so that is all that a checkpoint keeps."""
-        seed = int(torch.randint(2**62, (1,), generator=self.generator))
-        return torch.Generator(self.device).manual_seed(seed)
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))  # so a checkpoint keeps that one alone
+        return torch.randn(shape, generator=torch.Generator(self.device).manual_seed(seed), device=self.device)
 
 
 def pretrain(

@@ -89,7 +89,7 @@ def test_how_far_a_run_is(root: Root) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("recipe", ["demo", pytest.param("digits", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("recipe", ["demo", "digits"])
 def test_what_would_be_asked(recipe: str, tmp_path: Path) -> None:
     found, said = loaded("plan", recipe, "--no-estimate", "--root", tmp_path)
     assert not found and "asked of the sensitive set" in said

@@ -30,6 +30,7 @@ from method_runs import (
     run,
     see_little,
 )
+from quick import these
 
 from privimage.methods.declared import Declaration, Inputs, Stage
 from privimage.methods.diffusion import ROUNDING
@@ -67,7 +68,7 @@ QUICK = {"privimage+d"}  # the paper's own
 
 def members(*found: tuple[str, ...]) -> list[Any]:
     """Tuples that begin with a method: all but those of the quick one are thorough."""
-    return [pytest.param(*one, marks=[pytest.mark.thorough] * (one[0] not in QUICK)) for one in found]
+    return these([one for one in found if one[0] in QUICK], found)
 
 
 EVERY = pytest.mark.parametrize("name", members(*zip(NAMES)))

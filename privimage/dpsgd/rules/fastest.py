@@ -58,7 +58,7 @@ def choose(x: Tensor, gy: Tensor, geometry: Geometry, plan: BatchPlan) -> str:
     key = KernelKey(
         geometry=geometry,
         image=tuple(x.shape[2:]),
-        examples=min(LARGEST.get(x.device.type, 8), 1 << (plan.n.bit_length() - 1)),
+        examples=min(LARGEST.get(x.device.type, LARGEST["cpu"]), 1 << (plan.n.bit_length() - 1)),
         K=plan.K,
         dtype=x.dtype,
         device=x.device,

@@ -7,7 +7,7 @@ gradient of x takes anyway.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,9 @@ class GroupNormRule:
                     [needs_x, True, True],
                 )
             )
-        gx, gscale, gshift = (_joined(found) for found in zip(*parts, strict=True))
-        return None if gx is None else gx.view(x.shape), (gscale.view(B, C), gshift.view(B, C))
+        gx, gscale, gshift = zip(*parts, strict=True)
+        use = _joined(gscale).view(B, C), _joined(gshift).view(B, C)
+        return _joined(gx).view(x.shape) if needs_x else None, use
 
     def summary(self, layer: nn.GroupNorm, uses: list[Use], plan: BatchPlan) -> Summary:
         """Gradients of scale and shift, summed over draws and calls, are kept: n*C numbers each."""
@@ -78,14 +79,13 @@ class GroupNormRule:
 
 
 def _rows_at_once(x: Tensor, G: int) -> int:
+    """How many rows of G groups one call takes."""
     return len(x) if x.device.type == "cpu" else max(1, MOST // G)
 
 
-def _joined(parts: tuple[Tensor | None, ...]) -> Any:
-    """One after the other, flat; None if they are."""
-    if len(parts) == 1 or parts[0] is None:
-        return parts[0]
-    return torch.cat([part.flatten() for part in parts if part is not None])
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; of several, flat."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.flatten() for part in parts])
 
 
 def _as_one_row(x: Tensor) -> Tensor:

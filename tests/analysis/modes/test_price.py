@@ -10,6 +10,7 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as dpa
 from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.accountants.analysis import rdp as renyi
+from quick import first
 
 from privimage import record as records_file
 from privimage.analysis import beside, facts, price, spend
@@ -55,13 +56,7 @@ def spelled_out(costs, split: str) -> list[Event]:
     return [event for event in single if event.split == split]
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        "explored",
-        *(pytest.param(run, marks=pytest.mark.thorough) for run in ("shared", "scored", "searched_in_public")),
-    ],
-)
+@pytest.mark.parametrize("run", first(["explored", "shared", "scored", "searched_in_public"]))
 def test_the_first_number_is_what_another_accountant_finds(run, request, page_of):
     folder = request.getfixturevalue(run)
     found, stated = facts.read(folder), float(re.search(FIRST, page_of(folder)).group(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from privimage.device import tf32
+from privimage.dpsgd import clip
 from privimage.dpsgd.clip import add_clipped
 from privimage.dpsgd.rules import rule
 from privimage.dpsgd.rules.rule import Factors
@@ -46,8 +48,9 @@ def test_sums_are_exact_where_rounding_is_allowed(add: Any) -> None:
     assert seen.found and not any(seen.found)
 
 
-def test_a_sum_that_is_rounded_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rule, "without_tf32", lambda: tf32(True))
+@pytest.mark.parametrize(("module", "guard", "add"), [(rule, "without_tf32", weighted), (clip, "tf32", clipped)])
+def test_a_sum_that_is_rounded_is_seen(module: Any, guard: str, add: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, guard, lambda *exact: nullcontext())
     with tf32(True), Rounded() as seen:
-        weighted(torch.randn(3, 2, 4))
+        add(torch.randn(3, 2, 4))
     assert any(seen.found)
