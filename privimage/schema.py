@@ -37,6 +37,13 @@ class Frozen(BaseModel):
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         return as_written(cls.model_fields[str(info.field_name)].annotation, value)
 
+    @classmethod
+    def homes(cls) -> Iterator[tuple[str, type[BaseModel]]]:
+        """Models below this one, each after the key that holds it: where a key may belong that this one lacks."""
+        for name, field in cls.model_fields.items():
+            if (inner := _model_in(field.annotation)) is not None:
+                yield name, inner
+
 
 def is_null(value: object) -> bool:
     """Whether a field says nothing: for `exclude_if` of those that are told only where they say something."""
@@ -101,8 +108,8 @@ def _told(model: type[BaseModel], values: Any, error: ValidationError, where: st
     dotted = ".".join(([where] if where else []) + path) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        allowed = sorted(_model_at(model, first["loc"][:-1], values).model_fields)
-        return f"{dotted}: unknown key{_nearest(path[-1], allowed)}; allowed: {', '.join(allowed)}{more}"
+        at = _model_at(model, first["loc"][:-1], values)
+        return f"{dotted}: unknown key{_meant(dotted, at)}; allowed: {', '.join(sorted(at.model_fields))}{more}"
     if first["type"] == SAID:
         return f"{first['msg']}{more}"
     if first["type"] == "missing":
@@ -142,9 +149,13 @@ def in_yaml(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else short(repr(value))
 
 
-def _nearest(key: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(key, allowed, n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
+def _meant(dotted: str, model: type[BaseModel]) -> str:
+    """Where the same key is one level below, or else the one that is spelt most like it."""
+    *above, key = dotted.split(".")
+    homes = model.homes() if issubclass(model, Frozen) else ()
+    below = dict.fromkeys(".".join((*above, name, key)) for name, inner in homes if key in inner.model_fields)
+    close = [*below] or difflib.get_close_matches(key, sorted(model.model_fields), n=1)
+    return f", did you mean {' or '.join(repr(name) for name in close[:3])}?" if close else ""
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...], values: Any) -> type[BaseModel]:

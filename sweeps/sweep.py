@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from privimage import metrics
@@ -76,6 +76,12 @@ class Sweep(Frozen):
     resources: Resources = Resources()
     studies: Annotated[str | None, ADDRESS] = JOURNAL  # Optuna's, to be looked at: a file, or a server
     trackers: Trackers = Trackers()  # where finished trials are shown as well
+
+    @classmethod
+    def homes(cls) -> Iterator[tuple[str, type[BaseModel]]]:
+        """Also what methods know: `method` is no model before its name is read."""
+        yield from (("method", load(name).config) for name in METHODS.names())
+        yield from super().homes()
 
     @classmethod
     def load(cls, file: str | Path, *, set: Mapping[str, Any] = {}) -> Sweep:

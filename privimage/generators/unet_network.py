@@ -10,7 +10,7 @@ only the last; the label row is as wide as the positional embedding and is added
 
 For per-example gradients (vmap, Opacus hooks): only Conv2d, Linear, GroupNorm, Embedding hold parameters,
 none is shared or skipped, nothing is in place, and every Conv2d
-gets contiguous NCHW input, because Opacus misreads any other.
+gets contiguous NCHW input, because Opacus misreads any other (unless `layout` says otherwise).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(channels, image_size, n_classes, width, multipliers, attention)
+        self.layout = torch.contiguous_format  # of images in memory, from the first layer on
         self.embed = Embed(n_classes, width)
         self.conv_in = _conv(channels, width)
         D, wide = 4 * width, [width * multiplier for multiplier in multipliers]  # channels of each level
@@ -67,7 +68,8 @@ class UNet(nn.Module):
     def forward(self, z: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
         """F_x [B,C,H,W] from z = c_in * x [B,C,H,W], c_noise [B], int64 label [B]. Zero when untrained."""
         e: Tensor = self.embed(c_noise, label)
-        h: Tensor = self.conv_in(z.contiguous()).contiguous()  # channels_last z of C = 1 counts as contiguous
+        h: Tensor = self.conv_in(z.contiguous(memory_format=self.layout))
+        h = h.contiguous(memory_format=self.layout)  # as z of C = 1 is in both layouts
         skips = [h]
         for block in self.down:
             h = block(h, e)

@@ -2,16 +2,20 @@
 
     python tests/benchmarks/gpu.py                               on the first GPU
     python tests/benchmarks/gpu.py --device cpu --rounds 2       the same on a CPU, with a small network: does it run
+    python tests/benchmarks/gpu.py --ways                        what other ways of a plain step would gain: minutes
+    python tests/benchmarks/gpu.py --ways --device cpu --size unet-s
 
 A step is forward, backward and Adam; a private one also has the clipped sum and its noise. `eager` launches every
 kernel, `recorded` plays a CUDA graph of all but the noise and the optimizer. Ratios are medians over rounds in which
 all variants take turns; memory is what making and running a step takes of the GPU; images a second count whole
 stages, with the reading of images and the drawing of noise. Where there is no GPU, nothing of this is said of one.
+The other ways: images in memory as channels_last, and forward and backward by `torch.compile`, which takes a while.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 import warnings
@@ -41,15 +45,23 @@ C = 0.5
 Step = Callable[[], None]
 
 
-def plain(generator: Generator, draws: Batch, *, recorded: bool) -> Step:
-    """An ordinary step."""
+def plain(generator: Generator, draws: Batch, *, recorded: bool, last: bool = False, compiled: bool = False) -> Step:
+    """An ordinary step; if asked with images as channels_last, or by `torch.compile`."""
     F, loss, fields = generator.F, steps.loss_of(generator), draws.flat()
+    if last:
+        F = copy.deepcopy(F).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        F.layout = torch.channels_last
     parameters = list(F.parameters())
     adam = torch.optim.Adam(parameters, lr=1e-9, fused=True)
     sums = [torch.zeros_like(p) for p in parameters]
 
+    def value(*rows: torch.Tensor) -> torch.Tensor:
+        return loss(F, *rows).mean()
+
+    mean = torch.compile(value) if compiled else value
+
     def gradients(*rows: torch.Tensor) -> None:
-        torch._foreach_copy_(sums, torch.autograd.grad(loss(F, *rows).mean(), parameters))
+        torch._foreach_copy_(sums, torch.autograd.grad(mean(*rows), parameters))
 
     run = Recorded(gradients, *fields, into=sums) if recorded else gradients
 
@@ -99,6 +111,19 @@ def variants(generator: Generator, draws: Batch, *, gpu: bool) -> dict[str, Call
     return makers
 
 
+def ways(generator: Generator, draws: Batch, *, gpu: bool) -> dict[str, Callable[[], Step]]:
+    """How else to make a plain step; on a GPU the recorded one is the one to beat."""
+    of = partial(plain, generator, draws)
+    makers: dict[str, Callable[[], Step]] = {"plain eager": partial(of, recorded=False)}
+    for name, recorded in (("eager", False), *((("recorded", True),) if gpu else ())):
+        if recorded:
+            makers["plain recorded"] = partial(of, recorded=True)
+        makers[f"channels_last, {name}"] = partial(of, recorded=recorded, last=True)
+        makers[f"torch.compile, {name}"] = partial(of, recorded=recorded, compiled=True)
+        makers[f"both, {name}"] = partial(of, recorded=recorded, last=True, compiled=True)
+    return makers
+
+
 def made(make: Callable[[], Step], device: str) -> tuple[Step, str]:
     """A step, and on a GPU the MiB that making and running it takes from the GPU: a recording keeps its own."""
     if device == "cpu":
@@ -120,7 +145,8 @@ def table_of_steps(size: str, n: int, K: int, *, options: argparse.Namespace) ->
     table = Table("step", "ms", "of plain eager", "of plain recorded", "MiB", title=title)
     generator = steps.build(size, device, options.precision)
     draws = steps.batch(generator, n=n, K=K, device=device)
-    steps_of = {name: made(make, device) for name, make in variants(generator, draws, gpu=device != "cpu").items()}
+    makers = (ways if options.ways else variants)(generator, draws, gpu=device != "cpu")
+    steps_of = {name: made(make, device) for name, make in makers.items()}
     runs = {name: step for name, (step, _) in steps_of.items()}
     times = steps.in_turns(runs, rounds=options.rounds, device=device, what=title)
     recorded = times.get("plain recorded")
@@ -178,6 +204,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to see whether it runs")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="of the activations; bf16 on a GPU")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--ways", action="store_true", help="other ways of a plain step, in the place of all else")
+    parser.add_argument("--size", help="this network alone, 32 examples of one draw")
     options = parser.parse_args()
     cpu = options.device == "cpu"
     if not cpu and not torch.cuda.is_available():
@@ -185,9 +213,11 @@ def main() -> None:
     options.precision = options.precision or ("fp32" if cpu else "bf16")
     warnings.simplefilter("ignore")
     console, settings = Console(width=None if sys.stdout.isatty() else 120), SMALL if cpu else SETTINGS
+    settings = ((options.size, 32, 1),) if options.size else settings
     for size, n, K in settings:
         console.print(table_of_steps(size, n, K, options=options))
-    console.print(table_of_stages(settings[0][0], options=options))
+    if not options.ways:
+        console.print(table_of_stages(settings[0][0], options=options))
 
 
 if __name__ == "__main__":

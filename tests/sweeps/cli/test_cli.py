@@ -37,6 +37,8 @@ def one(key: str, value: str, *says: str, bug: str = "") -> Bad:
 BAD = (
     one("method.selct", "{}", "method.selct", "did you mean 'select'"),
     one("method.query.sgma", "3", "method.query.sgma", "did you mean 'sigma'"),
+    one("finetune", "{q: 0.1}", "finetune: unknown key, did you mean 'method.finetune' or"),
+    one("cpu", "2", "cpu: unknown key, did you mean 'resources.cpu'?"),
     one("resources.wrkers", "2", "resources.wrkers", "did you mean 'workers'"),
     one("budgets", "[{epsilon: 0, delta: 1.0e-5}]", "budgets.0.epsilon", "got 0", "greater than 0"),
     one("budgets", "[{epsilon: ten, delta: 1.0e-5}]", "budgets.0.epsilon", "'ten'", "number"),
