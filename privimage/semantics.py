@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privimage.data.alone import alone
 from privimage.data.keywords import members_of
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.device import tf32
@@ -51,21 +52,24 @@ class QueryFunction:
         """Where its weights are."""
         return next(self.net.parameters()).device
 
+    @torch.no_grad()
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
-        parts = [self.of(block, k1=k1) for block in images.blocks(BLOCK)]
-        return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
+        found = np.empty((len(images), k1), np.int64)
+        for batch in alone(images):
+            found[batch.index] = self._top(batch.x, k1).cpu().numpy()[batch.row]
+        return found
 
     @torch.no_grad()
     def counts(self, images: Images, *, k1: int, labels: int) -> NDArray[np.int64]:
         """How many of the images of each label name each class among their top k1: [labels, classes].
 
-        One pass, one block in memory, counted on the device in whole numbers.
+        One pass, one batch in memory, counted on the device in whole numbers. What an image names follows from itself.
         """
         S = torch.zeros(labels * self.n_classes, dtype=torch.int64, device=self.device)
-        for number, block in enumerate(images.blocks(BLOCK)):
-            y = torch.from_numpy(images.y[number * BLOCK :][: len(block)]).to(self.device)
-            cells = (y[:, None] * self.n_classes + self._top(block, k1)).flatten()
+        for batch in alone(images):
+            y, row = (torch.from_numpy(a).to(self.device) for a in (images.y[batch.index], batch.row))
+            cells = (y[:, None] * self.n_classes + self._top(batch.x, k1)[row]).flatten()
             S.scatter_add_(0, cells, torch.ones_like(cells))
         counted: NDArray[np.int64] = S.view(labels, self.n_classes).cpu().numpy()
         return counted
@@ -84,8 +88,9 @@ class QueryFunction:
         return np.concatenate(parts) if parts else np.empty((0, k1), np.int64)
 
     def _top(self, x: NDArray[np.uint8], k1: int) -> Tensor:
-        """Different classes [n, k1] of a block of images, most likely first."""
-        logits: Tensor = self.net(floats(x, self.device))
+        """Different classes [n, k1] of a batch of images, most likely first."""
+        with tf32(False):  # alike on every device
+            logits: Tensor = self.net(floats(x, self.device))
         return logits.topk(k1, dim=1).indices
 
 

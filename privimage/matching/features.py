@@ -8,7 +8,7 @@ m and v are public means. The layers of a network lie side by side, each with it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from privimage.device import tf32
 from privimage.generators import Shape
-from privimage.means.features import filled
 from privimage.metrics.efficientnet import load_efficientnet
 from privimage.semantics import QueryFunction
 
@@ -145,11 +144,7 @@ def floats(x: NDArray[np.uint8], *, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def phi_of(
-    blocks: Iterable[NDArray[np.uint8]], features: Phi, *, device: torch.device
-) -> Iterator[NDArray[np.float32]]:
-    """phi of blocks of at most BLOCK images. It is computed of filled parts, all of one size: that of an image does not
-    depend on those beside it."""
-    for x, real in filled(blocks):
-        parts = [features(floats(x[i : i + PART], device=device)).cpu().numpy() for i in range(0, real, PART)]
-        yield np.concatenate(parts)[:real]
+def phi_of(x: NDArray[np.uint8], features: Phi, *, device: torch.device) -> NDArray[np.float32]:
+    """phi [n, d] of images uint8 [n, C, H, W]."""
+    found: NDArray[np.float32] = features(floats(x, device=device)).cpu().numpy()
+    return found

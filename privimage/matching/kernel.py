@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
-from privimage.data.sets import PrivateSet
+from privimage.data.alone import alone
+from privimage.data.sets import Images, PrivateSet
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators.generator import OneStep
 from privimage.generators.pretrain import Seeded, move_average
@@ -30,7 +31,6 @@ from privimage.matching.config import KernelConfig
 from privimage.matching.features import Fourier, phi_of
 from privimage.matching.fit import missed, precision
 from privimage.means.answer import Means, contributions, counted, weigh
-from privimage.means.config import BLOCK
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
 from privimage.progress import Tell
@@ -109,10 +109,10 @@ def asked(
 ) -> Release[NDArray[np.float64]]:
     """The noisy S [labels, features + 1] of a batch, in which a contribution of norm 1 is UNIT: a step of the event."""
     S = np.zeros((len(sensitive.classes), features.d + 1), np.int64)
-    parts = [batch[start : start + BLOCK] for start in range(0, len(batch), BLOCK)]
-    seen = phi_of((sensitive.rows(part) for part in parts), features, device=features.device)
-    for part, phi in zip(parts, seen, strict=True):
-        np.add.at(S, sensitive.y[part], contributions(phi, UNIT))
+    drawn = Images(x=sensitive.part(batch), y=sensitive.y[batch])
+    for some in alone(drawn):
+        phi = phi_of(some.x, features, device=features.device)
+        np.add.at(S, drawn.y[some.index], contributions(phi, UNIT)[some.row])
     noisy = event.perturb(S, sensitivity=UNIT, stream=entropy.stream(f"noise/{step}"))
     return Release(value=noisy, events=(event,))
 

@@ -10,14 +10,14 @@ sensitivity is 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privimage.data.alone import alone
 from privimage.data.sets import PrivateSet
-from privimage.means.config import BLOCK
 from privimage.means.embedding import Vectors
 from privimage.privacy.budget import Event, Release
 from privimage.privacy.entropy import Entropy
@@ -55,7 +55,7 @@ def contributions(phi: NDArray[np.float32], unit: int = UNIT) -> NDArray[np.int6
 
 
 def ask(
-    phi: Callable[[Iterable[NDArray[np.uint8]]], Iterable[Vectors]],
+    phi: Callable[[NDArray[np.uint8]], Vectors],
     sensitive: PrivateSet,
     *,
     d: int,
@@ -65,14 +65,12 @@ def ask(
 ) -> Release[NDArray[np.float64]]:
     """S~ [labels, d + 1], in which a contribution of norm 1 is `unit`, and the event it cost.
 
-    `phi` takes blocks of images to phi of each.
+    `phi` takes ROWS images to phi of each: what an image adds follows from it alone.
     """
     sensitive.must_be(event.split)
     S = np.zeros((len(sensitive.classes), d + 1), np.int64)
-    start = 0
-    for block in phi(sensitive.blocks(BLOCK)):
-        np.add.at(S, sensitive.y[start : start + len(block)], contributions(block, unit))
-        start += len(block)
+    for batch in alone(sensitive):
+        np.add.at(S, sensitive.y[batch.index], contributions(phi(batch.x), unit)[batch.row])
     noisy = event.perturb(S, sensitivity=unit, stream=entropy.stream("means"))
     return Release(value=noisy, events=(event,))
 

@@ -18,11 +18,11 @@ from privimage.semantics import QueryFunction
 
 FREQUENCIES = {1: 9, 3: 5}  # a side, by channels: the triangle of the lowest is taken
 
-Extract = Callable[[NDArray[np.uint8]], tuple[Vectors, Vectors]]  # BLOCK images -> features of both kinds
+Extract = Callable[[NDArray[np.uint8]], tuple[Vectors, Vectors]]  # images -> features of both kinds
 
 
 def extractor(function: QueryFunction | None, *, device: torch.device) -> Extract:
-    """What takes BLOCK images uint8 [BLOCK, C, H, W] to features [BLOCK, D]: last ones of a network, low frequencies.
+    """What takes images uint8 [n, C, H, W] to features [n, D] of both kinds: last ones of a network, low frequencies.
 
     The network is the query function, or efficientnet-lite0 where there is none.
     """
@@ -33,7 +33,7 @@ def extractor(function: QueryFunction | None, *, device: torch.device) -> Extrac
 def filled(blocks: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """Every block of at most BLOCK images with blank ones up to BLOCK, and how many are real.
 
-    What is computed of a whole block is the same for an image, to the last bit, whatever images are beside it.
+    Networks see blocks of one size alone.
     """
     for x in blocks:
         yield np.concatenate([x, np.zeros((BLOCK - len(x), *x.shape[1:]), np.uint8)]), len(x)

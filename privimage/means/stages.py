@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,7 +99,9 @@ class Pool:
         own = zip(self.whitenings, embedding.whitenings, strict=True)
         if all(np.array_equal(w.A, other.A) for w, other in own):
             return embedding.of(self.z)
-        return np.concatenate(list(phi_of(self.views.each_block(BLOCK), embedding, self.seeing(embedding))))
+        see = self.seeing(embedding)
+        blocks = (embedding(see(x))[:real] for x, real in filled(self.views.each_block(BLOCK)))
+        return np.concatenate(list(blocks))
 
 
 def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
@@ -115,17 +117,11 @@ def noisy_means(pool: Pool, context: Context) -> tuple[Means, Embedding]:
     see = pool.seeing(fitted)  # or refused, before anything is charged
 
     def ask(event: Event, entropy: Entropy) -> Release[NDArray[np.float64]]:
-        phi = partial(phi_of, embedding=fitted, see=see)
-        return answer.ask(phi, train, d=fitted.d, event=event, entropy=entropy)
+        return answer.ask(lambda x: fitted(see(x)), train, d=fitted.d, event=event, entropy=entropy)
 
     found = shared_answer("means", context, sensitivity=UNIT, ask=ask, beside=lambda: fitted.arrays)
     means = estimate(found["means"], sigma=context.events["means"].sigma, n=len(train))
     return means, Embedding.from_arrays(found)
-
-
-def phi_of(blocks: Iterable[NDArray[np.uint8]], embedding: Embedding, see: Extract) -> Iterator[Vectors]:
-    """phi of blocks of images. It is computed of filled blocks: that of an image does not depend on those beside it."""
-    return (embedding(see(x))[:real] for x, real in filled(blocks))
 
 
 def tilted(pool: Pool, context: Context, *, base: Callable[[int], NDArray[np.float64]] | None = None) -> Tilted:

@@ -8,6 +8,8 @@ paper, which are trained until they are done, are in `paper_classifiers`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from privimage.data.alone import alone
 from privimage.data.sets import Images, PrivateSet
 from privimage.device import held, onto
 from privimage.errors import InputError
@@ -25,7 +28,6 @@ from privimage.privacy.budget import Event
 from privimage.privacy.looks import Seen, may_read
 
 STEPS, BATCH, LEARNING_RATE, SHIFT = 225, 128, 4e-3, 2  # of the CNN; SHIFT in pixels each way
-BLOCK = 500  # images that are classified at a time
 LR_ITERATIONS, MLP_EPOCHS = 40, 30
 
 
@@ -52,11 +54,19 @@ def accuracy(
     elif classifier in ("cnn", "paper-cnn"):
         train = _train_cnn if classifier == "cnn" else paper_classifiers.train_resnet9
         net = train(x, y, n_classes=len(test.classes), device=torch.device(device), seed=seed)
-        guess = _predict_cnn(net, test, device=torch.device(device))
+        guess = _guesses(test, partial(_predict_cnn, net, device=torch.device(device)))
     else:
         model = _sklearn(classifier, seed).fit(_flat(x), y)
-        guess = np.concatenate([model.predict(_flat(block)) for block in test.blocks(BLOCK)])
+        guess = _guesses(test, lambda block: model.predict(_flat(block)))
     return float((guess == test.y).mean())
+
+
+def _guesses(test: Images, predict: Callable[[NDArray[np.uint8]], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Labels [n], each of which follows from its image alone: a score counts those that are right."""
+    guess = np.empty(len(test), np.int64)
+    for batch in alone(test):
+        guess[batch.index] = predict(batch.x)[batch.row]
+    return guess
 
 
 class _Bounded:
@@ -136,9 +146,8 @@ def _shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 
 @torch.no_grad()
-def _predict_cnn(net: nn.Module, images: Images, *, device: torch.device) -> NDArray[np.int64]:
-    found = [net(_unit(onto(device, torch.from_numpy(block)))).argmax(1) for block in images.blocks(BLOCK)]
-    guess: NDArray[np.int64] = torch.cat(found).cpu().numpy()
+def _predict_cnn(net: nn.Module, x: NDArray[np.uint8], *, device: torch.device) -> NDArray[np.int64]:
+    guess: NDArray[np.int64] = net(_unit(onto(device, torch.from_numpy(x)))).argmax(1).cpu().numpy()
     return guess
 
 

@@ -65,9 +65,7 @@ def ask(sensitive: PrivateSet) -> object:
 
 def means(sensitive: PrivateSet) -> object:
     event = Event(purpose="means", split="train", sigma=5)
-    return answer.ask(
-        lambda blocks: (np.zeros((len(x), 7), np.float32) for x in blocks), sensitive, d=7, event=event, entropy=ENTROPY
-    )
+    return answer.ask(lambda x: np.zeros((len(x), 7), np.float32), sensitive, d=7, event=event, entropy=ENTROPY)
 
 
 def tune(sensitive: PrivateSet, seen: Seen | None = None, **event: Any) -> object:

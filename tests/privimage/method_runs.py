@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from privimage import query_network
+from privimage.data import alone
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
-from privimage.evolution import evolve, votes
+from privimage.evolution import evolve
 from privimage.generators import sizes
-from privimage.matching import kernel
-from privimage.means import answer, features
+from privimage.means import features
 from privimage.means import stages as means_stages
 from privimage.methods.context import Context
 from privimage.methods.declared import fields_of
@@ -215,5 +215,6 @@ def another(name: str, dotted: str) -> Any:
 def see_little(patch: pytest.MonkeyPatch) -> None:
     """A residual network sees 8 pixels a side, and networks see few images at once: no key knows either."""
     patch.setattr(query_network, "SIDE", 8)
-    for module in (answer, means_stages, features, kernel, evolve, votes):
+    patch.setattr(alone, "ROWS", 4 * CLASSES)
+    for module in (means_stages, features, evolve):
         patch.setattr(module, "BLOCK", 4 * CLASSES)

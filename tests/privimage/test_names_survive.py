@@ -288,15 +288,15 @@ def digest(released: np.ndarray) -> str:
 def test_the_same_entropy_draws_the_noise_that_it_drew() -> None:
     """Of classes and features made by hand: what no network saw is the same on every machine."""
     y = np.arange(12) % 3
-    images = PrivateSet(
-        x=np.zeros((12, 1, 8, 8), np.uint8), y=y, name="toy", id="toy", split="train", classes=("a", "b", "c")
-    )
+    x = np.zeros((12, 1, 8, 8), np.uint8)
+    x[:, 0, 0, 0] = np.arange(12)
+    images = PrivateSet(x=x, y=y, name="toy", id="toy", split="train", classes=("a", "b", "c"))
     top = np.stack([np.arange(12) % 5, np.arange(12) % 4 + 5], axis=1)
     S = np.array([np.bincount(top[y == label].ravel(), minlength=9) for label in range(3)])
     function: Any = SimpleNamespace(counts=lambda images, k1, labels: S)
     phi = (np.arange(12 * 6).reshape(12, 6) % 7 / 16).astype(np.float32)
     event = Event(purpose="query", split="train", sigma=3)
     histogram = semantics.ask(function, images, k1=2, event=event, entropy=entropy(7)).value
-    means = answer.ask(lambda blocks: [phi], images, d=6, event=event, entropy=entropy(7)).value
+    means = answer.ask(lambda x: phi[x[:, 0, 0, 0]], images, d=6, event=event, entropy=entropy(7)).value
     wider = noisier(means, sensitivity=UNIT, asked=3, wanted=5, entropy=entropy(8))
     assert {"histogram": digest(histogram), "means": digest(means), "derived": digest(wider)} == ANSWERS

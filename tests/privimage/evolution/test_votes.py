@@ -10,11 +10,11 @@ import pytest
 import toys
 from known import entropy
 
+from privimage.data.alone import ROWS
 from privimage.data.sets import PrivateSet
 from privimage.errors import Violation
 from privimage.evolution import votes
 from privimage.evolution.votes import ask, nearest
-from privimage.means.config import BLOCK
 from privimage.privacy.budget import Event
 from privimage.privacy.entropy import Entropy
 
@@ -70,10 +70,10 @@ def test_it_is_seen_if_votes_are_counted_twice(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_it_is_seen_if_an_image_votes_for_the_two_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    def two(seen: Any, y: Any, candidates: Any, *, labels: int) -> np.ndarray:
+    def two(voters: Any, candidates: Any, *, labels: int) -> np.ndarray:
         H = np.zeros((labels, candidates.shape[1]), np.int64)
-        for number, block in enumerate(seen):
-            for row, label in zip(block, y[number * BLOCK : (number + 1) * BLOCK], strict=False):
+        for batch in voters:
+            for row, label in zip(batch.seen[batch.row], batch.y, strict=True):
                 order = np.abs(candidates[label % len(candidates)] - row).sum(1).argsort()
                 H[label, order[:2]] += 1
         return H
@@ -118,7 +118,7 @@ def test_it_is_seen_if_all_rounds_have_the_same_noise(monkeypatch: pytest.Monkey
 
 def test_an_image_votes_for_the_nearest_candidate_of_its_label() -> None:
     rng = np.random.default_rng(0)
-    block, candidates = (rng.normal(size=shape).astype(np.float32) for shape in ((BLOCK, 6), (LABELS, 11, 6)))
+    block, candidates = (rng.normal(size=shape).astype(np.float32) for shape in ((ROWS, 6), (LABELS, 11, 6)))
     true = np.square(block[:, None, None] - candidates).sum(-1).argmin(-1)
     np.testing.assert_array_equal(nearest(block, candidates), true)
 
@@ -135,7 +135,7 @@ def test_what_is_proposed_is_told_noisy_votes_alone() -> None:
     assert told[0] is None and all(a is b for a, b in zip(told[1:], release.value[:-1], strict=True))
 
 
-@pytest.mark.parametrize("n", [3, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("n", [3, ROWS, ROWS + 1])
 def test_every_image_is_asked_whatever_their_number(n: int) -> None:
     H = asked(images(n), steps=1)[0]
     np.testing.assert_allclose(H.sum(axis=1), np.bincount(np.arange(n) % LABELS), atol=1e-6)

@@ -15,7 +15,7 @@ PHI = LowPass(shape=SHAPE, clip=0.9, device=torch.device("cpu"))
 
 
 def means_of(x: np.ndarray, y: np.ndarray, noise: float) -> Means:
-    phi = np.concatenate(list(phi_of([x], PHI, device=torch.device("cpu"))))
+    phi = phi_of(x, PHI, device=torch.device("cpu"))
     M = np.stack([phi[y == label].mean(axis=0) for label in range(3)])
     M = M + noise * np.random.default_rng(0).normal(size=M.shape)
     return Means(M=M, noise=np.full(3, noise), n=np.bincount(y).astype(float))

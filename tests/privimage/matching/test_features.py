@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 import toys
-from quick import first
 
-from privimage.matching.features import Fourier, Perceptual, Phi, floats, layers_of, phi_of
-from privimage.means.config import BLOCK
+from privimage.matching.features import Fourier, Perceptual, Phi, floats, layers_of
 
 CPU = torch.device("cpu")
 SHAPE = (1, toys.SIDE, toys.SIDE)
@@ -43,19 +41,6 @@ def test_phi_is_in_the_unit_ball_and_has_a_gradient(kind: str) -> None:
     assert phi.norm(dim=1).min() > 0.5
     phi[:, : features.d // 3].sum().backward()
     assert x.grad is not None and (x.grad[1:].flatten(1).abs().sum(1) > 0).all()  # black is where a cosine is flat
-
-
-@pytest.mark.parametrize("kind", first(KINDS, 2))
-def test_what_an_image_adds_does_not_depend_on_those_beside_it(kind: str) -> None:
-    """To the last bit: else one image less would change what others add, by its place or by the size of a block."""
-    features, x = features_of(kind), np.concatenate([toys.public_set().x] * 6)[: BLOCK + 1]
-
-    def phi(images: np.ndarray) -> np.ndarray:
-        blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
-        return np.concatenate(list(phi_of(blocks, features, device=CPU)))
-
-    whole = phi(x)
-    assert (whole[1:] == phi(x[1:])).all() and (whole[-1:] == phi(x[-1:])).all() and (whole[:7] == phi(x[:7])).all()
 
 
 def test_products_of_fourier_features_are_those_of_the_gaussian_kernel() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def context_of(root: Path, kind: str, *, sigma: float, asked: float | None = Non
 
 def asked(images: PrivateSet, features: Phi, *, sigma: float = 1e-9, number: int = 5) -> np.ndarray:
     event = Event(purpose="mean embedding", split="train", sigma=sigma)
-    phi = lambda blocks: phi_of(blocks, features, device=CPU)  # noqa: E731
+    phi = partial(phi_of, features=features, device=CPU)
     return answer.ask(phi, images, d=features.d, event=event, entropy=entropy(number), unit=UNIT).value
 
 
@@ -155,7 +156,7 @@ def test_the_means_are_those_of_the_training_images(kind: str, tmp_path: Path) -
     context = context_of(tmp_path, kind, sigma=0.01)
     means, features = ASK[kind](context)
     train = context.sensitive.train
-    (phi,) = phi_of([train.x], features, device=CPU)
+    phi = phi_of(train.rows(np.arange(len(train))), features, device=CPU)
     true = np.stack([phi[train.y == y].mean(axis=0) for y in range(len(train.classes))])
     n = np.bincount(train.y)
     np.testing.assert_allclose(means.n, n, atol=1)

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 import toys
-from quick import first
 
 from privimage.errors import InputError, LostAnswer
 from privimage.means.config import MeansConfig
-from privimage.means.embedding import Embedding, Whitening, whiten
-from privimage.means.features import BLOCK, extractor
-from privimage.means.stages import Pool, noisy_means, phi_of, tilted
+from privimage.means.embedding import Whitening
+from privimage.means.features import extractor
+from privimage.means.stages import Pool, noisy_means, tilted
 from privimage.methods.context import Context
 from privimage.methods.method import Sizes
 from privimage.methods.resolve import resolve
@@ -49,26 +48,6 @@ def pool_of(context: Context) -> Pool:
     return Pool(config.means, config.pool, config.query, context)
 
 
-@pytest.mark.parametrize("network", first(["query", "efficientnet-lite0"]))
-def test_what_an_image_adds_does_not_depend_on_those_beside_it(network: Any) -> None:
-    """To the last bit: else one image less would change what others add, by its place or by the size of a block."""
-    public = toys.public_set()
-    function = toys.query_function(toys.query_weights(public))
-    see = extractor(function if network == "query" else None, device=torch.device("cpu"))
-    x = np.concatenate([public.x] * 60)[: BLOCK + 1]  # a last block of one image
-    kinds = see(x[:BLOCK])
-    whitenings = [whiten(kind, np.arange(BLOCK) % 5, d=4) for kind in kinds]
-    z = [w(kind) for w, kind in zip(whitenings, kinds, strict=True)]
-    embedding = Embedding.fit(whitenings, z, first=(2, 2), probe=[])
-
-    def phi(images: np.ndarray) -> np.ndarray:
-        blocks = [images[i : i + BLOCK] for i in range(0, len(images), BLOCK)]
-        return np.concatenate(list(phi_of(blocks, embedding, see)))
-
-    whole = phi(x)
-    assert (whole[1:] == phi(x[1:])).all() and (whole[-1:] == phi(x[-1:])).all() and (whole[:7] == phi(x[:7])).all()
-
-
 def test_the_answer_is_asked_once_and_derived_for_more_noise(tmp_path: Path) -> None:
     first = context_of(tmp_path, sigma=0.5)
     precise, embedding = noisy_means(pool_of(first), first)
@@ -87,7 +66,7 @@ def test_the_means_are_those_of_the_training_images(tmp_path: Path) -> None:
     pool = pool_of(context)
     found, embedding = noisy_means(pool, context)
     train = context.sensitive.train
-    (phi,) = phi_of([train.x], embedding, pool.extractor)
+    phi = embedding(pool.extractor(train.rows(np.arange(len(train)))))
     true = np.stack([phi[train.y == y].mean(axis=0) for y in range(len(train.classes))])
     np.testing.assert_allclose(found.M, true, atol=0.02)
     np.testing.assert_allclose(found.n, np.bincount(train.y), atol=0.5)
