@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from privimage.analysis.outputs.output import ImageBlocks, Output
 from privimage.disk import exclusive, make_folder, refusal, sync, write, write_whole
 from privimage.errors import InputError
+from privimage.plain_json import read_json
 from privimage.progress import Tell
 
 BEGUN, MADE = "begun.json", "made"
@@ -67,7 +68,7 @@ class Draft:
         if not path.exists():
             return {}
         try:
-            found: dict[str, str | int] = dict(json.loads(path.read_text(encoding="utf-8")))
+            found: dict[str, str | int] = dict(read_json(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise InputError(f"{path}: damaged; remove {self.folder}, and run the same command again") from None
         return found

@@ -69,7 +69,7 @@ def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     best = pareto.best_of(here, metric=known[metric])
     if best is None:
         epsilons = sorted({r.budget.epsilon for r in rows if r.value(metric) is not None})
-        raise InputError(f"epsilon: got {epsilon:g}; allowed: {', '.join(f'{value:g}' for value in epsilons)}")
+        raise InputError(f"epsilon: got {epsilon!r}; allowed: {', '.join(f'{value:g}' for value in epsilons)}")
     return best
 
 

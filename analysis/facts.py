@@ -5,7 +5,6 @@ The records of a private selection's other trials lie in an internal folder that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from privimage.analysis.modes.mode import Said
 from privimage.errors import InputError
 from privimage.metrics.metric import Metric
 from privimage.paths import STAND_IN, RunFolder
+from privimage.plain_json import read_json
 from privimage.plain_yaml import read_yaml
 from privimage.privacy.bill import Bill
 from privimage.privacy.budget import Budget
@@ -93,7 +93,7 @@ class Facts:
     def rows_without_result(self) -> list[str]:
         """Comparison rows of which some trial has no record, as the run itself counts them; none where it does not."""
         try:
-            counted = json.loads(self.folder.progress.read_text(encoding="utf-8"))["rows"]
+            counted = read_json(self.folder.progress.read_text(encoding="utf-8"))["rows"]
             missing = [row for row in counted if row["compared"] and row["done"] < row["total"]]
             return [f"{row['label']} ({row['done']} of {row['total']})" for row in missing]
         except (OSError, ValueError, TypeError, KeyError):  # a courtesy of the sweep, which nothing seals
@@ -156,7 +156,7 @@ def _on_public_data(record: Record) -> Record:
 def _bill(path: Path) -> Bill:
     """The bill of a run. Raises InputError if it is missing or damaged: without it nothing can be stated."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{path}: missing, and what a run cost is stated by its bill; restore it, or run again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, get_args
 
@@ -18,6 +17,8 @@ DRIVER_CPU = 0.01  # of a trial whose work is done by other processes: it only w
 DRIVER_SHARE = 1e-3  # of the custom resource `driver`: a node with one of it holds a thousand
 SHARES: tuple[ShareName, ...] = get_args(ShareName)
 GIB = 2**30
+MOST = 100_000  # of anything: no cluster has as many
+LEAST_GPU = 1e-4  # the part of a resource that Ray counts in
 RAY_MEMORY = 0.7  # of a node's memory: what Ray gives away; it keeps the rest for objects
 RAYS = ("CPU", "GPU", "memory", "object_store_memory")  # names of resources that Ray does not take as custom ones
 NAME = spelt("[A-Za-z][A-Za-z0-9_-]*", use="letters, digits, '_' and '-', a letter first")
@@ -26,16 +27,20 @@ NAME = spelt("[A-Za-z][A-Za-z0-9_-]*", use="letters, digits, '_' and '-', a lett
 class Share(Frozen):
     """What the processes get that compute a stage: `workers` of them, each with `cpu` cores and `gpu` GPUs."""
 
-    workers: int = Field(default=1, ge=1)  # processes of one trial
-    cpu: float = Field(default=1, gt=0)  # cores of each
-    gpu: float = Field(default=0, ge=0)  # GPUs of each; a part of one is allowed
-    memory: float | None = Field(default=None, gt=0, exclude_if=is_null)  # GiB that Ray sets aside for each
+    workers: int = Field(default=1, ge=1, le=MOST)  # processes of one trial
+    cpu: float = Field(default=1, gt=0, le=MOST)  # cores of each
+    gpu: float = Field(default=0, ge=0, le=MOST)  # GPUs of each; a part of one is allowed
+    memory: float | None = Field(default=None, gt=0, le=MOST, exclude_if=is_null)  # GiB that Ray sets aside for each
     cuda_graphs: bool = False  # GPUs play back training and sampler, recorded once (rounding may differ)
 
     @model_validator(mode="after")
     def _of_gpus(self) -> Self:
         if self.cuda_graphs and not self.gpu:
             raise ValueError("cuda_graphs: true needs a GPU; give gpu, or leave it out")
+        if 0 < self.gpu < LEAST_GPU:
+            raise ValueError(
+                f"gpu: got {self.gpu}; the least part of one that Ray knows is {LEAST_GPU:g}; give more, or 0"
+            )
         if self.gpu > 1 and self.gpu != int(self.gpu):
             raise ValueError(f"gpu: got {self.gpu:g}; above 1 it is a whole number: give {int(self.gpu)}")
         if self.workers > 1 and 0 < self.gpu <= 0.5:
@@ -67,7 +72,9 @@ class Share(Frozen):
         >>> Share(gpu=0.3).gpus, Share(workers=3, gpu=0.6).gpus, Share(workers=2, gpu=2).gpus, Share().gpus
         (1, 3, 4, 0)
         """
-        return next(n for n in itertools.count() if self.on_gpus(n) >= self.workers)
+        if self.gpu < 1:
+            return -(-self.workers // self.on_gpus(1)) if self.gpu else 0
+        return self.workers * int(self.gpu)
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -85,10 +92,10 @@ class Share(Frozen):
 class OwnShare(Frozen):
     """What the stages of one share get; a field that is left out is the default's."""
 
-    workers: int | None = Field(default=None, ge=1, exclude_if=is_null)
-    cpu: float | None = Field(default=None, gt=0, exclude_if=is_null)
-    gpu: float | None = Field(default=None, ge=0, exclude_if=is_null)
-    memory: float | None = Field(default=None, gt=0, exclude_if=is_null)
+    workers: int | None = Field(default=None, ge=1, le=MOST, exclude_if=is_null)
+    cpu: float | None = Field(default=None, gt=0, le=MOST, exclude_if=is_null)
+    gpu: float | None = Field(default=None, ge=0, le=MOST, exclude_if=is_null)
+    memory: float | None = Field(default=None, gt=0, le=MOST, exclude_if=is_null)
     cuda_graphs: bool | None = Field(default=None, exclude_if=is_null)
 
 
@@ -103,7 +110,7 @@ class Resources(Share):
     finetune: OwnShare | None = Field(default=None, exclude_if=is_null)  # of training on sensitive images
     sample: OwnShare | None = Field(default=None, exclude_if=is_null)  # of drawing images and measuring them
     driver: Annotated[str, NAME] | None = Field(default=None, exclude_if=is_null)  # custom resource of nodes that stay
-    queued: int | None = Field(default=None, ge=1, exclude_if=is_null)  # trials begun beside those that fit, which wait
+    queued: int | None = Field(default=None, ge=1, le=MOST, exclude_if=is_null)  # trials beside those that fit, waiting
 
     @field_validator("driver")
     @classmethod

@@ -60,10 +60,13 @@ def write(path: Path, raw: bytes) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Put `text` in the place of a file, so that whoever reads it later sees all of the old or all of the new.
 
-    Below a root that is a bucket, it is put there first. Raises InputError if it cannot be written: then the old one
-    stays.
+    Below a root that is a bucket, it is put there first. Of a link, what it names is written. Raises InputError if it
+    cannot be written: then the old one stays.
     """
     with on_disk(path):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no regular file; give one, or none to read it here")
+        path = path.resolve() if path.is_symlink() else path
         if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
             return
         mirror = mirror_of(path)

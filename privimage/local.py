@@ -24,6 +24,8 @@ def refusal(path: str | Path) -> str | None:
         return "that is an address, and only folders and files of this machine can be used; mount it, and give the path"
     if not text or any(ord(character) < 32 for character in text):
         return "that is no path; give one without control characters, e.g. data/scans"
+    if shown(text) != text:
+        return "its name is not UTF-8; rename it"
     try:
         Path(text).expanduser()
     except RuntimeError:
@@ -32,11 +34,17 @@ def refusal(path: str | Path) -> str | None:
 
 
 def local_path(path: str | Path, *, named: str) -> Path:
-    """The path. Raises InputError, which calls it by the name, if it is none of this machine."""
+    """The path, that of a user's home where it begins with ~. Raises InputError, which calls it by the name, if it is
+    none of this machine."""
     why = refusal(path)
     if why is not None:
-        raise InputError(f"{named}: got '{path}'; {why}")
-    return Path(path)
+        raise InputError(f"{named}: got '{shown(path)}'; {why}")
+    return Path(path).expanduser()
+
+
+def shown(path: str | Path) -> str:
+    """The path in a message: with escapes where its bytes are no UTF-8."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _check(path: str) -> None:

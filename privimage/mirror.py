@@ -8,6 +8,7 @@ add to one never overwrite each other.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -54,7 +55,9 @@ def mirror_of(path: Path) -> Mirror | None:
             url = (folder / MARK).read_text(encoding="utf-8").strip()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ELOOP:
+                continue  # a link that leads nowhere: whoever opens a folder there says so
             raise InputError(f"{folder / MARK}: cannot be read; it should hold the URL of the root's bucket") from None
         if not is_bucket(url):
             raise InputError(f"{folder / MARK}: got '{url:.80}'; it should hold the URL of the root's bucket")

@@ -43,6 +43,11 @@ class Root:
         if is_bucket(path):
             return cls(path=made(str(path)))
         folder = local_path(path, named="--root")
+        lost = next((above for above in (folder, *folder.parents) if above.is_symlink() and not above.exists()), None)
+        if lost is not None:
+            raise InputError(
+                f"--root: got '{path}'; {lost} is a link that leads nowhere; give a folder, e.g. --root runs"
+            )
         nearest = next(above for above in (folder, *folder.absolute().parents) if above.exists())
         if not nearest.is_dir():
             raise InputError(f"--root: got '{path}'; {nearest} is not a folder; give a folder, e.g. --root runs")

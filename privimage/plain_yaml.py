@@ -28,6 +28,7 @@ FLOAT = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
 SIGNS = list("-+.0123456789")
+BREAKS = re.compile("[\x85\u2028\u2029]")  # ends of lines in YAML 1.1, which is what the scanner knows, but not in 1.2
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -79,7 +80,7 @@ class _Loader(yaml.SafeLoader):
                 raise _Refused(problem="a key is text, not a list or a mapping", problem_mark=key.start_mark)
             if key.value in made:
                 twice = f"the key '{short(key.value)}' stands twice"
-                raise yaml.constructor.ConstructorError(None, None, twice, node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, twice, key.start_mark)
             made[key.value] = self.construct_object(value, deep=True)
         return made
 
@@ -148,6 +149,12 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, SIGNS)
 
 def read_value(text: str, *, where: str) -> Any:
     """The plain value of YAML text. Raises InputError in one line, which `where` begins."""
+    odd = BREAKS.search(text)
+    if odd is not None:
+        line = text.count("\n", 0, odd.start()) + 1
+        raise InputError(
+            f"{where}: line {line}: U+{ord(odd[0]):04X} ends a line in some versions of YAML; leave it out"
+        )
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except _Refused as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from privimage import lines
+from privimage.plain_json import read_json
 
 Params = dict[str, Any]  # values of the searched fields
 
@@ -25,7 +26,7 @@ class Tried:
         if not self._path.exists():
             return []
         whole = [text for line in self._path.read_bytes().splitlines() if (text := lines.parse(line)) is not None]
-        found = [json.loads(text) for text in whole]
+        found = [read_json(text) for text in whole]
         return [line["params"] for line in found if line["study"] == study]
 
     def add(self, study: str, params: Params) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from privimage.errors import InputError
+from privimage.plain_json import read_json
 from privimage.schema import Frozen, digest
 
 GENESIS = "0" * 64
@@ -97,7 +98,7 @@ def verified(raws: Iterable[bytes], *, name: str, after: tuple[RawLine, ...] = (
     for number, raw in enumerate(raws, start=len(after)):
         where = f"{name}: line {number + 1}"
         try:
-            line = json.loads(raw.decode())
+            line = read_json(raw.decode())
         except ValueError:
             raise InputError(f"{where} is not JSON; the ledger is damaged; restore it from a backup") from None
         if not isinstance(line, dict) or not _follows(line, number, previous):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from privimage.bucket import is_bucket
 from privimage.errors import InputError
-from privimage.local import refusal
+from privimage.local import refusal, shown
 from privimage.plain_yaml import one_line
 from privimage.pull import made, pulled_ledger, pulled_run
 from privimage.text import PLAIN
@@ -85,8 +85,8 @@ def local(named: str) -> Callable[[str], Path]:
                 raise Refused(f"{named}: {error}") from None
         why = refusal(text)
         if why is not None:
-            raise Refused(f"{named}: got '{text}'; {why}")
-        return Path(text)
+            raise Refused(f"{named}: got '{shown(text)}'; {why}")
+        return Path(text).expanduser()
 
     return path
 

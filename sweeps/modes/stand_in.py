@@ -14,6 +14,7 @@ from privimage.data.sets import PublicSet, check_apart
 from privimage.disk import write_whole
 from privimage.errors import InputError, TrialFailed, Violation
 from privimage.paths import RunFolder
+from privimage.plain_json import read_json
 from privimage.privacy.budget import Budget
 from privimage.privacy.contents import Contents
 from privimage.record_file import so_far
@@ -101,7 +102,7 @@ def final_trials(terms: Terms, *, search: Terms, folder: RunFolder) -> Iterator[
 def _kept(sweep: Sweep, folder: RunFolder) -> list[dict[str, Any]]:
     """The settings that the search ended in, by budget. Raises InputError if their file is damaged."""
     try:
-        found = json.loads(folder.settings.read_bytes())
+        found = read_json(folder.settings.read_bytes())
     except ValueError:
         found = None
     if isinstance(found, list) and len(found) == len(sweep.budgets) and all(isinstance(one, dict) for one in found):

@@ -31,3 +31,12 @@ def test_a_run_in_which_nothing_finished(make_run, make_record):
     folder = make_run([make_record("a", metrics=())])
     with pytest.raises(InputError, match="no finished trial"):
         facts.read(folder)
+
+
+def test_a_bill_and_a_progress_that_are_nested_without_end(make_run, make_record):
+    folder = make_run([make_record("a")])
+    folder.progress.write_text("[" * 100_000)
+    assert facts.read(folder).rows_without_result == []
+    folder.bill.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not valid JSON"):
+        facts.read(folder)

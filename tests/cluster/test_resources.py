@@ -166,3 +166,12 @@ def test_shares_are_strict(bad: dict[str, Any], says: str) -> None:
 
 def test_two_workers_with_more_than_half_a_gpu_are_on_two() -> None:
     assert Resources(workers=2, gpu=0.75).share("finetune").workers == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("gpu", [0, 0.25, 0.3, 0.5, 0.6, 1, 2, 3])
+def test_no_fewer_gpus_hold_all_workers(workers: int, gpu: float) -> None:
+    if workers > 1 and 0 < gpu <= 0.5:
+        return  # refused
+    share = Share(workers=workers, gpu=gpu)
+    assert share.gpus == next(n for n in range(100) if share.on_gpus(n) >= workers)

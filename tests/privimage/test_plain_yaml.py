@@ -34,7 +34,9 @@ def test_the_core_schema(text: str, value: Any) -> None:
         ("1e-400", "not a finite"),
         ("1" + "0" * 5000, "too large"), (str(2**63), "too large"), ("!!float 1", "tag"), ("!x 1", "tag"),
         ("!!python/object:os.system {}", "tag"), ("&a [*a]", "stands within itself"), ("*a", "undefined alias"),
-        ("{a: 1, a: 2}", "stands twice"), ("{[a]: 1}", "a key is text"), ("[" * 50, f"deeper than {MOST_DEPTH}"),
+        ("{a: 1, a: 2}", "stands twice"), ("a: 1\nb: 2\na: 3", "line 3: not valid YAML (the key 'a' stands twice"),
+        ("a: 1  # old:\x85b: 2", "line 1: U+0085 ends a line"), ("a: 1\nb: x\u2028c: 2", "line 2: U+2028 ends a line"),
+        ("{[a]: 1}", "a key is text"), ("[" * 50, f"deeper than {MOST_DEPTH}"),
         ("a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [" + "*a," * 99 + "]\nc: [" + "*b," * 99 + "]", "more than 10000 keys"),
     ],
 )  # fmt: skip
