@@ -45,6 +45,7 @@ TOOLS = {
     "local",
     "mirror",
     "paths",
+    "plain_json",
     "plain_yaml",
     "processes",
     "progress",
