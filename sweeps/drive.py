@@ -41,6 +41,7 @@ from privimage.sweeps.work import Terms, Work
 from privimage.text import count
 
 RETRIES = 1  # of a trial that failed: its worker may have been killed
+HIDDEN = "a trial of the selection"
 LOST = (OSError, EOFError, UnpicklingError, TuneError, RayError)  # of Ray itself: the trials' own come as results
 
 
@@ -146,8 +147,16 @@ def _fit(
     except LOST as error:  # Tune loses its own account of a trial where the disk is full
         reason = " ".join(str(error).split())[:300]
         return (f"Ray Tune gave up ({type(error).__name__}: {reason}); is the disk of {site.ray} full? {AGAIN}",)
-    lines = (failure(said, where=_where(job, work, todo)) for job, said in errors)
-    return tuple(dict.fromkeys(lines))  # of a private selection all say the same: nothing counts them
+    return lines_of([(_where(job, work, todo), error) for job, error in errors])
+
+
+def lines_of(errors: Sequence[tuple[str, BaseException | None]]) -> tuple[str, ...]:
+    """One line for every error of a trial that may be told, and one of a private selection: two would count trials."""
+    lines = dict[str, str]()
+    for where, error in errors:
+        line = failure(error, where=where)
+        lines.setdefault(where if where == HIDDEN else line, line)
+    return tuple(lines.values())
 
 
 def _stop_if_asked() -> None:
@@ -196,7 +205,7 @@ def _where(job: Job, work: Work, todo: Fixed) -> str:
         where = search_at(work.sweep.budgets[job["budget"]], work.sweep)
         return f"{where} with {values}" if values else where
     trial, _ = todo[job["fixed"]]
-    return label_of(trial, work.sweep) if trial.draw is None else "a trial of the selection"
+    return label_of(trial, work.sweep) if trial.draw is None else HIDDEN
 
 
 def _job(job: Job, *, terms: Terms, fixed: Fixed, site: Site) -> None:

@@ -11,7 +11,8 @@ import pytest
 from ray import tune
 
 from privimage.cluster.quiet import SWITCHES
-from privimage.errors import LostAnswer
+from privimage.errors import LostAnswer, TrialFailed
+from privimage.sweeps.drive import HIDDEN, lines_of
 from privimage.sweeps.failures import Failed, failure
 
 
@@ -64,3 +65,11 @@ def test_every_failure_of_a_real_trial_is_one_line(
 )
 def test_text_of_other_failures(text: str, says: str) -> None:
     assert says in failure(RuntimeError(text), where="dpdm")
+
+
+def test_failures_of_a_private_selection_are_one_line_whatever_they_are() -> None:
+    """Two lines would tell of two trials."""
+    mine, other = (f"row {i}" for i in (1, 2))
+    blew, full = TrialFailed("blew up; lower lr"), TrialFailed("no room")
+    found = lines_of([(HIDDEN, blew), (mine, blew), (HIDDEN, full), (mine, blew), (other, full), (HIDDEN, blew)])
+    assert len(found) == 3 and sum(line.startswith(HIDDEN) for line in found) == 1
