@@ -135,7 +135,7 @@ def _values(table: ResultTable, fields: Sequence[str]) -> list[Any]:
     if not values:
         known = sorted({path for row in rows for path in _settings(row)})
         near = "".join(f"; they have {one}" for one in get_close_matches(fields[0], known, n=1, cutoff=0))
-        raise InputError(f"--against: no row of these runs has {' or '.join(fields)}{near}")
+        raise InputError(f"--against: no row of these runs has {' or '.join(map(repr, fields))}{near}")
     return sorted(values) if _numeric(values) else values
 
 

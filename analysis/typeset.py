@@ -77,14 +77,17 @@ def as_csv(table: ResultTable) -> str:
 
 
 FORMATS = {"markdown": markdown, "csv": as_csv, "latex": latex}
-SUFFIXES = {".csv": "csv", ".tex": "latex"}
+SUFFIXES = {".csv": "csv", ".tex": "latex", ".md": "markdown", "": "markdown"}
 
 
 def format_of(name: str | None, *, to: Path | None) -> str:
     """The format of that name, or if None that of the file by its suffix. Raises InputError if there is none such."""
     if name is not None and name not in FORMATS:
         raise InputError(f"--format: got '{name}'; allowed: {', '.join(FORMATS)}")
-    return name or SUFFIXES.get("" if to is None else to.suffix.lower(), "markdown")
+    suffix = "" if to is None else to.suffix.lower()
+    if name is None and suffix not in SUFFIXES:
+        raise InputError(f"--to: got '{to}'; give a name in .md, .csv or .tex, or a --format")
+    return name or SUFFIXES[suffix]
 
 
 def _record(table: ResultTable, row: TableRow, place: Place, cell: Cell) -> dict[str, object]:

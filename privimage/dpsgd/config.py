@@ -15,7 +15,7 @@ EngineName = Literal["auto", "layers", "vmap", "opacus", "loop"]
 class FinetuneConfig(Frozen):
     """How the generator is fine-tuned; the noise multiplier is not here, it follows from the budget."""
 
-    q: float = Field(default=0.25, gt=0, le=1)  # share of the images in a batch, each drawn by itself
+    q: float = Field(default=0.25, ge=1e-9, le=1)  # share of the images in a batch, each drawn by itself
     steps: int = Field(default=16, ge=1, le=10**8)  # of DP-SGD: more steps need more noise
     C: float = Field(default=0.05, gt=0, le=1e6)  # the norm that the gradient of one image is clipped to
     K: int = Field(default=4, ge=1, le=1000)  # draws of noise an image and step, averaged before clipping

@@ -56,7 +56,7 @@ class MatchConfig(Frozen):
 class KernelConfig(Frozen):
     """The kernel, and how a generator is trained to meet noisy mean embeddings of batches."""
 
-    q: float = Field(default=0.25, gt=0, le=1)  # share of the images in a batch, each drawn by itself
+    q: float = Field(default=0.25, ge=1e-9, le=1)  # share of the images in a batch, each drawn by itself
     steps: int = Field(default=300, ge=1, le=10**8)  # of training: more steps need more noise
     features: int = Field(default=1000, ge=2, le=200_000, multiple_of=2)  # of a step: a cosine and a sine each
     length: float = Field(default=0.37, gt=0, le=100)  # of the kernel: see FourierConfig

@@ -18,7 +18,7 @@ from privimage.stores.manifest import Manifest
 
 VARIABLE = "PRIVIMAGE_CACHE_SIZE"
 SHARE = 0.05  # of the room: when so much was added it is looked whether there is too much, and so much is left free
-WHOLE = re.compile(r"\s*(\d+|\d*\.\d+)\s*[A-Za-z]*\s*")  # a number and a unit, and nothing more
+WHOLE = re.compile(r"\s*([0-9]+|[0-9]*\.[0-9]+)\s*[A-Za-z]*\s*")  # a number and a unit, and nothing more
 IN_USE = 60.0  # seconds since its last use in which nothing goes
 
 

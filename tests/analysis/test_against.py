@@ -79,12 +79,14 @@ def test_the_picture_is_a_png_that_says_what_must_be_stated(privimage, demo, fou
 
 
 def test_what_is_no_setting_of_a_method_is_refused(found):
-    with pytest.raises(InputError, match="--against: no row of these runs has compare"):
+    with pytest.raises(InputError, match="--against: no row of these runs has 'compare"):
         against.figure(found, ["compare"])
 
 
 def test_an_unknown_setting_is_refused_by_the_nearest_one(found):
-    with pytest.raises(InputError, match=r"--against: no row .* has method\.select\.ration; .* method\.select\.ratio$"):
+    with pytest.raises(
+        InputError, match=r"--against: no row .* has 'method\.select\.ration'; .* method\.select\.ratio$"
+    ):
         against.figure(found, ["method.select.ration"])
 
 

@@ -324,6 +324,7 @@ def test_the_picture_is_drawn_beside_the_table(privimage, demo, tmp_path):
         (("RUN", "/nowhere/at-all"), "/nowhere/at-all: no such folder"),
         (("RUN", "EMPTY"), "no records"),
         (("RUN", "--format", "html"), "--format: got 'html'; allowed: markdown, csv, latex"),
+        (("RUN", "--to", "x.docx"), "--to: got 'x.docx'; give a name in .md, .csv or .tex, or a --format"),
         (("RUN", "--figure", "t.jpg"), "--figure: got 't.jpg'"),
         (("RUN", "--to", "/nowhere/t.md"), "/nowhere/t.md: cannot be written"),
         (("RUN", "--figure", "/nowhere/t.png"), "/nowhere/t.png: cannot be written"),

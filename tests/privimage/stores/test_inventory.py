@@ -189,6 +189,7 @@ def test_what_another_process_removes_meanwhile_is_not_there(root: Path, monkeyp
         (("ls", "nowhere"), "has no store"),
         (("gc", "runs", "--to", "many"), "--to: got 'many'"),
         (("gc", "runs", "--to", "20,5G"), "--to: got '20,5G'; expected a size"),
+        (("gc", "runs", "--to", "\u06635G"), "--to: got '\u06635G'; expected a size"),
         (("gc", "runs", "--to", "1.5.5G"), "--to: got '1.5.5G'; expected a size"),
         (("ls", "a-file"), "ROOT: got 'a-file'"),
         (("verify", "https://x/y"), "ROOT: got 'https://x/y'"),
