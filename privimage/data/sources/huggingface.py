@@ -52,13 +52,16 @@ class HuggingFace(Table):
             names = [entry["filename"] for entry in told["_data_files"]]
         except FileNotFoundError:
             raise InputError(f"{state}: no such file; {root} is no dataset that was saved to disk") from None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"{state}: damaged, or not of a dataset that was saved to disk") from None
         if told.get("_indices_data_files"):
             raise InputError(f"{state}: its rows are picked by indices; call flatten_indices, and save it again")
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or not (root / name).is_file():
                 raise InputError(f"{state}: {shown(str(name))}: no such file in {root}")
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise InputError(f"{state}: {shown(twice)}: named twice; name every file once")
         if not names:
             raise InputError(f"{state}: names no files")
         return tuple(root / name for name in names)
