@@ -29,7 +29,7 @@ from privimage.data.sources.source import Rows
 from privimage.disk import exclusive, make_folder, on_disk, private_folder, refusal
 from privimage.errors import InputError
 from privimage.paths import CopyFolder
-from privimage.plain_yaml import is_text, one_line
+from privimage.plain_yaml import is_text, one_line, shown_path
 from privimage.schema import digest
 
 DECODING = 1  # raise it when a change in this code changes pixels
@@ -123,7 +123,7 @@ def _opened(config: SensitiveConfig | PublicConfig, cache: Path | None, test: bo
     try:
         rows: Rows = config.open(cache=cache, test=test, limit_classes=limit_classes)
     except OSError as error:
-        raise refusal(error, one_line(str(error.filename or where(config, test=test)), most=4096), "read") from None
+        raise refusal(error, shown_path(error.filename or where(config, test=test)), "read") from None
     for name in rows.classes:
         if not is_text(name):
             raise InputError(

@@ -34,7 +34,6 @@ from privimage.progress import tracked
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # Pillow's PPM also reads PGM
 UNREADABLE = "damaged, or not a PNG, JPEG, BMP, WEBP or PGM image"
-MOST_PATH = 4096  # characters; no system has longer ones
 AHEAD = 10_000  # images that are handed to the threads at a time
 MOST = 1 << 28  # bytes of one encoded image: what an archive says is more is not unpacked
 
@@ -201,11 +200,6 @@ def must_say_channels(source: Source) -> None:
 def shown(name: str) -> str:
     """The name of a file in an archive or a table, as a message may repeat it."""
     return one_line(name, most=200)
-
-
-def shown_path(path: Path | str) -> str:
-    """The path of a file below a root, as a message may repeat it: whole, its name may hold any bytes."""
-    return one_line(str(path), most=MOST_PATH)
 
 
 def unread(name: str) -> str | None:

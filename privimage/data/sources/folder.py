@@ -16,10 +16,11 @@ from pydantic import Field
 
 from privimage.data.fit import Pixels
 from privimage.data.names import PackedNames
-from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, shown, shown_path, unread
+from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, shown, unread
 from privimage.data.sources.stamps import stamp_of_folders
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.plain_yaml import shown_path
 
 log = logging.getLogger(__name__)
 
