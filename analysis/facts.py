@@ -96,7 +96,13 @@ class Facts:
             counted = json.loads(self.folder.progress.read_text(encoding="utf-8"))["rows"]
             missing = [row for row in counted if row["compared"] and row["done"] < row["total"]]
             return [f"{row['label']} ({row['done']} of {row['total']})" for row in missing]
-        except (OSError, ValueError, TypeError, KeyError):  # a courtesy of the sweep, which nothing seals
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ):  # a courtesy of the sweep, which nothing seals
             return []
 
     @property
@@ -161,7 +167,7 @@ def _bill(path: Path) -> Bill:
         raise InputError(
             f"{path}: missing, and what a run cost is stated by its bill; restore it, or run again"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not valid JSON; run the sweep again, which writes it anew") from None
     return parse(Bill, values, where=str(path))
 

@@ -98,7 +98,7 @@ def verified(raws: Iterable[bytes], *, name: str, after: tuple[RawLine, ...] = (
         where = f"{name}: line {number + 1}"
         try:
             line = json.loads(raw.decode())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{where} is not JSON; the ledger is damaged; restore it from a backup") from None
         if not isinstance(line, dict) or not _follows(line, number, previous):
             raise InputError(f"{where} breaks the hash chain; the ledger was changed; restore it from a backup")
