@@ -109,6 +109,8 @@ class CelebA(Source):
             members = members_of(images)
             place = {members.names[i].rsplit("/", 1)[-1]: i for i in range(len(members))}
             _must_have(names, place.keys(), where=images)
+            if len(place) < len(members):
+                raise InputError(f"{images}: holds images of one name in two folders; leave one folder in it")
             return Zipped(archive=images, members=members).take(np.array([place[name] for name in names], np.int64))
         folder = self._unpacked(images)
         _must_have(names, {path.name for path in folder.iterdir()}, where=folder)

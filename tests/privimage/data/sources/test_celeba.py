@@ -94,7 +94,15 @@ def test_files_lie_as_they_are_published_and_images_in_their_zip(root, tmp_path)
             (root / name).rename(root / folder / name)
     (root / "img_align_celeba").rename(root / "aside")
     (tmp_path / "img.zip").rename(root / "Img" / "img_align_celeba.zip")
+    archive = root / "Img" / "img_align_celeba.zip"
     packed = opened(tmp_path, **values(root, official=False))
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive, "a") as file:
+        file.write(root / "aside" / "000001.jpg", "again/000002.jpg")
+    assert refused(tmp_path, **values(root)) == (
+        f"{archive}: holds images of one name in two folders; leave one folder in it"
+    )
+    archive.write_bytes(whole)
     assert (packed.x == one.x).all() and (packed.y == one.y).all()
     (root / "Img" / "img_align_celeba").mkdir()
     (root / "aside").rename(root / "Img" / "img_align_celeba" / "img_align_celeba")
