@@ -31,3 +31,11 @@ def test_a_run_in_which_nothing_finished(make_run, make_record):
     folder = make_run([make_record("a", metrics=())])
     with pytest.raises(InputError, match="no finished trial"):
         facts.read(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 200_000])
+def test_a_damaged_bill_is_one_line(text, make_run, make_record):
+    folder = make_run([make_record("a")])
+    folder.bill.write_text(text)
+    with pytest.raises(InputError, match="not valid JSON; run the sweep again"):
+        facts.read(folder)
