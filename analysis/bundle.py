@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
@@ -14,12 +14,14 @@ from privimage.analysis.spend import LooksShown
 from privimage.errors import InputError
 from privimage.generators import sizes
 from privimage.generators.generator import Generator, SampleConfig
+from privimage.plain_json import read_json
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.budget import Event
 from privimage.privacy.guarantee import Guarantee
 from privimage.schema import Frozen, parse
 
 MODEL, CONFIG, SAMPLES, CARD = "model.safetensors", "config.json", "samples.png", "card.md"
+PixelCount = Annotated[int, Field(ge=1, le=1 << 16)]  # of a side, or of channels; far more than any set has
 
 
 class Alone(Frozen):
@@ -28,8 +30,8 @@ class Alone(Frozen):
     Of the winner of a private `selection`, whose events mean nothing without it, there is no such price.
     """
 
-    epsilon: float | None
-    delta: float
+    epsilon: Annotated[float, Field(ge=0)] | None
+    delta: float = Field(ge=0, lt=1)
     events: tuple[Event, ...]
     selection: BestOf | None = None
 
@@ -48,8 +50,8 @@ class BundleConfig(Frozen):
     sweep: str
     method: str
     size: str
-    shape: tuple[int, int, int]  # (channels, height, width)
-    classes: tuple[str, ...]  # names of the labels
+    shape: tuple[PixelCount, PixelCount, PixelCount]  # (channels, height, width)
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]  # names of the labels
     sample: SampleConfig
     model_sha256: str
 
@@ -65,10 +67,12 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
         raise InputError(f"{where}: does not match the digest in {CONFIG}; pull it again with `privimage best`")
     if config.size not in sizes.DOOR.names():
         raise InputError(f"{where}: unknown model size {config.size!r}; allowed: {', '.join(sizes.DOOR.names())}")
-    generator = sizes.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
     try:
+        generator = sizes.build(config.size, shape=config.shape, n_classes=config.n_classes, seed=0)
         generator.load(load_tensors(raw))
-    except (SafetensorError, RuntimeError):
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except (SafetensorError, RuntimeError, MemoryError):  # also of a network that there is no memory for
         raise InputError(
             f"{where}: these are not the weights of a {config.size} for {config.n_classes} labels"
         ) from None
@@ -95,7 +99,7 @@ def _bytes(path: Path) -> bytes:
 def _json(path: Path) -> dict[str, object]:
     raw = _bytes(path)
     try:
-        values = json.loads(raw)
+        values = read_json(raw)
     except ValueError:
         raise InputError(f"{path}: not valid JSON; pull it again with `privimage best`") from None
     if not isinstance(values, dict):

@@ -19,7 +19,7 @@ def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: st
 
 
 def _head(found: Facts, record: Record, config: BundleConfig) -> str:
-    public = record.public_source or "(not recorded)"
+    public = words.plain(record.public_source) or "(not recorded)"
     sensitive = record.sensitive_id or "(not recorded)"
     channels, height, width = config.shape
     return "\n".join(
@@ -27,7 +27,7 @@ def _head(found: Facts, record: Record, config: BundleConfig) -> str:
             f"# Synthetic images of {sensitive}: trial {record.id} of sweep {record.sweep}", "",
             f"**{config.guarantee.sentence}** {config.guarantee.why}", "",
             f"A generator of labelled images, {channels} x {height} x {width} pixels, {config.n_classes} "
-            f"labels ({', '.join(config.classes)}).",
+            f"labels ({', '.join(map(words.plain, config.classes))}).",
             f"Method {record.method}, network {config.size}. {_trained(record, sensitive, public)} Images that it "
             f"makes: `{SAMPLES}`.",
         ]

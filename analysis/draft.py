@@ -61,6 +61,13 @@ class Draft:
             raise InputError(f"{self.block(number)}: damaged; remove it, and run the same command again") from None
         return x
 
+    def has(self, number: int, shape: tuple[int, ...]) -> bool:
+        """Whether a block is there, of images uint8 of this shape. Raises InputError if it is damaged."""
+        if not self.block(number).exists():
+            return False
+        x = self.kept(number)
+        return x.dtype == np.uint8 and x.shape == shape
+
     @property
     def _begun(self) -> dict[str, str | int]:
         """What it was begun with; nothing if it is new. Raises InputError if that cannot be read."""

@@ -102,7 +102,7 @@ class Bundle:
         config, numbers = self.config.sample, 0
         with bar("sampling") as tell:
             for number, at in enumerate(blocks(len(order), config)):
-                if not draft.block(number).exists():
+                if not draft.has(number, (at.stop - at.start, *self.config.shape)):
                     x = draw_block(
                         self._generator, order[at], number=number, config=config, seed=seed, device=device,
                         progress=lambda done, of, before=at.start: tell(before + done, len(order)),  # type: ignore[misc]
@@ -131,7 +131,7 @@ class Bundle:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" makes tensors that hold nothing
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"device: got {name!r}, which this machine does not have; cpu always works") from None
     return device

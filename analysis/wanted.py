@@ -23,8 +23,9 @@ Labels = Sequence[str | int] | Mapping[str | int, int] | Mapping[str, int] | Map
 def counts(asked: Labels, *, n: int | None, classes: Sequence[str]) -> dict[int, int]:
     """How many images of each label, in the order of labels; without `asked`, n of all labels in turn.
 
-    `asked` maps labels to numbers of images; or each entry is a label, LABEL=NUMBER or LABEL=SHARE%. A label is a
-    number or the name of a class. Raises InputError if one is unknown or named twice, or numbers do not go together.
+    `asked` maps labels to numbers of images; or each entry is a label, LABEL=NUMBER or LABEL=SHARE%. A label is the
+    name of a class or its number; an int is always a number. Raises InputError if one is unknown or named twice, or
+    numbers do not go together.
 
     >>> counts(["3"], n=10, classes=("a", "b", "c", "d"))
     {3: 10}
@@ -42,9 +43,9 @@ def counts(asked: Labels, *, n: int | None, classes: Sequence[str]) -> dict[int,
     if not asked:
         return _shared({label: 1.0 for label in range(len(classes))}, DEFAULT if n is None else n)
     if isinstance(asked, Mapping):
-        numbers = [(str(name), whole(f"label {name}", each, least=0, most=MOST)) for name, each in asked.items()]
+        numbers = [(_named(name), whole(f"label {name}", each, least=0, most=MOST)) for name, each in asked.items()]
         return _numbers(_by_label(numbers, classes), n=n)
-    entries = _by_label([_split(str(entry)) for entry in asked], classes)
+    entries = _by_label([_split(_named(entry), classes) for entry in asked], classes)
     kinds = {"%" if amount.endswith("%") else "n" if amount else "" for amount in entries.values()}
     if len(kinds) > 1:
         said = " ".join(map(str, asked))
@@ -68,7 +69,7 @@ def whole(named: str, value: object, *, least: int = 1, most: int) -> int:
     return int(value)
 
 
-def _by_label(named: Sequence[tuple[str, T]], classes: Sequence[str]) -> dict[int, T]:
+def _by_label(named: Sequence[tuple[str | int, T]], classes: Sequence[str]) -> dict[int, T]:
     """What is asked of every label, in the order of labels. Raises InputError if one is unknown or stands twice."""
     found: dict[int, T] = {}
     for name, asked in named:
@@ -107,8 +108,15 @@ def order(wanted: dict[int, int]) -> NDArray[np.int64]:
     return labels[np.lexsort((labels, rounds))]
 
 
-def _split(entry: str) -> tuple[str, str]:
+def _named(label: object) -> str | int:
+    """A label as it was asked for: a number where it is a whole number, else the word, which may be a name."""
+    return int(label) if not isinstance(label, bool) and isinstance(label, Integral) else str(label)
+
+
+def _split(entry: str | int, classes: Sequence[str]) -> tuple[str | int, str]:
     """(label, NUMBER or SHARE%) of an entry, the second empty where there is none; a class may have '=' in its name."""
+    if isinstance(entry, int) or entry in classes:
+        return entry, ""
     name, equals, amount = entry.rpartition("=")
     digits = amount.removesuffix("%")
     number = digits.isascii() and digits.isdigit() and len(digits) <= 12
@@ -116,9 +124,9 @@ def _split(entry: str) -> tuple[str, str]:
     return (name, amount) if equals and (number or share) else (entry, "")
 
 
-def _label(name: str, classes: Sequence[str]) -> int:
-    names = list(classes)
-    if name in names:
+def _label(asked: str | int, classes: Sequence[str]) -> int:
+    names, name = list(classes), str(asked)
+    if isinstance(asked, str) and name in names:
         return names.index(name)
     if name.isascii() and name.isdigit() and len(name) <= 12 and int(name) < len(classes):
         return int(name)

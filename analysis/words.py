@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from privimage.metrics.metric import Metric
+from privimage.plain_yaml import one_line
 from privimage.privacy.accounting.law import Law
 from privimage.privacy.guarantee import ADJACENCY as ADJACENCY  # part of these words, as are the four below
 from privimage.privacy.guarantee import UNIT as UNIT
@@ -28,6 +29,15 @@ def number(value: float | None, *, digits: int = 4) -> str:
     ('0.1235', '33', '–')
     """
     return "–" if value is None else f"{value:.{digits}g}"
+
+
+def plain(name: str) -> str:
+    """A name that came from outside, as it may stand in a text: on one line, its control characters spelt out.
+
+    >>> plain("a\\nb\\x1b[31m"), plain("é b")
+    ('a\\\\nb\\\\x1b[31m', 'é b')
+    """
+    return one_line(name, most=1000)
 
 
 def setting(value: object) -> str:

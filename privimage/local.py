@@ -34,8 +34,10 @@ def refusal(path: str | Path) -> str | None:
 
 
 def local_path(path: str | Path, *, named: str) -> Path:
-    """The path, that of a user's home where it begins with ~. Raises InputError, which calls it by the name, if it is
-    none of this machine."""
+    """The path, with the home of a user for ~.
+
+    Raises InputError, which calls it by the name, if it is none of this machine.
+    """
     why = refusal(path)
     if why is not None:
         raise InputError(f"{named}: got '{shown(path)}'; {why}")

@@ -212,6 +212,24 @@ def one_line(text: str, *, most: int) -> str:
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
+def shown_path(path: Path | str) -> str:
+    """The path of a file that was found, as a message may repeat it: whole; its name may hold any bytes."""
+    return one_line(str(path), most=4096)
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: names of files and escapes of JSON may hold halves of characters.
+
+    >>> is_text("é"), is_text("\\udcff")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _line(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     return f" line {mark.line + 1}:" if mark is not None else ""

@@ -58,6 +58,8 @@ def pull(run: Path, *, lines_only: bool = False) -> None:
             files.append(name)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for name, raw in zip(files, pool.map(lambda name: _fetched(mirror, name), files), strict=True):
+            if raw is None:
+                continue
             path = mirror.root / name
             with on_disk(path):
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,16 +105,21 @@ def _merge(mirror: Mirror, of: str, names: list[str]) -> None:
             missing = [name for name, digest in digests.items() if digest not in known]
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 fetched = list(pool.map(lambda name: _fetched(mirror, f"{of}/{name}"), missing))
-            whole = [line for name, line in zip(missing, fetched, strict=True) if Mirror.digest(line) == digests[name]]
+            whole = [
+                line
+                for name, line in zip(missing, fetched, strict=True)
+                if line and Mirror.digest(line) == digests[name]
+            ]
             if whole:  # one that is damaged is left out
                 there = known | {Mirror.digest(line): line for line in whole}
                 order = dict.fromkeys([*digests.values(), *known])
                 _replace(path, b"".join(there[digest] for digest in order if digest in there))
 
 
-def _fetched(mirror: Mirror, name: str) -> bytes:
+def _fetched(mirror: Mirror, name: str) -> bytes | None:
+    """What the bucket has under a name; None if it was there when it was listed, and is no more: what is here stays."""
     found = mirror.bucket.get(name)
-    return b"" if found is None else found.raw
+    return None if found is None else found.raw
 
 
 def _replace(path: Path, raw: bytes) -> None:

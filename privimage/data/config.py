@@ -152,6 +152,12 @@ class PublicConfig(_InRole):
         return self
 
 
+def where(config: SensitiveConfig | PublicConfig, *, test: bool = False) -> str:
+    """Where the images of a source (with `test` those of its test split) lie, else its name: for messages."""
+    places = ("test_root", *config.place) if test else config.place
+    return next((str(getattr(config, name)) for name in places if getattr(config, name, None)), config.name)
+
+
 class HeldOutConfig(Frozen):
     """A stand-in for the sensitive set: public classes that are taken out of the public set, some to a label.
 

@@ -20,15 +20,16 @@ import PIL
 from numpy.typing import NDArray
 
 from privimage import lines
-from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.data.config import PublicConfig, SensitiveConfig, where
 from privimage.data.decode import MARK, CopyFacts, decode, digest_of, plan_of, small_files
 from privimage.data.mapped import Mapped, mapped
 from privimage.data.sets import Chosen, Images
 from privimage.data.sources import source as sources
 from privimage.data.sources.source import Rows
-from privimage.disk import exclusive, make_folder, on_disk, private_folder
+from privimage.disk import exclusive, make_folder, on_disk, private_folder, refusal
 from privimage.errors import InputError
 from privimage.paths import CopyFolder
+from privimage.plain_yaml import is_text, one_line, shown_path
 from privimage.schema import digest
 
 DECODING = 1  # raise it when a change in this code changes pixels
@@ -115,7 +116,20 @@ def opened(
 
 
 def _opened(config: SensitiveConfig | PublicConfig, cache: Path | None, test: bool, limit_classes: int | None) -> Rows:
-    rows: Rows = config.open(cache=cache, test=test, limit_classes=limit_classes)
+    """What the source opens.
+
+    Raises InputError for what the system does not let be read, and for a class whose name cannot be written later.
+    """
+    try:
+        rows: Rows = config.open(cache=cache, test=test, limit_classes=limit_classes)
+    except OSError as error:
+        raise refusal(error, shown_path(error.filename or where(config, test=test)), "read") from None
+    for name in rows.classes:
+        if not is_text(name):
+            raise InputError(
+                f"{where(config, test=test)}: class '{one_line(name, most=200)}': its name is no valid text; give it "
+                "one in UTF-8"
+            )
     return rows
 
 
@@ -136,8 +150,8 @@ def left_out_of(images: Images) -> tuple[bool, dict[str, int] | None]:
 def _stamp(config: SensitiveConfig | PublicConfig, *, test: bool) -> str | None:
     try:
         return config.stamp(test=test)
-    except OSError:
-        return None  # a file is not there, which opening the set says better
+    except (OSError, ValueError):
+        return None  # a file is not there, or there can be none of its name: opening the set says it better
 
 
 def _key(config: SensitiveConfig | PublicConfig, *, seed: int | None, test: bool, limit_classes: int | None) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.config import PublicConfig
-from privimage.data.load import load_public, where
+from privimage.data.config import PublicConfig, where
+from privimage.data.load import load_public
 from privimage.data.sets import Index, PublicSet
 from privimage.errors import InputError
 from privimage.schema import digest

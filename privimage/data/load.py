@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.config import PublicConfig, SensitiveConfig
+from privimage.data.config import PublicConfig, SensitiveConfig, where
 from privimage.data.decoded import DecodedCopy, opened
 from privimage.data.sets import (
     PARTS,
@@ -20,6 +20,7 @@ from privimage.data.sets import (
     PrivateSet,
     PublicSet,
     SensitiveData,
+    check_own_test,
     content_of,
     places_of,
     split_by_places,
@@ -58,6 +59,8 @@ def load_sensitive(config: SensitiveConfig, *, place: Path | None = None) -> Sen
         PrivateSet(x=x, y=y, name=config.name, id=config.id, split=part, classes=classes)
         for part, (x, y) in zip(PARTS, parts, strict=True)
     ]
+    if config.has_test:
+        check_own_test(sets[0], sets[1], test=sets[2], where=where(config, test=True), fix=_other_test(config))
     return SensitiveData(
         train=sets[0], validation=sets[1], test=sets[2], content=content_of((*seen, *map(str.encode, classes)))
     )
@@ -111,13 +114,26 @@ def _check_classes(config: SensitiveConfig, y: NDArray[np.int64], classes: tuple
 
 def _check_parts(config: SensitiveConfig, labels: list[NDArray[np.int64]], classes: tuple[str, ...]) -> None:
     """Raise InputError if a part is empty, or if there is a class that cannot be trained on."""
-    place = where(config)
     for part, found in zip(PARTS, labels, strict=True):
+        if not len(found) and part == "test" and config.has_test:
+            raise InputError(f"{where(config, test=True)}: its test split holds no images; {_other_test(config)}")
         if not len(found):
-            raise InputError(f"{place}: too few images to split, none is left for {part}; raise data.sensitive.{part}")
+            fix = "add images" if part == "train" else f"raise data.sensitive.{part}"
+            raise InputError(f"{where(config)}: too few images to split, none is left for {part}; {fix}")
     missing = np.setdiff1d(np.arange(len(classes)), labels[0])
     if len(missing):
-        raise InputError(f"{place}: class {classes[missing[0]]!r} has too few images to split, none is left for train")
+        raise InputError(
+            f"{where(config)}: class {classes[missing[0]]!r} has too few images to split, none is left for train"
+        )
+
+
+def _other_test(config: SensitiveConfig) -> str:
+    """What mends a test split of its own, by the key that says that there is one."""
+    if getattr(config, "test_root", None) is not None:
+        return "give test_root other images, or leave it out: a test split is then cut from root"
+    if getattr(config, "official", False):
+        return "put its lists there as they are published, or set official: false: a test split is then cut"
+    return "put its files there as they are published"
 
 
 def load_public(config: PublicConfig, *, cache: Path) -> PublicSet:
@@ -141,8 +157,3 @@ def check_there(config: SensitiveConfig | PublicConfig, *, key: str) -> None:
         raise refusal(error, f"{key}.{place}: {getattr(config, place)}", "read") from None
     except InputError as error:
         raise InputError(f"{key}.{place}: {error}") from None
-
-
-def where(config: SensitiveConfig | PublicConfig) -> str:
-    """Where the images of a source lie, else its name: for messages."""
-    return next((str(getattr(config, name)) for name in config.place if getattr(config, name, None)), config.name)

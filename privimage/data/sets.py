@@ -164,6 +164,17 @@ def check_apart(public: PublicSet, sensitive: SensitiveData, *, key: str) -> Non
         )
 
 
+def check_own_test(*others: PrivateSet, test: PrivateSet, where: str, fix: str) -> None:
+    """Raise InputError if a test split that was not cut here holds the images that are trained on: it tests nothing.
+
+    As in `check_apart`, a few equal images are no reason, and how many there are is not told.
+    """
+    mine = np.unique(_digests(test))
+    shared = int(np.isin(mine, np.concatenate([_digests(other) for other in others])).sum())
+    if shared > SHARED * len(mine):
+        raise InputError(f"{where}: more than {SHARED:.0%} of its test split are in its train split too; {fix}")
+
+
 def digests_of(images: Images) -> NDArray[np.uint8]:
     """The sha-256 [n, 32] of the pixels of every image: all of them need not be in memory."""
     x, index = (images.x.of, images.x.index) if isinstance(images.x, Chosen) else (images.x, np.arange(len(images)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.errors import InputError
+from privimage.generators import Shape
 
 KEPT = 5000  # of all labels together; a generator that starts from them holds them
 
@@ -26,11 +27,19 @@ class Anchors(nn.Module):
         self.register_buffer("y", y)
 
     @staticmethod
-    def within(state: Mapping[str, Tensor], name: str) -> Anchors | None:
-        """Those of the module of that name in the state of a generator; None if it has none."""
-        if f"{name}.x" not in state:
+    def within(state: Mapping[str, Tensor], name: str, *, shape: Shape, n_classes: int) -> Anchors | None:
+        """Those of the module of that name in the state of a generator; None if it has none.
+
+        Raises RuntimeError if they are not images of that shape, each with a label.
+        """
+        x, y = (state.get(f"{name}.{part}") for part in "xy")
+        if x is None and y is None:
             return None
-        return Anchors(*(torch.empty_like(state[f"{name}.{part}"]) for part in "xy"))
+        if x is None or y is None or x.dtype != torch.uint8 or y.dtype != torch.int64 or y.shape != (len(x),):
+            raise RuntimeError(f"{name}: not uint8 images with one int64 label each")
+        if x.shape[1:] != shape or not ((y >= 0) & (y < n_classes)).all():
+            raise RuntimeError(f"{name}: not images of {shape} with labels below {n_classes}")
+        return Anchors(torch.empty_like(x), torch.empty_like(y))
 
     def draw(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """One of the images for every label [n], any of them equally likely: uint8 [n, C, H, W]."""

@@ -129,7 +129,7 @@ class Diffusion(Generator):
         """With or without `detail` and anchors."""
         if self.detail is None and any(name.startswith("detail.") for name in state):
             self.keep_detail()
-        self.anchors = Anchors.within(state, "anchors")
+        self.anchors = Anchors.within(state, "anchors", shape=self.shape, n_classes=self.n_classes)
         super().load(state)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 
+from pydantic import Field
+
 from privimage.privacy.bill import Bill, Study
 from privimage.privacy.budget import Budget
 from privimage.privacy.modes import MEANINGS, ModeName
@@ -27,8 +29,8 @@ ACCOUNTANT = "PLD, or RDP where that is smaller: an upper bound"
 class Guarantee(Frozen):
     """The epsilon and delta to state, what they cover, and why they are these. For machines: it explains itself."""
 
-    epsilon: float
-    delta: float
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
     covers: str
     why: str
     mode: ModeName

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from privimage.analysis import card, facts
 from privimage.analysis.export import pull_best
 from privimage.errors import InputError
 from privimage.privacy.budget import Event
@@ -42,6 +43,14 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
         "dp-accounting 0.6.0",
     ):
         assert words in card, words
+
+
+def test_names_of_classes_break_no_line_of_the_card(demo, tmp_path):
+    config = pull_best(demo, epsilon=10, metric=CNN, to=tmp_path / "best").config
+    config = config.model_copy(update={"classes": ("cat\n# No noise", "\x1b[31mowl", "größe")})
+    found = facts.read(demo)
+    text = card.write_card(found, found.records[0], config, metric=CNN)
+    assert r"(cat\n# No noise, \x1b[31mowl, größe)" in text and "\x1b" not in text and "\n# No" not in text
 
 
 MEANS = Event(purpose="means", split="train", sigma=3.0, shared="0a1b")

@@ -238,6 +238,31 @@ def test_another_generator_does_not_go_on_and_a_damaged_block_is_named(directory
     assert digests(tmp_path).keys() == {"a.npz"}
 
 
+@pytest.mark.parametrize("changed", [lambda x: x[:-1], lambda x: x.astype(np.float32), lambda x: x[..., :-1]])
+def test_a_block_of_another_length_or_kind_is_drawn_again(
+    changed: Callable[[Any], Any], directory: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthesise.Draft, "make", lambda self, drawn, tell: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bundle.write(tmp_path / "a.npz", n=20)
+    block = tmp_path / ".a.npz.unfinished" / "000000.npy"
+    np.save(block, changed(np.load(block)))
+    bundle.write(tmp_path / "a.npz", n=20)
+    assert np.array_equal(np.load(tmp_path / "a.npz")["x"], bundle.sample(n=20)[0])
+
+
+def test_the_home_of_a_user_is_meant_by_a_tilde(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best").symlink_to(directory)
+    assert Bundle("~/best").write("~/x.npz", n=2) == [tmp_path / "x.npz"]
+    assert (tmp_path / "x.npz").is_file() and not (tmp_path / "~").exists()
+
+
 # ---- refused
 
 

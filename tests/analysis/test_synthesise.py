@@ -1,7 +1,11 @@
+import hashlib
 import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from privimage.analysis.export import pull_best
 from privimage.analysis.synthesise import Bundle
@@ -46,6 +50,7 @@ def test_equal_seeds_draw_equal_images_and_others_do_not(directory):
         ("model.safetensors", None, "no such file"),
         ("config.json", None, "no such file"),
         ("config.json", b"{", "not valid JSON"),
+        ("config.json", b"[" * 200_000, "not valid JSON"),
         ("config.json", b"[]", "expected a mapping"),
         ("config.json", b"{}", "missing"),
         ("model.safetensors", b"zero", "does not match the digest"),
@@ -69,6 +74,69 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
         Bundle(changed).sample(n=1, seed=0, device="cpu")
 
 
+def anchors(x=None, y=None):
+    """What changes the weights: these anchors."""
+    return lambda found: {**found, **{f"anchors.{k}": v for k, v in (("x", x), ("y", y)) if v is not None}}
+
+
+X, Y = torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10)
+WRONG = {
+    "no labels": anchors(X),
+    "no images": anchors(y=Y),
+    "below 0": anchors(X, Y - 2),
+    "floats": anchors(X, Y.float()),
+    "too large": anchors(X, 10**13 * Y),
+    "fewer images": anchors(X[:5], Y),
+    "another shape": anchors(X[:, :, 8:].contiguous(), Y),
+    "images of floats": anchors(X.float(), Y),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_anchors_that_cannot_be_drawn_from_are_one_line(fault, directory, tmp_path):
+    changed = copy(directory, tmp_path / "copy")
+    raw = save_tensors(WRONG[fault](load_tensors((changed / "model.safetensors").read_bytes())))
+    (changed / "model.safetensors").write_bytes(raw)
+    config = json.loads((changed / "config.json").read_text()) | {"model_sha256": hashlib.sha256(raw).hexdigest()}
+    config["sample"]["start"] = "anchors"
+    (changed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"model\.safetensors: these are not the weights of a dct-mlp-192"):
+        Bundle(changed).sample(n=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": []}, r"config\.json\.classes: got \[\]"),
+        ({"shape": [1, 10**12, 28]}, r"config\.json\.shape\.1: got 1000000000000; should be less than"),
+        ({"shape": [0, 28, 28]}, r"config\.json\.shape\.0: got 0; should be greater than"),
+        ({"shape": [1, 8, 8]}, r"model\.safetensors: a dct-mlp needs at least 16 pixels a side"),
+        (
+            {"guarantee": {"epsilon": -3}},
+            r"config\.json\.guarantee\.epsilon: got -3; should be greater than or equal to 0",
+        ),
+        ({"guarantee": {"delta": 1}}, r"config\.json\.guarantee\.delta: got 1; should be less than 1"),
+        ({"alone": {"epsilon": -3}}, r"config\.json\.alone\.epsilon: got -3; should be greater than or equal to 0"),
+    ],
+)
+def test_a_config_that_cannot_be_is_one_line(change, message, directory, tmp_path):
+    changed = copy(directory, tmp_path / "copy")
+    config = json.loads((changed / "config.json").read_text())
+    for key, value in change.items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    (changed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=message) as caught:
+        Bundle(changed).sample(n=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_that_there_is_not_for_a_network_is_one_line(directory, monkeypatch):
+    """As torch says so; what asks for it here would take long, and on a large machine be given."""
+    monkeypatch.setattr(sizes, "build", lambda *args, **options: torch.empty(1 << 60))
+    with pytest.raises(InputError, match=r"model\.safetensors: these are not the weights of"):
+        Bundle(directory).sample(n=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -89,6 +157,7 @@ def test_a_size_of_another_version_is_named(directory, tmp_path):
         ({"labels": ["10"]}, "label: got '10'; the labels are 0 to 9"),
         ({"labels": ["3", "03"]}, "twice"),
         ({"device": "abacus"}, "does not have"),
+        ({"device": "meta"}, "device: got 'meta', which this machine does not have"),
         ({"seed": -1}, "seed: got -1; expected a whole number from 0 to 9223372036854775807"),
         ({"seed": 2**63}, "seed: got 9223372036854775808"),
     ],

@@ -23,6 +23,10 @@ NAMES = ("cat", "dog", "a=5", "2")
         (["a=5=7"], None, {2: 7}),
         (["dog=0", "cat=1"], None, {0: 1}),
         ([1, 0], 3, {0: 2, 1: 1}),
+        (["a=5"], 3, {2: 3}),  # the class of that name, not five of a
+        ([2], 4, {2: 4}),  # the number, not the class of that name
+        ([np.int64(2), "2"], 4, {2: 2, 3: 2}),
+        ({2: 5, "2": 1}, None, {2: 5, 3: 1}),
         ({"a=5": 7, 0: 2, "dog": 0}, None, {0: 2, 2: 7}),
         ({"dog": np.int64(3)}, 3, {1: 3}),
         ({}, 2, {0: 1, 1: 1}),
@@ -51,6 +55,9 @@ def test_what_is_asked_is_drawn(asked: wanted.Labels, n: int | None, found: dict
         ({"cat": True}, None, "label cat: got True"),
         ({"cat": -1}, None, "label cat: got -1"),
         ({"cat": "50%"}, None, "label cat: got '50%'"),
+        ([4], None, "got '4'; the labels are 0 to 3"),
+        ([-1], None, "got '-1'; the labels are 0 to 3"),
+        ({True: 1}, None, "got 'True'; the labels are 0 to 3"),
         ({"cat": 1, 0: 2}, None, "got '0' twice"),
         ({"cat": 1}, 2, "these are 1 image; n is 2"),
     ],

@@ -216,6 +216,7 @@ def import_without(forbidden: tuple[str, ...], names: list[str]) -> subprocess.C
 
 NO_RELEASE = {  # what takes private images and returns no Release: why that may be
     "data/sets.py:check_apart": "a refusal, and no number",
+    "data/sets.py:check_own_test": "a refusal, and no number",
     "dpsgd/sums.py:__init__": "the sums of fine_tune, before their noise",
     "histogram.py:noisy_histogram": "the arrays of a stored answer, whose artefact has the event",
     "matching/sanitized.py:__init__": "discriminators for the steps of train, before their noise",

@@ -192,6 +192,7 @@ def test_nothing_is_read_without_an_event_or_a_look(sets: tuple[PublicSet, Sensi
 
 READERS = {
     "check_apart": "refuses a public set that holds the sensitive images; a refusal, no number",
+    "check_own_test": "refuses a test split that holds the images of the train split; a refusal, no number",
     "noisy_histogram": "asks by the event that its context has for the question",
 }
 REASONS = ("Event", "Seen", "Stages")

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from privimage.data.sources.encoded import Encoded, Stored, must_be_folder, must_say_channels, shown
+from privimage.data.sources.encoded import Encoded, Stored, must_be_file, must_be_folder, must_say_channels, shown
 from privimage.data.sources.folder import Files
 from privimage.data.sources.source import Source
 from privimage.data.sources.stamps import stamp_of_files, stamp_of_folders
@@ -96,6 +96,7 @@ class CelebA(Source):
         for folder in FOLDERS:
             for path in (self.path / folder / IMAGES, self.path / folder / f"{IMAGES}.zip"):
                 if path.exists():
+                    (must_be_file if path.suffix == ".zip" else must_be_folder)(path)
                     return path
         raise InputError(
             f"{self.path / IMAGES}: no such folder, nor {IMAGES}.zip; put it there, as CelebA is published"
@@ -108,6 +109,8 @@ class CelebA(Source):
             members = members_of(images)
             place = {members.names[i].rsplit("/", 1)[-1]: i for i in range(len(members))}
             _must_have(names, place.keys(), where=images)
+            if len(place) < len(members):
+                raise InputError(f"{images}: holds images of one name in two folders; leave one folder in it")
             return Zipped(archive=images, members=members).take(np.array([place[name] for name in names], np.int64))
         folder = self._unpacked(images)
         _must_have(names, {path.name for path in folder.iterdir()}, where=folder)
@@ -146,8 +149,9 @@ def read_attribute(file: Path, attribute: str | None) -> dict[str, bool]:
     for number, line in enumerate(lines[2:], 3):
         name, values = _row(file, number, line, known=found, allowed={"1", "-1"}, width=len(attributes))
         found[name] = column is not None and values[column] == "1"
-    if len(found) != int(lines[0]):
-        raise InputError(f"{file}: damaged; it says that it lists {lines[0].strip()} images, and lists {len(found)}")
+    if lines[0].strip().lstrip("0") != str(len(found)).lstrip("0"):
+        said = shown(lines[0].strip())
+        raise InputError(f"{file}: damaged; it says that it lists {said} images, and lists {len(found)}")
     return found
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from privimage.data.fit import Pixels
 from privimage.data.sources.official import Official, Read
+from privimage.data.sources.tars import DAMAGED_TAR
 from privimage.errors import InputError
 
 SHAPE = (3, 32, 32)
@@ -127,7 +128,9 @@ def from_tar(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
                         found[name] = file.read()
                     if found.keys() == wanted:
                         return found
-    except (tarfile.TarError, OSError, EOFError, zlib.error):
+    except InputError:
+        raise
+    except (*DAMAGED_TAR, zlib.error):
         raise InputError(f"{archive}: damaged; fetch it again") from None
     raise InputError(f"{archive}: {min(wanted - found.keys())}: not in the archive; fetch it again")
 

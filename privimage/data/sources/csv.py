@@ -37,7 +37,7 @@ class Csv(Labelled):
         """See Pictured."""
         rows, folder = self._rows(root), self._folder(root)
         for line, name, _ in rows:
-            if not (folder / name).is_file():
+            if not _is_file(folder / name):
                 raise InputError(f"{root}: line {line}: {shown(name)}: no such file in {folder}")
         return self.labelled(
             Files.of([folder], [[name for _, name, _ in rows]]),
@@ -74,14 +74,19 @@ class Csv(Labelled):
             with root.open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file, delimiter="\t" if root.suffix.lower() == ".tsv" else ",", strict=True)
                 for column in (self.file, self.label):
-                    if column not in (rows.fieldnames or ()):
+                    there = list(rows.fieldnames or ()).count(column)
+                    if not there:
                         raise InputError(f"{root}: no column '{shown(column)}' in its header; name it in the YAML")
+                    if there > 1:
+                        raise InputError(f"{root}: line 1: column '{shown(column)}' stands there twice; rename one")
                 for row in rows:
                     name, label = row[self.file], row[self.label]
                     wrong = "a field is missing" if not name or not label else _wrong(name, seen)
+                    if None in row:  # where DictReader puts what the header has no name for
+                        wrong = "has more fields than the header; put one that holds a separator in quotes"
                     if wrong is not None:
                         raise InputError(f"{root}: line {rows.line_num}: {wrong}")
-                    seen.add(name)
+                    seen.add(str(PurePosixPath(name)))
                     found.append((rows.line_num, name, one.setdefault(label, label)))
         except (csv.Error, UnicodeDecodeError):
             raise InputError(f"{root}: damaged, or no CSV file in UTF-8") from None
@@ -91,12 +96,20 @@ class Csv(Labelled):
 MEMBERS = {"csv": Csv}
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is one; there is none of a name that is too long, or that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _wrong(name: str, seen: set[str]) -> str | None:
     """Why no image is read under this name, or None."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         return "its file is not below the folder of the images"
-    if name in seen:
+    if str(path) in seen:  # however it is written: ./a.png is a.png
         return "its file stands in a line above, too"
     reason = unread(name)
     return None if reason is None else f"{shown(name)}: not read ({reason})"

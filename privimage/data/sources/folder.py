@@ -16,10 +16,11 @@ from pydantic import Field
 
 from privimage.data.fit import Pixels
 from privimage.data.names import PackedNames
-from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, unread
+from privimage.data.sources.encoded import SUFFIXES, Encoded, Pictured, must_be_folder, shown, unread
 from privimage.data.sources.stamps import stamp_of_folders
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.plain_yaml import shown_path
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Files:
 
     def named(self, i: int) -> str:
         """See Stored."""
-        return self._path(i)
+        return shown_path(self._path(i))
 
     def opened(self, i: int) -> BinaryIO:
         """See Stored."""
@@ -139,8 +140,8 @@ def _image_files(folder: Path) -> list[str]:
         visible = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
     images = [name for name in visible if unread(name) is None]
     if not images:
-        raise InputError(f"{folder}: empty class directory; no file ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{shown_path(folder)}: empty class directory; no file ends in {', '.join(SUFFIXES)}")
     others = sorted({Path(name).suffix for name in visible} - {Path(name).suffix for name in images})
     if others:
-        log.warning("%s: files that are not images are left out (%s)", folder, ", ".join(others))
+        log.warning("%s: files that are not images are left out (%s)", shown_path(folder), shown(", ".join(others)))
     return images

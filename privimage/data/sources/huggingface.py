@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from privimage.data.sources.stamps import stamp_of_files
 from privimage.data.sources.tables import Form, Table
 from privimage.errors import InputError
 from privimage.local import LocalPath
+from privimage.plain_json import read_json
 
 
 def _batches(file: Path) -> tuple[Any, list[Any]]:
@@ -48,7 +48,7 @@ class HuggingFace(Table):
             splits = sorted(path.name for path in root.iterdir() if (path / "state.json").is_file())
             raise InputError(f"{root}: holds the splits {shown(', '.join(splits))}; give the path of one of them")
         try:
-            told = json.loads(state.read_text(encoding="utf-8"))
+            told = read_json(state.read_text(encoding="utf-8"))
             names = [entry["filename"] for entry in told["_data_files"]]
         except FileNotFoundError:
             raise InputError(f"{state}: no such file; {root} is no dataset that was saved to disk") from None
@@ -59,6 +59,9 @@ class HuggingFace(Table):
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or not (root / name).is_file():
                 raise InputError(f"{state}: {shown(str(name))}: no such file in {root}")
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise InputError(f"{state}: {shown(twice)}: named twice; name every file once")
         if not names:
             raise InputError(f"{state}: names no files")
         return tuple(root / name for name in names)

@@ -149,8 +149,9 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
             magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 + 4 * dimensions))
             if magic != 0x800 + dimensions:
                 raise damaged
-            if math.prod(shape) > MOST:
-                raise InputError(f"{path}: says that it holds {math.prod(shape)} bytes; at most {MOST} are read")
+            size = math.prod(max(1, side) for side in shape)  # also of none: numpy makes no array with such a side
+            if size > MOST:
+                raise InputError(f"{path}: says that it holds {size} bytes; at most {MOST} are read")
             found = file.read(math.prod(shape))
             if len(found) < math.prod(shape) or file.read(1):
                 raise damaged

@@ -74,8 +74,8 @@ def places(
     """
     if classes is None:
         found = set(labels)
-        numbers = all(label.isascii() and label.isdigit() and label == str(int(label)) for label in found)
-        classes = tuple(sorted(found, key=int) if numbers else sorted(found))
+        numbers = all(label.isascii() and label.isdigit() and label == (label.lstrip("0") or "0") for label in found)
+        classes = tuple(sorted(found, key=lambda label: (numbers and len(label), label)))  # a longer one is larger
     place = {name: i for i, name in enumerate(classes)}
     if not any(name.isdecimal() for name in classes):
         place |= {str(i): i for i in range(len(classes))}

@@ -7,7 +7,6 @@ table one group of rows is read at a time, and the last few are kept.
 from __future__ import annotations
 
 import io
-import json
 import threading
 from abc import abstractmethod
 from bisect import bisect_right
@@ -25,7 +24,9 @@ from privimage.data.sources.encoded import Encoded, shown
 from privimage.data.sources.labelled import Labelled
 from privimage.data.sources.stamps import stamp_of_files
 from privimage.errors import InputError
+from privimage.plain_json import read_json
 
+BYTES = ("binary", "large_binary", "binary_view")
 _ONE_READS = threading.Lock()  # so that no group is unpacked by several threads at once
 
 
@@ -125,21 +126,44 @@ class Table(Labelled):
     def _names(self, file: Path, schema: Any) -> tuple[str, ...] | None:
         """What the table calls its classes, if it does. Raises InputError if it lacks a column or has other names."""
         for column in (self.image, self.label):
-            if column not in schema.names:
+            there = schema.names.count(column)
+            if there > 1:
+                raise InputError(f"{file}: {there} columns are called '{shown(column)}'; rename all but one")
+            if not there:
                 raise InputError(f"{file}: no column '{shown(column)}'; it has {shown(', '.join(schema.names))}")
-        kind = str(schema.field(self.image).type)
-        if not kind.startswith(("struct<bytes: binary", "binary", "large_binary")):
-            raise InputError(f"{file}: {self.image}: holds {shown(kind)}; expected the bytes of image files")
+        kind = schema.field(self.image).type
+        if not _is_bytes(kind):
+            raise InputError(f"{file}: {self.image}: holds {shown(str(kind))}; expected the bytes of image files")
         try:
-            told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            told = read_json((schema.metadata or {}).get(b"huggingface", b"{}"))
             names = told["info"]["features"][self.label]["names"]
         except (KeyError, TypeError, ValueError):
             return None
+        if names is None:
+            return None
+        wrong = _wrong_names(names)
+        if wrong is not None:
+            raise InputError(f"{file}: {self.label}: {wrong}; write the table again by datasets")
         if self.classes is not None and list(self.classes) != names:
             raise InputError(
                 f"{file}: {self.label}: its classes have other names than in the YAML; write them as there"
             )
-        return tuple(map(str, names))
+        return tuple(names)
+
+
+def _is_bytes(kind: Any) -> bool:
+    """Whether cells of this type are bytes, or hold them in a field `bytes`."""
+    if arrow().types.is_struct(kind):
+        place = kind.get_field_index("bytes")  # -1 too where there are several
+        return place >= 0 and str(kind.field(place).type) in BYTES
+    return str(kind) in BYTES
+
+
+def _wrong_names(names: Any) -> str | None:
+    """Why these are not what a table calls its classes, or None."""
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        return "the names of its classes are no list of names"
+    return None if len(set(names)) == len(names) else "it names two classes alike"
 
 
 def arrow() -> Any:
@@ -170,7 +194,7 @@ def _labels(file: Path, column: str, cells: Any, own: tuple[str, ...] | None) ->
     if cells.null_count:
         raise InputError(f"{file}: {column}: a row has no label; give it one, or leave it out")
     found = cells.to_pylist()
-    if not all(isinstance(label, str | int) for label in found):
+    if not all(isinstance(label, str | int) and not isinstance(label, bool) for label in found):
         raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; expected names or whole numbers")
     if own is None:
         text = {label: str(label) for label in set(found)}  # one string for all that are equal

@@ -7,7 +7,7 @@ disk.
 from __future__ import annotations
 
 import io
-import json
+import posixpath
 import tarfile
 from array import array
 from collections.abc import Iterator
@@ -24,9 +24,11 @@ from privimage.data.names import PackedNames
 from privimage.data.sources.encoded import MOST, SUFFIXES, Encoded, files_at, shown
 from privimage.data.sources.labelled import Labelled
 from privimage.data.sources.stamps import stamp_of_files
+from privimage.data.sources.tars import DAMAGED_TAR, must_end
 from privimage.errors import InputError
 from privimage.field_types import spelt
 from privimage.local import LocalPath
+from privimage.plain_json import read_json
 
 MOST_LABEL = 1 << 20  # bytes of a member that holds a label
 Extension = Annotated[str, spelt(r"[^./]+(\.[^./]+)?", use="an extension, e.g. cls, or one and a field: json.label")]
@@ -87,7 +89,7 @@ class WebDataset(Labelled):
         for number, shard in enumerate(shards):
             own = list[str]()
             with _opened(shard) as tar:
-                for key, parts in _samples(tar):
+                for key, parts in _samples(tar, shard):
                     image = self._image(parts, named=f"{shard}: {shown(key)}")
                     own.append(image.name)
                     places.extend(Spot(number, image.offset_data, image.size))
@@ -107,7 +109,7 @@ class WebDataset(Labelled):
         found = 0
         for shard in files_at(self.path, suffix=".tar"):
             with _opened(shard) as tar:
-                found += sum(len(parts) - 2 for _, parts in _samples(tar))
+                found += sum(len(parts) - 2 for _, parts in _samples(tar, shard))
         return {"members that are neither image nor label": found} if found else {}
 
     def _image(self, parts: dict[str, tarfile.TarInfo], *, named: str) -> tarfile.TarInfo:
@@ -128,10 +130,10 @@ class WebDataset(Labelled):
             raise InputError(f"{named}: no .{extension} in this sample; name by `label` what holds its label")
         try:
             text = file.read().decode()
-            found: Any = json.loads(text)[field] if field else text.strip()
-        except (ValueError, KeyError, TypeError, RecursionError):
+            found: Any = read_json(text)[field] if field else text.strip()
+        except (ValueError, KeyError, TypeError):
             raise InputError(f"{named}: no label under {self.label}; name by `label` what holds it") from None
-        if not isinstance(found, str | int) or found == "":
+        if not isinstance(found, str | int) or isinstance(found, bool) or found == "":
             raise InputError(f"{named}: its label under {self.label} is no name and no whole number")
         return str(found)
 
@@ -145,16 +147,25 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(shard, "r:") as tar:
             yield tar
-    except (tarfile.TarError, OSError):
+    except InputError:
+        raise
+    except DAMAGED_TAR:
         raise InputError(f"{shard}: damaged, or no tar file; one that is packed (.tar.gz) has to be unpacked") from None
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """The members of every sample by extension, in the order of their keys in the shard."""
+def _samples(tar: tarfile.TarFile, shard: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """The members of every sample by extension, in the order of their keys in the shard.
+
+    Raises InputError for a member that stands there twice: one would hide the other.
+    """
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in tar:
-        folder, slash, name = member.name.rpartition("/")
+        folder, slash, name = posixpath.normpath(member.name).rpartition("/")
         key, dot, extension = name.partition(".")
         if member.isreg() and not member.issparse() and key and dot:
-            samples.setdefault(folder + slash + key, {})[extension.lower()] = member
+            parts = samples.setdefault(folder + slash + key, {})
+            if extension.lower() in parts:
+                raise InputError(f"{shard}: {shown(member.name)}: stands there twice; give every sample its own key")
+            parts[extension.lower()] = member
+    must_end(tar, shard)
     return iter(samples.items())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import struct
 import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, NamedTuple
 
@@ -140,6 +142,10 @@ def members_of(archive: Path) -> Members:
         place = Member(info.header_offset, info.compress_size, info.file_size, deflated, info.CRC)
         found.append((info.filename, place))
     found.sort()
+    names = sorted((posixpath.normpath(name), name) for name, _ in found)
+    twice = next((name for (one, _), (other, name) in pairwise(names) if one == other), None)
+    if twice is not None:
+        raise InputError(f"{archive}: {shown(twice)}: stands there twice; give every image its own name")
     places = np.array([place for _, place in found], np.int64).reshape(-1, len(Member._fields))
     return Members(names=PackedNames.of(name for name, _ in found), places=places)
 

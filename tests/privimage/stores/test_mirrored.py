@@ -223,6 +223,21 @@ def test_processes_that_make_a_working_folder_at_once_do_not_meet(bucket_url: st
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {".bucket", "address"}
 
 
+def test_what_vanishes_from_the_bucket_after_it_was_listed_stays_here(at: At, monkeypatch: Patch) -> None:
+    run, other = at("one").run("demo"), at("other").run("demo")
+    make_folder(run.path)
+    lines.append(run.records, '{"i":0}')
+    write_whole(run.bill, "whole")
+    pull(other.path)
+    lines.append(run.records, '{"i":1}')
+    monkeypatch.setattr(Bucket, "get", lambda self, name: None)
+    pull(other.path)
+    assert other.bill.read_text() == "whole" and other.records.read_bytes().count(b"\n") == 1
+    fresh = at("fresh").run("demo")
+    pull(fresh.path)
+    assert not fresh.bill.exists()
+
+
 def test_a_line_is_fetched_once(at: At, monkeypatch: Patch) -> None:
     run, other = at("one").run("demo"), at("other").run("demo")
     make_folder(run.path)

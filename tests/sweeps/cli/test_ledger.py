@@ -153,6 +153,8 @@ def test_a_wiped_ledger_is_not_called_intact(privimage: Command, ledger: Ledger)
 def test_a_ledger_that_is_none(privimage: Command, tmp_path: Path) -> None:
     (tmp_path / "text.jsonl").write_text("hello\n")
     in_one_line(privimage("ledger", "show", tmp_path / "text.jsonl"), "line 1 is not JSON")
+    (tmp_path / "text.jsonl").write_text("[" * 200_000 + "\n")
+    in_one_line(privimage("ledger", "show", tmp_path / "text.jsonl"), "line 1 is not JSON")
     in_one_line(privimage("ledger", "verify", tmp_path), "no such ledger")
     in_one_line(privimage("ledger", "cap", tmp_path, "--epsilon", "1", "--delta", "1e-5"), "expected the ledger")
     (tmp_path / "dir.jsonl").mkdir()

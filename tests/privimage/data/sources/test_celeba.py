@@ -10,6 +10,7 @@ from small_images import greys, opened, png16, refused
 from privimage.data import SensitiveConfig, load_sensitive
 from privimage.data.pair import DataConfig
 from privimage.data.sources.celeba import CelebA
+from privimage.errors import InputError
 
 N = 60
 
@@ -53,6 +54,27 @@ def test_faces_are_cut_at_the_centre_and_resized_as_pillow_does(size, root, tmp_
     assert np.abs(found.x[10].astype(int) - 40).max() < 30  # nothing of the white above and below
 
 
+def test_an_official_split_without_test_images_is_told_what_mends_it(root) -> None:
+    partition = root / "list_eval_partition.txt"
+    partition.write_text(partition.read_text().replace(" 2\n", " 1\n"))
+    config = SensitiveConfig(**values(root, id="faces", size=8, channels=3, official=True, attribute=None))
+    with pytest.raises(InputError, match=r": its test split holds no images; .* or set official: false: a test split"):
+        load_sensitive(config)
+
+
+def test_a_count_of_many_digits_and_a_file_in_the_place_of_the_folder_are_named(root, tmp_path) -> None:
+    listed = root / "list_attr_celeba.txt"
+    listed.write_text(listed.read_text().replace(f"{N}\n", "9" * 5000 + "\n", 1))
+    said = refused(tmp_path, **values(root))
+    assert said.startswith(f"{listed}: damaged; it says that it lists 99") and len(said) < 500
+    (root / "img_align_celeba").rename(root / "elsewhere")
+    (root / "img_align_celeba").write_bytes(b"")
+    listed.write_text(listed.read_text().replace("9" * 5000, f"{N}"))
+    assert refused(tmp_path, **values(root)) == f"{root}/img_align_celeba: not a folder"
+    with pytest.raises(InputError, match="img_align_celeba: not a folder"):
+        CelebA(**values(root)).check()
+
+
 def test_another_attribute_or_none_is_the_label(root, tmp_path) -> None:
     for attribute in ("Bald", "Young"):
         found = CelebA(**values(root, attribute=attribute, size=8, channels=3)).open(cache=None)
@@ -72,7 +94,15 @@ def test_files_lie_as_they_are_published_and_images_in_their_zip(root, tmp_path)
             (root / name).rename(root / folder / name)
     (root / "img_align_celeba").rename(root / "aside")
     (tmp_path / "img.zip").rename(root / "Img" / "img_align_celeba.zip")
+    archive = root / "Img" / "img_align_celeba.zip"
     packed = opened(tmp_path, **values(root, official=False))
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive, "a") as file:
+        file.write(root / "aside" / "000001.jpg", "again/000002.jpg")
+    assert refused(tmp_path, **values(root)) == (
+        f"{archive}: holds images of one name in two folders; leave one folder in it"
+    )
+    archive.write_bytes(whole)
     assert (packed.x == one.x).all() and (packed.y == one.y).all()
     (root / "Img" / "img_align_celeba").mkdir()
     (root / "aside").rename(root / "Img" / "img_align_celeba" / "img_align_celeba")

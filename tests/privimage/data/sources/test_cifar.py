@@ -175,6 +175,15 @@ def test_a_damaged_archive_is_named(rng, tmp_path) -> None:
         assert f"{archive}: " in refused(tmp_path)
 
 
+def test_an_archive_with_a_header_that_tarfile_cannot_read_is_named(rng, tmp_path) -> None:
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("batches.meta")
+        info.pax_headers = {"GNU.sparse.map": "a,b"}
+        tar.addfile(info)
+    assert refused(tmp_path) == f"{archive}: damaged; fetch it again"
+
+
 def test_an_archive_that_would_be_huge_is_not_unpacked(rng, tmp_path, monkeypatch) -> None:
     lay10({"zeros": bytes(3_000_000)} | files10(rng)[0], tmp_path)
     monkeypatch.setattr(module, "MOST", 2_000_000)

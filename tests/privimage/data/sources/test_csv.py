@@ -65,6 +65,12 @@ LINES = {
     "short": ("file,label\nleft/0.png\n", "labels.csv: line 2: a field is missing"),
     "no label": ("file,label\nleft/0.png,\n", "labels.csv: line 2: a field is missing"),
     "twice": ("file,label\nleft/0.png,a\nleft/0.png,b\n", "labels.csv: line 3: its file stands in a line above, too"),
+    "twice by ./": ("file,label\nleft/0.png,a\n./left/0.png,b\n", "line 3: its file stands in a line above, too"),
+    "twice by //": ("file,label\nleft/0.png,a\nleft//0.png,b\n", "line 3: its file stands in a line above, too"),
+    "two labels": ("file,label,label\nleft/0.png,a,b\n", "line 1: column 'label' stands there twice; rename one"),
+    "more fields": ("file,label\nleft/0.png,cat, tabby\n", "line 2: has more fields than the header; put one that"),
+    "nul": ("file,label\nleft/0\0.png,a\n", "labels.csv: line 2: left/0\\x00.png: no such file in "),
+    "long": (f"file,label\n{'x' * 300}.png,a\n", "x.png: no such file in "),
     "above": ("file,label\n../x.png,a\n", "labels.csv: line 2: its file is not below the folder of the images"),
     "absolute": ("file,label\n/etc/x.png,a\n", "labels.csv: line 2: its file is not below the folder of the images"),
     "text": ("file,label\nlabels.csv,a\n", "labels.csv: line 2: labels.csv: not read (files of other kinds)"),
@@ -84,6 +90,11 @@ def test_a_file_that_is_no_text_is_named(root, tmp_path) -> None:
     root.write_bytes(b"file,label\n\xff\xfe,a\n")
     assert "labels.csv: damaged" in refused(tmp_path, name="csv", root=str(root))
     assert "no such file" in refused(tmp_path, name="csv", root=str(root) + "x")
+
+
+def test_a_whole_number_may_have_any_number_of_digits(root, tmp_path) -> None:
+    root.write_text(f"file,label\nleft/0.png,{'9' * 5000}\nleft/1.png,{'8' * 5000}\nleft/2.png,9\nright/3.png,10\n")
+    assert opened(tmp_path, name="csv", root=str(root)).classes == ("9", "10", "8" * 5000, "9" * 5000)
 
 
 def test_a_label_of_no_class_is_named_by_its_line_and_not_quoted(root, tmp_path) -> None:

@@ -1,11 +1,14 @@
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_images import refused
 
 from privimage.data import PublicConfig, SensitiveConfig, load_public, load_sensitive
+from privimage.data.sources.encoded import UNREADABLE
 from privimage.data.sources.folder import read_folder
 from privimage.errors import InputError
 
@@ -221,14 +224,23 @@ def test_a_sensitive_folder_says_its_channels(root) -> None:
 
 
 def test_imagenet_lies_in_folders_by_synset_and_val_may_be_its_test_split(tmp_path) -> None:
-    for part, n in (("train", 20), ("val", 3)):
+    for part, n, first in (("train", 20, 0), ("val", 3, 50)):
         for j, synset in enumerate(("n01440764", "n01443537")):
             for i in range(n):
-                save(tmp_path / part / synset / f"{synset}_{i}.JPEG", 100 * j + i, size=(30, 20), mode="L")
+                save(tmp_path / part / synset / f"{synset}_{i}.JPEG", 100 * j + first + i, size=(30, 20), mode="L")
     roots = {"root": str(tmp_path / "train"), "test_root": str(tmp_path / "val")}
     data = load_sensitive(SensitiveConfig(name="folder", id="i", size=8, channels=3, **roots))
     assert data.train.classes == ("n01440764", "n01443537") and data.train.shape == (3, 8, 8)
     assert len(data.train) + len(data.validation) == 40 and len(data.test) == 6
+
+
+def test_a_name_that_is_no_text_or_of_two_lines_is_told_in_one(root, tmp_path) -> None:
+    damaged = root / "grey" / os.fsdecode(b"\xff\n.png")
+    damaged.write_bytes(b"x")
+    assert refused(tmp_path, name="folder", root=str(root)) == f"{root}/grey/\\udcff\\n.png: {UNREADABLE}"
+    damaged.unlink()
+    (root / "grey" / "loop.png").symlink_to("loop.png")
+    assert "grey/loop.png: cannot be read (Too many levels" in refused(tmp_path, name="folder", root=str(root))
 
 
 def test_a_public_folder_keeps_the_first_classes(root, tmp_path) -> None:

@@ -25,7 +25,7 @@ def write(folder, name, array, *, packed=False) -> None:
 
 
 def write_pair(folder, start, *, n, k=10, first=0, packed=False):
-    x = np.random.default_rng(0).integers(0, 256, (n, 28, 28), np.uint8)
+    x = np.random.default_rng(n).integers(0, 256, (n, 28, 28), np.uint8)
     write(folder, f"{start}-images-idx3-ubyte", x, packed=packed)
     write(folder, f"{start}-labels-idx1-ubyte", (np.arange(n) % k + first).astype(np.uint8), packed=packed)
     return x
@@ -52,6 +52,13 @@ def test_files_become_three_parts(mnist) -> None:
     assert (data.test.x[:, 0] == arrays["t10k"]).all()  # the official test split, untouched
     cut = sorted(image.tobytes() for part in (data.train, data.validation) for image in part.x)
     assert cut == sorted(image.tobytes() for image in arrays["train"])
+
+
+def test_a_file_of_no_images_with_huge_sides_is_refused(tmp_path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(struct.pack(">4I", 0x803, 0, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(InputError, match=r"x: says that it holds \d+ bytes; at most"):
+        read_idx(path, dimensions=3)
 
 
 def test_a_public_set_is_its_train_split(mnist, tmp_path) -> None:

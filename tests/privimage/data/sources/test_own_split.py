@@ -56,6 +56,25 @@ def test_a_public_set_has_none(values) -> None:
         PublicConfig(name="folder", root=values["root"], test_root=values["test_root"])
 
 
+def test_one_that_holds_what_is_trained_on_is_refused_and_not_how_much_of_it(values, tmp_path) -> None:
+    shared = SensitiveConfig(**values | {"test_root": folder(tmp_path / "part", [*range(55, 60), *range(100, 110)])})
+    for wrong in (shared, SensitiveConfig(**values | {"test_root": values["root"]})):
+        with pytest.raises(InputError) as caught:
+            load_sensitive(wrong)
+        assert str(caught.value) == (
+            f"{wrong.test_root}: more than 1% of its test split are in its train split too; give test_root other "
+            "images, or leave it out: a test split is then cut from root"
+        )
+
+
+def test_a_few_blank_images_are_no_reason(values, tmp_path) -> None:
+    for part in ("train", "test"):
+        for i in range(20):
+            (tmp_path / part / "cat" / f"blank{i}.png").write_bytes(png(250))
+    folder(tmp_path / "test", range(61, 161))
+    assert greys(load_sensitive(SensitiveConfig(**values)).test).count(250) == 20
+
+
 def test_other_classes_and_a_missing_folder_are_named(values, tmp_path) -> None:
     folder(tmp_path / "test", [1, 2, 3], kinds=("elk",))
     with pytest.raises(InputError, match="the test split has other classes than the train split"):

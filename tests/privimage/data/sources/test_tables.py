@@ -131,6 +131,10 @@ FAULTS = {
     "no label": ({"labels": [0] * 29 + [None]}, "label: a row has no label"),
     "floats": ({"labels": [0.5] * 30}, "label: holds double; expected names or whole numbers"),
     "outside": ({"labels": [0] * 11 + [-1] + [0] * 18}, "row 11: its label is none of the 3 classes"),
+    "booleans": ({"labels": [True] * 30, "names": None}, "label: holds bool; expected names or whole numbers"),
+    "no list": ({"names": 3}, "label: the names of its classes are no list of names; write the table again"),
+    "a nameless class": ({"names": ["", "a", "b"]}, "label: the names of its classes are no list of names"),
+    "named alike": ({"names": ["a", "a", "b"]}, "label: it names two classes alike; write the table again"),
     "nothing": ({"n": 0, "labels": []}, "holds no images"),
 }
 
@@ -140,6 +144,37 @@ def test_a_wrong_table_is_named(fault, form, tmp_path) -> None:
     changed, said = FAULTS[fault]
     message = refused(tmp_path, **written(form, tmp_path, **changed))
     assert said in message and str(tmp_path) in message and "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.struct([("path", pa.string()), ("bytes", pa.binary())]),
+        pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())]),
+        pa.large_binary(),
+        pa.binary_view(),
+    ],
+)
+def test_bytes_may_be_of_any_type_and_in_any_field(kind, tmp_path) -> None:
+    raw = [png(8 * i) for i in range(6)]
+    cells = [{"bytes": image, "path": "x"} for image in raw] if pa.types.is_struct(kind) else raw
+    pq.write_table(pa.table({"image": pa.array(cells, kind), "label": [0, 1] * 3}), tmp_path / "a.parquet")
+    assert greys(opened(tmp_path, name="parquet", root=str(tmp_path))) == [8 * i for i in range(6)]
+
+
+def test_metadata_without_names_name_no_classes(form, tmp_path) -> None:
+    values = written(form, tmp_path)
+    for i, told in enumerate(('{"info": {"features": {"label": {"names": null}}}}', "[" * 200_000)):
+        found = table().replace_schema_metadata({"huggingface": told})
+        values["root"] = str(FORMS[form](tmp_path / f"{i}" if form == "huggingface" else tmp_path, found))
+        assert opened(tmp_path, **values).classes == ("0", "1", "2")
+
+
+def test_two_columns_of_a_name_are_named(form, tmp_path) -> None:
+    found = table()
+    twice = pa.Table.from_arrays([*found.columns, found["label"]], ["image", "label", "label"])
+    path = FORMS[form](tmp_path, twice)
+    assert "2 columns are called 'label'; rename all but one" in refused(tmp_path, name=form, root=str(path))
 
 
 def test_rows_are_named_by_their_place_in_their_file(tmp_path) -> None:
@@ -200,6 +235,8 @@ def test_a_saved_dataset_is_one_split_and_its_files_lie_in_it(tmp_path) -> None:
         '{"_data_files": [{"filename": "../test/data-00000-of-00002.arrow"}]}': "no such file in",
         '{"_data_files": [{"filename": "gone.arrow"}]}': "gone.arrow: no such file in",
         '{"_data_files": []}': "names no files",
+        json.dumps({"_data_files": [{"filename": "data-00000-of-00002.arrow"}] * 2}): "arrow: named twice; name every",
+        "[" * 200_000: "damaged",
         '{"_data_files": [{"filename": 1}], "_indices_data_files": [1]}': "picked by indices; call flatten_indices",
         "{": "damaged",
         "[]": "damaged",

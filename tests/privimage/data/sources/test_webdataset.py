@@ -125,6 +125,42 @@ def test_a_damaged_shard_is_named(shards, tmp_path) -> None:
         assert f"{shard}: damaged, or no tar file" in refused(tmp_path, name="webdataset", root=str(shards))
 
 
+def test_a_shard_that_is_cut_between_members_or_goes_on_with_no_header_is_named(tmp_path) -> None:
+    path = write(tmp_path / "a.tar", samples(range(4)))
+    with tarfile.open(path) as tar:
+        border = tar.getmembers()[6].offset
+    whole = path.read_bytes()
+    for raw in (whole[:border], whole[:border] + b"x" * 512 + whole[border + 512 :]):
+        path.write_bytes(raw)
+        said = f"{path}: cut off, or damaged: no end after 6 members; get it whole"
+        assert refused(tmp_path, name="webdataset", root=str(path)) == said
+
+
+@pytest.mark.parametrize("again", ["000002.png", "000002.cls", "./000002.png", "000002.PNG"])
+def test_a_member_that_comes_again_is_named(again, tmp_path) -> None:
+    path = write(tmp_path / "a.tar", samples(range(4)))
+    with tarfile.open(path, "a") as tar:
+        tar.addfile(tarfile.TarInfo(again))
+    said = f"{path}: {again}: stands there twice; give every sample its own key"
+    assert refused(tmp_path, name="webdataset", root=str(path)) == said
+
+
+def test_a_header_that_tarfile_cannot_read_is_named(tmp_path) -> None:
+    path = write(tmp_path / "a.tar", samples(range(2)))
+    with tarfile.open(path, "a", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("7.png")
+        info.pax_headers = {"GNU.sparse.map": "a,b"}
+        tar.addfile(info)
+    assert refused(tmp_path, name="webdataset", root=str(path)).startswith(f"{path}: damaged, or no tar file")
+
+
+def test_a_label_that_is_true_is_refused(tmp_path) -> None:
+    path = write(tmp_path / "a.tar", sample(1, json=b'{"label": true}'))
+    assert "its label under json.label is no name" in refused(
+        tmp_path, name="webdataset", root=str(path), label="json.label"
+    )
+
+
 def test_a_link_is_not_followed(tmp_path) -> None:
     (tmp_path / "secret.png").write_bytes(png(1))
     with tarfile.open(write(tmp_path / "a.tar", sample(1)), "a") as tar:

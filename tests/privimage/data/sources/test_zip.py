@@ -1,6 +1,7 @@
 import io
 import shutil
 import struct
+import warnings
 import zipfile
 
 import pytest
@@ -76,6 +77,16 @@ def test_another_layout_is_refused(layout, tmp_path) -> None:
 def test_a_member_that_leads_out_is_refused(name, tmp_path) -> None:
     path = write(tmp_path / "a.zip", MEMBERS | {name: png(0)})
     assert f"{path}: {name}: its name leads out of the archive" in refused(tmp_path, name="zip", root=str(path))
+
+
+@pytest.mark.parametrize("again", ["cat/0.png", "./cat/0.png", "cat//0.png"])
+def test_a_member_that_stands_there_twice_is_refused(again, tmp_path) -> None:
+    path = write(tmp_path / "a.zip", MEMBERS)
+    with zipfile.ZipFile(path, "a") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.writestr(again, png(0))
+    said = refused(tmp_path, name="zip", root=str(path))
+    assert said.startswith(f"{path}: ") and said.endswith("0.png: stands there twice; give every image its own name")
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"PK\x05\x06" + bytes(18), "cut"])
