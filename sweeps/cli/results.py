@@ -45,6 +45,7 @@ def front(
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     import pandas as pd
 
+    from privimage.analysis import facts, tables
     from privimage.analysis.results import Run
 
     found = Run(run)
@@ -62,6 +63,7 @@ def front(
             *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         )
     out.print(table)
+    say(tables.at_any_budget(facts.read(found.files)))
     out.print(f"{found.files.front('png')}  {found.files.front('csv')}", **PLAIN)
 
 
