@@ -1,4 +1,4 @@
-# The whole interface of a developer: demo, test, check, bench. Each builds .venv first if it is not there.
+# What a developer calls, each beside its name below; all but clean build .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # as images of containers set it: each of many processes would compile everything anew

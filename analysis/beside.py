@@ -97,7 +97,7 @@ def _sentence(found: Facts, mine: Compared, other: Compared, at: str) -> str:
     pairs = _differences(found, mine, other)
     if not pairs:
         return f"{at} {main.method} and {rival.method} have no metric in common."
-    clauses = words.listed([_clause(pair) for pair in pairs])
+    clauses = words.listed([_clause(pair, rival.method) for pair in pairs])
     return f"{at}, compared with {_named(rival)}, {main.method} {clauses}{_conclusion(main, rival, pairs)}."
 
 
@@ -129,22 +129,23 @@ def _verdict(pairs: Sequence[Difference], yes: str, no: str, part: str) -> str:
     worse = [words.metric(pair.metric) for pair in told if not pair.better]
     open_ = [words.metric(pair.metric) for pair in pairs if not pair.told]
     if not told:
-        return ": no difference can be told"
-    rest = f"; by {words.listed(open_)} no difference can be told" if open_ else ""
+        return ": no difference can be told from chance"
+    rest = f"; by {words.listed(open_)} no difference can be told from chance" if open_ else ""
     if better and worse:
         return f": {part}, better by {words.listed(better)} and worse by {words.listed(worse)}{rest}"
     return f": {yes if better else no}, by {words.listed(better or worse)}{rest}"
 
 
-def _clause(pair: Difference) -> str:
+def _clause(pair: Difference, rival: str) -> str:
     name, a, b = words.metric(pair.metric), pair.mine.value, pair.other.value
     values = f"({words.number(a)} against {words.number(b)})"
     if pair.guesses:
-        return f"guesses, as it does, by {name} {values}"
+        return f"guesses by {name}, as {rival} does, {values}"
     if a == b:
         return f"has the same {name} {values}"
     if not pair.metric.share:
-        return f"has a {'lower' if a < b else 'higher'} ({'better' if pair.better else 'worse'}) {name} {values}"
+        means = f" ({'better' if pair.better else 'worse'})" if pair.told else ""
+        return f"has a {'lower' if a < b else 'higher'}{means} {name} {values}"
     points = f"{words.number(abs(a - b) * 100, digits=3)}{_error(pair)} points of {name}"
     return f"is {points} {'higher' if a > b else 'lower'} {values}"
 

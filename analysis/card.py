@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from privimage.analysis import methods, nearest, price, scale, spend, words
 from privimage.analysis.bundle import CONFIG, MODEL, SAMPLES, BundleConfig
 from privimage.analysis.facts import Facts
@@ -9,10 +11,10 @@ from privimage.errors import Violation
 from privimage.record import Record
 
 
-def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: str) -> str:
-    """The text of card.md."""
+def write_card(found: Facts, record: Record, config: BundleConfig, *, metric: str, among: Sequence[Record]) -> str:
+    """The text of card.md; `among` are the records that this one was chosen from, itself included."""
     parts = [
-        _head(found, record, config), _privacy(found, record, config), _choice(found, record, metric),
+        _head(found, record, config), _privacy(found, record, config), _choice(found, record, metric, among),
         _quality(found, record), _how(config), _versions(record),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -92,9 +94,9 @@ def _alone(record: Record) -> list[str]:
     ]
 
 
-def _choice(found: Facts, record: Record, metric: str) -> str:
+def _choice(found: Facts, record: Record, metric: str, among: Sequence[Record]) -> str:
     """How this generator came to be chosen, what the search cost, and what no epsilon covers."""
-    lines = found.said.choice(found, record, metric)
+    lines = found.said.choice(found, record, metric, among)
     said = [*price.terms(found), *spend.not_covered(found)]
     return "\n".join(["## Privacy of the choice", "", *lines, "", *[f"- {sentence}" for sentence in said]])
 

@@ -7,7 +7,8 @@ from privimage.analysis.facts import Facts
 from privimage.analysis.page import Column
 from privimage.record import Record
 
-STAGES = "A stage is a hit (found in the cache), built (computed here) or joined (waited for another trial)."
+STAGES = "A stage was computed by this trial, found in the cache, or waited for while another trial computed it."
+ORIGINS = {"built": "computed", "hit": "found", "joined": "waited for"}  # as `status` calls them
 
 Parts = list[str]
 
@@ -51,6 +52,7 @@ def trials(found: Facts) -> Parts:
     return [
         page.paragraph(searched + (STAGES + spent if found.said.timed else selected), kind="soft"),
         _table(found, "Every trial that may be shown"),
+        *[page.paragraph(line, kind="soft") for line in tables.at_any_budget(found)],
         page.heading("What each trial was, took and spent", level=3),
         *[_folded(found, record) for record in found.records],
         *([page.paragraph(words.LEGEND, kind="soft")] if any(m.non_private for m in found.metrics.values()) else []),
@@ -92,7 +94,7 @@ def _effort(record: Record) -> list[tuple[str, str]]:
     return [
         ("seconds", f"{record.seconds:.0f}"),
         ("peak MiB", words.number(tables.peak_mib(record))),
-        ("stages", tables.stages(record)),
+        ("stages", ", ".join(f"{stage.name} {ORIGINS[stage.origin]}" for stage in record.stages)),
     ]
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.numpy import save as save_arrays
@@ -18,7 +19,7 @@ from privimage.analysis.bundle import Alone, BundleConfig
 from privimage.analysis.facts import Facts
 from privimage.analysis.synthesise import Bundle
 from privimage.disk import refusal
-from privimage.errors import Damaged, InputError
+from privimage.errors import Damaged, InputError, Violation
 from privimage.generators.generator import SampleConfig
 from privimage.paths import RunFolder
 from privimage.privacy.guarantee import Guarantee
@@ -41,11 +42,12 @@ def pull_best(folder: RunFolder, *, epsilon: float | None, metric: str | None, t
         raise InputError(
             f"{folder.path}: {wrong[0].removeprefix('WARNING: ')} Nothing can be stated, so nothing is pulled"
         )
-    record = choose(found, epsilon=epsilon, metric=metric)
+    among = candidates(found, epsilon=epsilon, metric=metric)
+    record = _best(found, among, metric=metric)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to}: exists and is not an empty folder; name a new one")
     stated = price.stated(found, record, named=epsilon is not None)
-    write(found, record, stated=stated, metric=metric, to=to)
+    write(found, record, among=among, stated=stated, metric=metric, to=to)
     return Bundle(to)
 
 
@@ -58,6 +60,11 @@ def deciding(found: Facts) -> str:
 
 def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     """The record that `pull_best` would write."""
+    return _best(found, candidates(found, epsilon=epsilon, metric=metric), metric=metric)
+
+
+def candidates(found: Facts, *, epsilon: float | None, metric: str) -> list[Record]:
+    """The private records that the best is chosen from, each with this metric. Raises InputError if there is none."""
     private = [record for record in found.records if record.private]
     if not private:
         raise InputError(f"{found.folder.path}: no trial has a privacy guarantee, so none may be pulled")
@@ -65,16 +72,23 @@ def choose(found: Facts, *, epsilon: float | None, metric: str) -> Record:
     known = pareto.measured(rows)
     if metric not in known:
         raise InputError(f"metric: got {metric!r}; allowed: {', '.join(known)}")
-    here = [r for r in rows if epsilon is None or math.isclose(r.budget.epsilon, epsilon, rel_tol=1e-9)]
-    best = pareto.best_of(here, metric=known[metric])
-    if best is None:
-        epsilons = sorted({r.budget.epsilon for r in rows if r.value(metric) is not None})
+    having = [record for record in rows if record.value(metric) is not None]
+    here = [r for r in having if epsilon is None or math.isclose(r.budget.epsilon, epsilon, rel_tol=1e-9)]
+    if not here:
+        epsilons = sorted({record.budget.epsilon for record in having})
         raise InputError(f"epsilon: got {epsilon!r}; allowed: {', '.join(f'{value:g}' for value in epsilons)}")
+    return here
+
+
+def _best(found: Facts, among: Sequence[Record], *, metric: str) -> Record:
+    best = pareto.best_of(among, metric=pareto.measured(among)[metric])
+    if best is None:
+        raise Violation(f"{found.folder.path}: none of the records that one is chosen from has {metric}")
     return best
 
 
-def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: Path) -> None:
-    """Write the bundle of a record: all of it, or nothing."""
+def write(found: Facts, record: Record, *, among: Sequence[Record], stated: Guarantee, metric: str, to: Path) -> None:
+    """Write the bundle of a record that was chosen `among` these: all of it, or nothing."""
     samples = pictures.samples_of(found.store, record)
     if samples is None:
         raise InputError(f"trial {record.id}: its samples are gone from {found.store.root} or may not be shown")
@@ -93,7 +107,8 @@ def write(found: Facts, record: Record, *, stated: Guarantee, metric: str, to: P
         (draft / bundle.MODEL).write_bytes(raw)
         (draft / bundle.CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (draft / bundle.SAMPLES).write_bytes(pictures.enlarged(samples, names=config.classes, stated=stated.sentence))
-        (draft / bundle.CARD).write_text(card.write_card(found, record, config, metric=metric), encoding="utf-8")
+        text = card.write_card(found, record, config, metric=metric, among=among)
+        (draft / bundle.CARD).write_text(text, encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, to)  # onto a new name or an empty folder
     except OSError as error:

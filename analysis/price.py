@@ -17,8 +17,9 @@ from privimage.privacy.wall import dominates, options, places
 from privimage.record import Record
 
 LINE_NOTE = (
-    "TPR at FPR 1%: the share of the images in use that an attacker, whatever else the attacker knows, can at most "
-    "recognise as such while taking 1% of all other images for them. Guessing reaches 1%."
+    "Recognised at 1% false alarms (true positive rate, TPR, at a false positive rate, FPR, of 1%): the share of the "
+    "images in use that an attacker, whatever else the attacker knows, can at most recognise as such while taking 1% "
+    "of all other images for them. Guessing reaches 1%."
 )
 
 

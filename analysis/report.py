@@ -104,7 +104,7 @@ def _price_table(found: Facts) -> str:
     columns = [
         Column(title="what is shown"), Column(title="delta", number=True), Column(title="epsilon (PLD)", number=True),
         Column(title="epsilon (RDP)", number=True),
-        *[Column(title=f"TPR at FPR {words.share(fpr)}", number=True) for fpr in FPRS],
+        *[Column(title=f"recognised at {words.share(fpr)} false alarms", number=True) for fpr in FPRS],
     ]  # fmt: skip
     lines = price.lines(found)
     rows = [

@@ -64,9 +64,10 @@ class Run:
         return write_report(self.files)
 
     def best(self, *, to: str | Path, metric: str | None = None, epsilon: float | None = None) -> Bundle:
-        """The best private generator at a budget's epsilon (any if None), now written to the new or empty folder `to`.
+        """The best generator of the search at a budget's epsilon (any if None), now in the new or empty folder `to`.
 
-        Without a metric the first share of right answers decides, else the first objective.
+        Of a run without a search it is that of a comparison row. Without a metric the first accuracy that was measured
+        without noise decides; the first objective where there is none, or where that is a noisy score.
         """
         from privimage.analysis.export import pull_best
 

@@ -119,7 +119,8 @@ def sentences(found: Facts) -> list[str]:
     best = found.best_of([r for r in found.records if r.role == "search" and r.private])
     if best is None:
         return []
-    said = [sentence for metric in best.metrics for sentence in _on_scale(found, best, metric)]
+    by = next(metric for metric in found.ranking if best.value(metric.name) is not None)
+    said = [sentence for metric in best.metrics for sentence in _on_scale(found, best, metric, by=by)]
     if said:
         said.append(knobs(best))
     if real(found) is None:
@@ -128,14 +129,15 @@ def sentences(found: Facts) -> list[str]:
     return said
 
 
-def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
+def _on_scale(found: Facts, best: Record, metric: Metric, *, by: Metric) -> list[str]:
     reference, name = real(found), words.metric(metric)
+    trial = "the best trial" + ("" if by.name == metric.name else f" by {words.metric(by)}")
     known = reference.value(metric.name) if reference is not None else None
     if not metric.share:
         if known is None or metric.direction == "max" or metric.value <= FAR * max(known, 1e-9):
             return []
         return [
-            f"Far from real: the best trial has {name} {words.number(metric.value)}, real training images "
+            f"Far from real: {trial} has {name} {words.number(metric.value)}, real training images "
             f"{words.number(known)}."
         ]
     rates, own = base(found, metric.name), estimate([best], metric.name)
@@ -143,7 +145,7 @@ def _on_scale(found: Facts, best: Record, metric: Metric) -> list[str]:
     if floor is not None and own is not None and own.error is not None and own.value - floor <= own.error:
         guess = "one guess in so many classes" if rates.largest != floor else "always naming the largest class"
         return [
-            f"Not told from guessing: the best trial has {name} {words.number(own.value)} ± {own.error:.2g}, where "
+            f"Not told from guessing: {trial} has {name} {words.number(own.value)} ± {own.error:.2g}, where "
             f"{guess} gives {words.number(floor)}."
         ]
     return []

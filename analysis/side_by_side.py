@@ -81,7 +81,7 @@ def _at(found: Comparison, budget: Budget) -> str:
 def _best(best: Best | None) -> str:
     if best is None:
         return NONE
-    behind = "" if best.behind is None else f"; behind its own at {best.behind:g}"
+    behind = "" if best.behind is None else f"; no better than at epsilon {best.behind:g}"
     return f"{typeset.number(best.cell)} {best.row.label}{behind}"
 
 

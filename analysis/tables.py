@@ -10,6 +10,7 @@ import pandas as pd
 
 from privimage.analysis import pareto, price, scale, words
 from privimage.analysis.facts import Facts
+from privimage.analysis.repetitions import Repetition
 from privimage.record import Record
 
 
@@ -75,6 +76,19 @@ def stages(record: Record) -> str:
 def best_of_how_many(among: Sequence[Record]) -> int | str:
     """How many trials the best was chosen from; of a private selection that is the secret K."""
     return "K" if any(record.selection is not None for record in among) else len(among)
+
+
+def at_any_budget(found: Facts) -> list[str]:
+    """A note on the rows that are the same at every budget, and so stand in a table at the one they were run under."""
+    entries = (Repetition(record=record, found=found) for record in found.records)
+    same = list(dict.fromkeys(entry.record.method for entry in entries if not entry.by_budget))
+    if not same:
+        return []
+    which = f"{words.listed(same)} {'spends' if len(same) == 1 else 'spend'}"
+    return [
+        f"{which} no budget: the one beside such a row is that which it was run under; its figures are the same at any "
+        "that it fits in."
+    ]
 
 
 def best(found: Facts) -> pd.DataFrame:

@@ -27,15 +27,15 @@ TRAINING = ("steps", "batch", "lr", "augment", "precision")  # what says nothing
 class SemanticsConfig(Grown):
     """The query function: a network, and how it is trained on the public set, or where its weights lie."""
 
-    steps: int = Field(default=450, ge=1)  # of its training
+    steps: int = Field(default=450, ge=1)  # steps of training the query function
     batch: int = Field(default=256, ge=2, le=100_000)  # images a step
     lr: float = Field(default=2e-3, gt=0)  # learning rate
-    augment: StrictBool | Literal["mirror"] = True  # true: bent, thicker, thinner strokes; mirror: half the images
+    augment: StrictBool | Literal["mirror"] = True  # true: bent, thicker, thinner strokes; mirror: half mirrored
     network: QueryNetwork = "cnn"  # cnn is small; a resnet sees images of 32 pixels
-    precision: Precision = "fp32"  # of activations in training
+    precision: Precision = "fp32"  # of activations in training; bf16 is for GPUs
     weights: LocalPath | None = None  # a file with a state dict of torchvision's network; null: it is trained here
     names: LocalPath | None = None  # a text file, the class of every output of these weights a line; null: as public
-    digest: Annotated[str, spelt("[0-9a-f]{64}", use="64 hex digits")] | None = None  # of these files, as they are
+    digest: Annotated[str, spelt("[0-9a-f]{64}", use="64 hex digits")] | None = None  # of both files; filled in
 
     since: ClassVar[Mapping[str, Any]] = {
         "network": "cnn",
@@ -92,15 +92,19 @@ STAGES = (
 class QueryConfig(Frozen):
     """The private query: noise multiplier sigma_s and how many semantics an image names."""
 
-    sigma: float = Field(default=5.0, ge=0.01, le=1e6)  # of the noise: sigma_s; at 0.01 it costs epsilon 5,000
-    k1: int = Field(default=1, ge=1)  # public classes that one image names
+    sigma: float = Field(
+        default=5.0, ge=0.01, le=1e6
+    )  # noise multiplier sigma_s of the counts; at 0.01 it costs epsilon 5,000
+    k1: int = Field(default=1, ge=1)  # public classes that one sensitive image names
     function: SemanticsConfig = SemanticsConfig()
 
 
 class SelectConfig(Frozen):
     """N: the share of the public classes that is selected, over all sensitive labels together."""
 
-    ratio: float = Field(default=0.05, gt=0, le=1)  # N
+    ratio: float = Field(
+        default=0.05, gt=0, le=1
+    )  # N, the share of the public classes that is selected, over all labels; rounded for each
 
     def k2(self, *, n_public: int, n_labels: int) -> int:
         """Classes per sensitive label. Raises InputError if the ratio selects none.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from privimage.errors import InputError
 from privimage.paths import RunFolder
+from privimage.privacy.modes import ModeName
 from privimage.progress import Progress
 from privimage.record import Record
 from privimage.record_file import so_far
@@ -71,6 +72,18 @@ class Standing(Frozen):
         """The trials of this row that run now; none where nothing runs any more."""
         return tuple(one for one in self.running if one.label == row.label) if self.alive else ()
 
+    def counted(self, found: Sequence[Record], *, search: str) -> Standing:
+        """Itself while it runs; after that, with what records tell beyond it: who was killed wrote no last word.
+
+        `search` is what rows of the search are called.
+        """
+        if self.alive:
+            return self
+        labels = {row.label for row in self.rows}
+        done = Counter(next((one for one in _labels(record, search) if one in labels), None) for record in found)
+        rows = (row.model_copy(update={"done": min(row.total, max(row.done, done[row.label]))}) for row in self.rows)
+        return self.model_copy(update={"rows": tuple(rows)})
+
     def under_way(self) -> str:
         """What runs now in one short line: the first rows of which trials run, and how far each is; or nothing."""
         rows = [(row, mine) for row in self.rows if (mine := self.at_work(row))]
@@ -90,6 +103,13 @@ class Standing(Frozen):
             return [*said, NOT_RUNNING]
         stages = ", ".join(map(str, self.running))
         return [*said, f"{self.phase}: {stages or 'nothing has started yet'}{remaining(self.left)}"]
+
+
+def _labels(record: Record, search: str) -> list[str]:
+    """What the row of a record may be called, by whether it depends on the budget, and whether epsilon says which."""
+    name, budget = (search if record.role == "search" else record.method), record.budget
+    at = f"{name} at epsilon {budget.epsilon:g}"
+    return [name, at, f"{at}, delta {budget.delta:g}"]
 
 
 def _stages_of(running: Sequence[Running]) -> str:
@@ -152,6 +172,12 @@ def _written(path: Path) -> Standing | None:
 def read(folder: RunFolder) -> Standing | None:
     """What the sweep of this run wrote last; None if it wrote nothing that can be read."""
     return _written(folder.progress) or _written(folder.internal_progress)
+
+
+def of_run(folder: RunFolder, found: Sequence[Record], *, mode: ModeName) -> Standing | None:
+    """What the sweep wrote last, and once it does not run any more what its records tell beyond that."""
+    now = read(folder)
+    return None if now is None else now.counted(found, search="final run" if mode == "public" else "search")
 
 
 def by_method(found: Sequence[Record]) -> list[str]:

@@ -47,7 +47,7 @@ from privimage.trial import Draw, Trial
 MOST_DELTA = 0.01
 METHOD = "method.name"
 NAME = spelt("[A-Za-z0-9][A-Za-z0-9._-]*", use="letters, digits, '.', '_' and '-', a letter or a digit first")
-Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MOST_SEEDS), ONCE]
 
 
 def _free(name: str) -> None:
@@ -61,20 +61,20 @@ FREE = Constraint(_free, {"not": {"enum": list(RESERVED)}})
 class Sweep(Frozen):
     """One sweep: data, budgets, the method's fixed part, what is searched, what is measured, on which resources."""
 
-    name: Annotated[str, Field(max_length=80), NAME, FREE]  # of the run, and of its folder
+    name: Annotated[str, Field(max_length=80), NAME, FREE]  # name of the run, and of its folder
     data: DataConfig
-    budgets: Annotated[tuple[Budget, ...], Field(min_length=1, max_length=MOST_BUDGETS), ONCE]  # each is searched
-    tuning: Tuning = Explore()  # how it is searched, and what that lets you state
-    method: dict[str, Any] = Field(default_factory=dict)  # which, and its fixed fields
-    search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)  # by dotted field
-    compare: Annotated[tuple[Row, ...], Field(max_length=MOST_ROWS), ONCE] = ()  # rows beside the search
+    budgets: Annotated[tuple[Budget, ...], Field(min_length=1, max_length=MOST_BUDGETS), ONCE]  # a search for each
+    tuning: Tuning = Explore()  # how the search goes, what a budget covers, and what may be shown
+    method: dict[str, Any] = Field(default_factory=dict)  # the method: its name, and fields that are not searched
+    search: dict[str, Dimension] = Field(default_factory=dict, max_length=MOST_SEARCHED)  # what varies, by field
+    compare: Annotated[tuple[Row, ...], Field(max_length=MOST_ROWS), ONCE] = ()  # comparison rows beside the search
     objectives: dict[str, Literal["min", "max"]] = Field(min_length=1, max_length=3)  # by metric; the first decides
     metrics: Annotated[tuple[str, ...], Field(max_length=20), ONCE] = ()  # measured beside the objectives
     features: Features = Features()
     trials: int = Field(default=10, ge=0, le=MOST_TRIALS)  # of the search, for every budget; in mode select their mean
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), ONCE] = (0,)  # of what is public
+    seeds: Seeds = (0,)  # repetitions: of public randomness, as of pre-training; private noise never has a seed
     resources: Resources = Resources()
-    studies: Annotated[str | None, ADDRESS] = JOURNAL  # Optuna's, to be looked at: a file, or a server
+    studies: Annotated[str | None, ADDRESS] = JOURNAL  # where Optuna's studies are: a file (journal), or a server
     trackers: Trackers = Trackers()  # where finished trials are shown as well
 
     @classmethod

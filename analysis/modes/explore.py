@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from privimage.analysis.modes.mode import Said, chosen_by
@@ -28,12 +29,9 @@ class Explored(Said):
         )
         return [*_meets(found), *self.unfinished(found), fixed]
 
-    def choice(self, found: Facts, record: Record, metric: str) -> list[str]:
-        """Among all private trials."""
-        return [
-            *chosen_by(found, metric, len([r for r in found.records if r.private]) - 1),
-            "The guarantee above covers all of them.",
-        ]
+    def choice(self, found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
+        """With all private trials in view."""
+        return [*chosen_by(found, record, metric, among), "The guarantee above covers all of them."]
 
 
 def _meets(found: Facts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from privimage.analysis import words
@@ -87,8 +88,8 @@ class Said:
             f"Not covered: {KNOWN}, how long a trial took and how much memory it used are treated as public knowledge."
         )
 
-    def choice(self, found: Facts, record: Record, metric: str) -> list[str]:
-        """How a generator came to be chosen, for its card."""
+    def choice(self, found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
+        """How a generator came to be chosen among these records, for its card."""
         raise NotImplementedError
 
 
@@ -97,12 +98,18 @@ def more(found: Facts) -> list[str]:
     return ["", *guarantee.sentences(found.bill)]
 
 
-def chosen_by(found: Facts, metric: str, others: int) -> list[str]:
-    """Among how many a generator was chosen, and whether anything covers that."""
-    chosen = found.metrics[metric]
+def chosen_by(found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
+    """Among how many a generator was chosen, what could be seen beside them, and whether anything covers that."""
+    chosen, kind = found.metrics[metric], "comparison row" if record.role == "compare" else found.said.ended
+    where = "at this budget" if {one.budget for one in among} == {record.budget} else "of all budgets"
+    known = {one.id for one in among}
+    beside = sum(one.private and one.role == "compare" and one.id not in known for one in found.records)
+    seen = f"; {words.count(beside, 'comparison row')} with a guarantee, on the same images, could be seen beside it"
+    if len(among) == 1:
+        return [f"This trial is the only {kind} {where}{seen if beside else ''}."]
     said = [
-        f"This trial was chosen among {words.count(others, 'other private trial')} on the same images, by "
-        f"{words.metric(chosen)}."
+        f"This trial was chosen among {words.count(len(among), kind)} {where}, by {words.metric(chosen)}"
+        f"{seen if beside else ''}."
     ]
     if chosen.non_private:
         touched = words.listed([t for t in chosen.touches if t.startswith("private-")])

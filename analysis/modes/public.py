@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from privimage.analysis import words
@@ -56,10 +57,9 @@ class InPublic(Said):
             return [said]
         return [said, f"Not covered: which of several seeds is called the best, by {words.metric(found.lead)}."]
 
-    def choice(self, found: Facts, record: Record, metric: str) -> list[str]:
-        """Of its settings on public data, and of several seeds."""
-        seeds = [r for r in found.records if (r.role, r.budget) == (record.role, record.budget) and r.id != record.id]
-        chosen = chosen_by(found, metric, len(seeds)) if seeds else []
+    def choice(self, found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
+        """Of its settings on public data, and of several runs with them."""
+        chosen = chosen_by(found, record, metric, among) if len(among) > 1 else []
         return ["Its settings were found on public data, which cost nothing.", *chosen, *more(found)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from privimage.analysis import words
@@ -66,6 +67,6 @@ class Selected(Said):
             "How long the selection runs, and what else tells of K, is not: it must stay with those who run the sweep."
         )
 
-    def choice(self, found: Facts, record: Record, metric: str) -> list[str]:
+    def choice(self, found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
         """It is paid for."""
         return ["The guarantee above includes the choice of this generator among K trials.", *more(found)]

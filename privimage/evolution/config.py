@@ -11,12 +11,14 @@ from privimage.schema import Frozen
 class EvolveConfig(Frozen):
     """Rounds of votes, and how the winners of each are varied for the next."""
 
-    rounds: int = Field(default=4, ge=1, le=1000)  # of votes: every image has one in each
+    rounds: int = Field(default=4, ge=1, le=1000)  # rounds of votes: every sensitive image has one vote in each
     first: int = Field(default=1000, ge=2, le=100_000)  # candidates of the first round, the same for all labels
-    candidates: int = Field(default=1000, ge=2, le=100_000)  # of every other round, for each label
+    candidates: int = Field(default=1000, ge=2, le=100_000)  # candidates of every later round, for each label
     threshold: float = Field(default=2.0, ge=0)  # standard deviations of noise that are taken off every count
     strong: float = Field(default=2.0, gt=0, le=1e6)  # noise level of the first variations
-    weak: float = Field(default=0.5, gt=0, le=1e6)  # and of the last; between them it falls by one factor a round
+    weak: float = Field(
+        default=0.5, gt=0, le=1e6
+    )  # noise level of the last variations; between them it falls by one factor a round
     network: SeenBy | None = None  # whose features tell what is near: query for grey glyphs; null: by channels
 
     @model_validator(mode="after")

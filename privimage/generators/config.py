@@ -31,23 +31,29 @@ EDM_LEVELS = NoiseLevels(sigma_max=80.0, sigma_min=0.002, rho=7.0)  # Karras et 
 class SampleConfig(Frozen):
     """How images are drawn: solver steps from `sigma_max` down to `sigma_min` on the rho grid of EDM, eq. 5.
 
-    Where they are null they follow from the network and the images: see `suited`.
+    Where these are null they follow from the network and the images: EDM's own of a UNet, others of a dct-mlp.
     """
 
-    solver: Literal["dpm++2m", "euler"] = "dpm++2m"  # of the diffusion
-    steps: int = Field(default=16, ge=2, le=2000)  # more are slower and finer
-    start: Literal["noise", "anchors"] = "noise"  # anchors: public images that were chosen for the label
+    solver: Literal["dpm++2m", "euler"] = "dpm++2m"  # solver of the diffusion
+    steps: int = Field(default=16, ge=2, le=2000)  # steps of the solver; more are slower and finer
+    start: Literal["noise", "anchors"] = "noise"  # drawing begins from it, or from public images chosen for a label
     start_at: float = Field(default=0.5, gt=0, le=1e6)  # the noise level of the first step from an anchor
     sigma_max: float | None = Field(
         default=None, gt=0, le=1e6
-    )  # the noise level of the first step from noise; null: as suits network and images, as the next two
-    sigma_min: float | None = Field(default=None, gt=0)  # the noise level of the last step
-    rho: float | None = Field(default=None, ge=1, le=100)  # of the grid; beyond 100 it leaves float64 or has one level
+    )  # the noise level of the first step from noise; null: as suits network and images
+    sigma_min: float | None = Field(
+        default=None, gt=0
+    )  # the noise level of the last step; null: as suits network and images
+    rho: float | None = Field(
+        default=None, ge=1, le=100
+    )  # how noise levels fall between: larger has more small ones; null: as suits network and images
     guidance: float = Field(default=1.2, ge=0, le=20)  # w of classifier-free guidance: (1+w) D_label - w D_none
     detail_below: float = Field(default=1.0, ge=0)  # noise level under which the pre-trained weights draw; 0: never
-    candidates: int = Field(default=1, ge=1, le=1000)  # of a GAN, of which the discriminator takes one for an image
-    precision: Precision = "fp32"  # of activations of the diffusion
-    batch: int = Field(default=500, ge=1, le=100_000)  # images at a time
+    candidates: int = Field(
+        default=1, ge=1, le=1000
+    )  # images of a GAN that are drawn for each; the discriminator takes the one most like its label; 1: no choice
+    precision: Precision = "fp32"  # of activations of the diffusion; bf16 is for GPUs
+    batch: int = Field(default=500, ge=1, le=100_000)  # images that are drawn at a time
 
     @model_validator(mode="after")
     def _falls(self) -> SampleConfig:
@@ -84,9 +90,9 @@ class FollowConfig(Frozen):
     After every `every` steps of the discriminator the generator takes `times` steps, on so many images each.
     """
 
-    every: int = Field(default=1, ge=1, le=100_000)  # steps of the trained network
-    times: int = Field(default=1, ge=1, le=1000)  # steps of its own after them: they cost no privacy
-    batch: int = Field(default=64, ge=2, le=100_000)  # images a step, two of a label
+    every: int = Field(default=1, ge=1, le=100_000)  # steps of the discriminator before the generator takes its own
+    times: int = Field(default=1, ge=1, le=1000)  # steps of the generator after them: they cost no privacy
+    batch: int = Field(default=64, ge=2, le=100_000)  # images a step of the generator, two of a label
     lr: float = Field(default=1e-3, gt=0)  # learning rate
 
 
@@ -106,13 +112,13 @@ class Training:
 class PretrainConfig(Frozen):
     """Length and learning rate of pre-training; `images` counts images seen, over all epochs."""
 
-    images: int = Field(default=150_000, ge=0)  # seen, over all epochs
+    images: int = Field(default=150_000, ge=0)  # images that are seen in training, over all epochs
     batch: int = Field(default=128, ge=1, le=100_000)  # images a step
     lr: float = Field(default=1e-3, gt=0)  # learning rate
     ema: float = Field(default=0.998, ge=0, lt=1)  # decay of the moving average of the weights
     label_dropout: float = Field(default=0.1, ge=0, le=1)  # share of labels that are left out, for guidance
-    precision: Precision = "fp32"  # of activations
-    follow: FollowConfig = FollowConfig()  # of the generator of a GAN
+    precision: Precision = "fp32"  # of activations; bf16 is for GPUs
+    follow: FollowConfig = FollowConfig()  # steps of the generator of a GAN, while its discriminator is trained
 
     @property
     def steps(self) -> int:

@@ -11,10 +11,12 @@ from privimage.shared_answer import stages_of
 
 
 class FourierConfig(Frozen):
-    """Random Fourier features of pixels: those of a Gaussian kernel, in expectation."""
+    """Random Fourier features of pixels, whose products are in expectation a Gaussian kernel."""
 
     features: int = Field(default=2000, ge=2, le=200_000, multiple_of=2)  # a cosine and a sine of each frequency
-    length: float = Field(default=0.37, gt=0, le=100)  # of the kernel: root mean square difference of pixels in [0, 1]
+    length: float = Field(
+        default=0.37, gt=0, le=100
+    )  # length of the Gaussian kernel: a root mean square difference of pixels in [0, 1]
 
 
 class CentralConfig(Frozen):
@@ -27,14 +29,18 @@ class CentralConfig(Frozen):
 class NtkConfig(Frozen):
     """The fixed network whose gradient at an image is asked."""
 
-    width: int = Field(default=20, ge=1, le=10_000)  # units; each has as many features as an image has pixels, and two
+    width: int = Field(
+        default=20, ge=1, le=10_000
+    )  # units of its hidden layer; each has as many features as an image has pixels, and two
 
 
 class CharacteristicConfig(Frozen):
     """The frequencies of a characteristic function, and the critic that weighs them."""
 
     features: int = Field(default=2000, ge=2, le=200_000, multiple_of=2)  # a cosine and a sine of each frequency
-    length: float = Field(default=0.2, gt=0, le=100)  # of the kernel of a median frequency: see FourierConfig
+    length: float = Field(
+        default=0.2, gt=0, le=100
+    )  # length of the Gaussian kernel of a median frequency: a root mean square difference of pixels in [0, 1]
     spread: float = Field(default=0.5, ge=0, le=3)  # standard deviation of the logarithm of the length of frequencies
 
 
@@ -47,7 +53,7 @@ class CriticConfig(Frozen):
 class MatchConfig(Frozen):
     """How the generator is trained to meet the noisy means."""
 
-    steps: int = Field(default=400, ge=1)  # of its training
+    steps: int = Field(default=400, ge=1)  # steps of training the generator
     batch: int = Field(default=200, ge=4, le=100_000)  # images a step, of all labels together
     lr: float = Field(default=2e-3, gt=0)  # learning rate
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights
@@ -57,9 +63,13 @@ class KernelConfig(Frozen):
     """The kernel, and how a generator is trained to meet noisy mean embeddings of batches."""
 
     q: float = Field(default=0.25, ge=1e-9, le=1)  # share of the images in a batch, each drawn by itself
-    steps: int = Field(default=300, ge=1, le=10**8)  # of training: more steps need more noise
-    features: int = Field(default=1000, ge=2, le=200_000, multiple_of=2)  # of a step: a cosine and a sine each
-    length: float = Field(default=0.37, gt=0, le=100)  # of the kernel: see FourierConfig
+    steps: int = Field(default=300, ge=1, le=10**8)  # steps of training: more need more noise
+    features: int = Field(
+        default=1000, ge=2, le=200_000, multiple_of=2
+    )  # random features of a step: a cosine and a sine of each frequency
+    length: float = Field(
+        default=0.37, gt=0, le=100
+    )  # length of the Gaussian kernel: a root mean square difference of pixels in [0, 1]
     batch: int = Field(default=200, ge=4, le=100_000)  # images that are generated a step, of all labels together
     lr: float = Field(default=2e-3, gt=0)  # learning rate
     ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights
@@ -68,17 +78,21 @@ class KernelConfig(Frozen):
 class SanitizedConfig(Frozen):
     """The discriminators, and how a generator learns from their sanitized gradients."""
 
-    parts: int = Field(default=1000, ge=2, le=10**6)  # of the images, each with a discriminator of its own
-    steps: int = Field(default=120, ge=1, le=10**8)  # of the generator: more steps need more noise
+    parts: int = Field(
+        default=1000, ge=2, le=10**6
+    )  # parts that the images are put into, each with a discriminator of its own
+    steps: int = Field(default=120, ge=1, le=10**8)  # steps of the generator: more need more noise
     batch: int = Field(default=60, ge=4, le=100_000)  # images that are generated a step, of all labels together
     clip: float = Field(default=0.25, gt=0, le=1e6)  # root mean square gradient of a generated image, at most
     lr: float = Field(default=5e-4, gt=0)  # learning rate of the generator
-    ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of its weights
+    ema: float = Field(default=0.99, ge=0, lt=1)  # decay of the moving average of the weights of the generator
     apart: float = Field(default=1.0, ge=0)  # weight of a difference between two images of a label
-    rounds: int = Field(default=2, ge=1, le=10_000)  # updates of every discriminator before a step
-    warm: int = Field(default=20, ge=0, le=10**6)  # the same before the first
+    rounds: int = Field(default=2, ge=1, le=10_000)  # updates of every discriminator before each later step
+    warm: int = Field(
+        default=20, ge=0, le=10**6
+    )  # updates of every discriminator before the first step of the generator
     seen: int = Field(default=3, ge=1, le=10_000)  # images of its part that a discriminator sees in an update
-    width: int = Field(default=32, ge=1, le=10_000)  # of its layers
+    width: int = Field(default=32, ge=1, le=10_000)  # width of the layers of a discriminator
     critic_lr: float = Field(default=3e-3, gt=0)  # learning rate of discriminators
 
 

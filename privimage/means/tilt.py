@@ -1,7 +1,7 @@
 """Tilt: weights over public images under which the mean of phi is the noisy mean of a label.
 
-    w_i = b_i exp(lambda . phi_i) / Z          of all weights with their mean, those nearest to b
-    lambda = argmin  log Z(lambda) - lambda . M + rho / 2 |lambda|^2
+    w_i = b_i exp(theta . phi_i) / Z           of all weights with their mean, those nearest to b
+    theta = argmin  log Z(theta) - theta . M + rho / 2 |theta|^2
 
 The ridge rho is the largest with which the weighted mean misses M by no more than the noise that is known to be in it,
 |sum_i w_i phi_i - M|^2 <= d noise^2 (the discrepancy principle of Morozov), or little more than what no weights reach.
@@ -30,13 +30,13 @@ def tilt(
     """
     b = np.ones(len(phi)) if base is None else base
     log_b = np.log(np.maximum(b, 1e-30)).astype(np.float32)
-    lam, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.int64], NDArray[np.float64]]]()
+    theta, path = np.zeros(phi.shape[1]), list[tuple[float, NDArray[np.int64], NDArray[np.float64]]]()
     index, near = np.arange(len(phi)), phi
     if len(phi) > 2 * FEW:  # begun with few of them, all need hardly any iterations
         step = len(phi) // FEW
-        lam, _ = _solve(phi[::step], log_b[::step], M, RIDGES[0], lam)
+        theta, _ = _solve(phi[::step], log_b[::step], M, RIDGES[0], theta)
     for ridge in RIDGES:
-        lam, w = _solve(near, log_b[index], M, ridge, lam)
+        theta, w = _solve(near, log_b[index], M, ridge, theta)
         missed = float(np.square(w @ near - M).sum())
         path.append((missed, index, w))
         if missed <= phi.shape[1] * noise**2:
@@ -66,19 +66,19 @@ def _solve(
     ridge: float,
     start: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(lambda, weights) of one ridge, begun at `start`."""
+    """(theta, weights) of one ridge, begun at `start`."""
 
-    def weights_of(lam: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        score = phi @ lam.astype(np.float32) + log_b
+    def weights_of(theta: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        score = phi @ theta.astype(np.float32) + log_b
         most = float(score.max())
         w = np.exp(score - most, dtype=np.float64)
         total = float(w.sum())
         return w / total, most + np.log(total)
 
-    def value(lam: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        w, log_z = weights_of(lam)
+    def value(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        w, log_z = weights_of(theta)
         mean = (w.astype(np.float32) @ phi).astype(np.float64)
-        return log_z - float(lam @ M) + ridge / 2 * float(lam @ lam), mean - M + ridge * lam
+        return log_z - float(theta @ M) + ridge / 2 * float(theta @ theta), mean - M + ridge * theta
 
     found = minimize(value, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return found.x, weights_of(found.x)[0]

@@ -19,7 +19,9 @@ from privimage.schema import Frozen
 class ModelConfig(Frozen):
     """Which generator, by the name of its size."""
 
-    size: str = Field(default=sizes.DEFAULT, json_schema_extra=one_of(sizes.DOOR.names))  # a network
+    size: str = Field(
+        default=sizes.DEFAULT, json_schema_extra=one_of(sizes.DOOR.names)
+    )  # the generator, by the name of its size
 
     @field_validator("size")
     @classmethod

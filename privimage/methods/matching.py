@@ -38,7 +38,7 @@ class MatchingConfig(MethodConfig):
     query: QueryConfig = QueryConfig()
     means: MeansConfig = MeansConfig()
     fourier: FourierConfig = FourierConfig()
-    moments: int = Field(default=2, ge=1, le=2)  # of perceptual features: 2 with their squares
+    moments: int = Field(default=2, ge=1, le=2)  # moments of perceptual features: 1, or 2 with their squares
     model: ModelConfig = ModelConfig()
     match: MatchConfig = MatchConfig()
 

@@ -19,12 +19,12 @@ KEY = "features.inception"
 
 
 class Features(Frozen):
-    """Where the weights of feature networks lie, for each that needs a file; None: in torch's cache, or a download.
+    """Where the weights of feature networks lie, for each that needs a file; null: in torch's cache, or a download.
 
     Its content is fixed by the network's name, so the place is no part of any id or key.
     """
 
-    inception: LocalPath | None = None  # the file of its weights
+    inception: LocalPath | None = None  # the file of Inception's weights; null: torch's cache, or a download
     glove: LocalPath | None = None  # a text file of word vectors, for `privimage sds`
 
     @property

@@ -75,7 +75,7 @@ def _one(cost: Cost) -> str:
         case Event():
             return str(cost)
         case AnyOf():
-            return f"{cost.times} times {_choice(cost.events)}"
+            return f"{'once' if cost.times == 1 else f'{cost.times} times'} {_choice(cost.events)}"
         case BestOf():
             return f"best of {cost.law}: {_choice(cost.events)}, {cost.score}"
 

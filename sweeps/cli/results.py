@@ -45,6 +45,7 @@ def front(
     """The Pareto front of a metric against epsilon: a table here, a PNG and a CSV in the run's folder."""
     import pandas as pd
 
+    from privimage.analysis import facts, tables
     from privimage.analysis.results import Run
 
     found = Run(run)
@@ -62,6 +63,7 @@ def front(
             *("" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         )
     out.print(table)
+    say(tables.at_any_budget(facts.read(found.files)))
     out.print(f"{found.files.front('png')}  {found.files.front('csv')}", **PLAIN)
 
 
@@ -77,11 +79,20 @@ def report(run: RunArgument) -> None:
 def best(
     run: RunArgument,
     to: Annotated[Path, typer.Option(parser=local("--to"), help="A new or empty folder.")],
-    metric: Annotated[str | None, typer.Option(help="Which decides; else the first share, or objective.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Which decides; if absent the first accuracy that is measured without noise, or the first objective "
+            "where there is none or that is a noisy score."
+        ),
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Which budget; any if absent.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Pull the best private generator of a run: weights, configuration, and a card with its privacy statement."""
+    """Pull the best generator that the search made: weights, configuration, and a card with its privacy statement.
+
+    A comparison row is pulled only where there was no search.
+    """
     from privimage.analysis.results import Run
 
     found = Run(run)

@@ -117,7 +117,8 @@ def status(
     if watch:
         watching.watch(files)
         return
-    found, now = facts.begun(files), progress.read(files)
+    found = facts.begun(files)
+    now = progress.of_run(files, found.records, mode=found.bill.mode)
     if json:
         from privimage.sweeps.cli.documents import document
         from privimage.sweeps.cli.documents.status import status_document

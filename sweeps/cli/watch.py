@@ -19,7 +19,7 @@ from privimage.sweeps import progress
 from privimage.sweeps.cli.documents.status import StatusDocument, status_document
 from privimage.sweeps.cli.terminal import out
 from privimage.sweeps.interrupt import Stopped
-from privimage.sweeps.progress import NOT_RUNNING, remaining
+from privimage.sweeps.progress import NOT_RUNNING, Standing, remaining
 from privimage.text import count
 
 EVERY = 1.0  # seconds between two looks
@@ -34,7 +34,7 @@ def watch(folder: RunFolder) -> None:
     and Stopped after Ctrl-C.
     """
     found = _Remembered(lambda: facts.begun(folder))
-    view = _Remembered(lambda: status_document(found.value, progress.read(folder)))
+    view = _Remembered(lambda: status_document(found.value, _standing(folder, found.value)))
     try:
         with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
@@ -48,6 +48,10 @@ def watch(folder: RunFolder) -> None:
                 time.sleep(EVERY)
     except KeyboardInterrupt:
         raise Stopped("no longer watched; the sweep goes on") from None
+
+
+def _standing(folder: RunFolder, found: Facts) -> Standing | None:
+    return progress.of_run(folder, found.records, mode=found.bill.mode)
 
 
 def _records(folder: RunFolder) -> list[Path]:

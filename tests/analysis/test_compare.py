@@ -100,7 +100,7 @@ def test_a_value_that_a_smaller_epsilon_reaches_is_behind(make_facts, make_recor
     records = [make_record("a", epsilon=1, fid=20), make_record("b", epsilon=10, fid=30)]
     found = compare.of_runs(make_facts(records), make_facts([make_record("c", fid=25)], path="/else/demo"))
     best = found.a.best(TEN, found.metrics[0])
-    assert best.behind == 1 and "behind its own at 1" in side_by_side.markdown(found)
+    assert best.behind == 1 and "no better than at epsilon 1" in side_by_side.markdown(found)
     assert found.b.best(ONE, found.metrics[0]) is None
 
 

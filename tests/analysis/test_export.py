@@ -33,7 +33,7 @@ def test_the_card_states_the_whole_price(demo, tmp_path):
         "query sigma=5",
         "**State epsilon ",
         "It pays for 1 noisy answer, 6 search trials and 6 comparison rows with dp-sgd",
-        "chosen among 12 other private trials on the same images, by accuracy[cnn]†",
+        "chosen among 3 search trials at this budget, by accuracy[cnn]†; 7 comparison rows with a guarantee, on the",
         "touches the private-test split without noise: the choice is covered by no epsilon",
         "digits-v1",
         "glyphs",
@@ -70,6 +70,7 @@ def test_the_card_says_whether_sensitive_images_were_trained_on(make_run, make_r
 
 def test_without_an_epsilon_the_best_of_all_budgets_is_pulled(demo, tmp_path):
     assert pull_best(demo, epsilon=None, metric=FID, to=tmp_path / "a").config.trial == "search-10-1"
+    assert "This trial was chosen among 6 search trials of all budgets, by fid" in (tmp_path / "a/card.md").read_text()
     assert pull_best(demo, epsilon=1, metric=FID, to=tmp_path / "b").config.trial == "search-1-1"
 
 
@@ -92,6 +93,7 @@ def test_a_trial_without_privacy_is_never_pulled(make_run, make_record, tmp_path
     better = make_record("open", fid=1, cnn=0.99, spent=None)
     folder = make_run([better, make_record("private")])
     assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").config.trial == "private"
+    assert "This trial is the only search trial at this budget." in (tmp_path / "best/card.md").read_text()
 
 
 def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):

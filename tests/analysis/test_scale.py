@@ -26,13 +26,14 @@ def verdict(make_record, make_facts, mine, other, method="selection-only"):
 
 def test_a_quarter_of_a_point_on_a_thousand_images_is_no_conclusion(make_record, make_facts):
     said = verdict(make_record, make_facts, (40, 0.6925), (41, 0.69))
-    assert said.endswith(": no difference can be told.")
+    assert said.endswith(": no difference can be told from chance.")
     assert "0.25 ± 4.1 points of accuracy[cnn]† higher" in said
 
 
 def test_the_expected_order_is_no_finding_where_both_guess(make_record, make_facts):
     said = verdict(make_record, make_facts, (40, 0.124), (41, 0.101), method="pdp-diffusion")
-    assert "guesses, as it does, by accuracy[cnn]†" in said and said.endswith("no difference can be told.")
+    assert "guesses by accuracy[cnn]†, as pdp-diffusion does, (" in said and "(better)" not in said
+    assert said.endswith(": no difference can be told from chance.")
 
 
 def test_the_spread_is_the_binomial_one_of_the_test_split(make_record, make_metric):
@@ -80,7 +81,10 @@ def test_far_from_real_is_said_in_words_with_the_knobs(make_record, make_facts):
     real = make_record("real", method="real", role="compare", fid=0.2, cnn=0.98, spent=None)
     said = " ".join(scale.sentences(make_facts([make_record("a", fid=39.4, cnn=0.12), real])))
     assert "Far from real: the best trial has fid[efficientnet-lite0]† 39.4, real training images 0.2" in said
-    assert "Not told from guessing: the best trial has accuracy[cnn]† 0.12" in said and "method.pretrain.images" in said
+    assert (
+        "Not told from guessing: the best trial by fid[efficientnet-lite0]† has accuracy[cnn]† 0.12" in said
+        and "method.pretrain.images" in said
+    )
     near = scale.sentences(make_facts([make_record("a", fid=0.3, cnn=0.9), real]))
     assert near == []
     assert "add `real` to compare" in scale.sentences(make_facts([make_record("a", fid=0.3, cnn=0.9)]))[-1]

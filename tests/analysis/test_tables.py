@@ -21,6 +21,12 @@ def test_best_says_how_many_trials_each_was_chosen_from(demo):
     assert rows.loc[("real", 10.0), "epsilon alone"] == "none"
 
 
+def test_rows_that_fit_any_budget_are_named(demo, make_record, make_facts):
+    (said,) = tables.at_any_budget(facts.read(demo))
+    assert said.startswith("selection-only, nonprivate-tune and real spend no budget: ")
+    assert tables.at_any_budget(make_facts([make_record("a")])) == []
+
+
 def test_the_bill_is_compared_with_the_records_once_and_not_for_each(demo, monkeypatch):
     asked, real = [], price.contradictions
     monkeypatch.setattr(price, "contradictions", lambda found: asked.append(found) or real(found))

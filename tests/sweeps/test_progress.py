@@ -134,6 +134,25 @@ def test_another_terminal_is_told_what_runs_and_when_nothing_does(tmp_path: Path
     assert progress.read(folder) is None
 
 
+def test_after_a_kill_rows_are_counted_by_records(work: Work) -> None:
+    """`status` said "0 of 6 trials" of a row, and below it that one of the search trials has a result."""
+    at_end = Standing(
+        at=time.time(), phase="sweep", running=(), left=9,
+        rows=(
+            RowDone(label="selection-only", done=0, total=2, compared=True),
+            RowDone(label="dpdm at epsilon 10", done=1, total=2, compared=True),
+            RowDone(label="search at epsilon 1", done=0, total=6),
+            RowDone(label="search at epsilon 10", done=0, total=1),
+        ),
+    )  # fmt: skip
+    trials = [(searched(work, 7.0), "search"), *((trial, "compare") for trial in work.rows)]
+    found = [record(trial, role=role) for trial, role in trials]
+    assert at_end.counted(found, search="search") == at_end, "it runs: its own word counts"
+    stale = at_end.model_copy(update={"at": at_end.at - 100})
+    assert [row.done for row in stale.counted(found, search="search").rows] == [2, 2, 1, 0]
+    assert [row.done for row in stale.counted(found, search="final run").rows] == [2, 2, 0, 0]
+
+
 def test_a_private_selection_leaves_nothing_where_others_look(tmp_path: Path) -> None:
     folder = Root(path=tmp_path).run("tiny")
     progress.write(folder.internal_progress, Standing(at=0, phase="selection", rows=(), running=(), left=None))
