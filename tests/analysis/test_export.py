@@ -49,7 +49,7 @@ def test_names_of_classes_break_no_line_of_the_card(demo, tmp_path):
     config = pull_best(demo, epsilon=10, metric=CNN, to=tmp_path / "best").config
     config = config.model_copy(update={"classes": ("cat\n# No noise", "\x1b[31mowl", "größe")})
     found = facts.read(demo)
-    text = card.write_card(found, found.records[0], config, metric=CNN)
+    text = card.write_card(found, found.records[0], config, metric=CNN, among=found.records[:1])
     assert r"(cat\n# No noise, \x1b[31mowl, größe)" in text and "\x1b" not in text and "\n# No" not in text
 
 

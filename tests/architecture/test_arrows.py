@@ -268,6 +268,7 @@ def test_the_books_need_no_torch(name: str, needed: bool) -> None:
 LISTED = ["Bundle", "Run", "Sweep", "plan", "run"]
 
 
+@pytest.mark.thorough
 def test_the_root_offers_what_users_import_and_loads_none_of_it_before() -> None:
     """The root names sweeps and analysis for editors and type checkers; an import of the science runs none of them."""
     code = (

@@ -154,6 +154,7 @@ def test_four_tasks_one_build(tmp_path: Path, actor: Any) -> None:
     assert ray.get(fetch.remote(tmp_path, actor), timeout=60)[0] == "hit"
 
 
+@pytest.mark.thorough
 def test_a_builder_killed_in_mid_build_is_replaced(tmp_path: Path, local_ray: None) -> None:
     actor = ray.remote(ShortLeases).options(num_cpus=0, max_concurrency=100).remote()
     killed = fetch.remote(tmp_path, actor, seconds=600)

@@ -183,6 +183,7 @@ def asked(function: QueryFunction, images: PrivateSet, k1: int, number: int = 1,
     return semantics.ask(function, images, k1=k1, event=event, entropy=entropy(number)).value
 
 
+@pytest.mark.thorough
 def test_an_image_names_k1_words_and_moves_the_answer_by_sqrt_k1_under_noise_of_that_size() -> None:
     public, train = described(), sensitive_set().train
     config = SemanticsConfig(steps=3, batch=12)

@@ -71,7 +71,7 @@ def trained(size: str, pictures: tuple[np.ndarray, np.ndarray], *, graphs: bool)
     return generator, torch.cat([tensor.flatten().float() for tensor in state.values()])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", first(SIZES))
 def test_training_and_drawing_are_what_they_are_without(size: str, pictures: tuple[np.ndarray, np.ndarray]) -> None:
     (plain, weights), (played, others) = (trained(size, pictures, graphs=graphs) for graphs in (False, True))
     start = sizes.build(size, shape=SHAPE, n_classes=3, seed=0)

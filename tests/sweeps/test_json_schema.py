@@ -196,6 +196,7 @@ def test_those_files_have_every_key_that_a_file_can_have() -> None:
     assert len(every) > 80 and every <= known
 
 
+@pytest.mark.thorough
 def test_the_door_refuses_what_is_misspelt_too(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     values = DEMO | {"method": whole_method("privimage+d")}

@@ -57,6 +57,7 @@ def spelled_out(costs, split: str) -> list[Event]:
 
 
 @pytest.mark.parametrize("run", first(["explored", "shared", "scored", "searched_in_public"]))
+@pytest.mark.thorough
 def test_the_first_number_is_what_another_accountant_finds(run, request, page_of):
     folder = request.getfixturevalue(run)
     found, stated = facts.read(folder), float(re.search(FIRST, page_of(folder)).group(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from quick import these
 
 from privimage.analysis import facts, words
 from privimage.paths import Root
@@ -19,7 +20,7 @@ def said(capsys, monkeypatch, *arguments) -> tuple[int, str]:
     return ended.value.code, found.out + found.err
 
 
-@pytest.mark.parametrize("run", ["explored", "shared", "selected", "searched_in_public"])
+@pytest.mark.parametrize("run", these(["explored", "shared"], ["explored", "shared", "selected", "searched_in_public"]))
 def test_status_states_the_price_of_everything(run, request, capsys, monkeypatch):
     folder = request.getfixturevalue(run)
     code, text = said(capsys, monkeypatch, "status", folder.path)
