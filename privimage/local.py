@@ -8,6 +8,7 @@ from typing import Annotated
 
 from privimage.errors import InputError
 from privimage.field_types import Constraint
+from privimage.plain_yaml import is_text, shown_path
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes s3:/bucket of s3://bucket
 
@@ -24,7 +25,7 @@ def refusal(path: str | Path) -> str | None:
         return "that is an address, and only folders and files of this machine can be used; mount it, and give the path"
     if not text or any(ord(character) < 32 for character in text):
         return "that is no path; give one without control characters, e.g. data/scans"
-    if shown(text) != text:
+    if not is_text(text):
         return "its name is not UTF-8; rename it"
     try:
         Path(text).expanduser()
@@ -40,13 +41,8 @@ def local_path(path: str | Path, *, named: str) -> Path:
     """
     why = refusal(path)
     if why is not None:
-        raise InputError(f"{named}: got '{shown(path)}'; {why}")
+        raise InputError(f"{named}: got '{shown_path(path)}'; {why}")
     return Path(path).expanduser()
-
-
-def shown(path: str | Path) -> str:
-    """The path in a message: with escapes where its bytes are no UTF-8."""
-    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _check(path: str) -> None:

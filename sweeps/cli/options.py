@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from privimage.errors import InputError
-from privimage.local import shown
-from privimage.plain_yaml import read_value
+from privimage.plain_yaml import is_text, one_line, read_value
 from privimage.sweeps import recipe
 from privimage.sweeps.cli.terminal import complain, local, out
 from privimage.text import PLAIN
@@ -59,8 +58,8 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
         dotted, equals, text = pair.partition("=")
         if not equals or not dotted:
             raise InputError(f"--set: got '{pair}'; expected KEY=VALUE, e.g. --set method.query.sigma=10")
-        if shown(pair) != pair:
-            raise InputError(f"--set: got '{shown(pair)}'; it is not UTF-8")
+        if not is_text(pair):
+            raise InputError(f"--set: got '{one_line(pair, most=200)}'; it is not UTF-8")
         if dotted in values:
             raise InputError(f"--set {dotted}: given twice; give it once")
         values[dotted] = read_value(text, where=f"--set {dotted}")

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from privimage.bucket import is_bucket
 from privimage.errors import InputError
-from privimage.local import refusal, shown
-from privimage.plain_yaml import one_line
+from privimage.local import refusal
+from privimage.plain_yaml import one_line, shown_path
 from privimage.pull import made, pulled_ledger, pulled_run
 from privimage.text import PLAIN
 
@@ -85,7 +85,7 @@ def local(named: str) -> Callable[[str], Path]:
                 raise Refused(f"{named}: {error}") from None
         why = refusal(text)
         if why is not None:
-            raise Refused(f"{named}: got '{shown(text)}'; {why}")
+            raise Refused(f"{named}: got '{shown_path(text)}'; {why}")
         return Path(text).expanduser()
 
     return path
