@@ -72,7 +72,9 @@ def rebuild(config: BundleConfig, raw: bytes, *, where: str) -> Generator:
         generator.load(load_tensors(raw))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except (SafetensorError, RuntimeError, MemoryError):  # also of a network that there is no memory for
+    except (SafetensorError, RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise InputError(f"{where}: no memory here for a {config.size} of images {config.shape}") from None
         raise InputError(
             f"{where}: these are not the weights of a {config.size} for {config.n_classes} labels"
         ) from None

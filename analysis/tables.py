@@ -84,10 +84,10 @@ def at_any_budget(found: Facts) -> list[str]:
     same = list(dict.fromkeys(entry.record.method for entry in entries if not entry.by_budget))
     if not same:
         return []
-    which = f"{words.listed(same)} {'spends' if len(same) == 1 else 'spend'}"
+    which = f"{words.listed(same)} {'pays' if len(same) == 1 else 'pay'}"
     return [
-        f"{which} no budget: the one beside such a row is that which it was run under; its figures are the same at any "
-        "that it fits in."
+        f"What {which}, if anything, does not follow from the budget: the one beside such a row is that which it was "
+        "run under; its figures are the same at any that it fits in."
     ]
 
 

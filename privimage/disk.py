@@ -65,8 +65,8 @@ def write_whole(path: Path, text: str) -> None:
     """
     with on_disk(path):
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be written (it is no regular file); give another place")
-        path = path.resolve() if path.is_symlink() else path
+            raise InputError(f"{path}: cannot be written (it is no regular file); give another place, or none")
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
         if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
             return
         mirror = mirror_of(path)

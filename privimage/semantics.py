@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from privimage.data.alone import alone
 from privimage.data.keywords import members_of
+from privimage.data.placed import placed
 from privimage.data.sets import Images, PrivateSet, PublicSet
 from privimage.device import tf32
 from privimage.privacy.budget import Event, Release
@@ -56,7 +56,7 @@ class QueryFunction:
     def top(self, images: Images, *, k1: int) -> NDArray[np.int64]:
         """Classes [n, k1], most likely first."""
         found = np.empty((len(images), k1), np.int64)
-        for batch in alone(images):
+        for batch in placed(images):
             found[batch.index] = self._top(batch.x, k1).cpu().numpy()[batch.row]
         return found
 
@@ -67,7 +67,7 @@ class QueryFunction:
         One pass, one batch in memory, counted on the device in whole numbers. What an image names follows from itself.
         """
         S = torch.zeros(labels * self.n_classes, dtype=torch.int64, device=self.device)
-        for batch in alone(images):
+        for batch in placed(images):
             y, row = (torch.from_numpy(a).to(self.device) for a in (images.y[batch.index], batch.row))
             cells = (y[:, None] * self.n_classes + self._top(batch.x, k1)[row]).flatten()
             S.scatter_add_(0, cells, torch.ones_like(cells))

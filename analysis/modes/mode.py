@@ -101,16 +101,16 @@ def more(found: Facts) -> list[str]:
 def chosen_by(found: Facts, record: Record, metric: str, among: Sequence[Record]) -> list[str]:
     """Among how many a generator was chosen, what could be seen beside them, and whether anything covers that."""
     chosen, kind = found.metrics[metric], "comparison row" if record.role == "compare" else found.said.ended
-    where = "at this budget" if {one.budget for one in among} == {record.budget} else "of all budgets"
+    budgets, epsilons = ({one.budget for one in among}, {one.budget.epsilon for one in among})
+    at = "" if len(epsilons) > 1 else f" at epsilon {record.budget.epsilon:g}"
+    where = "at this budget" if len(budgets) == 1 else f"of all budgets{at}"
     known = {one.id for one in among}
     beside = sum(one.private and one.role == "compare" and one.id not in known for one in found.records)
-    seen = f"; {words.count(beside, 'comparison row')} with a guarantee, on the same images, could be seen beside it"
+    seen = f"; {words.count(beside, 'comparison row')} with a guarantee, on the same images, could be seen beside "
+    seen = f"{seen}{'it' if len(among) == 1 else 'them'}" if beside else ""
     if len(among) == 1:
-        return [f"This trial is the only {kind} {where}{seen if beside else ''}."]
-    said = [
-        f"This trial was chosen among {words.count(len(among), kind)} {where}, by {words.metric(chosen)}"
-        f"{seen if beside else ''}."
-    ]
+        return [f"This trial is the only {kind} {where} that has {words.metric(chosen)}{seen}."]
+    said = [f"This trial was chosen among {words.count(len(among), kind)} {where}, by {words.metric(chosen)}{seen}."]
     if chosen.non_private:
         touched = words.listed([t for t in chosen.touches if t.startswith("private-")])
         said.append(

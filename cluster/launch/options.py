@@ -30,7 +30,7 @@ RULES: Mapping[str, tuple[str, str]] = {  # what is written into scripts and man
     "partition": _WORD,
     "time": (
         r"(?!(0+-)?0*:00:00)([0-9]{1,3}-([01]?[0-9]|2[0-3])|[0-9]{1,3}):[0-5][0-9]:[0-5][0-9]",
-        "[DAYS-]HH:MM:SS above 0, e.g. 12:00:00",
+        "[DAYS-]HH:MM:SS above 0, HH below 24 beside days, e.g. 12:00:00",
     ),
     "user": (r"[a-z_][a-z0-9_-]*", "a name of a user, e.g. ubuntu"),
     "host": (r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", "names or addresses, e.g. --host 10.0.0.1 --host 10.0.0.2"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.alone import alone
+from privimage.data.placed import placed
 from privimage.data.sets import PrivateSet
 from privimage.means.embedding import Vectors
 from privimage.privacy.budget import Event, Release
@@ -42,7 +42,7 @@ def ask(
 ) -> Release[list[Noisy]]:
     """The noisy votes of every round, each of an image for one candidate, and the event that they cost."""
     sensitive.must_be(event.split)
-    voters = [Voters(seen=see(batch.x), row=batch.row, y=sensitive.y[batch.index]) for batch in alone(sensitive)]
+    voters = [Voters(seen=see(batch.x), row=batch.row, y=sensitive.y[batch.index]) for batch in placed(sensitive)]
     rounds: list[Noisy] = []
     for number in range(event.steps):
         proposed = propose(number, rounds[-1] if rounds else None)

@@ -35,8 +35,10 @@ class Anchors(nn.Module):
         x, y = (state.get(f"{name}.{part}") for part in "xy")
         if x is None and y is None:
             return None
-        if x is None or y is None or x.dtype != torch.uint8 or y.dtype != torch.int64 or y.shape != (len(x),):
-            raise RuntimeError(f"{name}: not uint8 images with one int64 label each")
+        if x is None or y is None or (x.dtype, y.dtype) != (torch.uint8, torch.int64) or x.ndim != 4:
+            raise RuntimeError(f"{name}: not uint8 images and int64 labels")
+        if y.shape != (len(x),):
+            raise RuntimeError(f"{name}: not one label for every image")
         if x.shape[1:] != shape or not ((y >= 0) & (y < n_classes)).all():
             raise RuntimeError(f"{name}: not images of {shape} with labels below {n_classes}")
         return Anchors(torch.empty_like(x), torch.empty_like(y))

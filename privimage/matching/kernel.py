@@ -14,6 +14,7 @@ of the subsampled Gaussian mechanism. Counts are averaged over all steps so far.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -22,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint, Stateful
-from privimage.data.alone import alone
-from privimage.data.sets import Images, PrivateSet
+from privimage.data.placed import placed
+from privimage.data.sets import PrivateSet
 from privimage.dpsgd.poisson import poisson_batches
 from privimage.generators.generator import OneStep
 from privimage.generators.pretrain import Seeded, move_average
@@ -109,8 +110,8 @@ def asked(
 ) -> Release[NDArray[np.float64]]:
     """The noisy S [labels, features + 1] of a batch, in which a contribution of norm 1 is UNIT: a step of the event."""
     S = np.zeros((len(sensitive.classes), features.d + 1), np.int64)
-    drawn = Images(x=sensitive.part(batch), y=sensitive.y[batch])
-    for some in alone(drawn):
+    drawn = replace(sensitive, x=sensitive.part(batch), y=sensitive.y[batch])
+    for some in placed(drawn):
         phi = phi_of(some.x, features, device=features.device)
         np.add.at(S, drawn.y[some.index], contributions(phi, UNIT)[some.row])
     noisy = event.perturb(S, sensitivity=UNIT, stream=entropy.stream(f"noise/{step}"))

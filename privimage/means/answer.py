@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privimage.data.alone import alone
+from privimage.data.placed import placed
 from privimage.data.sets import PrivateSet
 from privimage.means.embedding import Vectors
 from privimage.privacy.budget import Event, Release
@@ -69,7 +69,7 @@ def ask(
     """
     sensitive.must_be(event.split)
     S = np.zeros((len(sensitive.classes), d + 1), np.int64)
-    for batch in alone(sensitive):
+    for batch in placed(sensitive):
         np.add.at(S, sensitive.y[batch.index], contributions(phi(batch.x), unit)[batch.row])
     noisy = event.perturb(S, sensitivity=unit, stream=entropy.stream("means"))
     return Release(value=noisy, events=(event,))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from privimage.data.alone import alone
+from privimage.data.placed import placed
 from privimage.data.sets import Images, PrivateSet
 from privimage.device import held, onto
 from privimage.errors import InputError
@@ -64,7 +64,7 @@ def accuracy(
 def _guesses(test: Images, predict: Callable[[NDArray[np.uint8]], NDArray[np.int64]]) -> NDArray[np.int64]:
     """Labels [n], each of which follows from its image alone: a score counts those that are right."""
     guess = np.empty(len(test), np.int64)
-    for batch in alone(test):
+    for batch in placed(test):
         guess[batch.index] = predict(batch.x)[batch.row]
     return guess
 

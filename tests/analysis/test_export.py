@@ -93,7 +93,7 @@ def test_a_trial_without_privacy_is_never_pulled(make_run, make_record, tmp_path
     better = make_record("open", fid=1, cnn=0.99, spent=None)
     folder = make_run([better, make_record("private")])
     assert pull_best(folder, epsilon=10, metric=CNN, to=tmp_path / "best").config.trial == "private"
-    assert "This trial is the only search trial at this budget." in (tmp_path / "best/card.md").read_text()
+    assert "This trial is the only search trial at this budget that has " in (tmp_path / "best/card.md").read_text()
 
 
 def test_a_run_without_any_private_trial(make_run, make_record, tmp_path):

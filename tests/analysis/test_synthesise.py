@@ -82,6 +82,7 @@ def anchors(x=None, y=None):
 X, Y = torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10)
 WRONG = {
     "no labels": anchors(X),
+    "a number": anchors(torch.tensor(7, dtype=torch.uint8), Y),
     "no images": anchors(y=Y),
     "below 0": anchors(X, Y - 2),
     "floats": anchors(X, Y.float()),
@@ -133,7 +134,7 @@ def test_a_config_that_cannot_be_is_one_line(change, message, directory, tmp_pat
 def test_memory_that_there_is_not_for_a_network_is_one_line(directory, monkeypatch):
     """As torch says so; what asks for it here would take long, and on a large machine be given."""
     monkeypatch.setattr(sizes, "build", lambda *args, **options: torch.empty(1 << 60))
-    with pytest.raises(InputError, match=r"model\.safetensors: these are not the weights of"):
+    with pytest.raises(InputError, match=r"model\.safetensors: no memory here for a "):
         Bundle(directory).sample(n=1)
 
 

@@ -23,7 +23,9 @@ def test_best_says_how_many_trials_each_was_chosen_from(demo):
 
 def test_rows_that_fit_any_budget_are_named(demo, make_record, make_facts):
     (said,) = tables.at_any_budget(facts.read(demo))
-    assert said.startswith("selection-only, nonprivate-tune and real spend no budget: ")
+    assert said.startswith(
+        "What selection-only, nonprivate-tune and real pay, if anything, does not follow from the budget: "
+    )
     assert tables.at_any_budget(make_facts([make_record("a")])) == []
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from privimage import query_network
-from privimage.data import alone
+from privimage.data import placed
 from privimage.data.sets import PrivateSet, PublicSet, SensitiveData
 from privimage.errors import InputError
 from privimage.evolution import evolve
@@ -215,6 +215,6 @@ def another(name: str, dotted: str) -> Any:
 def see_little(patch: pytest.MonkeyPatch) -> None:
     """A residual network sees 8 pixels a side, and networks see few images at once: no key knows either."""
     patch.setattr(query_network, "SIDE", 8)
-    patch.setattr(alone, "ROWS", 4 * CLASSES)
+    patch.setattr(placed, "ROWS", 4 * CLASSES)
     for module in (means_stages, features, evolve):
         patch.setattr(module, "BLOCK", 4 * CLASSES)

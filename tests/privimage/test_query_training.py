@@ -18,7 +18,7 @@ from privimage import checkpoint as kept
 from privimage import query_network as module
 from privimage import query_training
 from privimage.checkpoint import NO_CHECKPOINT, Checkpoint
-from privimage.data import alone
+from privimage.data import placed
 from privimage.data.augment import mirrored
 from privimage.data.sets import PublicSet
 from privimage.histogram import query_function
@@ -259,7 +259,7 @@ def plain(function: QueryFunction, x: np.ndarray, y: np.ndarray, k1: int) -> np.
 def test_one_pass_by_blocks_counts_as_the_plain_one(
     query_state: dict[str, Any], n: int, k1: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alone, "ROWS", 7)
+    monkeypatch.setattr(placed, "ROWS", 7)
     function, whole = function_of("cnn", query_state), private_set(40, seed=1)
     images = replace(whole, x=whole.x[:n], y=whole.y[:n])
     S = function.counts(images, k1=k1, labels=len(LABELS))
@@ -269,7 +269,7 @@ def test_one_pass_by_blocks_counts_as_the_plain_one(
 
 def test_no_more_than_a_block_is_read_or_held(query_state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand classes of many images: what is held of them are whole numbers [labels, classes]."""
-    monkeypatch.setattr(alone, "ROWS", 10)
+    monkeypatch.setattr(placed, "ROWS", 10)
     made, asked = list[int](), list[int]()
 
     class Far:

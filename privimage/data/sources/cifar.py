@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from privimage.data.fit import Pixels
 from privimage.data.sources.official import Official, Read
-from privimage.data.sources.tars import DAMAGED_TAR
+from privimage.data.sources.tars import DAMAGED_TAR, refused
 from privimage.errors import InputError
 
 SHAPE = (3, 32, 32)
@@ -130,7 +130,9 @@ def from_tar(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
                         return found
     except InputError:
         raise
-    except (*DAMAGED_TAR, zlib.error):
+    except (*DAMAGED_TAR, zlib.error) as error:
+        if refused(error):
+            raise
         raise InputError(f"{archive}: damaged; fetch it again") from None
     raise InputError(f"{archive}: {min(wanted - found.keys())}: not in the archive; fetch it again")
 

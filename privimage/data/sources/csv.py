@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -82,7 +83,7 @@ class Csv(Labelled):
                 for row in rows:
                     name, label = row[self.file], row[self.label]
                     wrong = "a field is missing" if not name or not label else _wrong(name, seen)
-                    if None in row:  # where DictReader puts what the header has no name for
+                    if any(row.get(None) or ()):  # where DictReader puts what the header has no name for
                         wrong = "has more fields than the header; put one that holds a separator in quotes"
                     if wrong is not None:
                         raise InputError(f"{root}: line {rows.line_num}: {wrong}")
@@ -100,7 +101,9 @@ def _is_file(path: Path) -> bool:
     """Whether it is one; there is none of a name that is too long, or that no file can have."""
     try:
         return path.is_file()
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         return False
 
 

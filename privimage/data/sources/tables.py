@@ -194,8 +194,8 @@ def _labels(file: Path, column: str, cells: Any, own: tuple[str, ...] | None) ->
     if cells.null_count:
         raise InputError(f"{file}: {column}: a row has no label; give it one, or leave it out")
     found = cells.to_pylist()
-    if not all(isinstance(label, str | int) and not isinstance(label, bool) for label in found):
-        raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; expected names or whole numbers")
+    if not all(isinstance(label, str | int) and (own is None or not isinstance(label, bool)) for label in found):
+        raise InputError(f"{file}: {column}: holds {shown(str(cells.type))}; write names or whole numbers")
     if own is None:
         text = {label: str(label) for label in set(found)}  # one string for all that are equal
         return [text[label] for label in found]

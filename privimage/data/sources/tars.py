@@ -13,6 +13,11 @@ DAMAGED_TAR = (tarfile.TarError, OSError, EOFError, ValueError, IndexError, Over
 END = bytes(tarfile.BLOCKSIZE)
 
 
+def refused(error: BaseException) -> bool:
+    """Whether the system would not read it, which is no damage: errors of tarfile's own have no number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def must_end(tar: tarfile.TarFile, path: Path) -> None:
     """Raise InputError if a tar file, all members of which were read, does not end where tarfile saw no more of them.
 

@@ -24,7 +24,7 @@ from privimage.data.names import PackedNames
 from privimage.data.sources.encoded import MOST, SUFFIXES, Encoded, files_at, shown
 from privimage.data.sources.labelled import Labelled
 from privimage.data.sources.stamps import stamp_of_files
-from privimage.data.sources.tars import DAMAGED_TAR, must_end
+from privimage.data.sources.tars import DAMAGED_TAR, must_end, refused
 from privimage.errors import InputError
 from privimage.field_types import spelt
 from privimage.local import LocalPath
@@ -133,7 +133,7 @@ class WebDataset(Labelled):
             found: Any = read_json(text)[field] if field else text.strip()
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{named}: no label under {self.label}; name by `label` what holds it") from None
-        if not isinstance(found, str | int) or isinstance(found, bool) or found == "":
+        if not isinstance(found, str | int) or found == "":
             raise InputError(f"{named}: its label under {self.label} is no name and no whole number")
         return str(found)
 
@@ -149,7 +149,9 @@ def _opened(shard: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except InputError:
         raise
-    except DAMAGED_TAR:
+    except DAMAGED_TAR as error:
+        if refused(error):
+            raise
         raise InputError(f"{shard}: damaged, or no tar file; one that is packed (.tar.gz) has to be unpacked") from None
 
 
@@ -165,7 +167,8 @@ def _samples(tar: tarfile.TarFile, shard: Path) -> Iterator[tuple[str, dict[str,
         if member.isreg() and not member.issparse() and key and dot:
             parts = samples.setdefault(folder + slash + key, {})
             if extension.lower() in parts:
-                raise InputError(f"{shard}: {shown(member.name)}: stands there twice; give every sample its own key")
+                twice = "stands there twice, or in upper and lower case; give every sample its own key"
+                raise InputError(f"{shard}: {shown(member.name)}: {twice}")
             parts[extension.lower()] = member
     must_end(tar, shard)
     return iter(samples.items())

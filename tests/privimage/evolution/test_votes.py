@@ -10,7 +10,7 @@ import pytest
 import toys
 from known import entropy
 
-from privimage.data.alone import ROWS
+from privimage.data.placed import ROWS
 from privimage.data.sets import PrivateSet
 from privimage.errors import Violation
 from privimage.evolution import votes

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from known import entropy
 
-from privimage.data.alone import ROWS
+from privimage.data.placed import ROWS
 from privimage.data.sets import PrivateSet
 from privimage.errors import Violation
 from privimage.means import answer

@@ -1,4 +1,4 @@
-"""Alone: what is computed of an image follows from that image alone, to the last bit.
+"""Placed: what is computed of an image follows from that image alone, to the last bit.
 
 A kernel may round an image differently in another row of a batch, and in a batch of another size. Where images stand in
 their order, one image less moves all behind it into other rows: what hangs on a last bit, a vote or a right answer, may
@@ -31,14 +31,14 @@ class Placed:
     row: NDArray[np.int64]
 
 
-def alone(images: Images) -> Iterator[Placed]:
-    """Batches in which every image stands once, or what is its copy."""
+def placed(images: Images) -> Iterator[Placed]:
+    """Batches in which every image, or an equal one in its place, stands once; read about in the order of the set."""
     if len(images) == 0:
         return
     digests = digests_of(images).view(np.dtype((np.void, 32))).ravel()
     _, first, copy_of = np.unique(digests, return_index=True, return_inverse=True)
     row = np.ascontiguousarray(digests[first]).view(np.uint64)[::4] % ROWS
-    number = _number(row)
+    number = _number(row, first)
     order = np.argsort(number[copy_of], kind="stable")
     for index in np.split(order, np.cumsum(np.bincount(number[copy_of]))[:-1]):
         one = np.unique(copy_of[index])
@@ -47,9 +47,9 @@ def alone(images: Images) -> Iterator[Placed]:
         yield Placed(x=x, index=index, row=row[copy_of[index]].astype(np.int64))
 
 
-def _number(row: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """In which batch [n] each image stands: of those that want a row, one in each."""
-    order = np.argsort(row, kind="stable")
+def _number(row: NDArray[np.uint64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In which batch [n] each image stands: of those that want a row, one in each, in the order of the set."""
+    order = np.lexsort((first, row))
     begin = np.searchsorted(row[order], row[order], side="left")
     number = np.empty(len(row), np.int64)
     number[order] = np.arange(len(row)) - begin

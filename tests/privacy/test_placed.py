@@ -14,17 +14,22 @@ import pytest
 import torch
 import toys
 from known import entropy
+from quick import these
 from torch import Tensor, nn
 
 from privimage import semantics
-from privimage.data.alone import ROWS, Placed, alone
+from privimage.data.placed import ROWS, Placed, placed
 from privimage.data.sets import Images, PrivateSet
 from privimage.evolution import votes
 from privimage.matching import kernel
+from privimage.matching.features import Fourier, phi_of
 from privimage.means import answer
+from privimage.means.embedding import whiten
+from privimage.means.features import extractor, low_frequencies
 from privimage.metrics import classifiers
 from privimage.metrics.dp_score import dp_accuracy
 from privimage.privacy.budget import Event
+from privimage.query_training import floats
 from privimage.semantics import QueryFunction
 
 N, LABELS, CLASSES = 3 * ROWS, 3, 7
@@ -37,7 +42,7 @@ def images(split: Any = "train") -> PrivateSet:
     of, y = toys.private_set(N, seed=1), np.empty(N, np.int64)
     x = of.rows(np.arange(N))
     x[N // 2 : N // 2 + 9] = x[:9]
-    for batch in alone(Images(x=x, y=y)):
+    for batch in placed(Images(x=x, y=y)):
         y[batch.index] = rows(batch.x)[batch.row] % LABELS
     y[N // 2] = (y[0] + 1) % LABELS
     return replace(of, x=x, y=y, split=split)
@@ -169,7 +174,7 @@ def in_order(of: Images) -> Iterator[Placed]:
 def not_filled(of: Images) -> Iterator[Placed]:
     """By their pixels, but in a batch that is as large as there are images."""
     size = len(of)
-    for batch in alone(of):
+    for batch in placed(of):
         yield Placed(x=batch.x[: max(batch.row) + 1 + size % 2], index=batch.index, row=batch.row)
 
 
@@ -177,9 +182,84 @@ def not_filled(of: Images) -> Iterator[Placed]:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_fault_is_seen(name: str, fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module, asked = ANSWERS[name]
-    monkeypatch.setattr(module, "alone", fault)
+    monkeypatch.setattr(module, "placed", fault)
     with pytest.raises(AssertionError):
         an_image_changes_what_it_adds(asked)
+
+
+# ---- what that rests on: a row is rounded by what it holds and where it is, whatever stands in the others
+
+
+X = np.random.default_rng(0).integers(0, 256, (ROWS, 1, toys.SIDE, toys.SIDE), dtype=np.uint8)
+CPU, SHAPE = torch.device("cpu"), (1, toys.SIDE, toys.SIDE)
+See = Callable[[np.ndarray], np.ndarray]  # images [ROWS, C, H, W] -> what each is taken for [ROWS, D]
+
+
+def query() -> QueryFunction:
+    return toys.query_function(toys.query_weights(toys.public_set()))
+
+
+def logits() -> See:
+    function = query()
+
+    def of(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return function.net(floats(x, CPU)).numpy()
+
+    return of
+
+
+def whitened() -> See:
+    f = np.random.default_rng(1).normal(size=(600, 256)).astype(np.float32)
+    z = whiten(f, np.arange(600) % 200, d=128)
+    return lambda x: z(np.resize(x.reshape(ROWS, -1), (ROWS, 256)).astype(np.float32))
+
+
+def voted() -> See:
+    seen = extractor(query(), device=CPU)
+    candidates = np.random.default_rng(2).normal(size=(100 * LABELS, seen(X)[0].shape[1])).astype(np.float32)
+    return lambda x: np.square(candidates).sum(axis=1) - 2 * seen(x)[0] @ candidates.T
+
+
+def fourier() -> See:
+    features = Fourier(Fourier.drawn(features=1000, length=0.37, shape=SHAPE), device=CPU)
+    return lambda x: phi_of(x, features, device=CPU)
+
+
+def network(function: QueryFunction | None) -> See:
+    see = extractor(function, device=CPU)
+    return lambda x: see(x)[0]
+
+
+REAL: dict[str, Callable[[], See]] = {
+    "classes": logits,
+    "whitened": whitened,
+    "query": lambda: network(query()),
+    "efficientnet-lite0": lambda: network(None),
+    "low frequencies": lambda: low_frequencies,
+    "fourier": fourier,
+    "votes": voted,
+}
+
+
+def a_row_is_its_own(f: See) -> None:
+    whole, rng = f(X), np.random.default_rng(3)
+    for r in (0, 1, ROWS // 2, ROWS - 1):
+        for others in (np.zeros_like(X), rng.permutation(X), rng.integers(0, 256, X.shape, dtype=np.uint8)):
+            others[r] = X[r]
+            np.testing.assert_array_equal(f(others)[r], whole[r])
+
+
+@pytest.mark.parametrize("name", these(["classes", "whitened"], REAL))
+def test_a_row_is_computed_as_if_others_were_blank(name: str) -> None:
+    a_row_is_its_own(REAL[name]())
+
+
+def test_it_is_seen_if_rows_meet() -> None:
+    """Batch normalisation in training, say, or a scale of the whole batch."""
+    of = logits()
+    with pytest.raises(AssertionError):
+        a_row_is_its_own(lambda x: of(x) / np.abs(of(x)).max())
 
 
 # ---- where they stand
@@ -187,7 +267,7 @@ def test_the_fault_is_seen(name: str, fault: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_every_image_stands_once_in_the_row_that_its_pixels_say() -> None:
     of, seen, where = images(), np.zeros(N, np.int64), dict[bytes, int]()
-    for batch in alone(of):
+    for batch in placed(of):
         assert batch.x.shape == (ROWS, *of.shape)
         np.testing.assert_array_equal(batch.x[batch.row], of.rows(batch.index))
         seen[batch.index] += 1
@@ -199,15 +279,22 @@ def test_every_image_stands_once_in_the_row_that_its_pixels_say() -> None:
     assert len(set(where.values())) > ROWS / 2
 
 
+def test_a_batch_is_read_from_about_one_place() -> None:
+    """Not every set is in memory."""
+    x = np.random.default_rng(0).integers(0, 256, (20_000, 1, 4, 4), dtype=np.uint8)
+    apart = [np.ptp(batch.index) for batch in placed(Images(x=x, y=np.zeros(len(x), np.int64)))]
+    assert np.median(apart) < len(x) / 2, "by their pixels it would be all of it"
+
+
 def test_a_set_of_copies_is_one_image() -> None:
     of = Images(x=np.full((1000, 1, 4, 4), 7, np.uint8), y=np.zeros(1000, np.int64))
-    (batch,) = alone(of)
+    (batch,) = placed(of)
     assert len(batch.index) == 1000 and len(set(batch.row.tolist())) == 1
-    assert list(alone(Images(x=of.x[:0], y=of.y[:0]))) == []  # type: ignore[index]
+    assert list(placed(Images(x=of.x[:0], y=of.y[:0]))) == []  # type: ignore[index]
 
 
 def test_no_more_batches_than_a_full_row_needs() -> None:
     x = np.random.default_rng(0).integers(0, 256, (5000, 1, 4, 4), dtype=np.uint8)
-    batches = list(alone(Images(x=x, y=np.zeros(len(x), np.int64))))
+    batches = list(placed(Images(x=x, y=np.zeros(len(x), np.int64))))
     counts = np.bincount(np.concatenate([batch.row for batch in batches]), minlength=ROWS)
     assert len(batches) == counts.max() < 1.6 * len(x) / ROWS
