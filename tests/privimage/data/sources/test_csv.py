@@ -46,6 +46,13 @@ def test_images_may_lie_elsewhere_and_columns_be_parted_by_tabs(root, tmp_path) 
     assert found.classes == ("a, b", "c") and greys(found) == [40, 30]
 
 
+def test_an_empty_field_too_many_is_nothing(root, tmp_path) -> None:
+    """As spreadsheets write it."""
+    header, *rows = root.read_text().splitlines()
+    root.write_text("\n".join([header, *(f"{row}," for row in rows)]) + "\n")
+    assert opened(tmp_path, name="csv", root=str(root)).y.tolist() == [0, 1, 0, 1, 0, 1]
+
+
 def test_what_is_not_listed_is_left_out(root, tmp_path) -> None:
     (tmp_path / "left" / "9.png").write_bytes(png(0))
     (tmp_path / "left" / "notes.txt").write_text("x")
