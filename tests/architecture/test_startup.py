@@ -83,6 +83,7 @@ def test_what_was_paid(root: Root) -> None:
     assert not found and "best" in said
 
 
+@pytest.mark.thorough
 def test_how_far_a_run_is(root: Root) -> None:
     found, said = loaded("status", root.run("small").path)
     assert not found and "privimage+d" in said

@@ -150,6 +150,7 @@ assert set_here() == before, "a script goes on with what it had"
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.thorough
 def test_a_run_without_an_address_stays_here_and_its_workers_find_our_packages(tmp_path: Path) -> None:
     """It joined what `ray start` left behind, and a folder of the user's called like ours was imported by workers."""
     (tmp_path / "privimage").mkdir()

@@ -63,6 +63,7 @@ def test_there_are_members_of_both_kinds() -> None:
 
 
 @EVERY
+@pytest.mark.thorough
 def test_images_like_the_real_ones_are_better_than_noise(name: str) -> None:
     """Or than one image again and again, for a metric that knows no real ones."""
     x = np.random.default_rng(0).integers(0, 256, (60, 1, toys.SIDE, toys.SIDE), dtype=np.uint8)

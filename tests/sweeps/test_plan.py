@@ -184,6 +184,7 @@ def test_a_searched_field_without_effect_is_named(tiny_values: Values, tmp_path:
     assert {s.stage: s.computed for s in plan.stages} == {"generator": 1, "model": 2, "samples": 2}
 
 
+@pytest.mark.thorough
 def test_a_root_that_is_not_there_is_a_refusal(tiny_values: Values, tmp_path: Path) -> None:
     for key, changed in (("data.sensitive", {}), ("data.public", {}), ("tuning.stand_in", {"mode": "public"})):
         values = one_budget(tiny_values(), "explore") | {"compare": []}

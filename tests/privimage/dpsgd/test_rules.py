@@ -87,6 +87,7 @@ def left_in_memory() -> list[object]:
 
 
 @pytest.mark.parametrize("kept", first([False, True]))
+@pytest.mark.thorough
 def test_a_step_leaves_nothing_in_memory(kept: bool, monkeypatch: Patch) -> None:
     """A cycle through autograd's graph is out of the garbage collector's sight: it would stay for ever."""
     monkeypatch.setattr(BatchPlan, "keeps", lambda self, bytes_, *, instead_of: kept)

@@ -63,6 +63,7 @@ def test_what_one_machine_charged_another_knows(bucket_url: str, tmp_path: Path)
     assert line is not None and json.loads(line.raw)["id"] == "d"
 
 
+@pytest.mark.thorough
 def test_a_line_is_fetched_once_a_machine(bucket_url: str, tmp_path: Path, monkeypatch: Patch) -> None:
     one, other = ledger_of(tmp_path / "one", bucket_url), ledger_of(tmp_path / "other", bucket_url)
     many = tuple(f"{i}" for i in range(40))

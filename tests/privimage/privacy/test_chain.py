@@ -63,6 +63,7 @@ def refused(read: Callable[..., chain.Found], raw: bytes, head: bytes | None = H
     return str(caught.value)
 
 
+@pytest.mark.thorough
 def test_a_cut_at_any_byte_is_seen_by_the_head(read: Callable[..., chain.Found]) -> None:
     for cut in range(len(RAW)):
         assert f"ends before line {len(IDS)}" in refused(read, RAW[:cut])
@@ -79,6 +80,7 @@ def test_a_cut_that_loses_only_what_the_head_does_not_know_is_a_crash(read: Call
     assert read(RAW, HEADS[-2]).head == "lags"
 
 
+@pytest.mark.thorough
 def test_without_a_head_a_cut_cannot_be_excluded(read: Callable[..., chain.Found]) -> None:
     for cut in range(len(LINES[0]), len(RAW) + 1):
         assert read(RAW[:cut], None).head == "missing"

@@ -170,6 +170,7 @@ def test_a_terminal_that_lacks_characters_gets_escapes_on_one_line(encoding: str
     assert codes == ["2 refused", "0 help", "0 cap", "0 show"]
 
 
+@pytest.mark.thorough
 def test_a_shell_completes_verbs_recipes_and_files(tmp_path: Path) -> None:
     (tmp_path / "digits-mine.yaml").write_text("")
     (tmp_path / "data").mkdir()
