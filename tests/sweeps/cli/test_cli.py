@@ -43,7 +43,11 @@ BAD = (
     one("resources.memory", "1.0e+300", "resources.memory: got 1e+300", "100000"),
     one("resources.gpu", "1.0e-320", "resources", "gpu: got 1e-320", "0.0001"),
     one("resources.workers", "9223372036854775807", "resources.workers", "100000"),
-    one("features.inception", '"\\ud800"', "features.inception", "not UTF-8"),
+    Bad(
+        id="features.inception=half a character",
+        set=('features.inception="\\ud800"',),
+        says=("features.inception", "not UTF-8"),
+    ),
     one("budgets", "[{epsilon: 0, delta: 1.0e-5}]", "budgets.0.epsilon", "got 0", "greater than 0"),
     one("budgets", "[{epsilon: ten, delta: 1.0e-5}]", "budgets.0.epsilon", "'ten'", "number"),
     one("budgets", "[{epsilon: 1, delta: 1}]", "budgets.0.delta", "got 1", "less than 1"),
