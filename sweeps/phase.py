@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from privimage.privacy.accounting.costs import BestOf
 from privimage.privacy.budget import Budget
 from privimage.record import Role
+from privimage.sweeps import progress
 from privimage.trial import Trial
 
 if TYPE_CHECKING:
@@ -43,19 +44,19 @@ class Phase:
     def labels(self) -> dict[str, str]:
         """What may be counted of them: id -> row."""
         sweep = self.work.sweep
-        finals = {trial.id: f"final run {at(trial.budget, sweep)}" for trial in self.finals}
+        finals = {trial.id: f"{progress.FINAL} {at(trial.budget, sweep)}" for trial in self.finals}
         return {trial.id: label_of(trial, sweep) for trial in self.rows} | finals
 
 
 def at(budget: Budget, sweep: Sweep) -> str:
     """At which budget, in words that no other budget of the sweep has: by its epsilon, if that is enough."""
     repeated = sum(one.epsilon == budget.epsilon for one in sweep.budgets) > 1
-    return f"at epsilon {budget.epsilon:g}" + (f", delta {budget.delta:g}" if repeated else "")
+    return progress.at(budget, delta=repeated)
 
 
 def search_at(budget: Budget, sweep: Sweep) -> str:
     """The row of the trials of the search at a budget."""
-    return f"search {at(budget, sweep)}"
+    return f"{progress.SEARCH} {at(budget, sweep)}"
 
 
 def label_of(trial: Trial, sweep: Sweep) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from privimage.errors import InputError
 from privimage.paths import RunFolder
+from privimage.privacy.budget import Budget
 from privimage.privacy.modes import ModeName
 from privimage.progress import Progress
 from privimage.record import Record
@@ -26,6 +27,7 @@ SILENT = 30.0  # seconds after which a sweep that wrote nothing is taken for end
 STARTING = "starting"  # the phase before the first: data are read, Ray is started, and nothing is written meanwhile
 PATIENCE = 900.0  # the same seconds, for that phase
 NOT_RUNNING = "not running now; run the sweep's command again to go on"
+SEARCH, FINAL = "search", "final run"  # how rows begin that are no comparison
 SHOWN = 3  # rows under way that one line names
 
 
@@ -105,11 +107,15 @@ class Standing(Frozen):
         return [*said, f"{self.phase}: {stages or 'nothing has started yet'}{remaining(self.left)}"]
 
 
+def at(budget: Budget, *, delta: bool) -> str:
+    """At which budget, in words of a row; with its delta where its epsilon is not enough."""
+    return f"at epsilon {budget.epsilon:g}" + (f", delta {budget.delta:g}" if delta else "")
+
+
 def _labels(record: Record, search: str) -> list[str]:
     """What the row of a record may be called, by whether it depends on the budget, and whether epsilon says which."""
-    name, budget = (search if record.role == "search" else record.method), record.budget
-    at = f"{name} at epsilon {budget.epsilon:g}"
-    return [name, at, f"{at}, delta {budget.delta:g}"]
+    name = search if record.role == "search" else record.method
+    return [name, *(f"{name} {at(record.budget, delta=delta)}" for delta in (False, True))]
 
 
 def _stages_of(running: Sequence[Running]) -> str:
@@ -177,7 +183,7 @@ def read(folder: RunFolder) -> Standing | None:
 def of_run(folder: RunFolder, found: Sequence[Record], *, mode: ModeName) -> Standing | None:
     """What the sweep wrote last, and once it does not run any more what its records tell beyond that."""
     now = read(folder)
-    return None if now is None else now.counted(found, search="final run" if mode == "public" else "search")
+    return None if now is None else now.counted(found, search=FINAL if mode == "public" else SEARCH)
 
 
 def by_method(found: Sequence[Record]) -> list[str]:

@@ -23,6 +23,7 @@ from privimage.privacy.budget import Budget
 from privimage.record import Record, Role
 from privimage.schema import get_dotted
 from privimage.sweeps.phase import Fixed, Phase, at, search_at
+from privimage.sweeps.progress import FINAL
 from privimage.sweeps.searcher import Job, space_of
 from privimage.sweeps.study_store import StudyStore
 
@@ -108,7 +109,7 @@ class Studies:
         """What the search at a budget leaves: its trials, or what it ended in."""
         if self._phase.searching:
             return search_at(budget, self._sweep)
-        return f"{'winner' if self._sweep.tuning.hidden else 'final run'} {at(budget, self._sweep)}"
+        return f"{'winner' if self._sweep.tuning.hidden else FINAL} {at(budget, self._sweep)}"
 
     def _objectives(self, what: str) -> dict[str, str]:
         """The metrics that decide; of comparison rows those that they have, which are none that pays for noise."""

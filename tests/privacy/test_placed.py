@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from privimage.data.placed import ROWS, Placed, placed
 from privimage.data.sets import Images, PrivateSet
 from privimage.evolution import votes
 from privimage.matching import kernel
+from privimage.matching.central import LowPass
 from privimage.matching.features import Fourier, phi_of
+from privimage.matching.ntk import Ntk
 from privimage.means import answer
 from privimage.means.embedding import whiten
 from privimage.means.features import extractor, low_frequencies
@@ -35,6 +38,7 @@ from privimage.semantics import QueryFunction
 N, LABELS, CLASSES = 3 * ROWS, 3, 7
 TINY = 1e-9  # noise that rounds to nothing
 Answer = Callable[[PrivateSet], np.ndarray]
+SKLEARN, CNN = classifiers._sklearn, classifiers._train_cnn  # as they are outside of these tests
 
 
 def images(split: Any = "train") -> PrivateSet:
@@ -231,6 +235,27 @@ def network(function: QueryFunction | None) -> See:
     return lambda x: see(x)[0]
 
 
+def classifier(name: str) -> See:
+    x, y = toys.pictures(60, LABELS, seed=9)
+    model = SKLEARN(name, 0).fit(x.reshape(len(x), -1).astype(np.float32) / 255, y).model
+    return lambda x: model.predict_proba(x.reshape(len(x), -1).astype(np.float32) / 255)
+
+
+def cnn() -> See:
+    net = CNN(*toys.pictures(60, LABELS, seed=9), n_classes=LABELS, device=CPU, seed=0)
+
+    def of(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return net(torch.from_numpy(x).float() / 255).numpy()
+
+    return of
+
+
+def ntk() -> See:
+    features = Ntk(Ntk.drawn(width=30, shape=SHAPE), device=CPU)
+    return lambda x: phi_of(x, features, device=CPU)
+
+
 REAL: dict[str, Callable[[], See]] = {
     "classes": logits,
     "whitened": whitened,
@@ -238,7 +263,12 @@ REAL: dict[str, Callable[[], See]] = {
     "efficientnet-lite0": lambda: network(None),
     "low frequencies": lambda: low_frequencies,
     "fourier": fourier,
+    "ntk": ntk,
+    "central": lambda: partial(phi_of, features=LowPass(shape=SHAPE, clip=0.9, device=CPU), device=CPU),
     "votes": voted,
+    "lr": lambda: classifier("lr"),
+    "mlp": lambda: classifier("mlp"),
+    "cnn": cnn,
 }
 
 
